@@ -1,0 +1,203 @@
+//! The two readings of a record: strict for what the service accepts, lenient for what a client receives.
+
+use std::{borrow::Cow, collections::HashSet, fmt, str::FromStr};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    json::{decode_string, escape_pointer, kind},
+    problem::{Fault, FaultCode, Faults},
+    record::{CallDraft, CallRecord},
+};
+
+/// More would not help anyone to mend a document, and the answer stays bounded.
+const MAX_FAULTS: usize = 100;
+
+/// The members of one JSON object, in order, as text.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(name) = map.next_key::<BorrowedName<'de>>()? {
+                    members.push((name.0, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// A member name that is copied only where it has escapes.
+#[derive(Deserialize)]
+struct BorrowedName<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl CallDraft {
+    /// Reads a record as a caller writes it, strictly.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the document at once, up to 100: what is not JSON, a member that does not exist, stands twice or
+    /// breaks its rule, and times that contradict each other.
+    pub fn from_json(json: &[u8]) -> Result<Self, Faults> {
+        let members: Members<'_> = match serde_json::from_slice(json) {
+            Ok(members) => members,
+            Err(error) => return Err(Faults(vec![document_fault(json, &error)])),
+        };
+        let mut draft = Self::default();
+        let mut faults = Vec::new();
+        let mut seen = HashSet::with_capacity(members.0.len());
+        for (name, value) in &members.0 {
+            let json = value.get();
+            let here = || format!("/{}", escape_pointer(name));
+            if !seen.insert(name.as_ref()) {
+                faults
+                    .push(Fault::new(FaultCode::DuplicateMember, "stands more than once in the record").below(&here()));
+            } else if CallRecord::MEMBERS.contains(&name.as_ref()) && json == "null" {
+                let detail = "is null; a member without a value is left out";
+                faults.push(Fault::new(FaultCode::NullNotAllowed, detail).below(&here()));
+            } else if !draft.read_member(name, json, &mut faults) {
+                faults.push(Fault::new(FaultCode::Unknown, unknown_member(name)).below(&here()));
+            }
+            if faults.len() == MAX_FAULTS {
+                return Err(Faults(faults));
+            }
+        }
+        faults.extend(draft.contradictions());
+        if faults.is_empty() { Ok(draft) } else { Err(Faults(faults)) }
+    }
+
+    /// The faults that no single member has.
+    fn contradictions(&self) -> impl Iterator<Item = Fault> {
+        let mut faults = Vec::new();
+        if let (Some(start), Some(end)) = (&self.start_time, &self.end_time)
+            && end.to_decimal() < start.to_decimal()
+        {
+            let detail = format!("is {end}, which lies before startTime {start}");
+            faults.push(Fault::new(FaultCode::EndBeforeStart, detail).below("/endTime"));
+        }
+        if let (Some(created), Some(updated)) = (&self.created_at, &self.updated_at)
+            && updated.unix_nanos() < created.unix_nanos()
+        {
+            let detail = format!("is {updated}, which lies before createdAt {created}");
+            faults.push(Fault::new(FaultCode::EndBeforeStart, detail).below("/updatedAt"));
+        }
+        faults.into_iter()
+    }
+}
+
+fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
+    if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
+        && !value.get().starts_with('{')
+    {
+        let detail = format!("is {}; a record is an object", kind(value.get()));
+        return Fault::new(FaultCode::WrongType, detail).below("");
+    }
+    Fault::new(FaultCode::Malformed, format!("is not JSON: {error}"))
+}
+
+fn unknown_member(name: &str) -> String {
+    // The distance takes time in the length of both names, so a hostile one is not compared.
+    let candidates = if name.len() <= 64 { CallRecord::MEMBERS } else { &[] };
+    let distance = |known: &str| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase());
+    let nearest = candidates.iter().map(|known| (distance(known), known)).min();
+    match nearest {
+        Some((distance, known)) if distance <= 2 => {
+            format!("is not a member of a record; did you mean {known:?}?")
+        }
+        _ => "is not a member of a record; data of your own belongs in \"metadata\"".to_owned(),
+    }
+}
+
+/// The lenient reading, which `record.rs` makes from its table.
+pub(crate) trait LenientMembers: Sized {
+    fn read<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error>;
+}
+
+impl<'de> Deserialize<'de> for CallRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RecordVisitor;
+
+        impl<'de> Visitor<'de> for RecordVisitor {
+            type Value = CallRecord;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a call record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CallRecord, A::Error> {
+                LenientMembers::read(map)
+            }
+        }
+
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+/// The members of a JSON object, each with its text.
+pub(crate) fn object(json: &str) -> Result<Vec<(String, &str)>, Fault> {
+    if !json.starts_with('{') {
+        return Err(wrong_type(json, "an object"));
+    }
+    let members: Members<'_> = serde_json::from_str(json)
+        .map_err(|_| Fault::new(FaultCode::InvalidString, "has a member name with half a surrogate pair"))?;
+    Ok(members.0.into_iter().map(|(name, value)| (name.into_owned(), value.get())).collect())
+}
+
+/// A string of at most `max_chars` characters.
+pub(crate) fn text(json: &str, max_chars: usize) -> Result<String, Fault> {
+    let text = decode_string(json)?;
+    let chars = text.chars().count();
+    if chars > max_chars {
+        let detail = format!("has {chars} characters; at most {max_chars} are accepted");
+        return Err(Fault::new(FaultCode::TooLong, detail));
+    }
+    Ok(text)
+}
+
+/// A value of an open set: a string of 1 to `max_chars` characters.
+pub(crate) fn open<T: for<'a> From<&'a str>>(json: &str, max_chars: usize) -> Result<T, Fault> {
+    let text = text(json, max_chars)?;
+    if text.is_empty() {
+        return Err(Fault::new(FaultCode::TooShort, "is empty; leave the member out instead"));
+    }
+    Ok(T::from(&text))
+}
+
+/// A string with a form of its own: an id, a time.
+pub(crate) fn string_as<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+    decode_string(json)?.parse()
+}
+
+/// A number that keeps its digits.
+pub(crate) fn number<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+    match kind(json) {
+        "a number" => json.parse(),
+        _ => Err(wrong_type(json, "a number")),
+    }
+}
+
+/// An object or array of the caller's own.
+pub(crate) fn free_form<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+    json.parse()
+}
+
+fn wrong_type(json: &str, expected: &str) -> Fault {
+    Fault::new(FaultCode::WrongType, format!("is {}; {expected} is expected", kind(json)))
+}

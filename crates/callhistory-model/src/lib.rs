@@ -1,0 +1,48 @@
+//! The words that every part of callhistory shares: the call record, its rules, and its errors.
+//!
+//! # Overview
+//!
+//! * [`CallRecord`] is one call as the service answers it; [`CallDraft`] is the same call as a caller writes it.
+//! * [`CallDraft::from_json`] is the strict reading of untrusted input: it reports every [`Fault`] at once.
+//! * `CallRecord`'s `Deserialize` is the lenient reading for clients: members and values that this version does not
+//!   know are kept.
+//! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that come back digit for digit;
+//!   [`JsonObject`] and [`JsonArray`] do the same for free-form members.
+//! * [`Problem`] is the error body of the service (RFC 9457).
+//!
+//! This crate does no I/O and knows no framework. The feature `schema` adds JSON Schema descriptions of all wire types.
+//!
+//! # Example
+//!
+//! ```
+//! use callhistory_model::{CallDraft, CallStatus};
+//!
+//! let draft = CallDraft::from_json(br#"{"status": "completed", "cost": {"customer_charge": 0.10}}"#)?;
+//! assert_eq!(draft.status, Some(CallStatus::Completed));
+//! assert_eq!(draft.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
+//!
+//! let faults = CallDraft::from_json(br#"{"startTime": 1680000000000, "statu": "busy"}"#).unwrap_err();
+//! assert_eq!(faults[0].pointer.as_deref(), Some("/startTime"));
+//! assert_eq!(faults[1].pointer.as_deref(), Some("/statu"));
+//! # Ok::<(), callhistory_model::Faults>(())
+//! ```
+
+mod decode;
+mod id;
+mod json;
+mod number;
+mod open_set;
+#[cfg(feature = "schema")]
+pub mod openapi;
+mod problem;
+mod record;
+pub mod sample;
+mod time;
+
+pub use id::{CallId, RESERVED_CALL_IDS, WorkspaceId};
+pub use json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH};
+pub use number::{Amount, Seconds, UnixSeconds};
+pub use open_set::{CallStatus, CallType, Direction};
+pub use problem::{Fault, FaultCode, Faults, Problem, ProblemCode};
+pub use record::{CallDraft, CallRecord, Cost};
+pub use time::Timestamp;

@@ -1,0 +1,236 @@
+//! Exact decimals that come back digit for digit.
+
+use std::borrow::Cow;
+
+use rust_decimal::{Decimal, prelude::ToPrimitive};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::value::RawValue;
+
+use crate::problem::{Fault, FaultCode};
+
+/// Nine places are what integer nano-units hold, in seconds as in money.
+const MAX_DECIMALS: usize = 9;
+const NANOS_PER_UNIT: i64 = 1_000_000_000;
+/// 2260-01-01T00:00:00Z, where [`crate::Timestamp`] ends too.
+const END_OF_TIME_SECONDS: i64 = 9_151_488_000;
+/// As seconds this lies in the year 5138, as milliseconds in 1973: no call was ever recorded outside this guess.
+const SURELY_MILLISECONDS: i64 = 100_000_000_000;
+const MAX_DURATION_SECONDS: i64 = 366 * 86_400;
+const MAX_AMOUNT: i64 = 1_000_000_000;
+
+/// Reads a JSON number without rounding. The bounds are checked on the text, because the decimal library rounds
+/// silently past 28 digits.
+fn parse_exact(text: &str) -> Result<Decimal, Fault> {
+    let not_a_number = || Fault::new(FaultCode::WrongType, format!("{text:?} is not a JSON number"));
+    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || serde_json::from_str::<&RawValue>(text).is_err() {
+        return Err(not_a_number());
+    }
+    let too_large = || Fault::new(FaultCode::OutOfRange, "has too many digits before the decimal point");
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = match exponent.parse() {
+        Ok(exponent) if (-99..=99).contains(&exponent) => exponent,
+        _ => return Err(Fault::new(FaultCode::OutOfRange, "has an exponent beyond 99")),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |part: &str| i64::try_from(part.len()).unwrap_or(i64::MAX);
+    if digits(fraction).saturating_sub(exponent) > digits_allowed(MAX_DECIMALS) {
+        let detail = format!("has more than {MAX_DECIMALS} decimal places");
+        return Err(Fault::new(FaultCode::TooManyDecimals, detail));
+    }
+    if digits(whole.trim_start_matches('-')).saturating_add(exponent) > 18 || digits(fraction) > 27 {
+        return Err(too_large());
+    }
+    let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
+    parsed.map_err(|_| too_large())
+}
+
+fn digits_allowed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn out_of_range(text: &str, bounds: &str) -> Fault {
+    Fault::new(FaultCode::OutOfRange, format!("is {text}; it must be {bounds}"))
+}
+
+macro_rules! exact_number {
+    ($(#[$doc:meta])* $name:ident, check $check:expr, schema $schema:tt) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            // The text as JSON, so that it is written back as it came.
+            raw: Box<RawValue>,
+            value: Decimal,
+        }
+
+        impl $name {
+            /// The number as it was written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                self.raw.get()
+            }
+
+            /// The exact value.
+            #[must_use]
+            pub fn to_decimal(&self) -> Decimal {
+                self.value
+            }
+
+            /// The exact value in billionths of its unit.
+            #[must_use]
+            pub fn nanos(&self) -> i64 {
+                // The bounds of the type keep every value inside: at most 9 decimals below 9.2e9.
+                (self.value * Decimal::from(NANOS_PER_UNIT)).to_i64().unwrap_or(i64::MAX)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Fault;
+
+            fn from_str(text: &str) -> Result<Self, Fault> {
+                let value = parse_exact(text)?;
+                let check: fn(Decimal, &str) -> Result<(), Fault> = $check;
+                check(value, text)?;
+                let raw = RawValue::from_string(text.to_owned())
+                    .map_err(|_| Fault::new(FaultCode::WrongType, "is not a JSON number"))?;
+                Ok(Self { raw, value })
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = Fault;
+
+            fn try_from(value: i64) -> Result<Self, Fault> {
+                value.to_string().parse()
+            }
+        }
+
+        impl TryFrom<Decimal> for $name {
+            type Error = Fault;
+
+            fn try_from(value: Decimal) -> Result<Self, Fault> {
+                value.to_string().parse()
+            }
+        }
+
+        impl PartialEq for $name {
+            /// Equal when written with the same digits: `0.1` is not `0.10`.
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.raw.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(D::Error::custom)
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+
+exact_number! {
+    /// A Unix time in **seconds**, at most nine decimals, before the year 2260.
+    ///
+    /// A value that can only be milliseconds is refused.
+    ///
+    /// ```
+    /// use callhistory_model::UnixSeconds;
+    ///
+    /// let start: UnixSeconds = "1737062894.9754236".parse()?;
+    /// assert_eq!(start.as_str(), "1737062894.9754236");
+    /// assert_eq!(start.nanos(), 1_737_062_894_975_423_600);
+    /// assert!("1737062894975".parse::<UnixSeconds>().unwrap_err().detail.contains("milliseconds"));
+    /// # Ok::<(), callhistory_model::Fault>(())
+    /// ```
+    UnixSeconds,
+    check |value, text| {
+        if value >= Decimal::from(SURELY_MILLISECONDS) {
+            let detail = format!("is {text}, which can only be milliseconds; Unix seconds are expected");
+            return Err(Fault::new(FaultCode::Milliseconds, detail));
+        }
+        if value.is_sign_negative() && !value.is_zero() || value >= Decimal::from(END_OF_TIME_SECONDS) {
+            return Err(out_of_range(text, "Unix seconds from 0 up to the year 2260"));
+        }
+        Ok(())
+    },
+    schema {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": END_OF_TIME_SECONDS,
+        "x-max-decimal-places": MAX_DECIMALS,
+        "examples": [1_680_000_000],
+    }
+}
+
+exact_number! {
+    /// A length of time in **seconds**, at most nine decimals, from 0 to 366 days.
+    Seconds,
+    check |value, text| {
+        if value.is_sign_negative() && !value.is_zero() || value > Decimal::from(MAX_DURATION_SECONDS) {
+            return Err(out_of_range(text, "seconds from 0 to 31622400 (366 days)"));
+        }
+        Ok(())
+    },
+    schema {
+        "type": "number",
+        "minimum": 0,
+        "maximum": MAX_DURATION_SECONDS,
+        "x-max-decimal-places": MAX_DECIMALS,
+        "examples": [300],
+    }
+}
+
+exact_number! {
+    /// An amount of money: an exact decimal of at most nine places, from minus to plus 1,000,000,000. It carries no
+    /// currency; that is the workspace's own.
+    ///
+    /// ```
+    /// use callhistory_model::Amount;
+    ///
+    /// let charge: Amount = "0.10".parse()?;
+    /// assert_eq!(charge.to_string(), "0.10");
+    /// # Ok::<(), callhistory_model::Fault>(())
+    /// ```
+    Amount,
+    check |value, text| {
+        if value.abs() > Decimal::from(MAX_AMOUNT) {
+            return Err(out_of_range(text, "from -1000000000 to 1000000000"));
+        }
+        Ok(())
+    },
+    schema {
+        "type": "number",
+        "minimum": -MAX_AMOUNT,
+        "maximum": MAX_AMOUNT,
+        "x-max-decimal-places": MAX_DECIMALS,
+        "examples": [0.25],
+    }
+}

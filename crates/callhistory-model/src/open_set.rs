@@ -1,0 +1,131 @@
+//! Open sets: values with known names that may grow, kept as they came when they are not known.
+
+/// Declares an enum whose unknown values survive in `Other`, with its text form, its serde and its schema.
+macro_rules! open_set {
+    ($(#[doc = $doc:literal])* $name:ident, max $max:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+            /// A value that this version does not know, as it came.
+            Other(String),
+        }
+
+        impl $name {
+            /// The values that this version knows.
+            pub const KNOWN: &'static [&'static str] = &[$($text),+];
+            /// The longest value that the service accepts, in characters.
+            pub const MAX_CHARS: usize = $max;
+
+            /// The value as it stands in JSON.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)+
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Ok(Self::from(text.as_ref()))
+            }
+        }
+
+        // `anyOf: [enum, string]` becomes an empty type in common generators; a plain string with known values does not.
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                const DOC: &str = concat!($($doc),*);
+                schemars::json_schema!({
+                    "description": DOC.trim(),
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": $max,
+                    "x-extensible-enum": Self::KNOWN,
+                    "examples": Self::KNOWN,
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use open_set;
+
+open_set! {
+    /// Who called whom. An open set: other values are accepted and returned as they came.
+    Direction, max 64 {
+        /// The call came in.
+        Inbound = "inbound",
+        /// The call went out.
+        Outbound = "outbound",
+        /// Both sides may start speaking turns; used by web rooms.
+        Bidirectional = "bidirectional",
+    }
+}
+
+open_set! {
+    /// Where the call stands. An open set: other values are accepted and returned as they came.
+    CallStatus, max 64 {
+        /// The call is going on.
+        Ongoing = "ongoing",
+        /// The call ended as it should.
+        Completed = "completed",
+        /// The call failed.
+        Failed = "failed",
+        /// The call is connected.
+        Active = "active",
+        /// The call is connected, in the spelling of telephony providers.
+        InProgress = "in-progress",
+        /// The call waits for a line.
+        Queued = "queued",
+        /// The other side rings.
+        Ringing = "ringing",
+        /// Nobody answered.
+        NoAnswer = "no-answer",
+        /// The other side was busy.
+        Busy = "busy",
+        /// The call was canceled before it was answered.
+        Canceled = "canceled",
+        /// The call waits for its agent.
+        Waiting = "waiting",
+    }
+}
+
+open_set! {
+    /// How the call was carried. An open set: other values are accepted and returned as they came.
+    CallType, max 64 {
+        /// Over a telephone line or a SIP trunk.
+        Sip = "sip",
+        /// In a browser.
+        Web = "web",
+    }
+}

@@ -1,0 +1,107 @@
+//! Descriptions of the wire types: JSON Schema from `schemars`, handed to `utoipa` unchanged, so that there is one
+//! source of data schemas.
+
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::SchemaSettings,
+    transform::{Transform, transform_subschemas},
+};
+use serde_json::{Map, Value};
+use utoipa::openapi::{
+    ObjectBuilder, RefOr,
+    extensions::ExtensionsBuilder,
+    schema::{Schema as OpenApiSchema, SchemaType},
+};
+
+use crate::{CallDraft, CallRecord, Problem};
+
+/// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
+#[derive(Clone, Debug)]
+struct NotNullable;
+
+impl Transform for NotNullable {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::Array(types)) = schema.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                schema.insert("type".into(), only);
+            }
+        }
+        if let Some(Value::Array(choices)) = schema.get("anyOf")
+            && let [only, null] = choices.as_slice()
+            && null.get("type").is_some_and(|name| name == "null")
+            && let Value::Object(only) = only.clone()
+        {
+            schema.remove("anyOf");
+            let members = schema.ensure_object();
+            members.extend(only);
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+fn generator(settings: SchemaSettings) -> SchemaGenerator {
+    settings.with_transform(NotNullable).into_generator()
+}
+
+/// The JSON Schema (draft 2020-12) of one record, on its own.
+#[must_use]
+pub fn record_json_schema() -> Value {
+    generator(SchemaSettings::draft2020_12().for_serialize()).into_root_schema_for::<CallRecord>().to_value()
+}
+
+/// The schema of a type with its references below `/components/schemas`, and the schemas that it refers to.
+fn component<T: JsonSchema>(input: bool) -> (Map<String, Value>, Map<String, Value>) {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let settings = if input { settings.for_deserialize() } else { settings.for_serialize() };
+    let mut generator = generator(settings);
+    let mut root = generator.root_schema_for::<T>();
+    let definitions = generator.take_definitions(true);
+    let members = root.ensure_object();
+    // The component carries its name already, and its definitions stand beside it.
+    members.remove("title");
+    members.remove("$defs");
+    members.remove("components");
+    (members.clone(), definitions)
+}
+
+/// Carries a finished schema through utoipa: an object without a type, with every keyword as an extension.
+fn carry(members: impl IntoIterator<Item = (String, Value)>) -> RefOr<OpenApiSchema> {
+    let mut extensions = ExtensionsBuilder::new();
+    for (keyword, value) in members {
+        extensions = extensions.add(keyword, value);
+    }
+    let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue).extensions(Some(extensions.build()));
+    RefOr::T(OpenApiSchema::Object(object.build()))
+}
+
+/// utoipa's traits from `JsonSchema`, for each type that stands in an operation.
+macro_rules! components {
+    ($($type:ident $input:literal),+) => {
+        $(impl utoipa::PartialSchema for $type {
+            fn schema() -> RefOr<OpenApiSchema> {
+                carry(component::<Self>($input).0)
+            }
+        }
+
+        impl utoipa::ToSchema for $type {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn schemas(schemas: &mut Vec<(String, RefOr<OpenApiSchema>)>) {
+                for (name, schema) in component::<Self>($input).1 {
+                    if let Value::Object(members) = schema {
+                        schemas.push((name, carry(members)));
+                    }
+                }
+            }
+        })+
+    };
+}
+
+components!(CallRecord false, CallDraft true, Problem false);

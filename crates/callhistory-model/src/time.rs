@@ -1,0 +1,136 @@
+//! Points in time as RFC 3339 text.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::problem::{Fault, FaultCode};
+
+/// A point in time as RFC 3339 text in UTC, from 1970 to 2259, kept as it was written.
+///
+/// Accepted is exactly `YYYY-MM-DDTHH:MM:SS[.fraction]Z` with one to nine digits of fraction: no offset, no lower
+/// case, no leap second.
+///
+/// ```
+/// use callhistory_model::Timestamp;
+///
+/// let time: Timestamp = "2025-01-01T10:00:00Z".parse()?;
+/// assert_eq!(time.as_str(), "2025-01-01T10:00:00Z");
+/// assert!("2025-01-01 10:00:00Z".parse::<Timestamp>().is_err());
+/// # Ok::<(), callhistory_model::Fault>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    text: Box<str>,
+    nanos: i64,
+}
+
+impl Timestamp {
+    /// The time as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix_nanos(&self) -> i64 {
+        self.nanos
+    }
+
+    /// The time for calculations.
+    #[must_use]
+    pub fn to_datetime(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_nanos(self.nanos)
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let moment = parse_rfc3339_utc(text).ok_or_else(|| {
+            let detail = format!("{text:?} is not an RFC 3339 time in UTC like \"2025-01-01T10:00:00Z\", 1970 to 2259");
+            Fault::new(FaultCode::InvalidTime, detail)
+        })?;
+        Ok(Self { text: text.into(), nanos: moment })
+    }
+}
+
+/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]Z`. Hand-written because chrono's reader takes much that is not
+/// RFC 3339: a space for `T`, one-digit months, a leading blank, offsets without a colon.
+fn parse_rfc3339_utc(text: &str) -> Option<i64> {
+    let (head, fraction) = text.strip_suffix('Z')?.split_at_checked(19)?;
+    let shape = head.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    if !shape {
+        return None;
+    }
+    let number = |from: usize, to: usize| head[from..to].parse::<u32>().ok();
+    let year = number(0, 4).filter(|year| (1970..2260).contains(year))?;
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, number(5, 7)?, number(8, 10)?)?;
+    let nano = match fraction.strip_prefix('.') {
+        None if fraction.is_empty() => 0,
+        Some(digits) if (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{digits:0<9}").parse().ok()?
+        }
+        _ => return None,
+    };
+    let time = NaiveTime::from_hms_nano_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, nano)?;
+    date.and_time(time).and_utc().timestamp_nanos_opt()
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    /// The time in milliseconds, as the service stamps its records.
+    fn from(moment: DateTime<Utc>) -> Self {
+        let millis = moment.timestamp_millis();
+        let moment = DateTime::from_timestamp_millis(millis).unwrap_or(moment);
+        Self {
+            text: moment.to_rfc3339_opts(SecondsFormat::Millis, true).into(),
+            nanos: millis.saturating_mul(1_000_000),
+        }
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": "^(19[7-9][0-9]|2[01][0-9]{2}|22[0-5][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$",
+            "examples": ["2025-01-01T10:00:00Z"],
+        })
+    }
+}
