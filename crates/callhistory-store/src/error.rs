@@ -1,0 +1,30 @@
+//! What can go wrong behind the seam, in terms that a caller can act on.
+
+/// A failure of the store. The text is for the operator's log, never for a caller of the API.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The record is not in the state that the caller demanded; nothing was written.
+    #[error("the record is not as the precondition demands")]
+    PreconditionFailed,
+    /// The idempotency key was used before for another request; nothing was written.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// A record that is being created has the id of one that exists; nothing was written.
+    #[error("a record with this id exists")]
+    IdTaken,
+    /// The disk is full; nothing was written, and reads go on.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The store cannot serve this now. A write that got this answer was not acknowledged: it may be tried again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The disk failed. A write that got this answer was not acknowledged; whether it took effect is not known.
+    #[error("the disk failed: {0}")]
+    Io(String),
+    /// The database cannot be opened as it stands, or the request to open it makes no sense.
+    #[error("{0}")]
+    Open(String),
+    /// A fault of this program or of the database file.
+    #[error("the store failed: {0}")]
+    Internal(String),
+}

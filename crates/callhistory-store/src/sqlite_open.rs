@@ -1,0 +1,138 @@
+//! Opening a SQLite database: the file and its directory, the settings that the promises rest on, the migrations.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::StoreError;
+
+/// Older libraries can corrupt the write-ahead log.
+const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
+/// Marks the file as ours: "CALH".
+const APPLICATION_ID: i64 = 0x4341_4c48;
+const STATEMENTS_KEPT: usize = 64;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each setting with the value that it must read back as.
+const COMMON_SETTINGS: &[(&str, &str)] = &[
+    ("synchronous", "2"),
+    ("foreign_keys", "1"),
+    ("trusted_schema", "0"),
+    ("cell_size_check", "1"),
+    ("secure_delete", "1"),
+    ("temp_store", "2"),
+    // A mapped file turns an I/O error into a crash.
+    ("mmap_size", "0"),
+    ("journal_size_limit", "67108864"),
+];
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// The connection that writes, on a database that is locked for this process, migrated, and durable.
+pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError> {
+    if rusqlite::version_number() < OLDEST_SOUND_SQLITE {
+        return Err(StoreError::Open(format!("SQLite {} is too old", rusqlite::version())));
+    }
+    create_directory(path).map_err(|error| cannot_open(path, &error))?;
+    let lock = lock(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    claim(&db, path)?;
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Open(format!("{} cannot be switched to a write-ahead log", path.display())));
+    }
+    configure(&db, &[("query_only", "0"), ("cache_size", "-65536")])?;
+    migrate(&mut db, path)?;
+    Ok((lock, db))
+}
+
+/// A connection that only reads.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
+    Ok(db)
+}
+
+fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
+}
+
+/// Creates the directory of the database where it is missing, readable by its owner alone: records are personal data.
+fn create_directory(path: &Path) -> io::Result<()> {
+    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory)?;
+    // The entry of a new directory is only durable once its parent is synced.
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = lock.map_err(|error| cannot_open(path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("the database {} is in use by another process; stop it first", path.display());
+            Err(StoreError::Open(message))
+        }
+        Err(TryLockError::Error(error)) => Err(cannot_open(path, &error)),
+    }
+}
+
+/// Marks a new file as ours and refuses one that is somebody else's.
+fn claim(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let open_error = |error: rusqlite::Error| cannot_open(path, &error);
+    let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(open_error)?;
+    if id == APPLICATION_ID {
+        return Ok(());
+    }
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(open_error)?;
+    if id != 0 || tables != 0 {
+        return Err(StoreError::Open(format!("{} is a database of another program", path.display())));
+    }
+    db.pragma_update(None, "application_id", APPLICATION_ID).map_err(open_error)
+}
+
+/// Sets what the promises rest on and reads it back: SQLite ignores a setting that it does not know without a word.
+fn configure(db: &Connection, own: &[(&str, &str)]) -> Result<(), StoreError> {
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    for (name, value) in COMMON_SETTINGS.iter().chain(own) {
+        db.execute_batch(&format!("PRAGMA {name} = {value}"))?;
+        let actual: i64 = db.pragma_query_value(None, name, |row| row.get(0))?;
+        if actual.to_string() != *value {
+            return Err(StoreError::Open(format!("SQLite does not take the setting {name} = {value}: it is {actual}")));
+        }
+    }
+    Ok(())
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    migrations::migrations::runner().run(db).map(drop).map_err(|error| match error.kind() {
+        refinery::error::Kind::MissingVersion(migration) => StoreError::Open(format!(
+            "the database {} was made by a newer version (migration {migration}); use that version or a later one",
+            path.display()
+        )),
+        _ => StoreError::Open(format!("the database {} cannot be migrated: {error}", path.display())),
+    })
+}

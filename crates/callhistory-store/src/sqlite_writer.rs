@@ -1,0 +1,161 @@
+//! The one writer: what arrives while a commit waits for the disk shares the next commit.
+
+use std::{thread, time::Duration};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::StoreError;
+
+/// Writes that may wait; beyond it callers wait for a place.
+const QUEUE: usize = 4096;
+/// Writes in one commit, so that no caller waits for an unbounded number of others.
+const GROUP: usize = 512;
+/// How long a caller waits for a place in the queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The handle of the writing thread. The thread ends when the handle is dropped or closed.
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Write(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// One write on its way through a group.
+trait Job: Send {
+    /// Does the work inside the group's transaction; an error asks to have it undone.
+    fn run(&mut self, tx: &Connection) -> Result<(), StoreError>;
+    /// Answers the caller: with the result of the work, or with why the group was not committed.
+    fn answer(self: Box<Self>, group: &Result<(), StoreError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Job for Write<T, F> {
+    fn run(&mut self, tx: &Connection) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let result = work(tx);
+        let outcome = result.as_ref().map(drop).map_err(Clone::clone);
+        self.result = Some(result);
+        outcome
+    }
+
+    fn answer(self: Box<Self>, group: &Result<(), StoreError>) {
+        let result = match (group, self.result) {
+            // What the work itself found wrong stands, whatever became of the group.
+            (_, Some(Err(own))) => Err(own),
+            (Err(failure), _) => Err(failure.clone()),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(StoreError::Internal("a write was not run".to_owned())),
+        };
+        // The caller may have hung up; its write stands all the same.
+        drop(self.reply.send(result));
+    }
+}
+
+impl Writer {
+    /// Starts the thread that owns the writing connection.
+    pub(crate) fn start(db: Connection) -> Result<Self, StoreError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned());
+        thread
+            .spawn(move || write_groups(db, jobs))
+            .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
+        Ok(Self { queue })
+    }
+
+    /// Runs a write and waits until it is on disk. Once handed over it is done even if the caller stops waiting.
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Write { work: Some(work), result: None, reply });
+        self.queue
+            .send_timeout(Message::Write(job), QUEUE_TIMEOUT)
+            .await
+            .map_err(|_| StoreError::Unavailable("the writer is closed or has too much to do".to_owned()))?;
+        answer.await.map_err(|_| StoreError::Unavailable("the writer has stopped".to_owned()))?
+    }
+
+    /// Lets the writer finish what it has, and waits for that.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Message::Close(done)).await.is_ok() {
+            drop(closed.await);
+        }
+    }
+}
+
+fn write_groups(db: Connection, mut jobs: mpsc::Receiver<Message>) {
+    let mut broken: Option<String> = None;
+    let mut closing = None;
+    while closing.is_none()
+        && let Some(first) = jobs.blocking_recv()
+    {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Write(job) => group.push(job),
+                Message::Close(done) => {
+                    jobs.close();
+                    closing = Some(done);
+                }
+            }
+            if group.len() < GROUP {
+                next = jobs.try_recv().ok();
+            }
+        }
+        let outcome = match &broken {
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            None => commit_group(&db, &mut group),
+        };
+        if let Err(StoreError::Io(reason)) = &outcome {
+            // After a failed sync nobody can tell what the disk holds, and a repeated sync may claim success falsely:
+            // nothing more is acknowledged until the database has been opened anew.
+            tracing::error!(reason, "the database could not be written; writes stop until a restart");
+            broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
+        }
+        group.into_iter().for_each(|job| job.answer(&outcome));
+    }
+    // The last connection folds the write-ahead log into the database file.
+    drop(db);
+    if let Some(done) = closing {
+        // Whoever asked to close may have stopped waiting.
+        let _ = done.send(());
+    }
+}
+
+/// Runs the jobs in one transaction and commits it.
+fn commit_group(db: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut()));
+    let outcome = run.and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    if outcome.is_err() && !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    outcome
+}
+
+/// Runs one job so that its failure undoes its own work alone.
+fn run_job(db: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
+    db.prepare_cached("SAVEPOINT job")?.execute([])?;
+    if let Err(error) = job.run(db) {
+        if db.is_autocommit() {
+            // On a full disk or an I/O error SQLite may roll the whole transaction back, and the group with it.
+            return Err(error);
+        }
+        db.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    }
+    db.prepare_cached("RELEASE job")?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What a write means, the same for every engine.
+
+use std::time::Duration;
+
+use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId};
+use sha2::{Digest, Sha256};
+
+use crate::StoreError;
+
+/// How long a keyed creation is replayed.
+pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The key under which a creation may be sent again, as the caller chose it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(pub String);
+
+/// Versions of a record that a condition names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sequences {
+    /// Any version at all: the record exists.
+    Any,
+    /// One of these.
+    OneOf(Vec<i64>),
+}
+
+impl Sequences {
+    fn contain(&self, current: Option<i64>) -> bool {
+        match (self, current) {
+            (_, None) => false,
+            (Self::Any, Some(_)) => true,
+            (Self::OneOf(sequences), Some(current)) => sequences.contains(&current),
+        }
+    }
+}
+
+/// The state that a record must be in for a write to take effect (RFC 9110, section 13).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// The record must be one of these versions.
+    pub if_match: Option<Sequences>,
+    /// The record must be none of these versions.
+    pub if_none_match: Option<Sequences>,
+}
+
+impl Preconditions {
+    /// Whether a record of this version, or an absent one, may be written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::PreconditionFailed`] if it may not.
+    pub(crate) fn check(&self, current: Option<i64>) -> Result<(), StoreError> {
+        let matches = self.if_match.as_ref().is_none_or(|sequences| sequences.contain(current));
+        let differs = self.if_none_match.as_ref().is_none_or(|sequences| !sequences.contain(current));
+        if matches && differs { Ok(()) } else { Err(StoreError::PreconditionFailed) }
+    }
+}
+
+/// The record that a creation makes.
+pub(crate) fn created(
+    draft: CallDraft,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    now: &Timestamp,
+) -> Result<CallRecord, StoreError> {
+    let earliest = match &draft.updated_at {
+        Some(updated) if updated.unix_nanos() < now.unix_nanos() => updated.clone(),
+        _ => now.clone(),
+    };
+    let created_at = draft.created_at.clone().unwrap_or(earliest);
+    let updated_at = draft.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
+    finish(draft, workspace, id, created_at, updated_at)
+}
+
+/// The record that a replacement makes of a stored one; `None` where it would change nothing.
+pub(crate) fn replaced(
+    draft: CallDraft,
+    stored: &CallRecord,
+    stored_body: &[u8],
+    now: &Timestamp,
+) -> Result<Option<CallRecord>, StoreError> {
+    let created_at = draft.created_at.clone().unwrap_or_else(|| stored.created_at.clone());
+    let stamped = draft.updated_at.clone();
+    let updated_at = stamped.clone().unwrap_or_else(|| stored.updated_at.clone());
+    let mut record = finish(draft, &stored.workspace_id, &stored.id, created_at, updated_at)?;
+    if record.to_json() == stored_body {
+        return Ok(None);
+    }
+    if stamped.is_none() {
+        // A clock that was set back must not make a change look older than the one before it.
+        record.updated_at = later(&later(now, &stored.updated_at), &record.created_at);
+    }
+    Ok(Some(record))
+}
+
+fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
+    if one.unix_nanos() >= other.unix_nanos() { one.clone() } else { other.clone() }
+}
+
+fn finish(
+    mut draft: CallDraft,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+) -> Result<CallRecord, StoreError> {
+    draft.id = Some(id.clone());
+    draft.workspace_id = Some(workspace.clone());
+    draft.created_at = Some(created_at);
+    draft.updated_at = Some(updated_at);
+    draft.into_record().map_err(|fault| StoreError::Internal(fault.to_string()))
+}
+
+/// Tells whether two keyed creations ask for the same.
+pub(crate) fn request_hash(draft: &CallDraft) -> Result<[u8; 32], StoreError> {
+    let json = serde_json::to_vec(draft).map_err(|error| StoreError::Internal(error.to_string()))?;
+    Ok(Sha256::digest(json).into())
+}
+
+/// The time at which an idempotency key that is used now expires, in nanoseconds since 1970.
+pub(crate) fn key_expiry_nanos(now: &Timestamp) -> i64 {
+    let lifetime = i64::try_from(IDEMPOTENCY_KEY_LIFETIME.as_nanos()).unwrap_or(i64::MAX);
+    now.unix_nanos().saturating_add(lifetime)
+}

@@ -1,0 +1,243 @@
+//! Every promise of `CallStore` once, for any engine. An engine meets this exam through [`conformance`].
+
+use std::{collections::HashSet, sync::Arc};
+
+use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId, sample};
+use callhistory_store::{CallStore, Effect, IdempotencyKey, Preconditions, Sequences, StoreError, Written};
+
+/// A database that outlives the stores opened on it.
+pub(crate) trait Database: Send + Sync + 'static {
+    fn open(&self) -> Arc<dyn CallStore>;
+}
+
+/// Makes one test of each promise for an engine: `conformance!(function that makes an empty Database)`.
+macro_rules! conformance {
+    ($make:path: $($promise:ident),+ $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            let database = $make();
+            $crate::conformance::$promise(&database).await;
+        })+
+    };
+}
+pub(crate) use conformance;
+
+fn workspace(name: &str) -> WorkspaceId {
+    name.parse().unwrap()
+}
+
+fn id(name: &str) -> CallId {
+    name.parse().unwrap()
+}
+
+fn at(second: u8) -> Timestamp {
+    format!("2026-01-01T00:00:{second:02}Z").parse().unwrap()
+}
+
+fn draft(json: &str) -> CallDraft {
+    CallDraft::from_json(json.as_bytes()).unwrap()
+}
+
+fn record(written: &Written) -> CallRecord {
+    serde_json::from_slice(&written.call.body).unwrap()
+}
+
+async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> Written {
+    store.put_call(&workspace(ws), &id(call), draft(json), Preconditions::default(), at(second)).await.unwrap()
+}
+
+pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) {
+    let store = database.open();
+    let written = put(&*store, "w", "c", sample::COMPLETE_EXAMPLE, 1).await;
+    assert_eq!(written.effect, Effect::Created);
+    let read = store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
+    assert_eq!(read, written.call);
+    let expected = {
+        let mut record: CallRecord = serde_json::from_str(sample::COMPLETE_EXAMPLE).unwrap();
+        (record.id, record.workspace_id) = (id("c"), workspace("w"));
+        record.to_json()
+    };
+    assert_eq!(String::from_utf8_lossy(&read.body), String::from_utf8_lossy(&expected));
+}
+
+pub(crate) async fn an_absent_record_is_none(database: &impl Database) {
+    let store = database.open();
+    assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
+}
+
+pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database) {
+    let store = database.open();
+    let mine = put(&*store, "mine", "c", r#"{"summary": "mine"}"#, 1).await;
+    assert_eq!(store.get_call(&workspace("theirs"), &id("c")).await.unwrap(), None);
+    let theirs = put(&*store, "theirs", "c", r#"{"summary": "theirs"}"#, 2).await;
+    assert_eq!(theirs.effect, Effect::Created, "the same id in another workspace is another record");
+    assert_eq!(theirs.call.sequence, 1, "a workspace counts its own changes");
+    assert_eq!(store.get_call(&workspace("mine"), &id("c")).await.unwrap().unwrap(), mine.call);
+    // Ids that only differ in case are different ids: no collation folds them.
+    assert_eq!(store.get_call(&workspace("MINE"), &id("c")).await.unwrap(), None);
+    assert_eq!(store.get_call(&workspace("mine"), &id("C")).await.unwrap(), None);
+}
+
+pub(crate) async fn an_answered_write_survives_reopening(database: &impl Database) {
+    let store = database.open();
+    let written = put(&*store, "w", "c", sample::SOURCE_EXAMPLE, 1).await;
+    store.close().await;
+    drop(store);
+    let read = database.open().get_call(&workspace("w"), &id("c")).await.unwrap();
+    assert_eq!(read, Some(written.call));
+}
+
+pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Database) {
+    let store = database.open();
+    let first = put(&*store, "w", "c", r#"{"status": "ongoing", "metadata": {"n": 1.50}}"#, 1).await;
+    let again = put(&*store, "w", "c", r#"{"metadata": {"n": 1.50}, "status": "ongoing"}"#, 2).await;
+    assert_eq!((again.effect, &again.call), (Effect::Unchanged, &first.call));
+    let digits = put(&*store, "w", "c", r#"{"metadata": {"n": 1.5}, "status": "ongoing"}"#, 3).await;
+    assert_eq!(digits.effect, Effect::Replaced, "other digits are another value");
+}
+
+pub(crate) async fn a_replacement_keeps_created_and_stamps_updated(database: &impl Database) {
+    let store = database.open();
+    put(&*store, "w", "c", r#"{"status": "ongoing", "agentId": "a"}"#, 10).await;
+    let replaced = put(&*store, "w", "c", r#"{"status": "completed"}"#, 20).await;
+    assert_eq!(replaced.effect, Effect::Replaced);
+    let after = record(&replaced);
+    assert_eq!((after.created_at, after.updated_at), (at(10), at(20)));
+    assert_eq!(after.agent_id, None, "a replacement takes away what it does not bring");
+    let set_back = record(&put(&*store, "w", "c", r#"{"status": "failed"}"#, 5).await);
+    assert_eq!(set_back.updated_at, at(20), "a clock that was set back does not make a change look older");
+}
+
+pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
+    let store = database.open();
+    let both = r#"{"createdAt": "2025-01-01T10:00:00Z", "updatedAt": "2025-01-01T10:05:00.5Z"}"#;
+    let written = record(&put(&*store, "w", "both", both, 1).await);
+    assert_eq!(written.created_at.as_str(), "2025-01-01T10:00:00Z");
+    assert_eq!(written.updated_at.as_str(), "2025-01-01T10:05:00.5Z");
+    let written = record(&put(&*store, "w", "late", r#"{"updatedAt": "2025-01-01T10:05:00Z"}"#, 1).await);
+    assert_eq!(written.created_at, written.updated_at, "a record is not created after its last change");
+    let written = record(&put(&*store, "w", "early", r#"{"createdAt": "2027-01-01T00:00:00Z"}"#, 1).await);
+    assert_eq!(written.created_at, written.updated_at, "a record is not changed before its creation");
+}
+
+pub(crate) async fn each_change_has_the_next_sequence(database: &impl Database) {
+    let store = database.open();
+    let mut sequences = Vec::new();
+    for (call, status) in [("a", "ongoing"), ("b", "ongoing"), ("a", "ongoing"), ("a", "completed")] {
+        let json = format!(r#"{{"status": "{status}"}}"#);
+        sequences.push(put(&*store, "w", call, &json, 1).await.call.sequence);
+    }
+    assert_eq!(sequences, [1, 2, 1, 3], "a write that changes nothing takes no number");
+}
+
+pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &impl Database) {
+    let store = database.open();
+    let tasks = (0..200).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { put(&*store, "w", &format!("c{n}"), "{}", 1).await.call.sequence })
+    });
+    let mut sequences = HashSet::new();
+    for task in tasks.collect::<Vec<_>>() {
+        sequences.insert(task.await.unwrap());
+    }
+    assert_eq!(sequences, (1..=200).collect(), "no number is missing and none is given twice");
+}
+
+pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl Database) {
+    let store = database.open();
+    let write = |preconditions: Preconditions, status: &str| {
+        let (store, draft) = (store.clone(), draft(&format!(r#"{{"status": "{status}"}}"#)));
+        async move { store.put_call(&workspace("w"), &id("c"), draft, preconditions, at(1)).await }
+    };
+    let only_if = |sequences| Preconditions { if_match: Some(sequences), if_none_match: None };
+    let unless = |sequences| Preconditions { if_match: None, if_none_match: Some(sequences) };
+    let failed = |result: Result<Written, StoreError>| matches!(result, Err(StoreError::PreconditionFailed));
+    assert!(failed(write(only_if(Sequences::Any), "ringing").await), "no record to match");
+    write(unless(Sequences::Any), "ringing").await.unwrap();
+    assert!(failed(write(unless(Sequences::Any), "active").await), "the record exists");
+    assert!(failed(write(only_if(Sequences::OneOf(vec![7])), "active").await));
+    write(only_if(Sequences::OneOf(vec![7, 1])), "active").await.unwrap();
+    assert!(failed(write(unless(Sequences::OneOf(vec![2])), "busy").await));
+    // Of many writers that have seen the same version, one wins.
+    let version = only_if(Sequences::OneOf(vec![2]));
+    let tasks: Vec<_> = (0..20).map(|n| tokio::spawn(write(version.clone(), &format!("s{n}")))).collect();
+    let mut wins = 0;
+    for task in tasks {
+        wins += usize::from(task.await.unwrap().is_ok());
+    }
+    assert_eq!(wins, 1);
+}
+
+pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
+    let store = database.open();
+    let create = || store.create_call(&WS, &ID, CallDraft::default(), None, at(1));
+    static WS: std::sync::LazyLock<WorkspaceId> = std::sync::LazyLock::new(|| workspace("w"));
+    static ID: std::sync::LazyLock<CallId> = std::sync::LazyLock::new(|| id("c"));
+    let first = create().await.unwrap();
+    assert_eq!((first.effect, first.call.sequence), (Effect::Created, 1));
+    assert!(matches!(create().await, Err(StoreError::IdTaken)));
+    assert_eq!(put(&*store, "w", "d", "{}", 1).await.call.sequence, 2, "a refused write takes no number");
+}
+
+pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
+    let store = database.open();
+    let create = |call: String, json: &str, key: &str, ws: &str, time: Timestamp| {
+        let (store, draft, ws) = (store.clone(), draft(json), workspace(ws));
+        let key = Some(IdempotencyKey(key.to_owned()));
+        async move { store.create_call(&ws, &id(&call), draft, key, time).await }
+    };
+    let tasks: Vec<_> =
+        (0..32).map(|n| tokio::spawn(create(format!("c{n}"), r#"{"agentId": "a"}"#, "k", "w", at(1)))).collect();
+    let mut answers = HashSet::new();
+    for task in tasks {
+        let written = task.await.unwrap().unwrap();
+        answers.insert((written.id.to_string(), written.call.sequence, written.call.body));
+    }
+    assert_eq!(answers.len(), 1, "every copy gets the first answer");
+    let other = create("other".into(), r#"{"agentId": "b"}"#, "k", "w", at(2)).await;
+    assert!(matches!(other, Err(StoreError::IdempotencyKeyReused)));
+    let elsewhere = create("c".into(), r#"{"agentId": "b"}"#, "k", "v", at(2)).await.unwrap();
+    assert_eq!(elsewhere.call.sequence, 1, "a key belongs to its workspace");
+    // The key outlives a restart, and ends after its day.
+    store.close().await;
+    drop(store);
+    let reopened = database.open();
+    let again = |time: &str| {
+        let (store, time, key) = (reopened.clone(), time.parse().unwrap(), Some(IdempotencyKey("k".to_owned())));
+        async move { store.create_call(&workspace("w"), &id("late"), draft(r#"{"agentId": "a"}"#), key, time).await }
+    };
+    let replayed = again("2026-01-02T00:00:00Z").await.unwrap();
+    assert!(answers.iter().any(|(first, ..)| *first == replayed.id.to_string()));
+    assert_eq!(again("2026-01-02T00:00:01Z").await.unwrap().id, id("late"));
+}
+
+pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Database) {
+    let store = database.open();
+    for n in 0..50 {
+        let (ws, call) = (workspace("w"), id(&format!("c{n}")));
+        let write = store.put_call(&ws, &call, CallDraft::default(), Preconditions::default(), at(1));
+        // Polled once, so that it is handed over, and dropped.
+        let mut write = write;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        drop(write.as_mut().poll(&mut context));
+    }
+    store.close().await;
+    drop(store);
+    let reopened = database.open();
+    for n in 0..50 {
+        assert!(
+            reopened.get_call(&workspace("w"), &id(&format!("c{n}"))).await.unwrap().is_some(),
+            "write {n} is lost"
+        );
+    }
+}
+
+pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
+    let store = database.open();
+    put(&*store, "w", "c", "{}", 1).await;
+    store.check().await.unwrap();
+    store.close().await;
+    let late = store.put_call(&workspace("w"), &id("d"), CallDraft::default(), Preconditions::default(), at(1)).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))));
+    assert!(store.check().await.is_err());
+}

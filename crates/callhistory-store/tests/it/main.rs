@@ -1,0 +1,5 @@
+//! The store's promises, held against every engine.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
+
+mod conformance;
+mod sqlite;
