@@ -13,7 +13,7 @@ use utoipa::openapi::{
     schema::{Schema as OpenApiSchema, SchemaType},
 };
 
-use crate::{CallDraft, CallRecord, Problem};
+use crate::{CallDraft, CallId, CallRecord, Problem, WorkspaceId};
 
 /// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
 #[derive(Clone, Debug)]
@@ -104,4 +104,4 @@ macro_rules! components {
     };
 }
 
-components!(CallRecord false, CallDraft true, Problem false);
+components!(CallRecord false, CallDraft true, CallId true, WorkspaceId true, Problem false);

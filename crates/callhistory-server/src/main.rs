@@ -1,2 +1,144 @@
-//! x
-fn main() {}
+//! The server binary. Time, randomness and the environment enter here and are handed on.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use callhistory_model::{Timestamp, sample};
+use callhistory_server::{
+    App, Limits,
+    config::{Cli, Command, DemoSettings, Settings},
+    demo, router, serve, telemetry,
+};
+use callhistory_store::CallStore;
+use chrono::{DateTime, Utc};
+use clap::Parser as _;
+use tokio::{net::TcpListener, signal};
+use tokio_util::sync::CancellationToken;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callhistory-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    cli.settings.check()?;
+    let filter = &cli.settings.log;
+    let _log = telemetry::start(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            None | Some(Command::Serve) => {
+                let url = cli.settings.database_url();
+                let store = callhistory_store::open(&url)?;
+                serve_store(&cli.settings, store, &url, "abcdef1234567890", None).await
+            }
+            Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
+        }
+    });
+    // A stuck task must not hold up the end of the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Failure> {
+    let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
+    let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
+    let store = callhistory_store::open(&url)?;
+    let calls = demo::history(demo.seed, demo.calls, now())?;
+    let example = calls.last().map(|(id, _)| id.to_string());
+    demo::fill(&store, calls, &Timestamp::from(now())).await?;
+    println!("{} made-up calls in the workspace {:?}; they vanish at the end.", demo.calls, demo::WORKSPACE);
+    serve_store(settings, store, &url, demo::WORKSPACE, example.as_deref()).await
+}
+
+async fn serve_store(
+    settings: &Settings,
+    store: Arc<dyn CallStore>,
+    url: &str,
+    workspace: &str,
+    newest: Option<&str>,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}; choose another with --listen", settings.listen))?;
+    let stop = CancellationToken::new();
+    let signalled = stop_signal()?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            signalled.await;
+            stop.cancel();
+        }
+    });
+    let base = format!("http://{}", listener.local_addr()?);
+    welcome(&base, url, workspace);
+    if let Some(id) = newest {
+        println!(
+            "\nRead the newest made-up call:\ncurl -sS {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'"
+        );
+    }
+    serve(listener, router(App::new(Arc::clone(&store), now, random)), Limits::default(), stop).await;
+    store.close().await;
+    println!("Stopped; every answered write is on disk.");
+    Ok(())
+}
+
+/// Says where the service is, with commands that work when pasted.
+fn welcome(base: &str, database: &str, workspace: &str) {
+    // A workspace that is not the example's own would be refused in its body.
+    let body =
+        sample::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
+    println!(
+        "callhistory {version} serves {database} at {base}
+
+Write the documented example:
+curl -sS -X PUT {base}/v2/api/call-history/1234567890abcdef \\
+  -H 'x-workspace-id: {workspace}' -H 'content-type: application/json' \\
+  -d '{body}'
+
+Read it back:
+curl -sS {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id: {workspace}'
+
+Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
+        version = env!("CARGO_PKG_VERSION"),
+        body = body.trim_end(),
+    );
+}
+
+/// Ends with the first signal that asks the program to stop. The signals are caught from the call on, not from the first
+/// poll: one that comes at once must not kill the program half-way.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let (mut interrupt, mut terminate) = {
+        use signal::unix::{SignalKind, signal};
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        drop(signal::ctrl_c().await);
+        tracing::info!("stopping: requests under way have 10 seconds to finish");
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of the program")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one source of randomness of the program")]
+fn random() -> u64 {
+    // Ids need not be secret, so a lack of entropy right after boot is no reason to stop.
+    getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+}

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use callhistory_model::{CallDraft, CallId, Timestamp, WorkspaceId};
 
 pub use error::StoreError;
-pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Preconditions, Sequences};
+pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition};
 
 /// The store of call records, as handlers see it.
 ///
@@ -74,7 +74,7 @@ pub trait CallStore: Send + Sync + 'static {
         workspace: &WorkspaceId,
         id: &CallId,
         draft: CallDraft,
-        preconditions: Preconditions,
+        precondition: Precondition,
         now: Timestamp,
     ) -> Result<Written, StoreError>;
 

@@ -12,7 +12,7 @@ use callhistory_model::{Amount, CallDraft, CallId, CallRecord, Cost, Timestamp, 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::{
-    CallStore, Effect, IdempotencyKey, Preconditions, StoreError, StoredCall, Written, sqlite_open,
+    CallStore, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, sqlite_open,
     sqlite_writer::Writer,
     write::{self, key_expiry_nanos, request_hash},
 };
@@ -70,11 +70,11 @@ impl CallStore for SqliteStore {
         workspace: &WorkspaceId,
         id: &CallId,
         draft: CallDraft,
-        preconditions: Preconditions,
+        precondition: Precondition,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| put_call(tx, &workspace, &id, draft, &preconditions, &now)).await
+        self.writer.run(move |tx| put_call(tx, &workspace, &id, draft, &precondition, &now)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -161,11 +161,11 @@ fn put_call(
     workspace: &WorkspaceId,
     id: &CallId,
     draft: CallDraft,
-    preconditions: &Preconditions,
+    precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<Written, StoreError> {
     let stored = read_call(tx, workspace, id)?;
-    preconditions.check(stored.as_ref().map(|call| call.sequence))?;
+    precondition.check(stored.as_ref().map(|call| call.sequence))?;
     let Some(stored) = stored else {
         return insert_call(tx, workspace, write::created(draft, workspace, id, now)?);
     };

@@ -1,6 +1,6 @@
 //! What a write means, the same for every engine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId};
 use sha2::{Digest, Sha256};
@@ -14,44 +14,22 @@ pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(pub String);
 
-/// Versions of a record that a condition names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sequences {
-    /// Any version at all: the record exists.
-    Any,
-    /// One of these.
-    OneOf(Vec<i64>),
-}
+/// The state that a record must be in for a write to take effect; by default, any.
+#[derive(Clone, Default)]
+pub struct Precondition(Option<Arc<dyn Fn(Option<i64>) -> bool + Send + Sync>>);
 
-impl Sequences {
-    fn contain(&self, current: Option<i64>) -> bool {
-        match (self, current) {
-            (_, None) => false,
-            (Self::Any, Some(_)) => true,
-            (Self::OneOf(sequences), Some(current)) => sequences.contains(&current),
-        }
+impl Precondition {
+    /// A condition on the sequence of the record's last change, or on there being no record. It may be asked more than
+    /// once: an engine repeats a transaction that collided with another.
+    pub fn new(holds: impl Fn(Option<i64>) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(holds)))
     }
-}
 
-/// The state that a record must be in for a write to take effect (RFC 9110, section 13).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Preconditions {
-    /// The record must be one of these versions.
-    pub if_match: Option<Sequences>,
-    /// The record must be none of these versions.
-    pub if_none_match: Option<Sequences>,
-}
-
-impl Preconditions {
-    /// Whether a record of this version, or an absent one, may be written.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::PreconditionFailed`] if it may not.
     pub(crate) fn check(&self, current: Option<i64>) -> Result<(), StoreError> {
-        let matches = self.if_match.as_ref().is_none_or(|sequences| sequences.contain(current));
-        let differs = self.if_none_match.as_ref().is_none_or(|sequences| !sequences.contain(current));
-        if matches && differs { Ok(()) } else { Err(StoreError::PreconditionFailed) }
+        match &self.0 {
+            Some(holds) if !holds(current) => Err(StoreError::PreconditionFailed),
+            _ => Ok(()),
+        }
     }
 }
 

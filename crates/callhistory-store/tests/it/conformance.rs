@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId, sample};
-use callhistory_store::{CallStore, Effect, IdempotencyKey, Preconditions, Sequences, StoreError, Written};
+use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written};
 
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {
@@ -43,7 +43,7 @@ fn record(written: &Written) -> CallRecord {
 }
 
 async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> Written {
-    store.put_call(&workspace(ws), &id(call), draft(json), Preconditions::default(), at(second)).await.unwrap()
+    store.put_call(&workspace(ws), &id(call), draft(json), Precondition::default(), at(second)).await.unwrap()
 }
 
 pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) {
@@ -145,21 +145,23 @@ pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &
 
 pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl Database) {
     let store = database.open();
-    let write = |preconditions: Preconditions, status: &str| {
+    let write = |precondition: Precondition, status: &str| {
         let (store, draft) = (store.clone(), draft(&format!(r#"{{"status": "{status}"}}"#)));
-        async move { store.put_call(&workspace("w"), &id("c"), draft, preconditions, at(1)).await }
+        async move { store.put_call(&workspace("w"), &id("c"), draft, precondition, at(1)).await }
     };
-    let only_if = |sequences| Preconditions { if_match: Some(sequences), if_none_match: None };
-    let unless = |sequences| Preconditions { if_match: None, if_none_match: Some(sequences) };
+    let only_if = |versions: &'static [i64]| Precondition::new(|now| now.is_some_and(|now| versions.contains(&now)));
+    let unless = |versions: &'static [i64]| Precondition::new(|now| now.is_none_or(|now| !versions.contains(&now)));
+    let exists = Precondition::new(|now| now.is_some());
+    let absent = Precondition::new(|now| now.is_none());
     let failed = |result: Result<Written, StoreError>| matches!(result, Err(StoreError::PreconditionFailed));
-    assert!(failed(write(only_if(Sequences::Any), "ringing").await), "no record to match");
-    write(unless(Sequences::Any), "ringing").await.unwrap();
-    assert!(failed(write(unless(Sequences::Any), "active").await), "the record exists");
-    assert!(failed(write(only_if(Sequences::OneOf(vec![7])), "active").await));
-    write(only_if(Sequences::OneOf(vec![7, 1])), "active").await.unwrap();
-    assert!(failed(write(unless(Sequences::OneOf(vec![2])), "busy").await));
+    assert!(failed(write(exists, "ringing").await), "no record to match");
+    write(absent.clone(), "ringing").await.unwrap();
+    assert!(failed(write(absent, "active").await), "the record exists");
+    assert!(failed(write(only_if(&[7]), "active").await));
+    write(only_if(&[7, 1]), "active").await.unwrap();
+    assert!(failed(write(unless(&[2]), "busy").await));
     // Of many writers that have seen the same version, one wins.
-    let version = only_if(Sequences::OneOf(vec![2]));
+    let version = only_if(&[2]);
     let tasks: Vec<_> = (0..20).map(|n| tokio::spawn(write(version.clone(), &format!("s{n}")))).collect();
     let mut wins = 0;
     for task in tasks {
@@ -215,7 +217,7 @@ pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Data
     let store = database.open();
     for n in 0..50 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
-        let write = store.put_call(&ws, &call, CallDraft::default(), Preconditions::default(), at(1));
+        let write = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), at(1));
         // Polled once, so that it is handed over, and dropped.
         let mut write = write;
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -237,7 +239,7 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     put(&*store, "w", "c", "{}", 1).await;
     store.check().await.unwrap();
     store.close().await;
-    let late = store.put_call(&workspace("w"), &id("d"), CallDraft::default(), Preconditions::default(), at(1)).await;
+    let late = store.put_call(&workspace("w"), &id("d"), CallDraft::default(), Precondition::default(), at(1)).await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))));
     assert!(store.check().await.is_err());
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callhistory_model::{CallDraft, Timestamp};
-use callhistory_store::{CallStore, Preconditions, StoreError, open};
+use callhistory_store::{CallStore, Precondition, StoreError, open};
 use tempfile::TempDir;
 
 use crate::conformance::{Database, conformance};
@@ -120,7 +120,7 @@ async fn replaced_bytes_leave_the_file() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for summary in ["canary-before", "harmless-now!"] {
         let draft = CallDraft { summary: Some(summary.to_owned()), ..CallDraft::default() };
-        store.put_call(&ws, &call, draft, Preconditions::default(), now.clone()).await.unwrap();
+        store.put_call(&ws, &call, draft, Precondition::default(), now.clone()).await.unwrap();
     }
     store.close().await;
     drop(store);

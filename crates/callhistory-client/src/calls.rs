@@ -1,0 +1,93 @@
+//! The operations on call records, one method each.
+
+use callhistory_model::{CallDraft, CallId, CallRecord};
+use reqwest::{Url, header::HeaderValue};
+
+use crate::{
+    client::{Client, ClientBuilder},
+    error::Error,
+    send::Request,
+};
+
+impl Client {
+    /// Reads one record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] where this workspace has no such record; otherwise as in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// let call = client.get_call("1234567890abcdef").await?;
+    /// println!("{:?}", call.status);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_call(&self, id: &str) -> Result<CallRecord, Error> {
+        self.send(Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await
+    }
+
+    /// Creates the record with this id, or replaces it as a whole, and returns it as it is stored.
+    ///
+    /// Writing the same again changes nothing, so the call may be repeated after any error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_request`] where the record breaks rules, which [`Error::problem`] lists; otherwise as in the
+    /// [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::{CallDraft, CallStatus};
+    ///
+    /// let draft = CallDraft { status: Some(CallStatus::Busy), ..CallDraft::default() };
+    /// let call = client.put_call("1234567890abcdef", &draft).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn put_call(&self, id: &str, call: &CallDraft) -> Result<CallRecord, Error> {
+        self.send(Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await
+    }
+
+    /// Creates a record whose id the service makes, and returns it. The draft carries no `_id`.
+    ///
+    /// The retries of one call create one record: they carry one `Idempotency-Key`. Calling again after an error is
+    /// another record; where that matters, choose the id yourself and use [`put_call`](Self::put_call).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_request`] where the record breaks rules, which [`Error::problem`] lists; otherwise as in the
+    /// [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::{CallDraft, Direction};
+    ///
+    /// let draft = CallDraft { direction: Some(Direction::Inbound), ..CallDraft::default() };
+    /// let call = client.create_call(&draft).await?;
+    /// println!("created {}", call.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_call(&self, call: &CallDraft) -> Result<CallRecord, Error> {
+        let request = Request::post(self.inner.calls_url.clone(), call, idempotency_key()?)?;
+        self.send(request, ClientBuilder::MAX_RECORD_BYTES).await
+    }
+
+    fn call_url(&self, id: &str) -> Result<Url, Error> {
+        let id: CallId = id.parse().map_err(|fault| Error::invalid("the call id is not usable", fault))?;
+        let mut url = self.inner.calls_url.clone();
+        // The alphabet of ids needs no escapes in a path.
+        url.set_path(&format!("{}/{id}", url.path()));
+        Ok(url)
+    }
+}
+
+/// 128 random bits in hexadecimal. They come from the system, because a generator that is seeded from the clock repeats
+/// itself on machines that start together, and a repeated key answers one call with another's record.
+#[expect(clippy::disallowed_methods, reason = "the key is made here so that callers need not think of it")]
+fn idempotency_key() -> Result<HeaderValue, Error> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(Error::setup)?;
+    HeaderValue::from_str(&format!("{:032x}", u128::from_ne_bytes(bits))).map_err(Error::setup)
+}

@@ -1,0 +1,31 @@
+//! The SDK against a scripted service.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod errors;
+mod operations;
+mod quickstart;
+mod retries;
+mod setup;
+mod stub;
+
+use callhistory_client::{CallDraft, CallRecord, Client, ClientBuilder, model::sample};
+
+const ID: &str = "1234567890abcdef";
+const WORKSPACE: &str = "abcdef1234567890";
+
+fn builder(url: &str) -> ClientBuilder {
+    Client::builder(url).workspace(WORKSPACE)
+}
+
+fn client(url: &str) -> Client {
+    builder(url).build().unwrap()
+}
+
+fn draft() -> CallDraft {
+    sample::source_draft()
+}
+
+fn record() -> CallRecord {
+    sample::source_example()
+}

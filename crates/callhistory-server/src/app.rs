@@ -1,0 +1,48 @@
+//! What every handler works with: the store, the time, and fresh ids.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use callhistory_model::{CallId, Timestamp};
+use callhistory_store::CallStore;
+use chrono::{DateTime, Utc};
+
+use crate::error::ApiError;
+
+/// Tells the time.
+pub type Clock = fn() -> DateTime<Utc>;
+/// Gives 64 unpredictable bits.
+pub type Randomness = fn() -> u64;
+
+/// The service without its wire.
+pub struct App {
+    pub(crate) store: Arc<dyn CallStore>,
+    clock: Clock,
+    randomness: Randomness,
+    last_id: Mutex<u128>,
+}
+
+impl App {
+    /// A service over a store. Time and randomness are given, so that tests can choose them.
+    #[must_use]
+    pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
+        Self { store, clock, randomness, last_id: Mutex::new(0) }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)().into()
+    }
+
+    /// A fresh record id: 24 hexadecimal digits, of which 12 are the Unix time in milliseconds and 12 are random. Ids of
+    /// one server sort by time of creation even within a millisecond.
+    pub(crate) fn new_call_id(&self) -> Result<CallId, ApiError> {
+        let millis = u128::try_from((self.clock)().timestamp_millis()).unwrap_or(0);
+        let fresh = (millis << 48) | (u128::from((self.randomness)()) >> 16);
+        let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = fresh.max(*last + 1);
+        format!("{:024x}", *last).parse().map_err(|fault| ApiError::internal(&fault))
+    }
+
+    pub(crate) fn new_request_id(&self) -> String {
+        format!("{:016x}{:016x}", (self.randomness)(), (self.randomness)())
+    }
+}

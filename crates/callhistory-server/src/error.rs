@@ -1,0 +1,228 @@
+//! Every error answer of the service, and the one place that chooses its status.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use callhistory_model::{Fault, FaultCode, Faults, Problem, ProblemCode};
+use callhistory_store::StoreError;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+
+/// Seconds after which a client may try again what the service could not do.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// A refusal on its way to the caller. The text of its fields reaches the caller; what only the operator may know is
+/// logged where the error arises.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    code: ProblemCode,
+    detail: String,
+    faults: Vec<Fault>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), faults: Vec::new() }
+    }
+
+    fn with_faults(code: ProblemCode, faults: Vec<Fault>) -> Self {
+        let detail = match faults.as_slice() {
+            [only] => only.to_string(),
+            several => format!("{} things are wrong; errors lists them.", several.len()),
+        };
+        Self { code, detail, faults }
+    }
+
+    /// The faults of a body that is to be a record.
+    pub(crate) fn invalid_record(Faults(faults): Faults) -> Self {
+        match faults.as_slice() {
+            [Fault { code: FaultCode::Malformed, detail, .. }] => {
+                Self::new(ProblemCode::MalformedJson, format!("The body {detail}."))
+            }
+            _ => Self::with_faults(ProblemCode::InvalidRecord, faults),
+        }
+    }
+
+    pub(crate) fn invalid_header(fault: Fault) -> Self {
+        Self::with_faults(ProblemCode::InvalidHeader, vec![fault])
+    }
+
+    pub(crate) fn invalid_parameters(faults: Vec<Fault>) -> Self {
+        Self::with_faults(ProblemCode::InvalidParameter, faults)
+    }
+
+    pub(crate) fn call_not_found() -> Self {
+        Self::new(ProblemCode::CallNotFound, "There is no call record with this id in this workspace.")
+    }
+
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(ProblemCode::Internal, "The service failed; its log has more under the request id.")
+    }
+
+    fn status_and_title(&self) -> (StatusCode, &'static str) {
+        match &self.code {
+            ProblemCode::MalformedJson => (StatusCode::BAD_REQUEST, "The body is not JSON"),
+            ProblemCode::InvalidHeader => (StatusCode::BAD_REQUEST, "A header is not valid"),
+            ProblemCode::InvalidParameter => (StatusCode::BAD_REQUEST, "A parameter is not valid"),
+            ProblemCode::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is not valid"),
+            ProblemCode::CallNotFound => (StatusCode::NOT_FOUND, "No such call record"),
+            ProblemCode::RouteNotFound => (StatusCode::NOT_FOUND, "No such route"),
+            ProblemCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            ProblemCode::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request took too long"),
+            ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
+            ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            ProblemCode::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
+            ProblemCode::InvalidRecord => (StatusCode::UNPROCESSABLE_ENTITY, "The record is not valid"),
+            ProblemCode::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was reused"),
+            ProblemCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available now"),
+            ProblemCode::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "The disk is full"),
+            // The model may know codes that this service never gives.
+            ProblemCode::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
+        }
+    }
+
+    /// The answer, which carries the id of its request. Headers that were set on the way, such as `Allow`, stay.
+    pub(crate) fn render(self, mut response: Response, request_id: &str) -> Response {
+        let (status, title) = self.status_and_title();
+        let problem = Problem {
+            kind: format!("urn:callhistory:problem:{}", self.code),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+            request_id: request_id.to_owned(),
+            errors: self.faults,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.remove(header::CONTENT_LENGTH);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response.map(|_| body.into())
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// A bare answer that carries the error to [`ApiError::render`], where the request id is known.
+    fn into_response(self) -> Response {
+        let mut response = self.status_and_title().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::PreconditionFailed => {
+                Self::new(ProblemCode::PreconditionFailed, "The record is not in the state that the request demands.")
+            }
+            StoreError::IdempotencyKeyReused => Self::new(
+                ProblemCode::IdempotencyKeyReused,
+                "This Idempotency-Key was used within the last 24 hours with another body.",
+            ),
+            StoreError::Full(reason) => {
+                tracing::error!(reason, "the disk is full");
+                Self::new(ProblemCode::StorageFull, "The disk is full; nothing was written. Reads go on.")
+            }
+            StoreError::Unavailable(reason) | StoreError::Io(reason) => {
+                tracing::error!(reason, "the store is not available");
+                Self::new(ProblemCode::Unavailable, "The store cannot do this now; try again.")
+            }
+            StoreError::IdTaken | StoreError::Open(_) | StoreError::Internal(_) => Self::internal(&error),
+        }
+    }
+}
+
+/// The error answers of the contract: one component for each status, to which the operations refer.
+const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
+    (
+        StatusCode::BAD_REQUEST,
+        "BadRequest",
+        "A header, a parameter or the JSON text is not valid; `errors` says which.",
+    ),
+    (StatusCode::NOT_FOUND, "NotFound", "There is no such record in this workspace."),
+    (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "The route has no such method; `Allow` lists those it has."),
+    (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
+    (
+        StatusCode::PRECONDITION_FAILED,
+        "PreconditionFailed",
+        "The record is not as `If-Match` or `If-None-Match` demands.",
+    ),
+    (StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", "The body has more than 1,048,576 bytes."),
+    (
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        "The body is not `application/json`, or is compressed.",
+    ),
+    (
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "UnprocessableContent",
+        "The record breaks rules, all listed in `errors`; or the `Idempotency-Key` was used with another body.",
+    ),
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalServerError",
+        "The service failed; its log has more under the request id.",
+    ),
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "ServiceUnavailable",
+        "The service cannot do this now; try after `Retry-After` seconds.",
+    ),
+    (
+        StatusCode::INSUFFICIENT_STORAGE,
+        "InsufficientStorage",
+        "The disk is full; nothing was written, and reads go on.",
+    ),
+];
+
+/// The components that `PROBLEM_RESPONSES` describes.
+pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
+    let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    PROBLEM_RESPONSES.iter().map(move |(_, name, description)| {
+        let response = ResponseBuilder::new().description(*description).content("application/problem+json", content());
+        ((*name).to_owned(), response.build().into())
+    })
+}
+
+fn references(statuses: &[u16]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let known = PROBLEM_RESPONSES.iter().filter(|(status, ..)| statuses.contains(&status.as_u16()));
+    known.map(|(status, name, _)| (status.as_str().to_owned(), Ref::from_response_name(*name).into())).collect()
+}
+
+/// What every operation on data may answer when it fails.
+pub(crate) struct ReadProblems;
+
+impl utoipa::IntoResponses for ReadProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        references(&[400, 404, 500, 503])
+    }
+}
+
+/// What a creation may answer when it fails.
+pub(crate) struct CreateProblems;
+
+impl utoipa::IntoResponses for CreateProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        references(&[400, 408, 413, 415, 422, 500, 503, 507])
+    }
+}
+
+/// What a conditional write may answer when it fails.
+pub(crate) struct WriteProblems;
+
+impl utoipa::IntoResponses for WriteProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        references(&[400, 408, 412, 413, 415, 422, 500, 503, 507])
+    }
+}
+
+/// A header that stands in every answer.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

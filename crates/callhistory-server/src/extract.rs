@@ -1,0 +1,240 @@
+//! Everything that comes from outside, taken apart once and strictly: headers, path, query, body.
+
+use std::time::Duration;
+
+use axum::{
+    RequestPartsExt as _,
+    body::Body,
+    extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request},
+    http::{HeaderName, HeaderValue, header, request::Parts},
+};
+use axum_extra::{
+    TypedHeader,
+    headers::{ContentType, ETag, Header, IfMatch, IfNoneMatch, Mime},
+};
+use bytes::Bytes;
+use callhistory_model::{CallDraft, CallId, Fault, FaultCode, ProblemCode, WorkspaceId};
+use callhistory_store::{IdempotencyKey, Precondition};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::error::ApiError;
+
+/// The largest body of one record, in bytes.
+pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// How long a body of one record may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The one value of a header. Lists and repetitions are refused: a proxy and this service could each read another value.
+fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let mut lines = parts.headers.get_all(name).iter();
+    let value = lines.next();
+    match lines.next() {
+        None => Ok(value),
+        Some(_) => {
+            let fault = Fault::new(FaultCode::Repeated, "stands more than once; exactly one is accepted");
+            Err(ApiError::invalid_header(fault.of_parameter(name.as_str())))
+        }
+    }
+}
+
+/// Who asks. Without keys, the workspace that the caller names.
+pub(crate) struct Caller {
+    pub(crate) workspace: WorkspaceId,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let refuse = |fault: Fault| ApiError::invalid_header(fault.of_parameter(WORKSPACE_ID.as_str()));
+        let value = single(parts, &WORKSPACE_ID)?
+            .ok_or_else(|| refuse(Fault::new(FaultCode::Missing, "is required: the id of the workspace")))?;
+        let text = value
+            .to_str()
+            .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "has bytes that are not visible ASCII characters")))?;
+        Ok(Self { workspace: text.parse().map_err(refuse)? })
+    }
+}
+
+/// The record that the path names, after percent-decoding.
+pub(crate) struct CallPath(pub(crate) CallId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CallPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let refuse = |fault: Fault| ApiError::invalid_parameters(vec![fault.of_parameter("callHistoryId")]);
+        let Path(text) = parts
+            .extract_with_state::<Path<String>, S>(state)
+            .await
+            .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "is not UTF-8 after percent-decoding")))?;
+        Ok(Self(text.parse().map_err(refuse)?))
+    }
+}
+
+/// A query string without parameters, on routes that have none: nothing is ignored silently.
+pub(crate) struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or("");
+        let names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
+        let unknown = |name: &str| {
+            Fault::new(FaultCode::Unknown, "is unknown; this route has no query parameters").of_parameter(name)
+        };
+        let faults: Vec<_> = names.take(100).map(unknown).collect();
+        if faults.is_empty() { Ok(Self) } else { Err(ApiError::invalid_parameters(faults)) }
+    }
+}
+
+/// A header in its typed form, if it is there.
+async fn typed<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<H>, ApiError> {
+    // An absent list header would decode as an empty list, which is another condition than none.
+    if !parts.headers.contains_key(H::name()) {
+        return Ok(None);
+    }
+    let header = <TypedHeader<H> as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
+    header.map(|header| header.map(|TypedHeader(header)| header)).map_err(|_| malformed(H::name()))
+}
+
+fn malformed(name: &HeaderName) -> ApiError {
+    ApiError::invalid_header(Fault::new(FaultCode::Malformed, "does not have its form").of_parameter(name.as_str()))
+}
+
+/// A condition in its typed form, if it is there. The library takes any text for an entity tag that matches nothing, and
+/// a write would go ahead that its caller meant to forbid.
+async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<H>, ApiError> {
+    let is_tag = |text: &str| {
+        let opaque = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        opaque.is_some_and(|opaque| !opaque.contains('"'))
+    };
+    let is_condition = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or("").trim();
+        text == "*" || text.split(',').all(|tag| is_tag(tag.trim()))
+    };
+    if !parts.headers.get_all(H::name()).iter().all(is_condition) {
+        return Err(malformed(H::name()));
+    }
+    typed(parts, state).await
+}
+
+/// The version of a record as an entity tag: the sequence of its last change.
+pub(crate) fn etag(sequence: i64) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(format!("\"{sequence}\""))).unwrap_or(HeaderValue::from_static("*"))
+}
+
+fn typed_etag(sequence: i64) -> Option<ETag> {
+    format!("\"{sequence}\"").parse().ok()
+}
+
+/// Whether a reader has the record already.
+pub(crate) struct ReadCondition(Option<IfNoneMatch>);
+
+impl ReadCondition {
+    pub(crate) fn is_current(&self, sequence: i64) -> bool {
+        let Some(condition) = &self.0 else { return false };
+        typed_etag(sequence).is_some_and(|etag| !condition.precondition_passes(&etag))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ReadCondition {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        if parts.headers.contains_key(header::IF_MATCH) {
+            let fault = Fault::new(FaultCode::Unknown, "has no meaning for a read; use If-None-Match");
+            return Err(ApiError::invalid_header(fault.of_parameter("if-match")));
+        }
+        Ok(Self(condition(parts, state).await?))
+    }
+}
+
+/// `If-Match` and `If-None-Match` of a write, to be checked in its transaction.
+pub(crate) struct WriteCondition(pub(crate) Precondition);
+
+impl<S: Send + Sync> FromRequestParts<S> for WriteCondition {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let if_match: Option<IfMatch> = condition(parts, state).await?;
+        let if_none_match: Option<IfNoneMatch> = condition(parts, state).await?;
+        if if_match.is_none() && if_none_match.is_none() {
+            return Ok(Self(Precondition::default()));
+        }
+        Ok(Self(Precondition::new(move |current| {
+            let etag = current.and_then(typed_etag);
+            let passes = |etag: &ETag| {
+                if_match.as_ref().is_none_or(|condition| condition.precondition_passes(etag))
+                    && if_none_match.as_ref().is_none_or(|condition| condition.precondition_passes(etag))
+            };
+            etag.as_ref().map_or(if_match.is_none(), passes)
+        })))
+    }
+}
+
+/// The key under which a creation may be repeated.
+pub(crate) struct CreationKey(pub(crate) Option<IdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for CreationKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = single(parts, &IDEMPOTENCY_KEY)? else { return Ok(Self(None)) };
+        let key = value.as_bytes();
+        if !(1..=255).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+            let fault = Fault::new(FaultCode::Malformed, "is not 1 to 255 visible ASCII characters without spaces");
+            return Err(ApiError::invalid_header(fault.of_parameter(IDEMPOTENCY_KEY.as_str())));
+        }
+        Ok(Self(Some(IdempotencyKey(String::from_utf8_lossy(key).into_owned()))))
+    }
+}
+
+/// A record as the caller writes it.
+pub(crate) struct DraftBody(pub(crate) CallDraft);
+
+impl<S: Send + Sync> FromRequest<S> for DraftBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        check_media_type(&mut parts, state).await?;
+        let json = read_body(body).await?;
+        CallDraft::from_json(&json).map(Self).map_err(ApiError::invalid_record)
+    }
+}
+
+async fn check_media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(), ApiError> {
+    let refuse = |detail: &str| Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail));
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return refuse("The body must not be compressed: Content-Encoding is not accepted here.");
+    }
+    single(parts, &header::CONTENT_TYPE)?;
+    let media_type: Option<ContentType> = typed(parts, state).await?;
+    let media_type = media_type.map(Mime::from);
+    let is_json = |mime: &Mime| {
+        let utf8 = mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"));
+        mime.essence_str() == "application/json" && utf8
+    };
+    if media_type.as_ref().is_some_and(is_json) {
+        return Ok(());
+    }
+    refuse("The body must be sent as content-type: application/json, in UTF-8.")
+}
+
+async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    let collect = Limited::new(body, MAX_RECORD_BYTES).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collect).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("The body has more than {MAX_RECORD_BYTES} bytes.");
+            Err(ApiError::new(ProblemCode::BodyTooLarge, detail))
+        }
+        Ok(Err(_)) => Err(ApiError::new(ProblemCode::InvalidRequest, "The body broke off before its end.")),
+        Err(_) => Err(ApiError::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 seconds.")),
+    }
+}

@@ -1,0 +1,142 @@
+//! The contract: a pure function of the route table, served as JSON and as a reference page.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    Router,
+    extract::Path,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use callhistory_model::{Problem, ProblemCode, sample};
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{
+        ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder,
+        tag::TagBuilder,
+    },
+};
+use utoipa_swagger_ui::Config;
+
+use crate::{
+    app::App,
+    error::{ApiError, problem_components},
+    extract::NoQuery,
+    router::contract_routes,
+};
+
+const DESCRIPTION: &str = "\
+The call history of voice-agent platforms: one record for each call, kept exactly as it was written.
+
+Numbers are exact: an amount of `0.10` comes back as `0.10`. Times are Unix seconds or RFC 3339 in UTC. Nothing is \
+ignored silently: an unknown member, header form or parameter is answered with a problem that names it. Every error is \
+`application/problem+json` (RFC 9457) with a stable `code`, and every answer carries `x-request-id`.";
+
+/// The document without its paths. Everything a router would otherwise take from the library is said here.
+pub(crate) fn base() -> OpenApi {
+    let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
+    Problem::schemas(&mut schemas);
+    let components =
+        ComponentsBuilder::new().schemas_from_iter(schemas).responses_from_iter(problem_components()).build();
+    let info = InfoBuilder::new()
+        .title("callhistory")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .contact(Some(ContactBuilder::new().name(Some("The callhistory maintainers")).build()))
+        .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build()))
+        .build();
+    let calls = TagBuilder::new().name("Calls").description(Some("Records of single calls.")).build();
+    let server = ServerBuilder::new().url("/").description(Some("The server that answers this document.")).build();
+    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some([calls])).servers(Some([server])).build()
+}
+
+/// The contract as JSON text: sorted keys, two spaces, one newline at the end.
+#[must_use]
+#[expect(clippy::expect_used, reason = "the document is made of values alone, and every test run makes it")]
+pub fn document() -> String {
+    let (_, document) = contract_routes(base()).split_for_parts();
+    // Through a value, whose keys are sorted: the order of utoipa's extensions is not stable.
+    let mut document = serde_json::to_value(document).expect("the contract serialises");
+    for operation in operations(&mut document) {
+        describe_request_id(operation);
+        give_examples(operation);
+    }
+    let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
+    format!("{text}\n")
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+}
+
+/// Every answer carries the request id; saying so in one place keeps it out of each operation.
+fn describe_request_id(operation: &mut Map<String, Value>) {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    for response in responses.filter_map(Value::as_object_mut).filter(|response| !response.contains_key("$ref")) {
+        let headers = response.entry("headers").or_insert_with(|| json!({}));
+        headers["x-request-id"] = json!({
+            "description": "The id of the request: the caller's own, or one that was made for it.",
+            "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
+        });
+    }
+}
+
+/// The source page's example, in every body that is a record.
+fn give_examples(operation: &mut Map<String, Value>) {
+    let record: Value = serde_json::from_str(sample::SOURCE_EXAMPLE).unwrap_or_default();
+    let mut draft = record.clone();
+    if let Some(draft) = draft.as_object_mut() {
+        let path_has_id = operation.get("operationId").is_some_and(|id| id == "put_call");
+        draft.retain(|name, _| path_has_id || !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
+    }
+    if let Some(body) = operation.get_mut("requestBody") {
+        set_example(body, &draft);
+    }
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    responses.for_each(|response| set_example(response, &record));
+}
+
+fn set_example(body: &mut Value, example: &Value) {
+    if let Some(content) = body.pointer_mut("/content/application~1json") {
+        content["example"] = example.clone();
+    }
+}
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(document);
+
+/// The contract and its reference page. They are not part of the contract itself.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/openapi.json", get(openapi_json))
+        .route("/docs", get(|_: NoQuery| async { Redirect::permanent("/docs/") }))
+        .route("/docs/", get(|_: NoQuery| async { docs_file("index.html") }))
+        .route("/docs/{file}", get(|Path(file): Path<String>| async move { docs_file(&file) }))
+}
+
+async fn openapi_json(_: NoQuery) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+/// One file of the reference page. It is part of this binary and needs no network; the policy forbids all other sources.
+fn docs_file(name: &str) -> Response {
+    // The page draws its icons from `data:` URLs and sets styles on elements.
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    static CONFIG: LazyLock<Arc<Config<'static>>> =
+        LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
+    match utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)) {
+        Ok(Some(file)) => {
+            let media_type = HeaderValue::from_str(&file.content_type);
+            let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+            let headers = [(header::CONTENT_TYPE, media_type), (header::CONTENT_SECURITY_POLICY, POLICY)];
+            (headers, file.bytes.into_owned()).into_response()
+        }
+        Ok(None) => ApiError::new(ProblemCode::RouteNotFound, "The reference has no such file.").into_response(),
+        Err(error) => ApiError::internal(&error).into_response(),
+    }
+}

@@ -1,0 +1,130 @@
+//! Every route on one screen, and what surrounds each request.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use callhistory_model::ProblemCode;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    calls,
+    error::{ApiError, REQUEST_ID},
+    health, openapi,
+};
+
+/// The routes of the contract, each with its description.
+pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(base)
+        .routes(routes!(calls::create_call))
+        .routes(routes!(calls::get_call, calls::put_call))
+}
+
+/// The whole service.
+pub fn router(app: App) -> Router {
+    let app = Arc::new(app);
+    let (contract, _) = contract_routes(openapi::base()).split_for_parts();
+    contract
+        .merge(health::routes())
+        .merge(openapi::routes())
+        .fallback(|| async {
+            ApiError::new(ProblemCode::RouteNotFound, "There is no such route; /docs lists them all.")
+        })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                ProblemCode::MethodNotAllowed,
+                "This route has no such method; the header Allow lists its methods.",
+            )
+        })
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal(&"a handler panicked").into_response()))
+        .layer(from_fn_with_state(app.clone(), surround))
+        .layer(from_fn(detach_writes))
+        .with_state(app)
+}
+
+/// Runs writes in a task of their own: hyper drops the handler of a client that hangs up, and with it half a request.
+async fn detach_writes(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let answer = tokio::spawn(next.run(request)).await;
+    answer.unwrap_or_else(|error| ApiError::internal(&error).into_response())
+}
+
+/// Gives each request its id, refuses what is not sound HTTP, renders errors, and writes the log line.
+async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.new_request_id());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = match check_framing(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = error.render(response, &request_id);
+    }
+    finish_headers(response.headers_mut(), &request_id);
+    // The route template instead of the path: an id is not the log's business.
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(
+        request_id,
+        method = method_name(&method),
+        route,
+        status = response.status().as_u16(),
+        micros,
+        "request"
+    );
+    response
+}
+
+/// The caller's id for the request if it is one: 1 to 128 characters of `[A-Za-z0-9._-]`, exactly once. Anything else
+/// is replaced, which the answer shows.
+fn accepted_request_id(headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(REQUEST_ID).iter();
+    let text = lines.next()?.to_str().ok()?;
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (lines.next().is_none() && (1..=128).contains(&text.len()) && text.chars().all(sound)).then(|| text.to_owned())
+}
+
+/// Refuses requests that a proxy in front could read in another way.
+fn check_framing(request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let refuse = |detail: &str| Err(ApiError::new(ProblemCode::InvalidRequest, detail));
+    match headers.get_all(header::HOST).iter().count() {
+        1 => {}
+        0 => return refuse("The request has no Host header."),
+        _ => return refuse("The request has more than one Host header."),
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        return refuse("The request has both Content-Length and Transfer-Encoding.");
+    }
+    Ok(())
+}
+
+/// An unknown method is the caller's own text and stays out of the log.
+fn method_name(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            method.as_str()
+        }
+        _ => "other",
+    }
+}
+
+fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Records are personal data: no shared cache keeps them, and a private one asks again each time.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+}

@@ -1,0 +1,282 @@
+//! The program itself: its first run, its refusals, its end, and what it writes to its log.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use callhistory_client::{
+    CallDraft, Client,
+    model::{CallStatus, sample},
+};
+use callhistory_server::demo;
+use chrono::DateTime;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_callhistory-server");
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(directory).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A program that serves, with what it printed when it was ready.
+struct Running {
+    child: Child,
+    welcome: String,
+    base: String,
+}
+
+impl Running {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(directory).args(["--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut welcome = String::new();
+        while !welcome.contains("Reference: ") {
+            assert!(lines.read_line(&mut welcome).unwrap() > 0, "the server ended: {welcome}");
+        }
+        let base = welcome.split(" at ").nth(1).unwrap().lines().next().unwrap().to_owned();
+        // The pipe stays open, so that later lines do not end the program.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self { child, welcome, base }
+    }
+
+    fn client(&self, workspace: &str) -> Client {
+        Client::builder(&self.base).workspace(workspace).max_retries(0).build().unwrap()
+    }
+
+    fn signal(&mut self, signal: &str) {
+        Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test]
+async fn the_first_run_prints_commands_that_work() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &[]);
+    assert!(directory.path().join("callhistory-data/callhistory.db").exists());
+    let commands =
+        server.welcome.split("\ncurl ").skip(1).map(|rest| format!("curl {}", rest.split("\n\n").next().unwrap()));
+    let outputs: Vec<String> = commands
+        .map(|command| {
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        })
+        .collect();
+    assert_eq!(outputs.len(), 2);
+    assert_eq!(outputs[0], outputs[1]);
+    assert!(outputs[1].contains(r#""cost":{"customer_charge":0.10}"#), "{}", outputs[1]);
+}
+
+/// Nobody reads the log of these servers, which writes more than a pipe holds: that must not stop them.
+///
+/// A record that was answered is there after `kill -9` at any moment, and none is there twice or in half.
+#[tokio::test]
+async fn answered_writes_survive_kill_9() {
+    let rounds: u32 = option_env!("CALLHISTORY_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let directory = TempDir::new().unwrap();
+    let mut answered: Vec<String> = Vec::new();
+    for round in 0..rounds {
+        let mut server = Running::start(directory.path(), &[]);
+        let client = server.client("w");
+        for id in &answered {
+            client.get_call(id).await.unwrap_or_else(|error| panic!("round {round}: {id} is lost: {error}"));
+        }
+        let written = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (client, written) = (client.clone(), Arc::clone(&written));
+                tokio::spawn(async move {
+                    let mut answered = Vec::new();
+                    for n in 0.. {
+                        let id = format!("r{round}-w{writer}-{n}");
+                        match client.put_call(&id, &CallDraft::default()).await {
+                            Ok(_) => {
+                                answered.push(id);
+                                written.store(true, Ordering::Relaxed);
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for _ in 0..5000 {
+            if written.load(Ordering::Relaxed) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 7)).await;
+        server.signal("-KILL");
+        let before = answered.len();
+        for writer in writers {
+            answered.extend(writer.await.unwrap());
+        }
+        assert!(answered.len() > before, "round {round} wrote nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_termination_ends_it_in_order() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Running::start(directory.path(), &[]);
+    server.client("w").put_call("c", &CallDraft::default()).await.unwrap();
+    server.signal("-TERM");
+    assert!(server.child.wait().unwrap().success());
+    assert!(!directory.path().join("callhistory-data/callhistory.db-wal").exists(), "the log was not folded in");
+}
+
+#[test]
+fn it_refuses_to_expose_records_without_keys() {
+    let directory = TempDir::new().unwrap();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080"] {
+        let output = command(directory.path()).args(["--listen", address]).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(message.contains("--allow-unauthenticated-network") && message.contains("loopback"), "{message}");
+    }
+    assert!(!directory.path().join("callhistory-data").exists(), "a refused start left something behind");
+    let server = Running::start(directory.path(), &["--allow-unauthenticated-network"]);
+    drop(server);
+}
+
+#[test]
+fn a_start_that_cannot_work_says_why() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &[]);
+    let port = server.base.rsplit(':').next().unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&["--listen", "127.0.0.1:0"], "in use by another process"),
+        (&["--data-dir", "other", "--listen", &format!("127.0.0.1:{port}")], "choose another with --listen"),
+        (&["--database-url", "mysql://x"], "mysql"),
+        (&["--listen", "nonsense"], "--listen"),
+        (&["--log", "a=b=c"], "--log a=b=c"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ];
+    for (arguments, expected) in cases {
+        let output = command(directory.path()).args(arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn settings_come_from_flags_or_variables() {
+    let directory = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("here.db").display());
+    drop(Running::start(directory.path(), &["--database-url", &url]));
+    assert!(directory.path().join("here.db").exists() && !directory.path().join("callhistory-data").exists());
+    let mut child = command(directory.path())
+        .env("CALLHISTORY_LISTEN", "127.0.0.1:0")
+        .env("CALLHISTORY_DATA_DIR", "from-variable")
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("from-variable/callhistory.db"), "{line}");
+}
+
+#[tokio::test]
+async fn the_demonstration_is_filled_and_vanishes() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Running::start(directory.path(), &["demo", "--calls", "300"]);
+    assert!(server.welcome.starts_with("300 made-up calls"), "{}", server.welcome);
+    let database = server.welcome.split("sqlite:").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert!(Path::new(&database).exists());
+    server.signal("-TERM");
+    assert!(server.child.wait().unwrap().success());
+    assert!(!Path::new(&database).parent().unwrap().exists(), "the demonstration left {database} behind");
+}
+
+#[test]
+fn the_demonstration_is_believable_and_repeatable() {
+    let end = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+    let calls = demo::history(1, 3000, end).unwrap();
+    assert_eq!(calls, demo::history(1, 3000, end).unwrap());
+    assert_ne!(calls, demo::history(2, 3000, end).unwrap());
+    for status in CallStatus::KNOWN {
+        assert!(calls.iter().any(|(_, call)| call.status.as_ref().unwrap().as_str() == *status), "no call is {status}");
+    }
+    let distinct = |member: fn(&CallDraft) -> Option<&String>| {
+        calls.iter().filter_map(|(_, call)| member(call)).collect::<std::collections::HashSet<_>>().len()
+    };
+    assert!(distinct(|call| call.agent_id.as_ref()) >= 4 && distinct(|call| call.call_flow_id.as_ref()) >= 3);
+    assert!(calls.iter().filter(|(_, call)| call.transcript.is_some()).count() > 1500);
+    // Every made-up record is one that the service accepts from outside.
+    for (_, call) in &calls {
+        let json = serde_json::to_vec(call).unwrap();
+        assert_eq!(&CallDraft::from_json(&json).unwrap(), call);
+    }
+}
+
+/// A canary in every member of a record, in the key and in the path appears nowhere in the log, not even at its most
+/// talkative.
+#[tokio::test]
+async fn the_log_holds_no_personal_data() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Running::start(directory.path(), &["--log", "trace"]);
+    let mut log = server.child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        drop(log.read_to_string(&mut text));
+        text
+    });
+    let client = server.client("w");
+    let record = sample::COMPLETE_EXAMPLE.replace(['\n'], "");
+    let canary = record
+        .replace("sip:alice@example.com", "canary-from")
+        .replace("+18005550100", "canary-to")
+        .replace("The caller returns", "canary-summary")
+        .replace("vip", "canary-metadata")
+        .replace("lookup_order", "canary-function")
+        .replace("How can I help?", "canary-transcript")
+        .replace("positive", "canary-analysis")
+        .replace("recordings.example.com", "canary-recording")
+        .replace("12345678901234567890123", "98765432109876543210")
+        .replace("\"workspaceId\": \"abcdef1234567890\",", "");
+    let draft = CallDraft::from_json(canary.as_bytes()).unwrap();
+    client.put_call("67375a0f2b8c4e001f3d9a11", &draft).await.unwrap();
+    client.get_call("67375a0f2b8c4e001f3d9a11").await.unwrap();
+    let raw = reqwest::Client::new();
+    let url = format!("{}/v2/api/call-history/canary-path?canary-query=canary-value", server.base);
+    let bodies = [
+        r#"{"canary-member": 1}"#,
+        r#"{"status": "canary-status", "startTime": "canary-time"}"#,
+        r#"{"metadata": {"canary-name": 1, "canary-name": 2}}"#,
+        "canary-garbage",
+    ];
+    for body in bodies {
+        for target in [url.as_str(), url.split('?').next().unwrap()] {
+            let request = raw.put(target).header("x-workspace-id", "w").header("x-api-key", "canary-key");
+            let request =
+                request.header("authorization", "Bearer canary-bearer").header("x-canary-header", "canary-header");
+            let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
+            assert!(answer.status().is_client_error());
+        }
+    }
+    drop(raw.request("CANARY".parse().unwrap(), &url).send().await);
+    server.signal("-TERM");
+    server.child.wait().unwrap();
+    let log = log.join().unwrap();
+    assert!(log.contains("\"route\":\"/v2/api/call-history/{callHistoryId}\""), "the log is empty or not JSON");
+    let leak = log.lines().find(|line| line.to_lowercase().contains("canary") || line.contains("98765432109876543210"));
+    assert_eq!(leak, None);
+}

@@ -1,0 +1,227 @@
+//! Writing and reading records.
+
+use callhistory_client::{
+    CallDraft,
+    model::{CallStatus, sample},
+};
+use reqwest::{Method, StatusCode};
+
+use crate::harness::{Server, WORKSPACE};
+
+const ID: &str = "1234567890abcdef";
+
+/// The example's text without white space between its tokens; none of its strings has any worth keeping apart.
+fn compact(json: &str) -> String {
+    let mut in_string = false;
+    json.chars()
+        .filter(|c| {
+            in_string ^= *c == '"';
+            in_string || !c.is_whitespace()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_documented_example_comes_back_digit_for_digit() {
+    let server = Server::start().await;
+    let written = server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    assert_eq!(written.status, StatusCode::CREATED);
+    let read = server.get(ID, &[]).await;
+    assert_eq!(read.status, StatusCode::OK);
+    assert_eq!(read.header("content-type"), "application/json");
+    assert_eq!(read.body, compact(sample::SOURCE_EXAMPLE));
+    assert_eq!(written.body, read.body);
+}
+
+#[tokio::test]
+async fn every_member_comes_back_digit_for_digit() {
+    let server = Server::start().await;
+    let id = "67375a0f2b8c4e001f3d9a11";
+    server.put(id, &[], sample::COMPLETE_EXAMPLE).await;
+    assert_eq!(server.get(id, &[]).await.body, compact(sample::COMPLETE_EXAMPLE));
+}
+
+#[tokio::test]
+async fn the_same_through_the_sdk() {
+    let server = Server::start().await;
+    let client = server.client();
+    let written = client.put_call(ID, &sample::source_draft()).await.unwrap();
+    assert_eq!(written, sample::source_example());
+    let read = client.get_call(ID).await.unwrap();
+    assert_eq!(read, sample::source_example());
+    assert_eq!(read.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
+    let missing = client.get_call("absent").await.unwrap_err();
+    assert!(missing.is_not_found());
+    assert_eq!(missing.problem().unwrap().code.as_str(), "call_not_found");
+    assert_eq!(missing.request_id(), Some(missing.problem().unwrap().request_id.as_str()));
+}
+
+#[tokio::test]
+async fn a_creation_makes_ids_that_sort_by_time() {
+    let server = Server::start().await;
+    let client = server.client();
+    let draft = CallDraft { status: Some(CallStatus::Ongoing), ..CallDraft::default() };
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let created = client.create_call(&draft).await.unwrap();
+        assert_eq!(created.created_at.as_str(), "2026-01-01T00:00:00.000Z");
+        assert_eq!(client.get_call(created.id.as_str()).await.unwrap(), created);
+        ids.push(created.id.to_string());
+    }
+    assert!(ids.iter().all(|id| id.len() == 24 && id.chars().all(|c| c.is_ascii_hexdigit() && !c.is_uppercase())));
+    assert!(ids.is_sorted() && ids[0] != ids[19], "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_creation_says_where_the_record_is() {
+    let server = Server::start().await;
+    let created = server.post(&[], "{}").await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let path = created.header("location");
+    assert_eq!(server.send(Method::GET, path, &[], "").await.body, created.body);
+    assert_eq!(created.json()["metadata"].to_string(), "{}");
+    assert_eq!(created.json()["functionCalls"].to_string(), "[]");
+    assert_eq!(created.json()["analyzedData"].to_string(), "{}");
+}
+
+#[tokio::test]
+async fn a_keyed_creation_is_replayed_byte_for_byte() {
+    let server = Server::start().await;
+    let key = [("idempotency-key", "order-4711")];
+    let first = server.post(&key, r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
+    // Another order of members and other white space are the same request.
+    let again = server.post(&key, r#"{"metadata":{"a":1.0},"status":"ongoing"}"#).await;
+    assert_eq!((again.status, &again.body, again.header("etag")), (first.status, &first.body, first.header("etag")));
+    assert_eq!(again.header("location"), first.header("location"));
+    let other = server.post(&key, r#"{"status": "completed"}"#).await;
+    assert_eq!((other.status, other.code().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
+    let without = server.post(&[], r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
+    assert_ne!(without.header("location"), first.header("location"));
+}
+
+#[tokio::test]
+async fn a_replacement_is_told_from_a_creation() {
+    let server = Server::start().await;
+    assert_eq!(server.put(ID, &[], r#"{"status": "ongoing"}"#).await.status, StatusCode::CREATED);
+    let replaced = server.put(ID, &[], r#"{"status": "completed"}"#).await;
+    assert_eq!(replaced.status, StatusCode::OK);
+    let again = server.put(ID, &[], r#"{"status": "completed"}"#).await;
+    assert_eq!((again.status, again.header("etag")), (StatusCode::OK, replaced.header("etag")));
+}
+
+#[tokio::test]
+async fn versions_serve_conditional_reads() {
+    let server = Server::start().await;
+    let written = server.put(ID, &[], r#"{"status": "ongoing"}"#).await;
+    let etag = written.header("etag");
+    for condition in [etag, "*", &format!("\"other\", W/{etag}")] {
+        let answer = server.get(ID, &[("if-none-match", condition)]).await;
+        assert_eq!((answer.status, answer.header("etag")), (StatusCode::NOT_MODIFIED, etag), "{condition}");
+        assert_eq!(answer.body, "");
+    }
+    server.put(ID, &[], r#"{"status": "completed"}"#).await;
+    let changed = server.get(ID, &[("if-none-match", etag)]).await;
+    assert_eq!(changed.status, StatusCode::OK);
+    assert_ne!(changed.header("etag"), etag);
+    assert_eq!(server.get("absent", &[("if-none-match", "*")]).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn head_answers_the_headers_of_get() {
+    let server = Server::start().await;
+    server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    let path = format!("/v2/api/call-history/{ID}");
+    let (get, head) = (server.get(ID, &[]).await, server.send(Method::HEAD, &path, &[], "").await);
+    assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
+    for name in ["etag", "content-type", "content-length"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+    let absent = server.send(Method::HEAD, "/v2/api/call-history/absent", &[], "").await;
+    assert_eq!(absent.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn conditional_writes_refuse_what_changed_meanwhile() {
+    let server = Server::start().await;
+    let refused = server.put(ID, &[("if-match", "*")], "{}").await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::PRECONDITION_FAILED, "precondition_failed"));
+    let created = server.put(ID, &[("if-none-match", "*")], "{}").await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    assert_eq!(server.put(ID, &[("if-none-match", "*")], "{}").await.status, StatusCode::PRECONDITION_FAILED);
+    let etag = created.header("etag").to_owned();
+    let mine = server.put(ID, &[("if-match", &etag)], r#"{"status": "ongoing"}"#).await;
+    assert_eq!(mine.status, StatusCode::OK);
+    let late = server.put(ID, &[("if-match", &etag)], r#"{"status": "failed"}"#).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED);
+    // A weak tag never matches strongly, and a tag of someone else's making matches nothing.
+    for tag in [format!("W/{}", mine.header("etag")), "\"abc\"".to_owned()] {
+        assert_eq!(server.put(ID, &[("if-match", &tag)], "{}").await.status, StatusCode::PRECONDITION_FAILED, "{tag}");
+    }
+    assert_eq!(server.get(ID, &[]).await.json()["status"], "ongoing");
+}
+
+/// A foreign record answers byte for byte as an absent one, but for the id of the request.
+#[tokio::test]
+async fn another_workspace_sees_nothing() {
+    let server = Server::start().await;
+    let written = server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    let path = |id: &str| format!("/v2/api/call-history/{id}");
+    let conditions: [&[(&str, &str)]; 3] =
+        [&[], &[("if-none-match", "*")], &[("if-none-match", written.header("etag"))]];
+    for condition in conditions {
+        let mut headers = vec![("x-workspace-id", "intruder"), ("x-request-id", "same")];
+        headers.extend(condition);
+        for method in [Method::GET, Method::HEAD] {
+            let foreign = server.send_bare(method.clone(), &path(ID), &headers, vec![]).await;
+            let absent = server.send_bare(method, &path("fedcba0987654321"), &headers, vec![]).await;
+            assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+            assert_eq!((foreign.status, &foreign.body), (absent.status, &absent.body));
+            let without_date = |answer: &crate::harness::Answer| {
+                let mut headers = answer.headers.clone();
+                headers.remove("date");
+                headers
+            };
+            assert_eq!(without_date(&foreign), without_date(&absent));
+        }
+    }
+    let headers = [("x-workspace-id", "intruder"), ("content-type", "application/json"), ("if-match", "*")];
+    let overwrite = server.send_bare(Method::PUT, &path(ID), &headers, b"{}".to_vec()).await;
+    assert_eq!(overwrite.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(server.get(ID, &[]).await.json()["workspaceId"], WORKSPACE);
+}
+
+#[tokio::test]
+async fn a_write_is_done_though_its_caller_hangs_up() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::start().await;
+    for n in 0..50 {
+        let mut stream = server.connect().await;
+        let head = format!(
+            "PUT /v2/api/call-history/hung-{n} HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Not waiting for the answer; what was sent is all there.
+        drop(stream);
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    for n in 0..50 {
+        while server.get(&format!("hung-{n}"), &[]).await.status != StatusCode::OK {
+            assert!(std::time::Instant::now() < deadline, "write {n} was lost");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_service_says_whether_it_can_serve() {
+    let server = Server::start().await;
+    assert_eq!(server.send(Method::GET, "/healthz", &[], "").await.body, r#"{"status":"alive"}"#);
+    assert_eq!(server.send(Method::GET, "/readyz", &[], "").await.body, r#"{"status":"ready"}"#);
+    server.store.close().await;
+    let unready = server.send(Method::GET, "/readyz", &[], "").await;
+    assert_eq!((unready.status, unready.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    assert_eq!(unready.header("retry-after"), "1");
+    assert_eq!(server.send(Method::GET, "/healthz", &[], "").await.status, StatusCode::OK);
+    assert_eq!(server.put(ID, &[], "{}").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -1,0 +1,153 @@
+//! A server of its own for each test, on a free port and an empty directory.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use callhistory_client::Client;
+use callhistory_server::{App, Limits, router, serve};
+use callhistory_store::CallStore;
+use chrono::{DateTime, Utc};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::contract;
+
+pub(crate) const WORKSPACE: &str = "abcdef1234567890";
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<dyn CallStore>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+    _directory: TempDir,
+}
+
+/// An answer, read to its end and found to be what the contract says.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+}
+
+/// Time stands still at 2026-01-01T00:00:00Z.
+fn fixed_clock() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_767_225_600, 0).unwrap()
+}
+
+/// Distinct numbers in a fixed order.
+fn counter() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed) << 20
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with_limits(Limits::default()).await
+    }
+
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
+        let directory = TempDir::new().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
+        let store = callhistory_store::open(&url).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let app = App::new(Arc::clone(&store), fixed_clock, counter);
+        let task = tokio::spawn(serve(listener, router(app), limits, stop.clone()));
+        Self { address, store, stop, task, _directory: directory }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::builder(&self.url("")).workspace(WORKSPACE).max_retries(0).build().unwrap()
+    }
+
+    /// Sends a request under the usual workspace, and holds the answer against the contract.
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut all = vec![("x-workspace-id", WORKSPACE)];
+        all.extend(headers);
+        self.send_bare(method, path, &all, body.as_bytes().to_vec()).await
+    }
+
+    /// The same without any header of its own.
+    pub(crate) async fn send_bare(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = reqwest::Client::new().request(method.clone(), self.url(path)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let answer = Answer { status, headers, body: response.text().await.unwrap() };
+        contract::check_answer(&method, path, &answer);
+        answer
+    }
+
+    pub(crate) async fn put(&self, id: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        self.send(Method::PUT, &format!("/v2/api/call-history/{id}"), &all, body).await
+    }
+
+    pub(crate) async fn post(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        self.send(Method::POST, "/v2/api/call-history", &all, body).await
+    }
+
+    pub(crate) async fn get(&self, id: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, &format!("/v2/api/call-history/{id}"), headers, "").await
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes as they are and reads until the server closes the connection.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+}
+
+/// What is left to read; a connection that was reset ends there.
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    drop(stream.read_to_end(&mut bytes).await);
+    String::from_utf8_lossy(&bytes).into_owned()
+}

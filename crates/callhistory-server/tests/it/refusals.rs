@@ -1,0 +1,229 @@
+//! Whatever is wrong is answered with a problem that names it.
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::harness::{Answer, Server, WORKSPACE};
+
+const PATH: &str = "/v2/api/call-history/c1";
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The faults of a problem as `place code`.
+fn faults(answer: &Answer) -> Vec<String> {
+    let problem = answer.json();
+    let text = |fault: &Value, name: &str| fault[name].as_str().unwrap_or("").to_owned();
+    let faults = problem["errors"].as_array().cloned().unwrap_or_default();
+    faults.iter().map(|f| format!("{}{} {}", text(f, "pointer"), text(f, "parameter"), text(f, "code"))).collect()
+}
+
+async fn assert_refused(answer: Answer, status: u16, code: &str, expected: &[&str]) {
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{}", answer.body);
+    assert_eq!(faults(&answer), expected, "{}", answer.body);
+    let problem = answer.json();
+    assert_eq!(problem["type"], format!("urn:callhistory:problem:{code}"));
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["requestId"].as_str().unwrap(), answer.header("x-request-id"));
+    assert!(problem["title"].as_str().unwrap().len() > 5 && problem["detail"].as_str().unwrap().len() > 10);
+}
+
+#[tokio::test]
+async fn the_workspace_header_is_exactly_one_sound_line() {
+    let server = Server::start().await;
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "missing"),
+        (&[""], "too_short"),
+        (&["a", "a"], "repeated"),
+        (&["a", "b"], "repeated"),
+        (&["a, b"], "invalid_id"),
+        (&["a,a"], "invalid_id"),
+        (&["a b"], "invalid_id"),
+        (&["a\tb"], "invalid_id"),
+        (&["a/b"], "invalid_id"),
+        (&["%61"], "invalid_id"),
+        (&["wörk"], "invalid_id"),
+        (&["*"], "invalid_id"),
+    ];
+    for (values, code) in cases {
+        for (method, path) in [(Method::GET, PATH), (Method::PUT, PATH), (Method::POST, "/v2/api/call-history")] {
+            let mut headers = vec![JSON];
+            headers.extend(values.iter().map(|value| ("x-workspace-id", *value)));
+            let answer = server.send_bare(method, path, &headers, b"{}".to_vec()).await;
+            assert_refused(answer, 400, "invalid_header", &[&format!("x-workspace-id {code}")]).await;
+        }
+    }
+    let long = "w".repeat(129);
+    let answer = server.send_bare(Method::GET, PATH, &[("x-workspace-id", &long)], vec![]).await;
+    assert_refused(answer, 400, "invalid_header", &["x-workspace-id too_long"]).await;
+}
+
+#[tokio::test]
+async fn the_id_is_checked_after_decoding() {
+    let server = Server::start().await;
+    let cases = [
+        ("a%2Fb", "invalid_id"),
+        ("a%00", "invalid_id"),
+        ("a%0D%0Ax-evil:1", "invalid_id"),
+        ("%FF", "invalid_id"),
+        ("a%20b", "invalid_id"),
+        ("..%2F..", "invalid_id"),
+        ("caf%C3%A9", "invalid_id"),
+        ("batch", "reserved_id"),
+        ("metrics", "reserved_id"),
+        ("export", "reserved_id"),
+        ("changes", "reserved_id"),
+    ];
+    for (id, code) in cases {
+        assert_refused(server.get(id, &[]).await, 400, "invalid_parameter", &[&format!("callHistoryId {code}")]).await;
+        assert_refused(server.put(id, &[], "{}").await, 400, "invalid_parameter", &[&format!("callHistoryId {code}")])
+            .await;
+    }
+    let answer = server.get(&"x".repeat(129), &[]).await;
+    assert_refused(answer, 400, "invalid_parameter", &["callHistoryId too_long"]).await;
+    // Percent-encoded letters are letters.
+    server.put("c1", &[], "{}").await;
+    assert_eq!(server.get("%631", &[]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn unknown_parameters_are_named() {
+    let server = Server::start().await;
+    for (method, path) in [(Method::GET, PATH), (Method::PUT, PATH), (Method::POST, "/v2/api/call-history")] {
+        let path = format!("{path}?limit=1&x&limit=2");
+        let answer = server.send(method, &path, &[JSON], "{}").await;
+        let expected = ["limit unknown", "x unknown", "limit unknown"];
+        assert_refused(answer, 400, "invalid_parameter", &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_one_json_record() {
+    let server = Server::start().await;
+    let text = |body: &str| body.as_bytes().to_vec();
+    let cases: Vec<(Vec<u8>, u16, &str, &[&str])> = vec![
+        (vec![], 400, "malformed_json", &[]),
+        (text("{"), 400, "malformed_json", &[]),
+        (text("{} {}"), 400, "malformed_json", &[]),
+        (text("{'a': 1}"), 400, "malformed_json", &[]),
+        (b"\xef\xbb\xbf{}".to_vec(), 400, "malformed_json", &[]),
+        (b"{\"summary\": \"\xff\"}".to_vec(), 400, "malformed_json", &[]),
+        (vec![b'['; 100_000], 400, "malformed_json", &[]),
+        (text("[]"), 422, "invalid_record", &[" wrong_type"]),
+        (text("null"), 422, "invalid_record", &[" wrong_type"]),
+        (
+            text(r#"{"startTime": "x", "extra": 1}"#),
+            422,
+            "invalid_record",
+            &["/startTime wrong_type", "/extra unknown"],
+        ),
+        (text(r#"{"startTime": 1680000000000}"#), 422, "invalid_record", &["/startTime milliseconds"]),
+        (text(r#"{"startTime": 2, "endTime": 1}"#), 422, "invalid_record", &["/endTime end_before_start"]),
+        (
+            text(r#"{"cost": {"customer_charge": "0.10"}}"#),
+            422,
+            "invalid_record",
+            &["/cost/customer_charge wrong_type"],
+        ),
+        (text(r#"{"status": null}"#), 422, "invalid_record", &["/status null_not_allowed"]),
+        (text(r#"{"status": "a", "status": "b"}"#), 422, "invalid_record", &["/status duplicate_member"]),
+        (text(r#"{"metadata": {"a": {"b": 1, "b": 2}}}"#), 422, "invalid_record", &["/metadata/a/b duplicate_member"]),
+        (text(r#"{"summary": "a\u0000b"}"#), 422, "invalid_record", &["/summary nul_character"]),
+        (text(r#"{"_id": "c2"}"#), 422, "invalid_record", &["/_id mismatch"]),
+        (
+            text(r#"{"_id": "c2", "workspaceId": "other"}"#),
+            422,
+            "invalid_record",
+            &["/_id mismatch", "/workspaceId mismatch"],
+        ),
+    ];
+    let headers = [("x-workspace-id", WORKSPACE), JSON];
+    for (body, status, code, expected) in cases {
+        let answer = server.send_bare(Method::PUT, PATH, &headers, body).await;
+        assert_refused(answer, status, code, expected).await;
+    }
+    let answer = server.post(&[], r#"{"_id": "c", "createdAt": "2025-01-01T00:00:00Z", "workspaceId": "other"}"#).await;
+    let expected = ["/_id not_writable", "/createdAt not_writable", "/workspaceId mismatch"];
+    assert_refused(answer, 422, "invalid_record", &expected).await;
+    assert_eq!(server.get("c1", &[]).await.status, StatusCode::NOT_FOUND, "a refused write wrote something");
+}
+
+#[tokio::test]
+async fn a_body_says_what_it_is() {
+    let server = Server::start().await;
+    for accepted in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf-8"] {
+        let answer = server.send(Method::PUT, PATH, &[("content-type", accepted)], "{}").await;
+        assert!(answer.status.is_success(), "{accepted}: {}", answer.body);
+    }
+    let wrong =
+        ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/jsonp"];
+    for media_type in wrong {
+        let answer = server.send(Method::PUT, PATH, &[("content-type", media_type)], "{}").await;
+        assert_refused(answer, 415, "unsupported_media_type", &[]).await;
+    }
+    assert_refused(server.send(Method::PUT, PATH, &[], "{}").await, 415, "unsupported_media_type", &[]).await;
+    let answer = server.send(Method::PUT, PATH, &[JSON, JSON], "{}").await;
+    assert_refused(answer, 400, "invalid_header", &["content-type repeated"]).await;
+    for encoding in ["gzip", "identity", "br"] {
+        let answer = server.send(Method::PUT, PATH, &[JSON, ("content-encoding", encoding)], "{}").await;
+        assert_refused(answer, 415, "unsupported_media_type", &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_bounded() {
+    let server = Server::start().await;
+    let of_size =
+        |bytes: usize| format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(bytes - r#"{"metadata":{"a":""}}"#.len()));
+    assert_eq!(server.put("c1", &[], &of_size(1024 * 1024)).await.status, StatusCode::CREATED);
+    let answer = server.put("c1", &[], &of_size(1024 * 1024 + 1)).await;
+    assert_refused(answer, 413, "body_too_large", &[]).await;
+}
+
+#[tokio::test]
+async fn conditions_and_keys_have_their_form() {
+    let server = Server::start().await;
+    let cases = [
+        (Method::PUT, PATH, ("if-match", "nonsense")),
+        (Method::PUT, PATH, ("if-none-match", "\"unclosed")),
+        (Method::GET, PATH, ("if-none-match", "5")),
+    ];
+    for (method, path, header) in cases {
+        let answer = server.send(method, path, &[JSON, header], "{}").await;
+        assert_refused(answer, 400, "invalid_header", &[&format!("{} malformed", header.0)]).await;
+    }
+    let answer = server.get("c1", &[("if-match", "\"1\"")]).await;
+    assert_refused(answer, 400, "invalid_header", &["if-match unknown"]).await;
+    for key in ["", "two words", "ümlaut", &"k".repeat(256)] {
+        let answer = server.post(&[("idempotency-key", key)], "{}").await;
+        assert_refused(answer, 400, "invalid_header", &["idempotency-key malformed"]).await;
+    }
+    let answer = server.post(&[("idempotency-key", "a"), ("idempotency-key", "a")], "{}").await;
+    assert_refused(answer, 400, "invalid_header", &["idempotency-key repeated"]).await;
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_problems() {
+    let server = Server::start().await;
+    for path in ["/", "/v2/api/call-history/", "/v2/api/call-history/a/b", "/v1/api/call-history/a", "/docs/../secret"]
+    {
+        let answer = server.send(Method::GET, path, &[], "").await;
+        assert_refused(answer, 404, "route_not_found", &[]).await;
+    }
+    let answer = server.send(Method::DELETE, PATH, &[], "").await;
+    assert_eq!(answer.header("allow"), "GET,HEAD,PUT");
+    assert_refused(answer, 405, "method_not_allowed", &[]).await;
+    let answer = server.send(Method::GET, "/v2/api/call-history", &[], "").await;
+    assert_eq!(answer.header("allow"), "POST");
+    assert_refused(answer, 405, "method_not_allowed", &[]).await;
+}
+
+#[tokio::test]
+async fn request_ids_are_kept_or_made() {
+    let server = Server::start().await;
+    assert_eq!(server.get("c1", &[("x-request-id", "mine-1.2_3")]).await.header("x-request-id"), "mine-1.2_3");
+    for unsound in ["", "a b", "<script>", &"r".repeat(129)] {
+        let id = server.get("c1", &[("x-request-id", unsound)]).await.header("x-request-id").to_owned();
+        assert_eq!(id.len(), 32, "{unsound} was answered with {id}");
+    }
+    let doubled = server.get("c1", &[("x-request-id", "a"), ("x-request-id", "b")]).await;
+    assert_eq!(doubled.header("x-request-id").len(), 32);
+}

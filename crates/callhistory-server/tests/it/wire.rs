@@ -1,0 +1,180 @@
+//! Slow, broken and hostile connections.
+
+use std::time::{Duration, Instant};
+
+use callhistory_server::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::harness::{Server, WORKSPACE, read_to_end};
+
+/// Short limits, so that the tests need not wait; the proportions are those of the defaults.
+fn short() -> Limits {
+    Limits {
+        connections: 64,
+        head: Duration::from_millis(300),
+        idle: Duration::from_millis(900),
+        write: Duration::from_millis(500),
+        drain: Duration::from_millis(500),
+    }
+}
+
+fn get(id: &str) -> String {
+    format!("GET /v2/api/call-history/{id} HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\r\n")
+}
+
+/// Reads one answer off a connection that stays open.
+async fn read_answer(stream: &mut tokio::net::TcpStream) -> String {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await.unwrap();
+        seen.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&seen);
+        let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse().ok());
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+        if count == 0 || (body.is_some() && body >= length.or(Some(0))) {
+            return text.into_owned();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_half_sent_head_is_cut_off_however_it_drips() {
+    let server = Server::with_limits(short()).await;
+    let mut stream = server.connect().await;
+    let started = Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    let dripping = tokio::spawn(async move {
+        // Each byte comes well within the time; their sum does not.
+        while write.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut rest = Vec::new();
+    drop(read.read_to_end(&mut rest).await);
+    let elapsed = started.elapsed();
+    dripping.abort();
+    assert!((Duration::from_millis(250)..Duration::from_millis(850)).contains(&elapsed), "cut off after {elapsed:?}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
+    let server = Server::with_limits(short()).await;
+    let mut stream = server.connect().await;
+    for _ in 0..3 {
+        stream.write_all(get("absent").as_bytes()).await.unwrap();
+        assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 404"));
+        // Longer than a head may take, shorter than a connection may idle.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let started = Instant::now();
+    assert_eq!(read_to_end(&mut stream).await, "");
+    assert!(started.elapsed() < Duration::from_millis(1500), "still open after {:?}", started.elapsed());
+    let silent = Instant::now();
+    assert_eq!(read_to_end(&mut server.connect().await).await, "");
+    let elapsed = silent.elapsed();
+    assert!((Duration::from_millis(800)..Duration::from_millis(2000)).contains(&elapsed), "{elapsed:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_dropped() {
+    let server = Server::with_limits(short()).await;
+    let big = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(1_000_000));
+    server.put("big", &[], &big).await;
+    let mut stream = server.connect().await;
+    // More answers than the kernel's buffers hold.
+    for _ in 0..40 {
+        stream.write_all(get("big").as_bytes()).await.unwrap();
+    }
+    let started = Instant::now();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let received = read_to_end(&mut stream).await.len();
+    assert!(received < 40_000_000, "everything was sent to a client that did not read");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn many_half_heads_do_not_keep_others_out() {
+    let server = Server::with_limits(short()).await;
+    let mut half = Vec::new();
+    // Twice as many as there are places.
+    for _ in 0..128 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        half.push(stream);
+    }
+    let started = Instant::now();
+    assert_eq!(server.get("absent", &[]).await.status.as_u16(), 404);
+    assert!(started.elapsed() < Duration::from_secs(3), "an honest client waited {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn ambiguous_requests_are_refused() {
+    let server = Server::start().await;
+    let head = |lines: &str| format!("GET /healthz HTTP/1.1\r\n{lines}connection: close\r\n\r\n");
+    let cases = [
+        head(""),
+        head("host: a\r\nhost: b\r\n"),
+        head("host: a\r\nhost: a\r\n"),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\
+         transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+         content-length: 5\r\n\r\n0\r\n\r\n"
+            .to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\
+         content-length: 6\r\n\r\n{}"
+            .to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: xchunked\r\n\r\n{}"
+            .to_owned(),
+        head("host : x\r\n"),
+        head("host: x\r\nfo\0o: 1\r\n"),
+    ];
+    for request in cases {
+        let answer = server.raw(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?} was answered {answer:?}");
+    }
+    let huge = head(&format!("host: x\r\nx: {}\r\n", "y".repeat(100_000)));
+    // The answer is lost where the kernel resets the connection over the bytes that nobody read.
+    let answer = server.raw(huge.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_writes_nothing() {
+    let server = Server::start().await;
+    let mut stream = server.connect().await;
+    let head = format!(
+        "PUT /v2/api/call-history/half HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{}}"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    drop(read_to_end(&mut stream).await);
+    assert_eq!(server.get("half", &[]).await.status.as_u16(), 404);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_under_way_and_drops_the_rest_in_time() {
+    let server = Server::with_limits(short()).await;
+    // One request whose body is still coming, one half head, one idle connection.
+    let mut under_way = server.connect().await;
+    let head = format!(
+        "PUT /v2/api/call-history/late HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n"
+    );
+    under_way.write_all(head.as_bytes()).await.unwrap();
+    let mut half = server.connect().await;
+    half.write_all(b"GET / HT").await.unwrap();
+    let _idle = server.connect().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    server.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    under_way.write_all(b"{}").await.unwrap();
+    assert!(read_to_end(&mut under_way).await.starts_with("HTTP/1.1 201"));
+    server.task.await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(1500), "the stop took {:?}", started.elapsed());
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the port is still open");
+}
