@@ -9,7 +9,7 @@ use schemars::{
 use serde_json::{Map, Value};
 use utoipa::openapi::{
     ObjectBuilder, RefOr,
-    extensions::ExtensionsBuilder,
+    extensions::Extensions,
     schema::{Schema as OpenApiSchema, SchemaType},
 };
 
@@ -48,43 +48,49 @@ fn generator(settings: SchemaSettings) -> SchemaGenerator {
 /// The JSON Schema (draft 2020-12) of one record, on its own.
 #[must_use]
 pub fn record_json_schema() -> Value {
-    generator(SchemaSettings::draft2020_12().for_serialize()).into_root_schema_for::<CallRecord>().to_value()
+    json_schema::<CallRecord>()
+}
+
+/// The JSON Schema (draft 2020-12) of what a caller writes, on its own.
+#[must_use]
+pub fn draft_json_schema() -> Value {
+    json_schema::<CallDraft>()
+}
+
+fn json_schema<T: JsonSchema>() -> Value {
+    generator(SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value()
 }
 
 /// The schema of a type with its references below `/components/schemas`, and the schemas that it refers to.
-fn component<T: JsonSchema>(input: bool) -> (Map<String, Value>, Map<String, Value>) {
+fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
-    let settings = if input { settings.for_deserialize() } else { settings.for_serialize() };
     let mut generator = generator(settings);
     let mut root = generator.root_schema_for::<T>();
     let definitions = generator.take_definitions(true);
     let members = root.ensure_object();
     // The component carries its name already, and its definitions stand beside it.
     members.remove("title");
-    members.remove("$defs");
     members.remove("components");
     (members.clone(), definitions)
 }
 
-/// Carries a finished schema through utoipa: an object without a type, with every keyword as an extension.
+/// Carries a finished schema through utoipa: an object without a type, with every keyword as an extension. The builder
+/// of extensions would put `x-` before each name; collecting does not.
 fn carry(members: impl IntoIterator<Item = (String, Value)>) -> RefOr<OpenApiSchema> {
-    let mut extensions = ExtensionsBuilder::new();
-    for (keyword, value) in members {
-        extensions = extensions.add(keyword, value);
-    }
-    let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue).extensions(Some(extensions.build()));
+    let extensions: Extensions = members.into_iter().collect();
+    let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue).extensions(Some(extensions));
     RefOr::T(OpenApiSchema::Object(object.build()))
 }
 
 /// utoipa's traits from `JsonSchema`, for each type that stands in an operation.
 macro_rules! components {
-    ($($type:ident $input:literal),+) => {
+    ($($type:ident),+) => {
         $(impl utoipa::PartialSchema for $type {
             fn schema() -> RefOr<OpenApiSchema> {
-                carry(component::<Self>($input).0)
+                carry(component::<Self>().0)
             }
         }
 
@@ -94,7 +100,7 @@ macro_rules! components {
             }
 
             fn schemas(schemas: &mut Vec<(String, RefOr<OpenApiSchema>)>) {
-                for (name, schema) in component::<Self>($input).1 {
+                for (name, schema) in component::<Self>().1 {
                     if let Value::Object(members) = schema {
                         schemas.push((name, carry(members)));
                     }
@@ -104,4 +110,4 @@ macro_rules! components {
     };
 }
 
-components!(CallRecord false, CallDraft true, CallId true, WorkspaceId true, Problem false);
+components!(CallRecord, CallDraft, CallId, WorkspaceId, Problem);

@@ -174,6 +174,7 @@ pub struct Problem {
     /// The kind of problem in a few words.
     pub title: String,
     /// The HTTP status of the answer.
+    #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
     pub status: u16,
     /// The kind of problem, for programs.
     pub code: ProblemCode,

@@ -62,6 +62,7 @@ macro_rules! members {
         /// Members that this version does not know are kept in [`extra`](Self::extra).
         #[derive(Clone, Debug, PartialEq)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[cfg_attr(feature = "schema", schemars(description = "One call as the service answers it."))]
         #[non_exhaustive]
         pub struct CallRecord {
             $($(#[doc = $doc])+
@@ -78,7 +79,9 @@ macro_rules! members {
         /// `updatedAt` are set by the service unless a replacement brings the original ones.
         #[derive(Clone, Debug, Default, PartialEq)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-        #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+        #[cfg_attr(feature = "schema", schemars(deny_unknown_fields, description = "One call as a caller writes it. \
+            `_id` and `workspaceId` are given by the path and the header and may be repeated here. `createdAt` and \
+            `updatedAt` are set by the service, unless a replacement brings the original ones."))]
         pub struct CallDraft {
             $($(#[doc = $doc])+
             #[cfg_attr(feature = "schema", schemars(rename = $wire $(, $($bound)*)?))]

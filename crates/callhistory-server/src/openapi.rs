@@ -61,6 +61,7 @@ pub fn document() -> String {
     let mut document = serde_json::to_value(document).expect("the contract serialises");
     for operation in operations(&mut document) {
         describe_request_id(operation);
+        forbid_null_parameters(operation);
         give_examples(operation);
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
@@ -81,6 +82,16 @@ fn describe_request_id(operation: &mut Map<String, Value>) {
             "description": "The id of the request: the caller's own, or one that was made for it.",
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
         });
+    }
+}
+
+/// An optional header is absent or a text, never null.
+fn forbid_null_parameters(operation: &mut Map<String, Value>) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
+    for schema in parameters.filter_map(|parameter| parameter.pointer_mut("/schema/type")) {
+        if *schema == json!(["string", "null"]) {
+            *schema = json!("string");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod sqlite;
 mod sqlite_open;
 #[cfg(feature = "sqlite")]
 mod sqlite_writer;
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 mod write;
 
 use std::sync::Arc;

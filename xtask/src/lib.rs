@@ -1,0 +1,14 @@
+//! The project's own checks and generators.
+
+pub mod bench;
+pub mod openapi;
+pub mod tidy;
+
+use std::path::Path;
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}

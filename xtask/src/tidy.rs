@@ -1,0 +1,294 @@
+//! The house rules. Each rule looks at the tree as paths and texts, so that a test can seed a fault for each.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use toml::Table;
+
+const MAX_FILE_LINES: usize = 500;
+const MAX_README_LINES: usize = 150;
+/// A crate with fewer files needs no folders.
+const FILES_BEFORE_FOLDERS: usize = 12;
+const NAMES_THAT_SAY_NOTHING: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "types", "misc", "manager"];
+const DRIVERS: [&str; 4] = ["rusqlite", "tokio-postgres", "deadpool-postgres", "sqlx"];
+
+/// What a crate must never depend on, besides the drivers where it may not have them.
+const FORBIDDEN: [(&str, bool, &[&str]); 4] = [
+    (
+        "callhistory-model",
+        false,
+        &["tokio", "axum", "reqwest", "hyper", "callhistory-store", "callhistory-server", "callhistory-client"],
+    ),
+    (
+        "callhistory-store",
+        true,
+        &["axum", "utoipa", "schemars", "reqwest", "clap", "callhistory-server", "callhistory-client"],
+    ),
+    ("callhistory-server", false, &["reqwest", "callhistory-client"]),
+    ("callhistory-client", false, &["axum", "utoipa", "schemars", "callhistory-store", "callhistory-server"]),
+];
+
+/// The repository as the rules see it: every file that git knows or would add, with its text.
+pub type Tree = BTreeMap<String, String>;
+
+/// Checks the repository at `root`.
+///
+/// # Errors
+///
+/// One line for each broken rule: where, what, and what mends it.
+pub fn run(root: &Path) -> Result<(), String> {
+    let tree = read_tree(root)?;
+    let faults = check(&tree);
+    if faults.is_empty() {
+        println!("{:>10} {} files", "Tidy", tree.len());
+        return Ok(());
+    }
+    Err(faults.iter().map(|fault| format!("{:>10} {fault}", "Untidy")).collect::<Vec<_>>().join("\n"))
+}
+
+/// Reads the files of a repository.
+///
+/// # Errors
+///
+/// Fails where git cannot list them.
+pub fn read_tree(root: &Path) -> Result<Tree, String> {
+    let output = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output();
+    let output = output.map_err(|error| format!("git ls-files: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let names = String::from_utf8_lossy(&output.stdout).into_owned();
+    // A file that was deleted and not yet committed has no text, and none that is binary has.
+    Ok(names.lines().filter_map(|name| Some((name.to_owned(), fs::read_to_string(root.join(name)).ok()?))).collect())
+}
+
+/// Every broken rule of a tree.
+#[must_use]
+pub fn check(tree: &Tree) -> Vec<String> {
+    let rules = [sizes, folders, names, words, layout, manifests, edges, operations, migrations, readme, built];
+    rules.into_iter().flat_map(|rule| rule(tree)).collect()
+}
+
+/// The crate and the path inside its `src`, for source files.
+fn source(path: &str) -> Option<(&str, &str)> {
+    let (owner, inside) = path.strip_suffix(".rs")?.split_once("/src/")?;
+    (owner.starts_with("crates/") || owner == "xtask").then_some((owner, inside))
+}
+
+fn sources(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
+    tree.iter().filter(|(path, _)| source(path).is_some())
+}
+
+fn sizes(tree: &Tree) -> Vec<String> {
+    let long = sources(tree).filter(|(_, text)| text.lines().count() > MAX_FILE_LINES);
+    long.map(|(path, text)| {
+        format!(
+            "{path}: has {} lines; split it where it answers two questions (at most {MAX_FILE_LINES})",
+            text.lines().count()
+        )
+    })
+    .collect()
+}
+
+fn folders(tree: &Tree) -> Vec<String> {
+    let mut files: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (owner, inside) in tree.keys().filter_map(|path| source(path)) {
+        files.entry(owner).or_default().push(inside);
+    }
+    let small = files.iter().filter(|(_, files)| files.len() < FILES_BEFORE_FOLDERS);
+    small
+        .flat_map(|(owner, files)| files.iter().filter(|file| file.contains('/')).map(move |file| (owner, file)))
+        .map(|(owner, file)| {
+            format!(
+                "{owner}/src/{file}.rs: lies in a folder; a crate of fewer than {FILES_BEFORE_FOLDERS} files is flat"
+            )
+        })
+        .collect()
+}
+
+fn names(tree: &Tree) -> Vec<String> {
+    let empty = |path: &str| {
+        let (_, inside) = source(path)?;
+        inside.split('/').find(|part| NAMES_THAT_SAY_NOTHING.contains(part) || *part == "service").map(str::to_owned)
+    };
+    tree.keys()
+        .filter_map(|path| Some(format!("{path}: {:?} says nothing; name what is in it", empty(path)?)))
+        .collect()
+}
+
+fn words(tree: &Tree) -> Vec<String> {
+    // In two parts, so that this file does not find itself.
+    let words = [
+        (concat!("#[al", "low("), "use #[expect(…, reason = \"…\")]"),
+        (concat!("#![al", "low("), "use #![expect(…, reason = \"…\")]"),
+        (concat!("TO", "DO"), "do it, or say in the documentation what is not done"),
+        (concat!("FIX", "ME"), "mend it"),
+        (concat!("XX", "X"), "say what is meant"),
+    ];
+    let rust = tree.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let lines = rust.flat_map(|(path, text)| text.lines().zip(1..).map(move |(line, number)| (path, number, line)));
+    lines
+        .flat_map(|(path, number, line)| {
+            let found = words.iter().filter(move |(word, _)| line.contains(word));
+            found.map(move |(word, mend)| format!("{path}:{number}: {word}: {mend}"))
+        })
+        .collect()
+}
+
+fn layout(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in tree {
+        if !text.ends_with('\n') || text.ends_with("\n\n") {
+            faults.push(format!("{path}: must end with exactly one newline"));
+        }
+        if path.starts_with("LICENSE") {
+            continue;
+        }
+        for (line, number) in text.lines().zip(1..) {
+            if line.ends_with([' ', '\t', '\r']) || (path.ends_with(".rs") && line.contains('\t')) {
+                faults.push(format!("{path}:{number}: has a tab or white space at its end"));
+            }
+        }
+    }
+    faults
+}
+
+/// The manifests of the members, each with the name of its crate.
+fn members(tree: &Tree) -> impl Iterator<Item = (&String, String, Table)> {
+    let manifests = tree.iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    manifests.filter_map(|(path, text)| {
+        let manifest: Table = text.parse().ok()?;
+        let name = manifest.get("package")?.get("name")?.as_str()?.to_owned();
+        Some((path, name, manifest))
+    })
+}
+
+fn manifests(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, _, manifest) in members(tree) {
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let dependencies = manifest.get(kind).and_then(|value| value.as_table()).into_iter().flatten();
+            for (name, _) in dependencies.filter(|(_, value)| !inherits(value)) {
+                faults.push(format!("{path}: {name}: versions stand in the root manifest; write workspace = true"));
+            }
+        }
+        let package = manifest.get("package").and_then(|value| value.as_table());
+        for key in ["version", "edition", "license", "rust-version"] {
+            if !package.and_then(|package| package.get(key)).is_some_and(inherits) {
+                faults.push(format!("{path}: package.{key} must be inherited from the workspace"));
+            }
+        }
+        if !manifest.get("lints").is_some_and(inherits) {
+            faults.push(format!("{path}: must inherit the lints of the workspace"));
+        }
+    }
+    faults
+}
+
+fn inherits(value: &toml::Value) -> bool {
+    value.get("workspace").and_then(toml::Value::as_bool) == Some(true)
+}
+
+fn edges(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, name, manifest) in members(tree) {
+        let Some((_, may_have_driver, forbidden)) = FORBIDDEN.iter().find(|(owner, ..)| *owner == name) else {
+            continue;
+        };
+        let drivers: &[&str] = if *may_have_driver { &[] } else { &DRIVERS };
+        let dependencies = manifest.get("dependencies").and_then(|value| value.as_table());
+        for (dependency, value) in dependencies.into_iter().flatten() {
+            // The model describes itself behind its feature; nobody else may ask for that feature by accident.
+            let features = value.get("features").and_then(toml::Value::as_array).into_iter().flatten();
+            let describes =
+                dependency == "callhistory-model" && features.filter_map(toml::Value::as_str).any(|f| f == "schema");
+            let sdk_or_store = matches!(name.as_str(), "callhistory-client" | "callhistory-store");
+            if forbidden.contains(&dependency.as_str()) || drivers.contains(&dependency.as_str()) {
+                faults.push(format!("{path}: {name} must never depend on {dependency}"));
+            } else if describes && sdk_or_store {
+                faults.push(format!("{path}: {name} must not compile the schemas of the model"));
+            }
+        }
+    }
+    faults
+}
+
+/// The operations of the contract, by their ids.
+fn operation_ids(tree: &Tree) -> Result<Vec<String>, String> {
+    let text = tree
+        .get("openapi/callhistory.json")
+        .ok_or("openapi/callhistory.json: is missing; run cargo xtask openapi generate")?;
+    let contract: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("openapi/callhistory.json: {error}"))?;
+    let paths = contract["paths"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, path)| path.as_object().into_iter().flatten());
+    Ok(paths.filter_map(|(_, operation)| Some(operation["operationId"].as_str()?.to_owned())).collect())
+}
+
+fn operations(tree: &Tree) -> Vec<String> {
+    let ids = match operation_ids(tree) {
+        Ok(ids) => ids,
+        Err(fault) => return vec![fault],
+    };
+    let places = [
+        ("crates/callhistory-server/src/", "handler"),
+        ("crates/callhistory-store/src/lib.rs", "store method"),
+        ("crates/callhistory-client/src/", "SDK method"),
+    ];
+    let mut faults = Vec::new();
+    for id in ids {
+        for (prefix, role) in places {
+            let mut files = sources(tree).filter(|(path, _)| path.starts_with(prefix));
+            if !files.any(|(_, text)| text.contains(&format!("async fn {id}("))) {
+                faults.push(format!("{prefix}: the operation {id} has no {role} of this name"));
+            }
+        }
+    }
+    faults
+}
+
+fn migrations(tree: &Tree) -> Vec<String> {
+    let mut engines: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for rest in tree.keys().filter_map(|path| path.strip_prefix("crates/callhistory-store/migrations/")) {
+        if let Some((engine, file)) = rest.split_once('/') {
+            engines.entry(engine).or_default().push(file);
+        }
+    }
+    let Some((first, files)) = engines.first_key_value() else { return vec!["there are no migrations".to_owned()] };
+    let other = engines.iter().filter(|(_, others)| *others != files);
+    other
+        .map(|(engine, _)| {
+            format!("crates/callhistory-store/migrations/{engine}: differs in numbers or names from {first}")
+        })
+        .collect()
+}
+
+fn readme(tree: &Tree) -> Vec<String> {
+    let text = tree.get("README.md").map_or("", String::as_str);
+    let mut faults = Vec::new();
+    if text.lines().count() > MAX_README_LINES {
+        faults.push(format!("README.md: has {} lines; at most {MAX_README_LINES} are read", text.lines().count()));
+    }
+    for command in ["cargo run --release -p callhistory-server", "cargo xtask ci"] {
+        if !text.contains(command) {
+            faults.push(format!("README.md: does not name {command:?}"));
+        }
+    }
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"));
+    faults.extend(
+        links
+            .filter(|link| !tree.contains_key(*link))
+            .map(|link| format!("README.md: links to {link}, which is not there")),
+    );
+    faults
+}
+
+fn built(tree: &Tree) -> Vec<String> {
+    let made = |path: &str| path.starts_with("target/") || path.ends_with(".db") || path.ends_with(".sqlite");
+    tree.keys()
+        .filter(|path| made(path))
+        .map(|path| format!("{path}: is made by a build or a run; do not commit it"))
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! The checks pass on this repository, and each fails on a fault that is seeded for it.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod openapi;
+mod tidy;

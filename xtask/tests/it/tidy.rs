@@ -1,0 +1,94 @@
+//! One seeded fault for each rule.
+
+use xtask::tidy::{Tree, check, read_tree};
+
+fn tree() -> Tree {
+    read_tree(xtask::root()).unwrap()
+}
+
+#[test]
+fn the_repository_is_tidy() {
+    let tree = tree();
+    assert!(tree.len() > 40, "the tree was not read");
+    assert_eq!(check(&tree), Vec::<String>::new());
+}
+
+/// Changes one file of the real tree and returns what the rules then say.
+fn seeded(path: &str, change: impl FnOnce(&str) -> String) -> Vec<String> {
+    let mut tree = tree();
+    let text = change(tree.get(path).map_or("", String::as_str));
+    tree.insert(path.to_owned(), text);
+    check(&tree)
+}
+
+fn assert_found(faults: &[String], expected: &str) {
+    assert!(faults.len() == 1 && faults[0].contains(expected), "{expected}: {faults:?}");
+}
+
+#[test]
+fn each_rule_finds_its_fault() {
+    let model = "crates/callhistory-model/src/lib.rs";
+    let manifest = "crates/callhistory-model/Cargo.toml";
+    let add = |line: &'static str| move |text: &str| format!("{text}{line}\n");
+    let replace = |old: &'static str, new: &'static str| {
+        move |text: &str| {
+            assert!(text.contains(old), "{old} is not there to be replaced");
+            text.replacen(old, new, 1)
+        }
+    };
+    assert_found(&seeded(model, |_| "//! A line.\n".repeat(501)), "has 501 lines");
+    assert_found(&seeded("xtask/src/sub/part.rs", add("//! Part.")), "lies in a folder");
+    assert_found(&seeded("xtask/src/utils.rs", add("//! Things.")), "says nothing");
+    assert_found(&seeded("xtask/src/service.rs", add("//! Things.")), "says nothing");
+    assert_found(&seeded(model, add(concat!("#[al", "low(dead_code)]"))), "use #[expect");
+    assert_found(&seeded(model, add(concat!("// TO", "DO: more"))), "do it");
+    assert_found(&seeded(model, |text| text.trim_end().to_owned()), "exactly one newline");
+    assert_found(&seeded(model, |text| format!("{text}\n")), "exactly one newline");
+    assert_found(&seeded(model, add("// end ")), "white space");
+    assert_found(&seeded("README.md", |text| format!("{text}{}", "line\n".repeat(150))), "at most 150");
+    assert_found(&seeded("README.md", replace("cargo xtask ci", "make")), "does not name");
+    assert_found(&seeded("README.md", add("[gone](docs/gone.md)")), "docs/gone.md");
+    assert_found(&seeded(manifest, replace("serde.workspace = true", "serde = \"1\"")), "root manifest");
+    assert_found(&seeded(manifest, replace("version.workspace = true", "version = \"1.0.0\"")), "package.version");
+    assert_found(&seeded(manifest, replace("[lints]\nworkspace = true", "[lints]")), "lints");
+    assert_found(&seeded("data/calls.db", add("SQLite")), "do not commit");
+    assert_found(
+        &seeded("crates/callhistory-store/migrations/postgres/V1__other.sql", add("-- x")),
+        "differs in numbers",
+    );
+}
+
+#[test]
+fn each_edge_is_guarded() {
+    let cases = [
+        ("model", "tokio"),
+        ("model", "rusqlite"),
+        ("store", "axum"),
+        ("store", "clap"),
+        ("server", "rusqlite"),
+        ("server", "reqwest"),
+        ("client", "callhistory-server"),
+        ("client", "schemars"),
+        ("client", "tokio-postgres"),
+    ];
+    for (owner, dependency) in cases {
+        let path = format!("crates/callhistory-{owner}/Cargo.toml");
+        let line = format!("[dependencies]\n{dependency} = {{ workspace = true }}\n");
+        let faults = seeded(&path, |text| text.replacen("[dependencies]\n", &line, 1));
+        assert_found(&faults, &format!("must never depend on {dependency}"));
+    }
+    let path = "crates/callhistory-client/Cargo.toml";
+    let schema = "callhistory-model = { workspace = true, features = [\"schema\"] }";
+    assert_found(&seeded(path, |text| text.replace("callhistory-model.workspace = true", schema)), "schemas");
+}
+
+#[test]
+fn each_operation_has_its_methods() {
+    let path = "openapi/callhistory.json";
+    let faults = seeded(path, |text| text.replace("\"get_call\"", "\"fetch_call\""));
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    assert!(faults.iter().all(|fault| fault.contains("fetch_call")), "{faults:?}");
+    let mut tree = tree();
+    tree.remove(path);
+    assert_found(&check(&tree), "openapi/callhistory.json: is missing");
+}
