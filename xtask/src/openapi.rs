@@ -232,7 +232,7 @@ fn schema_faults(schema: &Value, place: &str, faults: &mut Vec<String>) {
     if nullable || schema.get("default").is_some_and(Value::is_null) {
         faults.push(format!("{place}: allows null"));
     }
-    if kind == "object" && schema.get("properties").is_none() && schema.get("additionalProperties").is_none() {
+    if kind == "object" && !schema["properties"].is_object() && schema.get("additionalProperties").is_none() {
         faults.push(format!("{place}: is an object that says nothing of its members"));
     }
     for map in SCHEMA_MAPS {

@@ -118,6 +118,8 @@ fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), Fault
 fn pointer_of(open: &[Open<'_>]) -> String {
     open.iter().fold(String::new(), |pointer, place| match place {
         Open::Array { index } => format!("{pointer}/{index}"),
+        // The fault is in the name itself, so the place is the object.
+        Open::Object { expects_name: true, .. } => pointer,
         Open::Object { name, .. } => format!("{pointer}/{}", escape_pointer(name)),
     })
 }

@@ -90,5 +90,6 @@ fn each_operation_has_its_methods() {
     assert!(faults.iter().all(|fault| fault.contains("fetch_call")), "{faults:?}");
     let mut tree = tree();
     tree.remove(path);
-    assert_found(&check(&tree), "openapi/callhistory.json: is missing");
+    let faults = check(&tree);
+    assert!(faults.iter().any(|fault| fault.contains("openapi/callhistory.json: is missing")), "{faults:?}");
 }

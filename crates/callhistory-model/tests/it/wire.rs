@@ -1,0 +1,71 @@
+//! Documents that must stay readable for ever, and come back digit for digit.
+
+use callhistory_model::{CallDraft, CallRecord, CallStatus, sample};
+
+/// Each golden document as it was sent, and as it is answered ever since. These files are never generated.
+const GOLDEN: &[(&str, &str)] = &[
+    (include_str!("golden/source.sent.json"), include_str!("golden/source.answered.json")),
+    (include_str!("golden/complete.sent.json"), include_str!("golden/complete.answered.json")),
+    (include_str!("golden/numbers.sent.json"), include_str!("golden/numbers.answered.json")),
+    (include_str!("golden/text.sent.json"), include_str!("golden/text.answered.json")),
+];
+
+fn json(record: &CallRecord) -> String {
+    String::from_utf8(record.to_json()).unwrap()
+}
+
+#[test]
+fn golden_documents_are_read_and_answered_for_ever() {
+    for (sent, answered) in GOLDEN {
+        let draft = CallDraft::from_json(sent.as_bytes()).unwrap_or_else(|faults| panic!("{faults}: {sent}"));
+        let record = draft.into_record().unwrap();
+        assert_eq!(json(&record), answered.trim_end());
+        let read: CallRecord = serde_json::from_str(answered).unwrap();
+        assert_eq!(read, record);
+        assert_eq!(json(&read), answered.trim_end());
+    }
+}
+
+#[test]
+fn a_draft_is_written_as_it_is_read() {
+    for (sent, _) in GOLDEN {
+        let draft = CallDraft::from_json(sent.as_bytes()).unwrap();
+        let written = serde_json::to_vec(&draft).unwrap();
+        assert_eq!(CallDraft::from_json(&written).unwrap(), draft);
+    }
+}
+
+#[test]
+fn free_form_members_default_to_empty() {
+    let draft = CallDraft::from_json(
+        br#"{"_id": "c", "workspaceId": "w", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}"#,
+    );
+    let expected = r#"{"_id":"c","workspaceId":"w","metadata":{},"functionCalls":[],"analyzedData":{},"createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z"}"#;
+    assert_eq!(json(&draft.unwrap().into_record().unwrap()), expected);
+}
+
+/// A client keeps what a newer service sends, and can pass it on.
+#[test]
+fn a_client_keeps_what_it_does_not_know() {
+    let newer = r#"{"_id":"c","workspaceId":"w","status":"teleported","metadata":{},"functionCalls":[],"analyzedData":{},"createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z","sentiment":{"score":0.90},"rank":12345678901234567890}"#;
+    let record: CallRecord = serde_json::from_str(newer).unwrap();
+    assert_eq!(record.status, Some(CallStatus::Other("teleported".to_owned())));
+    assert_eq!(record.extra[0].0, "sentiment");
+    assert_eq!(record.extra[0].1.as_str(), r#"{"score":0.90}"#);
+    assert_eq!(json(&record), newer);
+    // A null reads as absent.
+    let with_null = newer.replace("\"teleported\"", "null");
+    assert_eq!(serde_json::from_str::<CallRecord>(&with_null).unwrap().status, None);
+}
+
+#[test]
+fn the_samples_hold_every_member_in_order() {
+    let complete: CallRecord = serde_json::from_str(sample::COMPLETE_EXAMPLE).unwrap();
+    let text = json(&complete);
+    let places: Vec<_> = CallRecord::MEMBERS.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert_eq!(CallRecord::MEMBERS.len(), 27);
+    let source = json(&sample::source_example());
+    let eighteen = &CallRecord::MEMBERS[..18];
+    assert!(eighteen.iter().all(|name| source.contains(&format!("\"{name}\":"))), "{source}");
+}
