@@ -121,7 +121,9 @@ pub async fn run(root: &Path, options: Options) -> Result<(), Failure> {
         return Err("the release build failed".into());
     }
     let directory = tempfile::tempdir()?;
-    let binaries = root.join("target/release");
+    // Beside this program's own profile, wherever the target directory is.
+    let program = std::env::current_exe()?;
+    let binaries = program.ancestors().nth(2).ok_or("this program lies in no target directory")?.join("release");
     let mut command = Command::new(binaries.join("callhistory-server"));
     let service = Peer::start(command.arg("--data-dir").arg(directory.path())).await?;
     let fixed = Peer::start(Command::new(binaries.join("xtask")).arg("bench-static")).await?;

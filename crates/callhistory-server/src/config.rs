@@ -1,8 +1,12 @@
 //! The settings: each is a flag and a `CALLHISTORY_*` variable, declared once.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// The call history service. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -42,9 +46,9 @@ pub struct Settings {
     /// Where to listen, as ADDRESS:PORT; port 0 takes a free one
     #[arg(long, global = true, env = "CALLHISTORY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
-    /// Where the embedded database lives; created where it does not exist
-    #[arg(long, global = true, env = "CALLHISTORY_DATA_DIR", default_value = "callhistory-data", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    /// Where the embedded database lives; created where it does not exist [default: callhistory-data]
+    #[arg(long, global = true, env = "CALLHISTORY_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Which database to use instead of the data directory: sqlite:PATH
     #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -60,25 +64,46 @@ impl Settings {
     /// The database to open.
     #[must_use]
     pub fn database_url(&self) -> String {
-        let embedded = || format!("sqlite:{}", self.data_dir.join("callhistory.db").display());
+        let directory = self.data_dir.as_deref().unwrap_or(Path::new("callhistory-data"));
+        let embedded = || format!("sqlite:{}", directory.join("callhistory.db").display());
         self.database_url.clone().unwrap_or_else(embedded)
     }
+}
 
-    /// Refuses settings that would expose the records or contradict each other.
+impl Cli {
+    /// Refuses settings that would expose the records, contradict each other, or have no effect.
     ///
     /// # Errors
     ///
     /// Says what is wrong and what would be right.
-    pub fn check(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated_network {
+    pub fn check(&self, variables: impl Iterator<Item = OsString>) -> Result<(), String> {
+        let Settings { listen, data_dir, database_url, allow_unauthenticated_network, .. } = &self.settings;
+        if data_dir.is_some() && database_url.is_some() {
+            return Err("--data-dir and --database-url both say where the records are; give one of them".to_owned());
+        }
+        if matches!(self.command, Some(Command::Demo(_))) && (data_dir.is_some() || database_url.is_some()) {
+            return Err("demo serves a throw-away directory; leave --data-dir and --database-url out".to_owned());
+        }
+        if !listen.ip().is_loopback() && !allow_unauthenticated_network {
             return Err(format!(
-                "refusing to listen on {}: there are no keys, so whoever reaches this port could read and write the \
-                 records of every workspace. Listen on loopback (127.0.0.1:{}) behind a proxy that checks its callers, \
-                 or pass --allow-unauthenticated-network to do it all the same.",
-                self.listen,
-                self.listen.port()
+                "refusing to listen on {listen}: there are no keys, so whoever reaches this port could read and write \
+                 the records of every workspace. Listen on loopback (127.0.0.1:{}) behind a proxy that checks its \
+                 callers, or pass --allow-unauthenticated-network to do it all the same.",
+                listen.port()
             ));
         }
-        Ok(())
+        check_variables(variables)
     }
+}
+
+/// Refuses a `CALLHISTORY_*` variable that no setting reads: a misspelt one would be ignored without a word.
+fn check_variables(variables: impl Iterator<Item = OsString>) -> Result<(), String> {
+    let command = Cli::command();
+    let known: Vec<_> = command.get_arguments().filter_map(|setting| setting.get_env()?.to_str()).collect();
+    for name in variables.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("CALLHISTORY_")) {
+        if !known.contains(&name.as_str()) {
+            return Err(format!("no setting reads the variable {name}; there are {}", known.join(", ")));
+        }
+    }
+    Ok(())
 }

@@ -1,3 +1,4 @@
+#![expect(clippy::disallowed_types, reason = "this is where the framework's extractors are wrapped")]
 //! Everything that comes from outside, taken apart once and strictly: headers, path, query, body.
 
 use std::time::Duration;

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    cli.settings.check()?;
+    cli.check(std::env::vars_os().map(|(name, _)| name))?;
     let filter = &cli.settings.log;
     let _log = telemetry::start(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

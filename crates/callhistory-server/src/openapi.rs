@@ -4,8 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
-    extract::Path,
-    http::{HeaderValue, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -124,7 +123,10 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(|_: NoQuery| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(|_: NoQuery| async { docs_file("index.html") }))
-        .route("/docs/{file}", get(|Path(file): Path<String>| async move { docs_file(&file) }))
+        .route(
+            "/docs/{file}",
+            get(|uri: Uri, _: NoQuery| async move { docs_file(uri.path().trim_start_matches("/docs/")) }),
+        )
 }
 
 async fn openapi_json(_: NoQuery) -> Response {

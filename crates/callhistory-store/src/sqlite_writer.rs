@@ -98,9 +98,8 @@ impl Writer {
 fn write_groups(db: Connection, mut jobs: mpsc::Receiver<Message>) {
     let mut broken: Option<String> = None;
     let mut closing = None;
-    while closing.is_none()
-        && let Some(first) = jobs.blocking_recv()
-    {
+    // After a close this goes on until what was handed over before it is done.
+    while let Some(first) = jobs.blocking_recv() {
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {

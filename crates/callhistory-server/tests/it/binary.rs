@@ -161,13 +161,15 @@ fn a_start_that_cannot_work_says_why() {
     let directory = TempDir::new().unwrap();
     let server = Running::start(directory.path(), &[]);
     let port = server.base.rsplit(':').next().unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["--listen", "127.0.0.1:0"], "in use by another process"),
         (&["--data-dir", "other", "--listen", &format!("127.0.0.1:{port}")], "choose another with --listen"),
         (&["--database-url", "mysql://x"], "mysql"),
         (&["--listen", "nonsense"], "--listen"),
         (&["--log", "a=b=c"], "--log a=b=c"),
         (&["--no-such-flag"], "--no-such-flag"),
+        (&["--data-dir", "a", "--database-url", "sqlite:b"], "give one of them"),
+        (&["demo", "--data-dir", "a"], "throw-away"),
     ];
     for (arguments, expected) in cases {
         let output = command(directory.path()).args(arguments).output().unwrap();
@@ -192,6 +194,9 @@ async fn settings_come_from_flags_or_variables() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.contains("from-variable/callhistory.db"), "{line}");
+    let misspelt = command(directory.path()).env("CALLHISTORY_DATADIR", "x").output().unwrap();
+    let message = String::from_utf8(misspelt.stderr).unwrap();
+    assert!(!misspelt.status.success() && message.contains("CALLHISTORY_DATA_DIR"), "{message}");
 }
 
 #[tokio::test]

@@ -215,18 +215,18 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
 
 pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Database) {
     let store = database.open();
-    for n in 0..50 {
+    for n in 0..2000 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
         let write = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), at(1));
-        // Polled once, so that it is handed over, and dropped.
-        let mut write = write;
+        // Polled once, so that it is handed over, and dropped. Tokio's budget for one task would end the loop early.
+        let mut write = Box::pin(tokio::task::unconstrained(write));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         drop(write.as_mut().poll(&mut context));
     }
     store.close().await;
     drop(store);
     let reopened = database.open();
-    for n in 0..50 {
+    for n in 0..2000 {
         assert!(
             reopened.get_call(&workspace("w"), &id(&format!("c{n}"))).await.unwrap().is_some(),
             "write {n} is lost"
