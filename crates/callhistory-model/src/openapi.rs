@@ -1,6 +1,8 @@
 //! Descriptions of the wire types: JSON Schema from `schemars`, handed to `utoipa` unchanged, so that there is one
 //! source of data schemas.
 
+use std::borrow::Cow;
+
 use schemars::{
     JsonSchema, Schema, SchemaGenerator,
     generate::SchemaSettings,
@@ -61,6 +63,27 @@ fn json_schema<T: JsonSchema>() -> Value {
     generator(SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value()
 }
 
+/// The schema of what a caller creates: a draft without the members that only the service sets on a new record.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCall;
+
+impl JsonSchema for NewCall {
+    fn schema_name() -> Cow<'static, str> {
+        "NewCall".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CallDraft::json_schema(generator);
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.retain(|name, _| !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
+        }
+        let description = "One call as a caller creates it. The service sets `_id`, `createdAt` and `updatedAt`; \
+            `workspaceId` is given by the header and may be repeated here.";
+        schema.insert("description".into(), description.into());
+        schema
+    }
+}
+
 /// The schema of a type with its references below `/components/schemas`, and the schemas that it refers to.
 fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -95,7 +118,7 @@ macro_rules! components {
         }
 
         impl utoipa::ToSchema for $type {
-            fn name() -> std::borrow::Cow<'static, str> {
+            fn name() -> Cow<'static, str> {
                 stringify!($type).into()
             }
 
@@ -110,4 +133,4 @@ macro_rules! components {
     };
 }
 
-components!(CallRecord, CallDraft, CallId, WorkspaceId, Problem);
+components!(CallRecord, CallDraft, NewCall, CallId, WorkspaceId, Problem);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     RequestPartsExt as _,
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request},
     http::{HeaderName, HeaderValue, header, request::Parts},
 };
@@ -115,8 +115,8 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
         opaque.is_some_and(|opaque| !opaque.contains('"'))
     };
     let is_condition = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or("").trim();
-        text == "*" || text.split(',').all(|tag| is_tag(tag.trim()))
+        let text = value.to_str().unwrap_or("");
+        text == "*" || text.split(',').all(|tag| is_tag(tag.trim_matches(' ')))
     };
     if !parts.headers.get_all(H::name()).iter().all(is_condition) {
         return Err(malformed(H::name()));
@@ -228,13 +228,18 @@ async fn check_media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Resul
 }
 
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let detail = format!("The body has more than {MAX_RECORD_BYTES} bytes.");
+        Err(ApiError::new(ProblemCode::BodyTooLarge, detail))
+    };
+    // An announced length is refused before the caller sends it.
+    if body.size_hint().lower() > MAX_RECORD_BYTES as u64 {
+        return too_large();
+    }
     let collect = Limited::new(body, MAX_RECORD_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collect).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("The body has more than {MAX_RECORD_BYTES} bytes.");
-            Err(ApiError::new(ProblemCode::BodyTooLarge, detail))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
         Ok(Err(_)) => Err(ApiError::new(ProblemCode::InvalidRequest, "The body broke off before its end.")),
         Err(_) => Err(ApiError::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 seconds.")),
     }

@@ -104,8 +104,15 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
         0 => return refuse("The request has no Host header."),
         _ => return refuse("The request has more than one Host header."),
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return refuse("The request has both Content-Length and Transfer-Encoding.");
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return refuse("The request has both Content-Length and Transfer-Encoding.");
+        }
+        // The HTTP library looks for "chunked" at the end and would hand on the rest undecoded.
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return refuse("The only Transfer-Encoding is chunked, exactly once.");
+        }
     }
     Ok(())
 }

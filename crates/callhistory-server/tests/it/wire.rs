@@ -113,6 +113,10 @@ async fn many_half_heads_do_not_keep_others_out() {
 async fn ambiguous_requests_are_refused() {
     let server = Server::start().await;
     let head = |lines: &str| format!("GET /healthz HTTP/1.1\r\n{lines}connection: close\r\n\r\n");
+    let coded = |lines: &str| {
+        let head = format!("PUT /v2/api/call-history/c HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n");
+        format!("{head}content-type: application/json\r\nconnection: close\r\n{lines}\r\n2\r\n{{}}\r\n0\r\n\r\n")
+    };
     let cases = [
         head(""),
         head("host: a\r\nhost: b\r\n"),
@@ -128,6 +132,8 @@ async fn ambiguous_requests_are_refused() {
             .to_owned(),
         "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: xchunked\r\n\r\n{}"
             .to_owned(),
+        coded("transfer-encoding: gzip, chunked\r\n"),
+        coded("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
         head("host : x\r\n"),
         head("host: x\r\nfo\0o: 1\r\n"),
     ];
@@ -139,6 +145,20 @@ async fn ambiguous_requests_are_refused() {
     // The answer is lost where the kernel resets the connection over the bytes that nobody read.
     let answer = server.raw(huge.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+/// An announced length beyond the bound is refused before it is sent.
+#[tokio::test]
+async fn an_announced_giant_is_refused_at_once() {
+    let server = Server::start().await;
+    let request = format!(
+        "PUT /v2/api/call-history/c HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: 99999999999\r\n\r\n{{}}"
+    );
+    let mut stream = server.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), read_answer(&mut stream)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]
