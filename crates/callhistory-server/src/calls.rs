@@ -29,7 +29,7 @@ use crate::{
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[^",]*"( *, *(W/)?"[^",]*")*)$"#, description = "Entity tags of versions that the caller has, or `*`."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Entity tags of versions that the caller has, or `*`."),
     ),
     responses(
         (status = 200, description = "The record.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
@@ -102,8 +102,8 @@ pub(crate) async fn create_call(
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`, not a word of the routes (`batch`, `changes`, `export`, `metrics`)."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[^",]*"( *, *(W/)?"[^",]*")*)$"#, description = "Write only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[^",]*"( *, *(W/)?"[^",]*")*)$"#, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Write only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
     ),
     request_body(content = CallDraft, description = "The whole record."),
     responses(

@@ -107,12 +107,12 @@ fn malformed(name: &HeaderName) -> ApiError {
     ApiError::invalid_header(Fault::new(FaultCode::Malformed, "does not have its form").of_parameter(name.as_str()))
 }
 
-/// A condition in its typed form, if it is there. The library takes any text for an entity tag that matches nothing, and
-/// a write would go ahead that its caller meant to forbid.
+/// A condition in its typed form, if it is there. The library takes any text for an entity tag that matches nothing, so
+/// that a write would go ahead which its caller meant to forbid, and panics on a tag with white space inside.
 async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<H>, ApiError> {
     let is_tag = |text: &str| {
         let opaque = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        opaque.is_some_and(|opaque| !opaque.contains('"'))
+        opaque.is_some_and(|opaque| opaque.chars().all(|c| c.is_ascii_graphic() && c != '"'))
     };
     let is_condition = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or("");

@@ -1,6 +1,10 @@
 //! The one writer: what arrives while a commit waits for the disk shares the next commit.
 
-use std::{thread, time::Duration};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    thread,
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -41,7 +45,9 @@ struct Write<T, F> {
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Job for Write<T, F> {
     fn run(&mut self, tx: &Connection) -> Result<(), StoreError> {
         let Some(work) = self.work.take() else { return Ok(()) };
-        let result = work(tx);
+        // A panic would end the one thread that writes. Whatever the work left half-done is rolled back like any failure.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| work(tx)));
+        let result = result.unwrap_or_else(|_| Err(StoreError::Internal("a write panicked".to_owned())));
         let outcome = result.as_ref().map(drop).map_err(Clone::clone);
         self.result = Some(result);
         outcome

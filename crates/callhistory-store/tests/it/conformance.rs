@@ -234,6 +234,20 @@ pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Data
     }
 }
 
+pub(crate) async fn a_write_that_panics_harms_no_other(database: &impl Database) {
+    let store = database.open();
+    let write = |call: &'static str, precondition| {
+        let store = store.clone();
+        async move { store.put_call(&workspace("w"), &id(call), CallDraft::default(), precondition, at(1)).await }
+    };
+    let panics = write("a", Precondition::new(|_| panic!("as a condition may that is not ours")));
+    let (panicked, other) = tokio::join!(panics, write("b", Precondition::default()));
+    assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
+    assert_eq!(other.unwrap().call.sequence, 1);
+    assert_eq!(put(&*store, "w", "c", "{}", 1).await.call.sequence, 2);
+    assert_eq!(store.get_call(&workspace("w"), &id("a")).await.unwrap(), None);
+}
+
 pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     let store = database.open();
     put(&*store, "w", "c", "{}", 1).await;

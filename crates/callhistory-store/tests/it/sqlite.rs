@@ -55,6 +55,7 @@ conformance!(empty:
     a_creation_does_not_replace,
     a_keyed_creation_happens_once,
     a_write_survives_a_caller_that_hangs_up,
+    a_write_that_panics_harms_no_other,
     a_closed_store_refuses_writes,
 );
 
