@@ -94,6 +94,9 @@ open_set! {
     }
 }
 
+/// The longest pointer and the longest detail of a fault.
+const MAX_FAULT_CHARS: usize = 512;
+
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -115,13 +118,13 @@ impl Fault {
     /// A fault whose place is still to be said.
     #[must_use]
     pub fn new(code: FaultCode, detail: impl Into<String>) -> Self {
-        Self { pointer: None, parameter: None, code, detail: detail.into() }
+        Self { pointer: None, parameter: None, code, detail: bounded(detail.into()) }
     }
 
     /// The same fault at a place that lies below `pointer`.
     #[must_use]
     pub fn below(mut self, pointer: &str) -> Self {
-        self.pointer = Some(format!("{pointer}{}", self.pointer.as_deref().unwrap_or("")));
+        self.pointer = Some(bounded(format!("{pointer}{}", self.pointer.as_deref().unwrap_or(""))));
         self
     }
 
@@ -138,6 +141,15 @@ impl Fault {
             None => String::new(),
         }
     }
+}
+
+/// A fault quotes what was sent, and must not send a hostile body back many times over.
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_FAULT_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Every fault of one document, in the order of the document.

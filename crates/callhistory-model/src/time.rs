@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::problem::{Fault, FaultCode};
 
+/// 2260-01-01T00:00:00Z.
+const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
+
 /// A point in time as RFC 3339 text in UTC, from 1970 to 2259, kept as it was written.
 ///
 /// Accepted is exactly `YYYY-MM-DDTHH:MM:SS[.fraction]Z` with one to nine digits of fraction: no offset, no lower
@@ -86,9 +89,10 @@ fn parse_rfc3339_utc(text: &str) -> Option<i64> {
 }
 
 impl From<DateTime<Utc>> for Timestamp {
-    /// The time in milliseconds, as the service stamps its records.
+    /// The time in milliseconds, as the service stamps its records. A clock outside 1970 to 2259 is taken for the nearer
+    /// end: a record stamped with anything else could never be read again.
     fn from(moment: DateTime<Utc>) -> Self {
-        let millis = moment.timestamp_millis();
+        let millis = moment.timestamp_millis().clamp(0, END_OF_TIME_MILLIS - 1);
         let moment = DateTime::from_timestamp_millis(millis).unwrap_or(moment);
         Self {
             text: moment.to_rfc3339_opts(SecondsFormat::Millis, true).into(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_model::{CallDraft, CallRecord};
+use callhistory_model::{CallDraft, CallRecord, Timestamp};
 
 fn faults(json: &[u8]) -> Vec<String> {
     match CallDraft::from_json(json) {
@@ -211,6 +211,15 @@ fn times_are_rfc_3339_in_utc() {
     ];
     for text in bad {
         refused(format!(r#"{{"updatedAt": "{text}"}}"#), &["/updatedAt invalid_time"]);
+    }
+}
+
+/// Whatever the machine's clock says, the service can read its own stamps.
+#[test]
+fn stamps_of_any_clock_are_readable() {
+    for seconds in [-1_000_000, 0, 1_767_225_600, 9_151_488_000, 200_000_000_000] {
+        let stamp = Timestamp::from(chrono::DateTime::from_timestamp(seconds, 0).unwrap());
+        assert_eq!(stamp.as_str().parse::<Timestamp>().unwrap(), stamp);
     }
 }
 
