@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{Amount, CallDraft, CallId, CallRecord, Cost, Timestamp, UnixSeconds, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ffi, named_params, params};
 
 use crate::{
     CallStore, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, sqlite_open,
@@ -20,6 +20,9 @@ use crate::{
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
 const READERS: usize = 8;
+
+/// I/O errors that are no failed sync: the group is rolled back and nobody was answered, so writes may go on.
+const PASSING_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
 
 /// How many expired idempotency keys one creation clears away.
 const EXPIRED_KEYS_PER_CREATION: i64 = 16;
@@ -36,7 +39,7 @@ impl SqliteStore {
         let (lock, connection) = sqlite_open::open_writer(path)?;
         let readers = (0..READERS).map(|_| sqlite_open::open_reader(path).map(Mutex::new));
         let readers = readers.collect::<Result<_, _>>()?;
-        Ok(Self { writer: Writer::start(connection)?, readers, _lock: lock })
+        Ok(Self { writer: Writer::start(connection, path)?, readers, _lock: lock })
     }
 
     /// A reader that is free, or the first one as soon as it is. A lock is held for one statement and never across a
@@ -246,12 +249,19 @@ fn write_columns(tx: &Connection, sql: &str, record: &CallRecord, call: &StoredC
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure};
+        use rusqlite::ErrorCode::{
+            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, SystemIoFailure,
+        };
         // The library's message may quote a value of the row; its code says all that an operator needs.
         let message = error.sqlite_error().map_or_else(|| "unexpected row".to_owned(), ToString::to_string);
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code() {
+            // A quota, or memory for the index of the log: the group failed whole, and the next one may not.
+            Some(SystemIoFailure) if extended.is_some_and(|code| PASSING_IO_ERRORS.contains(&code)) => {
+                Self::Unavailable(message)
+            }
             Some(DiskFull) => Self::Full(message),
-            Some(SystemIoFailure) => Self::Io(message),
+            Some(SystemIoFailure | DatabaseCorrupt | NotADatabase) => Self::Io(message),
             Some(DatabaseBusy | DatabaseLocked) => Self::Unavailable(message),
             _ => Self::Internal(message),
         }

@@ -41,7 +41,9 @@ pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError>
         return Err(StoreError::Open(format!("SQLite {} is too old", rusqlite::version())));
     }
     create_directory(path).map_err(|error| cannot_open(path, &error))?;
-    let lock = lock(path)?;
+    // One database has one lock, under whatever name it is opened.
+    let real = path.canonicalize();
+    let lock = lock(real.as_deref().unwrap_or(path))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
     claim(&db, path)?;

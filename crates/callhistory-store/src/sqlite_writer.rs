@@ -2,6 +2,7 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -68,11 +69,12 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Job for Wr
 
 impl Writer {
     /// Starts the thread that owns the writing connection.
-    pub(crate) fn start(db: Connection) -> Result<Self, StoreError> {
+    pub(crate) fn start(db: Connection, path: &Path) -> Result<Self, StoreError> {
+        let file = DatabaseFile::new(path)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
-            .spawn(move || write_groups(db, jobs))
+            .spawn(move || write_groups(db, &file, jobs))
             .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
         Ok(Self { queue })
     }
@@ -101,7 +103,7 @@ impl Writer {
     }
 }
 
-fn write_groups(db: Connection, mut jobs: mpsc::Receiver<Message>) {
+fn write_groups(db: Connection, file: &DatabaseFile, mut jobs: mpsc::Receiver<Message>) {
     let mut broken: Option<String> = None;
     let mut closing = None;
     // After a close this goes on until what was handed over before it is done.
@@ -122,7 +124,7 @@ fn write_groups(db: Connection, mut jobs: mpsc::Receiver<Message>) {
         }
         let outcome = match &broken {
             Some(reason) => Err(StoreError::Unavailable(reason.clone())),
-            None => commit_group(&db, &mut group),
+            None => commit_group(&db, file, &mut group),
         };
         if let Err(StoreError::Io(reason)) = &outcome {
             // After a failed sync nobody can tell what the disk holds, and a repeated sync may claim success falsely:
@@ -140,11 +142,44 @@ fn write_groups(db: Connection, mut jobs: mpsc::Receiver<Message>) {
     }
 }
 
+/// The file that was opened. A deleted file takes writes and syncs without complaint, and they are gone at the next start.
+struct DatabaseFile {
+    path: PathBuf,
+    identity: Option<u64>,
+}
+
+impl DatabaseFile {
+    fn new(path: &Path) -> Result<Self, StoreError> {
+        // Absolute, because the path must still name the file when the process changes its directory.
+        let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
+        Ok(Self { identity: identity(&path), path })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if identity(&self.path) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Io("the database file was deleted or replaced".to_owned()))
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().ok().map(|metadata| metadata.ino())
+}
+
+/// Elsewhere an open file cannot be deleted.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<u64> {
+    None
+}
+
 /// Runs the jobs in one transaction and commits it.
-fn commit_group(db: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+fn commit_group(db: &Connection, file: &DatabaseFile, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
     let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut()));
-    let outcome = run.and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    let outcome = run.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
     if outcome.is_err() && !db.is_autocommit() {
         db.execute_batch("ROLLBACK")?;
     }

@@ -56,8 +56,11 @@ pub(crate) fn replaced(
     stored_body: &[u8],
     now: &Timestamp,
 ) -> Result<Option<CallRecord>, StoreError> {
-    let created_at = draft.created_at.clone().unwrap_or_else(|| stored.created_at.clone());
     let stamped = draft.updated_at.clone();
+    // A record is not created after its last change, here as in a new one.
+    let before = |stamp: &&Timestamp| stamp.unix_nanos() < stored.created_at.unix_nanos();
+    let earliest = stamped.as_ref().filter(before).unwrap_or(&stored.created_at).clone();
+    let created_at = draft.created_at.clone().unwrap_or(earliest);
     let updated_at = stamped.clone().unwrap_or_else(|| stored.updated_at.clone());
     let mut record = finish(draft, &stored.workspace_id, &stored.id, created_at, updated_at)?;
     if record.to_json() == stored_body {

@@ -116,6 +116,8 @@ pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
     assert_eq!(written.updated_at.as_str(), "2025-01-01T10:05:00.5Z");
     let written = record(&put(&*store, "w", "late", r#"{"updatedAt": "2025-01-01T10:05:00Z"}"#, 1).await);
     assert_eq!(written.created_at, written.updated_at, "a record is not created after its last change");
+    let written = record(&put(&*store, "w", "late", r#"{"updatedAt": "2024-01-01T00:00:00Z"}"#, 1).await);
+    assert_eq!(written.created_at, written.updated_at, "nor by a replacement");
     let written = record(&put(&*store, "w", "early", r#"{"createdAt": "2027-01-01T00:00:00Z"}"#, 1).await);
     assert_eq!(written.created_at, written.updated_at, "a record is not changed before its creation");
 }

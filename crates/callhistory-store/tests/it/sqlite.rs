@@ -74,6 +74,32 @@ fn one_process_at_a_time() {
     assert!(refusal(&file.url()).contains("in use by another process"));
 }
 
+#[cfg(unix)]
+#[test]
+fn one_process_at_a_time_under_any_name() {
+    let file = empty();
+    let _store = file.open();
+    let alias = file.directory.path().join("alias.db");
+    std::os::unix::fs::symlink(file.path(), &alias).unwrap();
+    assert!(refusal(&format!("sqlite:{}", alias.display())).contains("in use by another process"));
+}
+
+/// A deleted file still takes writes; they must not be acknowledged.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_deleted_database_acknowledges_nothing() {
+    let file = empty();
+    let store = file.open();
+    let (ws, call) = ("w".parse().unwrap(), "c".parse().unwrap());
+    std::fs::remove_file(file.path()).unwrap();
+    for _ in 0..2 {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let written = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), now).await;
+        assert!(matches!(written, Err(StoreError::Io(_) | StoreError::Unavailable(_))), "{written:?}");
+    }
+    assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
+}
+
 #[test]
 fn a_foreign_or_broken_file_is_refused() {
     let file = empty();
