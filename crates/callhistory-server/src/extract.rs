@@ -25,6 +25,10 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// How long a body of one record may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How much of a refused body is still taken in, and for how long.
+const MAX_DISCARDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -118,7 +122,10 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
         let text = value.to_str().unwrap_or("");
         text == "*" || text.split(',').all(|tag| is_tag(tag.trim_matches(' ')))
     };
-    if !parts.headers.get_all(H::name()).iter().all(is_condition) {
+    let lines = || parts.headers.get_all(H::name()).iter();
+    // Of several lines the library makes one list, in which `*` is no longer any version but nothing at all.
+    let any_among_others = lines().count() > 1 && lines().any(|line| line == "*");
+    if any_among_others || !lines().all(is_condition) {
         return Err(malformed(H::name()));
     }
     typed(parts, state).await
@@ -185,6 +192,13 @@ impl<S: Sync> FromRequestParts<S> for CreationKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        if let Some(name) =
+            [header::IF_MATCH, header::IF_NONE_MATCH].iter().find(|name| parts.headers.contains_key(*name))
+        {
+            let fault =
+                Fault::new(FaultCode::Unknown, "has no meaning for a creation; PUT a record under its id instead");
+            return Err(ApiError::invalid_header(fault.of_parameter(name.as_str())));
+        }
         let Some(value) = single(parts, &IDEMPOTENCY_KEY)? else { return Ok(Self(None)) };
         let key = value.as_bytes();
         if !(1..=255).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
@@ -227,13 +241,29 @@ async fn check_media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Resul
     refuse("The body must be sent as content-type: application/json, in UTF-8.")
 }
 
+/// Takes in some of a body that is refused: a connection that is closed over unread bytes is reset, and the answer with
+/// it lost.
+async fn discard(mut body: Body) {
+    let mut left = MAX_DISCARDED_BYTES;
+    let discard = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whatever comes of it, the answer is the same.
+    drop(tokio::time::timeout(DISCARD_TIMEOUT, discard).await);
+}
+
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     let too_large = || {
         let detail = format!("The body has more than {MAX_RECORD_BYTES} bytes.");
         Err(ApiError::new(ProblemCode::BodyTooLarge, detail))
     };
-    // An announced length is refused before the caller sends it.
     if body.size_hint().lower() > MAX_RECORD_BYTES as u64 {
+        discard(body).await;
         return too_large();
     }
     let collect = Limited::new(body, MAX_RECORD_BYTES).collect();

@@ -32,7 +32,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub struct Limits {
     /// Connections at a time; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// From the first byte of a request's head to its last.
+    /// From a connection's beginning, or the first byte of a later request's head, to the last byte of the head.
     pub head: Duration,
     /// Between requests of one connection.
     pub idle: Duration,
@@ -222,7 +222,8 @@ impl AsyncRead for Timed {
             return Poll::Ready(result);
         }
         let limit = match this.phase.get() {
-            Phase::HEAD => this.limits.head,
+            // A connection that never sent anything has no more time than one that sent half a head.
+            Phase::IDLE | Phase::HEAD => this.limits.head,
             Phase::BUSY => return Poll::Pending,
             _ => this.limits.idle,
         };

@@ -1,6 +1,6 @@
 //! The server binary. Time, randomness and the environment enter here and are handed on.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
@@ -13,6 +13,9 @@ use chrono::{DateTime, Utc};
 use clap::Parser as _;
 use tokio::{net::TcpListener, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How long the writer may take to finish what it has when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -85,8 +88,12 @@ async fn serve_store(
         );
     }
     serve(listener, router(App::new(Arc::clone(&store), now, random)), Limits::default(), stop).await;
-    store.close().await;
-    println!("Stopped; every answered write is on disk.");
+    // A disk that hangs must not hold the process for ever; what is cut off here was answered to nobody.
+    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        return Err("the database did not close in time; every answered write is on disk".into());
+    }
+    // Nobody may read it any more.
+    drop(writeln!(std::io::stdout(), "Stopped; every answered write is on disk."));
     Ok(())
 }
 

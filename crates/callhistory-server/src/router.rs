@@ -106,9 +106,6 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            return refuse("The request has both Content-Length and Transfer-Encoding.");
-        }
         // The HTTP library looks for "chunked" at the end and would hand on the rest undecoded.
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return refuse("The only Transfer-Encoding is chunked, exactly once.");

@@ -174,8 +174,22 @@ async fn a_body_is_bounded() {
     let of_size =
         |bytes: usize| format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(bytes - r#"{"metadata":{"a":""}}"#.len()));
     assert_eq!(server.put("c1", &[], &of_size(1024 * 1024)).await.status, StatusCode::CREATED);
-    let answer = server.put("c1", &[], &of_size(1024 * 1024 + 1)).await;
-    assert_refused(answer, 413, "body_too_large", &[]).await;
+    // Up to eight times the bound the client is heard out, and so sees the answer.
+    for bytes in [1024 * 1024 + 1, 7 * 1024 * 1024] {
+        let answer = server.put("c1", &[], &of_size(bytes)).await;
+        assert_refused(answer, 413, "body_too_large", &[]).await;
+    }
+    // What is refused is quoted, but not sent back in full.
+    let del = "\u{7f}".repeat(500_000);
+    for body in [
+        format!(r#"{{"createdAt": "{del}"}}"#),
+        format!(r#"{{"{del}": 1}}"#),
+        format!(r#"{{"metadata": {{"{del}": {{"a": 1, "a": 1}}}}}}"#),
+    ] {
+        let answer = server.put("c1", &[], &body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(answer.body.len() < 16_384, "{} bytes of refusal", answer.body.len());
+    }
 }
 
 #[tokio::test]
@@ -198,6 +212,15 @@ async fn conditions_and_keys_have_their_form() {
         assert_refused(answer, 400, "invalid_header", &[&format!("{} malformed", header.0)]).await;
     }
     assert_eq!(server.put("c2", &[], "{}").await.status, StatusCode::CREATED, "writes have stopped");
+    for lines in [["*", "*"], ["*", "\"a\""], ["\"a\"", "*"]] {
+        let doubled = lines.map(|line| ("if-none-match", line));
+        let answer = server.put("c2", &doubled, r#"{"status": "failed"}"#).await;
+        assert_refused(answer, 400, "invalid_header", &["if-none-match malformed"]).await;
+    }
+    for name in ["if-match", "if-none-match"] {
+        let answer = server.post(&[(name, "*")], "{}").await;
+        assert_refused(answer, 400, "invalid_header", &[&format!("{name} unknown")]).await;
+    }
     let answer = server.get("c1", &[("if-match", "\"1\"")]).await;
     assert_refused(answer, 400, "invalid_header", &["if-match unknown"]).await;
     for key in ["", "two words", "ümlaut", &"k".repeat(256)] {

@@ -71,10 +71,11 @@ async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
     let started = Instant::now();
     assert_eq!(read_to_end(&mut stream).await, "");
     assert!(started.elapsed() < Duration::from_millis(1500), "still open after {:?}", started.elapsed());
+    // A connection that never says anything has only the time of a head.
     let silent = Instant::now();
     assert_eq!(read_to_end(&mut server.connect().await).await, "");
     let elapsed = silent.elapsed();
-    assert!((Duration::from_millis(800)..Duration::from_millis(2000)).contains(&elapsed), "{elapsed:?}");
+    assert!((Duration::from_millis(250)..Duration::from_millis(850)).contains(&elapsed), "{elapsed:?}");
 }
 
 #[tokio::test]
@@ -122,12 +123,6 @@ async fn ambiguous_requests_are_refused() {
         head("host: a\r\nhost: b\r\n"),
         head("host: a\r\nhost: a\r\n"),
         "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\
-         transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
-            .to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
-         content-length: 5\r\n\r\n0\r\n\r\n"
-            .to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\
          content-length: 6\r\n\r\n{}"
             .to_owned(),
         "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: xchunked\r\n\r\n{}"
@@ -145,6 +140,25 @@ async fn ambiguous_requests_are_refused() {
     // The answer is lost where the kernel resets the connection over the bytes that nobody read.
     let answer = server.raw(huge.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+/// The HTTP library drops Content-Length beside Transfer-Encoding before anyone sees it, and closes the connection: what
+/// follows is never taken for a second request.
+#[tokio::test]
+async fn two_framings_end_the_connection() {
+    let server = Server::start().await;
+    for framing in
+        ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
+    {
+        let request = format!(
+            "PUT /v2/api/call-history/c HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\
+             content-type: application/json\r\n{framing}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n\
+             GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+        );
+        let answer = server.raw(request.as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert!(!answer.contains("alive"), "{answer}");
+    }
 }
 
 /// An announced length beyond the bound is refused before it is sent.
