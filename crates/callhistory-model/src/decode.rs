@@ -103,6 +103,9 @@ impl CallDraft {
 }
 
 fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Fault::new(FaultCode::Malformed, "is empty; a JSON object is expected");
+    }
     if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
         && !value.get().starts_with('{')
     {

@@ -137,6 +137,7 @@ impl Fault {
 
     fn place(&self) -> String {
         match self.pointer.as_ref().or(self.parameter.as_ref()) {
+            Some(place) if place.is_empty() => "the body ".to_owned(),
             Some(place) => format!("{place}: "),
             None => String::new(),
         }

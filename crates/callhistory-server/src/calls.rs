@@ -18,7 +18,8 @@ use crate::{
 
 /// Get one call record
 ///
-/// Answers the record as it was last written: the same members, order, values and digits. Its `ETag` names this version;
+/// Answers the record as it was last written, every value with its digits. Members stand in one fixed order, that of the
+/// example; inside free-form members and `cost` the order is the caller's own. Its `ETag` names this version;
 /// with `If-None-Match`, a record that has not changed since is answered 304 without a body. `HEAD` answers the headers
 /// alone. A record of another workspace answers as one that does not exist.
 #[utoipa::path(

@@ -55,7 +55,7 @@ pub struct Settings {
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
-    /// What to log: a level, or a list such as warn,callhistory_server=debug
+    /// What to log: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
     #[arg(long, global = true, env = "CALLHISTORY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
 }
@@ -92,7 +92,17 @@ impl Cli {
                 listen.port()
             ));
         }
+        check_log(&self.settings.log)?;
         check_variables(variables)
+    }
+}
+
+/// Refuses a misspelt level, which the log's own reader would take for the name of a module and fall silent.
+fn check_log(filter: &str) -> Result<(), String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    match filter.split(',').find(|part| !part.contains('=') && !levels.contains(&part.trim())) {
+        Some(part) => Err(format!("--log {filter}: {part:?} is no level; the levels are {}", levels.join(", "))),
+        None => Ok(()),
     }
 }
 

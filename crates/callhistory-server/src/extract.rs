@@ -104,11 +104,17 @@ async fn typed<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S
         return Ok(None);
     }
     let header = <TypedHeader<H> as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
-    header.map(|header| header.map(|TypedHeader(header)| header)).map_err(|_| malformed(H::name()))
+    header.map(|header| header.map(|TypedHeader(header)| header)).map_err(|_| {
+        let fault = Fault::new(FaultCode::Malformed, "does not have its form");
+        ApiError::invalid_header(fault.of_parameter(H::name().as_str()))
+    })
 }
 
-fn malformed(name: &HeaderName) -> ApiError {
-    ApiError::invalid_header(Fault::new(FaultCode::Malformed, "does not have its form").of_parameter(name.as_str()))
+fn malformed_condition(name: &HeaderName) -> ApiError {
+    ApiError::invalid_header(
+        Fault::new(FaultCode::Malformed, "does not have its form; an entity tag stands in double quotes, like \"2\"")
+            .of_parameter(name.as_str()),
+    )
 }
 
 /// A condition in its typed form, if it is there. The library takes any text for an entity tag that matches nothing, so
@@ -126,7 +132,7 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
     // Of several lines the library makes one list, in which `*` is no longer any version but nothing at all.
     let any_among_others = lines().count() > 1 && lines().any(|line| line == "*");
     if any_among_others || !lines().all(is_condition) {
-        return Err(malformed(H::name()));
+        return Err(malformed_condition(H::name()));
     }
     typed(parts, state).await
 }

@@ -57,7 +57,6 @@ async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Fail
     let calls = demo::history(demo.seed, demo.calls, now())?;
     let example = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &Timestamp::from(now())).await?;
-    println!("{} made-up calls in the workspace {:?}; they vanish at the end.", demo.calls, demo::WORKSPACE);
     serve_store(settings, store, &url, demo::WORKSPACE, example.as_deref()).await
 }
 
@@ -81,42 +80,47 @@ async fn serve_store(
         }
     });
     let base = format!("http://{}", listener.local_addr()?);
-    welcome(&base, url, workspace);
+    say(&welcome(&base, url, workspace));
     if let Some(id) = newest {
-        println!(
-            "\nRead the newest made-up call:\ncurl -sS {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'"
-        );
+        say(&format!(
+            "\nThe workspace {workspace:?} is full of made-up calls, which are deleted when the server stops. The newest:\n\
+             curl -sS -w '\\n' {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'"
+        ));
     }
     serve(listener, router(App::new(Arc::clone(&store), now, random)), Limits::default(), stop).await;
     // A disk that hangs must not hold the process for ever; what is cut off here was answered to nobody.
     if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
         return Err("the database did not close in time; every answered write is on disk".into());
     }
-    // Nobody may read it any more.
-    drop(writeln!(std::io::stdout(), "Stopped; every answered write is on disk."));
+    say("Stopped; every answered write is on disk.");
     Ok(())
 }
 
 /// Says where the service is, with commands that work when pasted.
-fn welcome(base: &str, database: &str, workspace: &str) {
+fn welcome(base: &str, database: &str, workspace: &str) -> String {
     // A workspace that is not the example's own would be refused in its body.
     let body =
         sample::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
-    println!(
+    format!(
         "callhistory {version} serves {database} at {base}
 
 Write the documented example:
-curl -sS -X PUT {base}/v2/api/call-history/1234567890abcdef \\
+curl -sS -w '\\n' -X PUT {base}/v2/api/call-history/1234567890abcdef \\
   -H 'x-workspace-id: {workspace}' -H 'content-type: application/json' \\
   -d '{body}'
 
 Read it back:
-curl -sS {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id: {workspace}'
+curl -sS -w '\\n' {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id: {workspace}'
 
 Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
         version = env!("CARGO_PKG_VERSION"),
         body = body.trim_end(),
-    );
+    )
+}
+
+/// Writes to standard output, which nobody needs to read: a closed pipe is no reason to end.
+fn say(text: &str) {
+    drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Ends with the first signal that asks the program to stop. The signals are caught from the call on, not from the first

@@ -134,6 +134,10 @@ pub fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
         Some(("sqlite", path)) => {
             // Both `sqlite:PATH` and `sqlite://PATH` are in common use.
             let path = path.strip_prefix("//").unwrap_or(path);
+            // What other programs read as options, or as no file at all, would here become a file of a strange name.
+            if path.is_empty() || path.starts_with(':') || path.contains('?') {
+                return Err(StoreError::Open(format!("the database URL {url:?} names no file; use sqlite:PATH")));
+            }
             Ok(Arc::new(sqlite::SqliteStore::open(std::path::Path::new(path))?))
         }
         _ => {
