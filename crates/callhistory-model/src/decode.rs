@@ -80,6 +80,7 @@ impl CallDraft {
             }
         }
         faults.extend(draft.contradictions());
+        faults.truncate(MAX_FAULTS);
         if faults.is_empty() { Ok(draft) } else { Err(Faults(faults)) }
     }
 

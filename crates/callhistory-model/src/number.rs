@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use crate::problem::{Fault, FaultCode};
 
 /// Nine places are what integer nano-units hold, in seconds as in money.
-const MAX_DECIMALS: usize = 9;
+const MAX_DECIMALS: i64 = 9;
+/// More than any bound below has.
+const MAX_WHOLE_DIGITS: i64 = 18;
 const NANOS_PER_UNIT: i64 = 1_000_000_000;
 /// 2260-01-01T00:00:00Z, where [`crate::Timestamp`] ends too.
 const END_OF_TIME_SECONDS: i64 = 9_151_488_000;
@@ -19,31 +21,39 @@ const MAX_AMOUNT: i64 = 1_000_000_000;
 /// Reads a JSON number without rounding. The bounds are checked on the text, because the decimal library rounds
 /// silently past 28 digits.
 fn parse_exact(text: &str) -> Result<Decimal, Fault> {
-    let not_a_number = || Fault::new(FaultCode::WrongType, format!("{text:?} is not a JSON number"));
-    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) || serde_json::from_str::<&RawValue>(text).is_err() {
-        return Err(not_a_number());
+    // The parser takes blanks around a value.
+    let is_json = serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text);
+    if !is_json || !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Err(Fault::new(FaultCode::WrongType, format!("{text:?} is not a JSON number")));
     }
-    let too_large = || Fault::new(FaultCode::OutOfRange, "has too many digits before the decimal point");
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = match exponent.parse() {
-        Ok(exponent) if (-99..=99).contains(&exponent) => exponent,
-        _ => return Err(Fault::new(FaultCode::OutOfRange, "has an exponent beyond 99")),
-    };
+    // An exponent that is no i64 is beyond every bound on its side.
+    let beyond = if exponent.starts_with('-') { -i64::MAX } else { i64::MAX };
+    let exponent: i64 = exponent.parse().unwrap_or(beyond);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = |part: &str| i64::try_from(part.len()).unwrap_or(i64::MAX);
-    if digits(fraction).saturating_sub(exponent) > digits_allowed(MAX_DECIMALS) {
+    let places = length(fraction).saturating_sub(exponent);
+    if places > MAX_DECIMALS {
         let detail = format!("has more than {MAX_DECIMALS} decimal places");
         return Err(Fault::new(FaultCode::TooManyDecimals, detail));
     }
-    if digits(whole.trim_start_matches('-')).saturating_add(exponent) > 18 || digits(fraction) > 27 {
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Ok(Decimal::ZERO);
+    }
+    let too_large = || Fault::new(FaultCode::OutOfRange, "has too many digits before the decimal point");
+    if length(digits).saturating_sub(places) > MAX_WHOLE_DIGITS {
         return Err(too_large());
     }
-    let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
-    parsed.map_err(|_| too_large())
+    // Both bounds together leave at most 27 digits, which an i128 and a decimal hold.
+    let zeros = usize::try_from(-places).unwrap_or(0);
+    let units: i128 = format!("{digits}{}", "0".repeat(zeros)).parse().map_err(|_| too_large())?;
+    let units = if text.starts_with('-') { -units } else { units };
+    Decimal::try_from_i128_with_scale(units, u32::try_from(places).unwrap_or(0)).map_err(|_| too_large())
 }
 
-fn digits_allowed(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn length(digits: &str) -> i64 {
+    i64::try_from(digits.len()).unwrap_or(i64::MAX)
 }
 
 fn out_of_range(text: &str, bounds: &str) -> Fault {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_model::{CallDraft, CallRecord, Timestamp};
+use callhistory_model::{Amount, CallDraft, CallRecord, Timestamp};
 
 fn faults(json: &[u8]) -> Vec<String> {
     match CallDraft::from_json(json) {
@@ -56,25 +56,60 @@ fn what_is_not_one_json_object() {
 
 #[test]
 fn members_of_the_wrong_type() {
+    let kinds = [
+        ("true", "boolean"),
+        ("1", "number"),
+        ("\"text\"", "string"),
+        ("[]", "array"),
+        ("{}", "object"),
+        ("null", "null"),
+    ];
     for name in CallRecord::MEMBERS {
-        for wrong in ["true", "[[1]]", "{\"a\":\"b\"}", "\"\\u0001 x\"", "-7"] {
-            let found = faults(format!("{{\"{name}\": {wrong}}}").as_bytes());
-            let fits = matches!(
-                (*name, wrong),
-                ("metadata" | "analyzedData" | "variables", "{\"a\":\"b\"}")
-                    | ("functionCalls" | "transcript", "[[1]]")
-            );
-            let is_text = !matches!(*name, "_id" | "workspaceId" | "createdAt" | "updatedAt") && wrong.starts_with('"');
-            if fits {
-                assert_eq!(found, Vec::<String>::new());
-            } else if found.is_empty() {
-                assert!(is_text, "{name} took {wrong}");
-            } else {
-                assert_eq!(found.len(), 1, "{name}: {wrong}");
-                assert!(found[0].starts_with(&format!("/{name}")), "{found:?}");
+        let expected = match *name {
+            "startTime" | "endTime" | "duration" => "number",
+            "cost" | "metadata" | "analyzedData" | "variables" => "object",
+            "functionCalls" | "transcript" => "array",
+            _ => "string",
+        };
+        for (value, kind) in kinds {
+            let document = format!("{{\"{name}\": {value}}}");
+            match kind {
+                "null" => refused(&document, &[&format!("/{name} null_not_allowed")]),
+                // Times have a form of their own.
+                "string" if name.ends_with("edAt") => refused(&document, &[&format!("/{name} invalid_time")]),
+                _ if kind == expected => accepted(&document),
+                _ => {
+                    refused(&document, &[&format!("/{name} wrong_type")]);
+                    let detail = &CallDraft::from_json(document.as_bytes()).unwrap_err()[0].detail;
+                    assert!(detail.contains(kind) && detail.contains(expected), "{document}: {detail}");
+                }
             }
         }
-        refused(format!("{{\"{name}\": null}}"), &[&format!("/{name} null_not_allowed")]);
+    }
+}
+
+/// Each sentence says what would have been right.
+#[test]
+fn details_name_what_is_accepted() {
+    let cases = [
+        (r#"{"_id": "a/b"}"#, "only the characters A-Z, a-z, 0-9, '_' and '-'"),
+        (r#"{"_id": ""}"#, "1 to 128 characters"),
+        (r#"{"_id": "batch"}"#, "a word of the routes"),
+        (r#"{"startTime": 1680000000000}"#, "Unix seconds are expected"),
+        (r#"{"startTime": -1}"#, "from 0 up to the year 2260"),
+        (r#"{"startTime": 1.0000000001}"#, "more than 9 decimal places"),
+        (r#"{"duration": 31622401}"#, "366 days"),
+        (r#"{"cost": {"customer_charge": 2e9}}"#, "from -1000000000 to 1000000000"),
+        (r#"{"createdAt": "yesterday"}"#, "like \"2025-01-01T10:00:00Z\""),
+        (r#"{"status": ""}"#, "leave the member out"),
+        (r#"{"agentId": null}"#, "a member without a value is left out"),
+        (r#"{"startTime": 2, "endTime": 1}"#, "before startTime 2"),
+        ("[]", "a record is an object"),
+        ("", "a JSON object is expected"),
+    ];
+    for (document, expected) in cases {
+        let detail = &CallDraft::from_json(document.as_bytes()).unwrap_err()[0].detail;
+        assert!(detail.contains(expected), "{document}: {detail}");
     }
 }
 
@@ -154,7 +189,10 @@ fn numbers_and_their_units() {
         ("9151488000", "out_of_range"),
         ("-1", "out_of_range"),
         ("1.0000000001", "too_many_decimals"),
-        ("1e-400", "out_of_range"),
+        ("1e-400", "too_many_decimals"),
+        ("0e-10", "too_many_decimals"),
+        ("1e99999999999999999999", "out_of_range"),
+        ("1e-99999999999999999999", "too_many_decimals"),
         ("1e400", "out_of_range"),
         ("1e-10", "too_many_decimals"),
         ("123456789012345678901234567890", "out_of_range"),
@@ -162,6 +200,10 @@ fn numbers_and_their_units() {
     ];
     for (bad, code) in time {
         refused(format!(r#"{{"startTime": {bad}}}"#), &[&format!("/startTime {code}")]);
+    }
+    // A zero is a zero and a power of ten is itself, however they are written.
+    for good in ["0e20", "-0E+999", "0.00000000001e18", "0.0000000000000000000000000000001e38"] {
+        accepted(&format!(r#"{{"startTime": {good}}}"#));
     }
     for good in ["0.10", "-5", "1e3", "1.5E-2", "1000000000", "0.000000001"] {
         accepted(&format!(r#"{{"cost": {{"customer_charge": {good}}}}}"#));
@@ -176,6 +218,17 @@ fn numbers_and_their_units() {
     refused(r#"{"duration": -0.5}"#, &["/duration out_of_range"]);
     let many: Vec<_> = (0..65).map(|n| format!("\"c{n}\":1")).collect();
     refused(format!(r#"{{"cost": {{{}}}}}"#, many.join(",")), &["/cost too_many_members"]);
+}
+
+#[test]
+fn text_around_a_number_is_no_number() {
+    for text in [
+        "", " 1", "1 ", "0e5 ", "1\n", "+1", ".5", "5.", "0x1", "01", "1_000", "NaN", "Infinity", "-", "--1", "1e",
+        "1,0",
+    ] {
+        let fault = text.parse::<Amount>().unwrap_err();
+        assert_eq!(fault.code.as_str(), "wrong_type", "{text:?}: {fault}");
+    }
 }
 
 #[test]
@@ -259,6 +312,11 @@ fn hostile_sizes_stay_cheap() {
     assert!(CallDraft::from_json(long_name.as_bytes()).is_err());
     let many: Vec<_> = (0..100_000).map(|n| format!("\"m{n}\":1")).collect();
     let many = format!("{{{}}}", many.join(","));
+    assert_eq!(CallDraft::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of faults is bounded");
+    // What members say of each other counts too.
+    let unknown: String = (0..99).map(|n| format!("\"m{n}\":1,")).collect();
+    let times = r#""createdAt": "2025-01-02T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z""#;
+    let many = format!(r#"{{{unknown} "startTime": 2, "endTime": 1, {times}}}"#);
     assert_eq!(CallDraft::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of faults is bounded");
     let digits = format!(r#"{{"startTime": {}, "metadata": {{"n": {}}}}}"#, "9".repeat(400_000), "9".repeat(400_000));
     refused(digits, &["/startTime out_of_range"]);

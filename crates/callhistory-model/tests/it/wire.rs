@@ -69,3 +69,16 @@ fn the_samples_hold_every_member_in_order() {
     let eighteen = &CallRecord::MEMBERS[..18];
     assert!(eighteen.iter().all(|name| source.contains(&format!("\"{name}\":"))), "{source}");
 }
+
+/// A member that this version does not know may hold anything; neither reading, comparing nor writing it recurses.
+#[test]
+fn an_unknown_member_of_any_depth_is_kept() {
+    let start = json(&sample::source_example());
+    let deep = format!("{},\"new\":{}{}}}", &start[..start.len() - 1], "[".repeat(1 << 20), "]".repeat(1 << 20));
+    let record: CallRecord = serde_json::from_str(&deep).unwrap();
+    assert_eq!(record, record.clone());
+    assert!(json(&record) == deep);
+    let too_deep =
+        start.replace("\"metadata\":{}", &format!("\"metadata\":{}1{}", "{\"a\":".repeat(65), "}".repeat(65)));
+    assert!(serde_json::from_str::<CallRecord>(&too_deep).unwrap_err().to_string().contains("64 levels"));
+}
