@@ -42,6 +42,10 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded("xtask/src/service.rs", add("//! Things.")), "says nothing");
     assert_found(&seeded(model, add(concat!("#[al", "low(dead_code)]"))), "use #[expect");
     assert_found(&seeded(model, add(concat!("// TO", "DO: more"))), "do it");
+    assert_found(&seeded(model, add(concat!("fn f() { to", "do!() }"))), "write what is missing");
+    assert_found(&seeded(model, add(concat!("fn f() { unimple", "mented!() }"))), "write what is missing");
+    assert_found(&seeded(model, add(concat!("fn f() { d", "bg!(1) }"))), "take it out");
+    assert_found(&seeded(model, add("fn f() {\t}")), "tab");
     assert_found(&seeded(model, |text| text.trim_end().to_owned()), "exactly one newline");
     assert_found(&seeded(model, |text| format!("{text}\n")), "exactly one newline");
     assert_found(&seeded(model, add("// end ")), "white space");
@@ -52,6 +56,7 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded(manifest, replace("version.workspace = true", "version = \"1.0.0\"")), "package.version");
     assert_found(&seeded(manifest, replace("[lints]\nworkspace = true", "[lints]")), "lints");
     assert_found(&seeded("data/calls.db", add("SQLite")), "do not commit");
+    assert_found(&seeded("target/debug/calls", add("ELF")), "do not commit");
     assert_found(
         &seeded("crates/callhistory-store/migrations/postgres/V1__other.sql", add("-- x")),
         "differs in numbers",
@@ -78,6 +83,12 @@ fn each_edge_is_guarded() {
         assert_found(&faults, &format!("must never depend on {dependency}"));
     }
     let path = "crates/callhistory-client/Cargo.toml";
+    let on_unix = "\n[target.'cfg(unix)'.dependencies]\naxum.workspace = true\n";
+    assert_found(&seeded(path, |text| format!("{text}{on_unix}")), "must never depend on axum");
+    let pinned = "\n[target.'cfg(unix)'.dependencies]\nlibc = \"0.2\"\n";
+    assert_found(&seeded(path, |text| format!("{text}{pinned}")), "root manifest");
+    let feature = "[features]\ndescribed = [\"callhistory-model/schema\"]\n";
+    assert_found(&seeded(path, |text| text.replacen("[features]\n", feature, 1)), "schemas");
     let schema = "callhistory-model = { workspace = true, features = [\"schema\"] }";
     assert_found(&seeded(path, |text| text.replace("callhistory-model.workspace = true", schema)), "schemas");
 }
@@ -88,8 +99,27 @@ fn each_operation_has_its_methods() {
     let faults = seeded(path, |text| text.replace("\"get_call\"", "\"fetch_call\""));
     assert_eq!(faults.len(), 3, "{faults:?}");
     assert!(faults.iter().all(|fault| fault.contains("fetch_call")), "{faults:?}");
+    // A private method is not the SDK's, and operations for operators need neither store nor SDK.
+    let calls = "crates/callhistory-client/src/calls.rs";
+    let faults = seeded(calls, |text| text.replace("pub async fn get_call(", "async fn get_call("));
+    assert_found(&faults, "get_call has no SDK method");
+    let health = r#""paths": { "/healthz": { "get": { "operationId": "healthz" } },"#;
+    assert_eq!(seeded(path, |text| text.replacen("\"paths\": {", health, 1)), Vec::<String>::new());
     let mut tree = tree();
     tree.remove(path);
     let faults = check(&tree);
     assert!(faults.iter().any(|fault| fault.contains("openapi/callhistory.json: is missing")), "{faults:?}");
+}
+
+/// Names and files that are no plain text are seen too.
+#[test]
+fn the_tree_holds_every_file() {
+    let root = tempfile::tempdir().unwrap();
+    let git = std::process::Command::new("git").args(["init", "--quiet"]).current_dir(root.path()).status();
+    assert!(git.unwrap().success());
+    std::fs::write(root.path().join("calls.db"), b"SQLite format 3\0\xff\xfe").unwrap();
+    std::fs::write(root.path().join("gr\u{fc}\u{df}e.md"), "Servus.\n").unwrap();
+    let tree = read_tree(root.path()).unwrap();
+    assert_eq!(tree.keys().collect::<Vec<_>>(), ["calls.db", "gr\u{fc}\u{df}e.md"]);
+    assert!(check(&tree).iter().any(|fault| fault.starts_with("calls.db: is made by")));
 }
