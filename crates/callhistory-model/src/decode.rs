@@ -11,11 +11,9 @@ use serde_json::value::RawValue;
 use crate::{
     json::{decode_string, escape_pointer, kind},
     problem::{Fault, FaultCode, Faults},
+    query::nearest_name,
     record::{CallDraft, CallRecord},
 };
-
-/// More would not help anyone to mend a document, and the answer stays bounded.
-const MAX_FAULTS: usize = 100;
 
 /// The members of one JSON object, in order, as text.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -41,6 +39,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         }
 
         deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// The members of a sound JSON object, in order, each with its text.
+pub(crate) fn raw_members(json: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::from_str(json).map(|Members(members)| members)
+}
+
+impl CallRecord {
+    /// The text of a stored record with some of its members alone, in the order of the record.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is not a JSON object.
+    pub fn project(json: &[u8], members: &[String]) -> serde_json::Result<String> {
+        let all: Members<'_> = serde_json::from_slice(json)?;
+        let wanted = all.0.iter().filter(|(name, _)| members.iter().any(|member| member == name));
+        // The names of members need no escapes.
+        let texts: Vec<_> = wanted.map(|(name, value)| format!("\"{name}\":{}", value.get())).collect();
+        Ok(format!("{{{}}}", texts.join(",")))
     }
 }
 
@@ -75,12 +93,12 @@ impl CallDraft {
             } else if !draft.read_member(name, json, &mut faults) {
                 faults.push(Fault::new(FaultCode::Unknown, unknown_member(name)).below(&here()));
             }
-            if faults.len() == MAX_FAULTS {
+            if faults.len() == Faults::MAX {
                 return Err(Faults(faults));
             }
         }
         faults.extend(draft.contradictions());
-        faults.truncate(MAX_FAULTS);
+        faults.truncate(Faults::MAX);
         if faults.is_empty() { Ok(draft) } else { Err(Faults(faults)) }
     }
 
@@ -103,7 +121,7 @@ impl CallDraft {
     }
 }
 
-fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
+pub(crate) fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Fault::new(FaultCode::Malformed, "is empty; a JSON object is expected");
     }
@@ -116,16 +134,10 @@ fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
     Fault::new(FaultCode::Malformed, format!("is not JSON: {error}"))
 }
 
-fn unknown_member(name: &str) -> String {
-    // The distance takes time in the length of both names, so a hostile one is not compared.
-    let candidates = if name.len() <= 64 { CallRecord::MEMBERS } else { &[] };
-    let distance = |known: &str| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase());
-    let nearest = candidates.iter().map(|known| (distance(known), known)).min();
-    match nearest {
-        Some((distance, known)) if distance <= 2 => {
-            format!("is not a member of a record; did you mean {known:?}?")
-        }
-        _ => "is not a member of a record; data of your own belongs in \"metadata\"".to_owned(),
+pub(crate) fn unknown_member(name: &str) -> String {
+    match nearest_name(name, CallRecord::MEMBERS.iter().copied()) {
+        Some(known) => format!("is not a member of a record; did you mean {known:?}?"),
+        None => "is not a member of a record; data of your own belongs in \"metadata\"".to_owned(),
     }
 }
 

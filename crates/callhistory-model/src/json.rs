@@ -244,6 +244,12 @@ impl JsonText {
     }
 }
 
+impl From<Box<RawValue>> for JsonText {
+    fn from(json: Box<RawValue>) -> Self {
+        Self(json)
+    }
+}
+
 impl PartialEq for JsonText {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

@@ -8,6 +8,8 @@
 //!   know are kept.
 //! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that come back digit for digit;
 //!   [`JsonObject`] and [`JsonArray`] do the same for free-form members.
+//! * [`CallFilter`] says which calls; [`ListQuery`], [`ExportQuery`], [`MetricsQuery`] and [`ChangesQuery`] are the
+//!   parameters of the routes, read strictly and written in one form.
 //! * [`Problem`] is the error body of the service (RFC 9457).
 //!
 //! This crate does no I/O and knows no framework. The feature `schema` adds JSON Schema descriptions of all wire types.
@@ -27,22 +29,38 @@
 //! # Ok::<(), callhistory_model::Faults>(())
 //! ```
 
+mod analysis;
+mod change;
 mod decode;
 mod id;
+mod import;
 mod json;
+mod metrics;
 mod number;
 mod open_set;
 #[cfg(feature = "schema")]
 pub mod openapi;
+mod page;
+mod patch;
 mod problem;
+mod query;
 mod record;
 pub mod sample;
 mod time;
+mod value;
 
+pub use analysis::{AnalysisCondition, AnalysisTest};
+pub use change::{CallChange, ChangeType, ChangesPage, ChangesQuery};
 pub use id::{CallId, RESERVED_CALL_IDS, WorkspaceId};
+pub use import::{ImportError, ImportReport};
 pub use json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH};
-pub use number::{Amount, Seconds, UnixSeconds};
+pub use metrics::{CallMetrics, GroupKey, MetricsGroup, MetricsQuery};
+pub use number::{Amount, ExactDecimal, Seconds, UnixSeconds};
 pub use open_set::{CallStatus, CallType, Direction};
 pub use problem::{Fault, FaultCode, Faults, Problem, ProblemCode};
+pub use page::{ExportFormat, ExportQuery, ListQuery};
+pub use patch::CallPatch;
+pub use query::{CallFilter, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, Sort, SortKey, nearest_name, words};
 pub use record::{CallDraft, CallRecord, Cost};
 pub use time::Timestamp;
+pub use value::{ExactNumber, OneOf, Scalar, TextPattern, visit_members};

@@ -242,3 +242,36 @@ exact_number! {
         "examples": [0.25],
     }
 }
+
+exact_number! {
+    /// An exact decimal of at most nine places that was calculated from many: a sum, a mean.
+    ExactDecimal,
+    check |_, _| Ok(()),
+    schema {
+        "type": "number",
+        "x-max-decimal-places": MAX_DECIMALS,
+        "examples": [100_000.25],
+    }
+}
+
+impl ExactDecimal {
+    /// The decimal of so many billionths, with at least `places` decimals.
+    #[must_use]
+    pub fn from_nanos(nanos: i128, places: usize) -> Self {
+        let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+        let unit = NANOS_PER_UNIT.unsigned_abs();
+        let fraction = format!("{:09}", size % u128::from(unit));
+        let shortest = fraction.trim_end_matches('0').len();
+        let fraction = &fraction[..shortest.max(places).min(fraction.len())];
+        let point = if fraction.is_empty() { "" } else { "." };
+        let text = format!("{sign}{}{point}{fraction}", size / u128::from(unit));
+        text.parse().unwrap_or_else(|_| Self::default())
+    }
+}
+
+impl Default for ExactDecimal {
+    #[expect(clippy::expect_used, reason = "the literal is a number")]
+    fn default() -> Self {
+        "0".parse().expect("the literal is a number")
+    }
+}

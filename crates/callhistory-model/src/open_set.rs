@@ -120,6 +120,18 @@ open_set! {
     }
 }
 
+impl CallStatus {
+    /// Whether this is how a call has ended; `None` for a value that this version does not know.
+    #[must_use]
+    pub fn is_final(&self) -> Option<bool> {
+        match self {
+            Self::Completed | Self::Failed | Self::NoAnswer | Self::Busy | Self::Canceled => Some(true),
+            Self::Other(_) => None,
+            _ => Some(false),
+        }
+    }
+}
+
 open_set! {
     /// How the call was carried. An open set: other values are accepted and returned as they came.
     CallType, max 64 {

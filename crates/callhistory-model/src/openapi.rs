@@ -15,7 +15,10 @@ use utoipa::openapi::{
     schema::{Schema as OpenApiSchema, SchemaType},
 };
 
-use crate::{CallDraft, CallId, CallRecord, Problem, WorkspaceId};
+use crate::{
+    CallChange, CallDraft, CallId, CallMetrics, CallPatch, CallRecord, ChangesPage, ImportReport, ListQuery, Problem,
+    WorkspaceId,
+};
 
 /// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
 #[derive(Clone, Debug)]
@@ -84,6 +87,73 @@ impl JsonSchema for NewCall {
     }
 }
 
+/// The schema of a page of a list: records, of which `fields` may have left members out.
+#[derive(Clone, Copy, Debug)]
+pub struct CallList;
+
+impl JsonSchema for CallList {
+    fn schema_name() -> Cow<'static, str> {
+        "CallList".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let call = generator.subschema_for::<ListedCall>();
+        schemars::json_schema!({
+            "description": "The records of one page, in the order of the list.",
+            "type": "array",
+            "items": call,
+            "maxItems": ListQuery::MAX_LIMIT,
+        })
+    }
+}
+
+/// The schema of one record of a list.
+struct ListedCall;
+
+impl JsonSchema for ListedCall {
+    fn schema_name() -> Cow<'static, str> {
+        "ListedCall".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CallRecord::json_schema(generator);
+        schema.remove("required");
+        let description = "One call of a list: a whole `CallRecord`, or with `fields` the members that it names.";
+        schema.insert("description".into(), description.into());
+        schema
+    }
+}
+
+impl JsonSchema for CallPatch {
+    fn schema_name() -> Cow<'static, str> {
+        "CallPatch".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CallDraft::json_schema(generator);
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
+            for (name, property) in properties.iter_mut() {
+                // A merge patch of an object is any object: what it becomes with the rest is checked.
+                let mut value = match name.as_str() {
+                    "cost" => serde_json::json!({ "type": "object", "additionalProperties": true }),
+                    _ => property.take(),
+                };
+                let description = value.as_object_mut().and_then(|value| value.remove("description"));
+                *property = match name.as_str() {
+                    "_id" | "workspaceId" => value,
+                    _ => serde_json::json!({ "anyOf": [value, { "type": "null" }] }),
+                };
+                property["description"] = description.unwrap_or_else(|| format!("See `CallRecord.{name}`.").into());
+            }
+        }
+        let description = "A JSON Merge Patch (RFC 7396) of a record: members to set, and `null` for members to take \
+            away. `_id` and `workspaceId` may be repeated, but not changed.";
+        schema.insert("description".into(), description.into());
+        schema
+    }
+}
+
 /// The schema of a type with its references below `/components/schemas`, and the schemas that it refers to.
 fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -102,7 +172,7 @@ fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
 
 /// Carries a finished schema through utoipa: an object without a type, with every keyword as an extension. The builder
 /// of extensions would put `x-` before each name; collecting does not.
-fn carry(members: impl IntoIterator<Item = (String, Value)>) -> RefOr<OpenApiSchema> {
+pub fn carry(members: impl IntoIterator<Item = (String, Value)>) -> RefOr<OpenApiSchema> {
     let extensions: Extensions = members.into_iter().collect();
     let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue).extensions(Some(extensions));
     RefOr::T(OpenApiSchema::Object(object.build()))
@@ -133,4 +203,7 @@ macro_rules! components {
     };
 }
 
-components!(CallRecord, CallDraft, NewCall, CallId, WorkspaceId, Problem);
+components!(
+    CallRecord, CallDraft, NewCall, CallPatch, CallList, CallMetrics, ChangesPage, CallChange, ImportReport, CallId,
+    WorkspaceId, Problem
+);

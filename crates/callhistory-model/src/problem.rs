@@ -25,6 +25,8 @@ open_set! {
         MethodNotAllowed = "method_not_allowed",
         /// The request or its body took too long.
         RequestTimeout = "request_timeout",
+        /// The record has a final status, which a late change must not undo.
+        TerminalStatus = "terminal_status",
         /// The record is not as `If-Match` or `If-None-Match` demands.
         PreconditionFailed = "precondition_failed",
         /// The body is larger than the bound.
@@ -75,6 +77,10 @@ open_set! {
         Milliseconds = "milliseconds",
         /// The end lies before the start.
         EndBeforeStart = "end_before_start",
+        /// The parameter cannot be combined with another.
+        Conflict = "conflict",
+        /// The cursor is not one of this list or feed in this workspace.
+        InvalidCursor = "invalid_cursor",
         /// The value contradicts the path or the header.
         Mismatch = "mismatch",
         /// The member is set by the service alone.
@@ -156,6 +162,11 @@ fn bounded(mut text: String) -> String {
 /// Every fault of one document, in the order of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// More would not help anyone to mend a document, and the answer stays bounded.
+    pub(crate) const MAX: usize = 100;
+}
 
 impl std::ops::Deref for Faults {
     type Target = [Fault];

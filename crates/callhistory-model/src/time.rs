@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::problem::{Fault, FaultCode};
+use crate::{
+    number::UnixSeconds,
+    problem::{Fault, FaultCode},
+};
 
 /// 2260-01-01T00:00:00Z.
 const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
@@ -42,6 +45,52 @@ impl Timestamp {
         self.nanos
     }
 
+    /// The time that lies so many nanoseconds after 1970-01-01T00:00:00Z; one before 1970 or after 2259 is taken for the
+    /// nearer end.
+    #[must_use]
+    pub fn from_unix_nanos(nanos: i64) -> Self {
+        let nanos = nanos.clamp(0, END_OF_TIME_MILLIS * 1_000_000 - 1);
+        let text = DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        Self { text: text.into(), nanos }
+    }
+
+    /// Reads a moment as parameters write it: RFC 3339 with `Z` or an offset, a date for the first moment of its UTC
+    /// day, or Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// Says which forms there are.
+    ///
+    /// ```
+    /// use callhistory_model::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::parse_moment("2026-01-01")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_moment("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_moment("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
+    /// assert!(Timestamp::parse_moment("01/02/2026").is_err());
+    /// # Ok::<(), callhistory_model::Fault>(())
+    /// ```
+    pub fn parse_moment(text: &str) -> Result<Self, Fault> {
+        if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Ok(Self::from_unix_nanos(text.parse::<UnixSeconds>()?.nanos()));
+        }
+        if is_date(text)
+            && let Ok(midnight) = format!("{text}T00:00:00Z").parse::<Self>()
+        {
+            return Ok(midnight);
+        }
+        if let Ok(time) = text.parse::<Self>() {
+            return Ok(time);
+        }
+        with_offset(text).map(Self::from_unix_nanos).ok_or_else(|| {
+            let detail = format!(
+                "{text:?} is not a moment; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
+                 Unix seconds (1769853600), from 1970 to 2259"
+            );
+            Fault::new(FaultCode::InvalidTime, detail)
+        })
+    }
+
     /// The time for calculations.
     #[must_use]
     pub fn to_datetime(&self) -> DateTime<Utc> {
@@ -59,6 +108,32 @@ impl std::str::FromStr for Timestamp {
         })?;
         Ok(Self { text: text.into(), nanos: moment })
     }
+}
+
+/// Whether a text has the form of a date; it may still name a day that does not exist.
+pub(crate) fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]±HH:MM`.
+fn with_offset(text: &str) -> Option<i64> {
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let nanos = parse_rfc3339_utc(&format!("{local}Z"))?;
+    let (sign, rest) = offset.split_at_checked(1)?;
+    let (hours, minutes) = rest.split_once(':')?;
+    let two = |text: &str, most: i64| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<i64>().ok()).flatten().filter(|number| *number <= most)
+    };
+    let seconds = two(hours, 23)? * 3600 + two(minutes, 59)? * 60;
+    let shift = match sign {
+        "+" => -seconds,
+        "-" => seconds,
+        _ => return None,
+    };
+    let nanos = nanos.checked_add(shift * 1_000_000_000)?;
+    (0..END_OF_TIME_MILLIS * 1_000_000).contains(&nanos).then_some(nanos)
 }
 
 /// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]Z`. Hand-written because chrono's reader takes much that is not

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use callhistory_model::{CallId, Timestamp};
 use callhistory_store::CallStore;
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 
@@ -19,13 +20,22 @@ pub struct App {
     clock: Clock,
     randomness: Randomness,
     last_id: Mutex<u128>,
+    /// Cancelled when the service is to end: those who wait for changes must not hold it up.
+    pub(crate) stop: CancellationToken,
 }
 
 impl App {
     /// A service over a store. Time and randomness are given, so that tests can choose them.
     #[must_use]
     pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
-        Self { store, clock, randomness, last_id: Mutex::new(0) }
+        Self { store, clock, randomness, last_id: Mutex::new(0), stop: CancellationToken::new() }
+    }
+
+    /// The same service, whose streams end when the token is cancelled.
+    #[must_use]
+    pub fn until(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallDraft, CallId, CallRecord, Fault, FaultCode, Faults, WorkspaceId, openapi::NewCall};
+use callhistory_model::{
+    CallDraft, CallId, CallPatch, CallRecord, Fault, FaultCode, Faults, ListQuery, WorkspaceId,
+    openapi::{CallList, NewCall},
+};
 use callhistory_store::{Effect, StoredCall, Written};
 
 use crate::{
     app::App,
-    error::{ApiError, CreateProblems, ReadProblems, WriteProblems},
-    extract::{CallPath, Caller, CreationKey, DraftBody, NoQuery, ReadCondition, WriteCondition, etag},
+    error::{
+        ApiError, CreateProblems, DeleteProblems, PatchProblems, ReadProblems, ScanProblems, WriteProblems,
+    },
+    extract::{
+        CallPath, Caller, CreationKey, DraftBody, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag,
+    },
+    parameters::ListParameters,
 };
+
+const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// Get one call record
 ///
@@ -128,6 +138,126 @@ pub(crate) async fn put_call(
         Effect::Replaced | Effect::Unchanged => StatusCode::OK,
     };
     Ok(record(status, call))
+}
+
+/// Change a call record in part
+///
+/// A JSON Merge Patch (RFC 7396): members to set, and `null` for members to take away; objects such as `metadata` are
+/// merged member by member. Every untouched digit stays. A record with a final status (`completed`, `failed`,
+/// `no-answer`, `busy`, `canceled`) does not go back to one of a call that is under way, as a late message would have it
+/// (409), unless `If-Match` with its version says that the caller has seen it. A patch that changes nothing leaves
+/// `updatedAt` and the version as they are. The body has at most 1,048,576 bytes.
+#[utoipa::path(
+    patch,
+    path = "/v2/api/call-history/{callHistoryId}",
+    operation_id = "patch_call",
+    tag = "Calls",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Change only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Change only if the record is none of these versions."),
+    ),
+    request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "What to change."),
+    responses(
+        (status = 200, description = "The record as it is now.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
+        PatchProblems,
+    ),
+)]
+pub(crate) async fn patch_call(
+    State(app): State<Arc<App>>,
+    Caller { workspace }: Caller,
+    CallPath(id): CallPath,
+    WriteCondition(precondition): WriteCondition,
+    _: NoQuery,
+    PatchBody(patch): PatchBody,
+) -> Result<Response, ApiError> {
+    let written = app.store.patch_call(&workspace, &id, patch, precondition, app.now()).await?;
+    Ok(record(StatusCode::OK, written.ok_or_else(ApiError::call_not_found)?.call))
+}
+
+/// Delete a call record
+///
+/// The record and every text of it are gone from the database; the change feed says that it was deleted. Only the answer
+/// to a creation under an `Idempotency-Key` is kept until its 24 hours are over.
+#[utoipa::path(
+    delete,
+    path = "/v2/api/call-history/{callHistoryId}",
+    operation_id = "delete_call",
+    tag = "Calls",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Delete only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, description = "Delete only if the record is none of these versions."),
+    ),
+    responses((status = 204, description = "The record is deleted."), DeleteProblems),
+)]
+pub(crate) async fn delete_call(
+    State(app): State<Arc<App>>,
+    Caller { workspace }: Caller,
+    CallPath(id): CallPath,
+    WriteCondition(precondition): WriteCondition,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    if app.store.delete_call(&workspace, &id, precondition, app.now()).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Err(ApiError::call_not_found())
+}
+
+/// List call records
+///
+/// Answers the records that meet every condition, newest call first: by `startTime`, or `createdAt` where it has none,
+/// then by `_id`. The header `Link` with `rel="next"` leads to the next page, also while others write: no record is left
+/// out or repeated as long as its value of the sort stays. There is none on the last page. A page has at most 1000
+/// records and ends early beyond 16 MiB; an empty workspace answers `[]`. Parameters that are unknown, repeated or
+/// contradictory are refused by name.
+#[utoipa::path(
+    get,
+    path = "/v2/api/call-history",
+    operation_id = "list_calls",
+    tag = "Calls",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ListParameters,
+    ),
+    responses(
+        (status = 200, description = "The records of the page.", body = CallList),
+        ScanProblems,
+    ),
+)]
+pub(crate) async fn list_calls(
+    State(app): State<Arc<App>>,
+    Caller { workspace }: Caller,
+    Parameters(query): Parameters<ListQuery>,
+) -> Result<Response, ApiError> {
+    let page = app.store.list_calls(&workspace, &query).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(total) = page.total {
+        headers.insert(TOTAL_COUNT, total.into());
+    }
+    if let Some(cursor) = page.next {
+        let next = ListQuery { cursor: Some(cursor), page: None, ..query.clone() };
+        // Relative to the request, so that it holds behind a proxy under any path.
+        let link = HeaderValue::try_from(format!("<?{}>; rel=\"next\"", next.to_query()));
+        headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
+    }
+    let mut body = vec![b'['];
+    for (at, call) in page.calls.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        if query.fields.is_empty() {
+            body.extend_from_slice(call);
+        } else {
+            let fields = CallRecord::project(call, &query.fields).map_err(|error| ApiError::internal(&error))?;
+            body.extend_from_slice(fields.as_bytes());
+        }
+    }
+    body.push(b']');
+    Ok((headers, body).into_response())
 }
 
 /// The stored bytes as they are: nothing is parsed or written anew.

@@ -72,6 +72,7 @@ impl ApiError {
             ProblemCode::RouteNotFound => (StatusCode::NOT_FOUND, "No such route"),
             ProblemCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             ProblemCode::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request took too long"),
+            ProblemCode::TerminalStatus => (StatusCode::CONFLICT, "The status is final"),
             ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
             ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             ProblemCode::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
@@ -127,6 +128,12 @@ impl From<StoreError> for ApiError {
                 ProblemCode::IdempotencyKeyReused,
                 "This Idempotency-Key was used within the last 24 hours with another body.",
             ),
+            StoreError::TerminalStatus => Self::new(
+                ProblemCode::TerminalStatus,
+                "The record has a final status, which this change would undo. If you have seen it, say so with If-Match.",
+            ),
+            StoreError::Invalid(faults) => Self::invalid_record(faults),
+            StoreError::Refused(fault) => Self::invalid_parameters(vec![fault]),
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
                 Self::new(ProblemCode::StorageFull, "The disk is full; nothing was written. Reads go on.")
@@ -150,16 +157,21 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (StatusCode::NOT_FOUND, "NotFound", "There is no such record in this workspace."),
     (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "The route has no such method; `Allow` lists those it has."),
     (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
+    (StatusCode::CONFLICT, "Conflict", "The record has a final status, which the change would undo."),
     (
         StatusCode::PRECONDITION_FAILED,
         "PreconditionFailed",
         "The record is not as `If-Match` or `If-None-Match` demands.",
     ),
-    (StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", "The body has more than 1,048,576 bytes."),
+    (
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "PayloadTooLarge",
+        "The body has more than 1,048,576 bytes; of an import, it unpacks to more than a hundred times its size.",
+    ),
     (
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "UnsupportedMediaType",
-        "The body is not `application/json`, or is compressed.",
+        "The body has not the media type of the operation, or is compressed where that is not accepted.",
     ),
     (
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -197,31 +209,35 @@ fn references(statuses: &[u16]) -> BTreeMap<String, RefOr<utoipa::openapi::Respo
     known.map(|(status, name, _)| (status.as_str().to_owned(), Ref::from_response_name(*name).into())).collect()
 }
 
-/// What every operation on data may answer when it fails.
-pub(crate) struct ReadProblems;
+/// The error answers of each kind of operation.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident: $($status:literal)+;)+) => {
+        $($(#[$doc])*
+        pub(crate) struct $name;
 
-impl utoipa::IntoResponses for ReadProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        references(&[400, 404, 500, 503])
-    }
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+                references(&[$($status),+])
+            }
+        })+
+    };
 }
 
-/// What a creation may answer when it fails.
-pub(crate) struct CreateProblems;
-
-impl utoipa::IntoResponses for CreateProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        references(&[400, 408, 413, 415, 422, 500, 503, 507])
-    }
-}
-
-/// What a conditional write may answer when it fails.
-pub(crate) struct WriteProblems;
-
-impl utoipa::IntoResponses for WriteProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        references(&[400, 408, 412, 413, 415, 422, 500, 503, 507])
-    }
+problems! {
+    /// Of a read of many records.
+    ScanProblems: 400 500 503;
+    /// Of a read of one record.
+    ReadProblems: 400 404 500 503;
+    /// Of a creation.
+    CreateProblems: 400 408 413 415 422 500 503 507;
+    /// Of a conditional write.
+    WriteProblems: 400 408 412 413 415 422 500 503 507;
+    /// Of a change of what there is.
+    PatchProblems: 400 404 408 409 412 413 415 422 500 503 507;
+    /// Of a deletion.
+    DeleteProblems: 400 404 412 500 503 507;
+    /// Of an import.
+    ImportProblems: 400 408 413 415 500 503 507;
 }
 
 /// A header that stands in every answer.

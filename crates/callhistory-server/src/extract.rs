@@ -14,11 +14,14 @@ use axum_extra::{
     headers::{ContentType, ETag, Header, IfMatch, IfNoneMatch, Mime},
 };
 use bytes::Bytes;
-use callhistory_model::{CallDraft, CallId, Fault, FaultCode, ProblemCode, WorkspaceId};
+use callhistory_model::{
+    CallDraft, CallId, CallPatch, ChangesQuery, ExportQuery, Fault, FaultCode, Faults, ListQuery, MetricsQuery,
+    ProblemCode, WorkspaceId,
+};
 use callhistory_store::{IdempotencyKey, Precondition};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use crate::error::ApiError;
+use crate::{error::ApiError, import::ImportForm};
 
 /// The largest body of one record, in bytes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -30,6 +33,7 @@ const MAX_DISCARDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The one value of a header. Lists and repetitions are refused: a proxy and this service could each read another value.
@@ -94,6 +98,58 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
         };
         let faults: Vec<_> = names.take(100).map(unknown).collect();
         if faults.is_empty() { Ok(Self) } else { Err(ApiError::invalid_parameters(faults)) }
+    }
+}
+
+/// The parameters of a route that has some.
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+/// Parameters that are read from a query string.
+pub(crate) trait FromQuery: Sized {
+    fn from_query(query: &str) -> Result<Self, Faults>;
+}
+
+macro_rules! from_query {
+    ($($type:ident),+) => {
+        $(impl FromQuery for $type {
+            fn from_query(query: &str) -> Result<Self, Faults> {
+                $type::from_query(query)
+            }
+        })+
+    };
+}
+
+from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery);
+
+impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let parameters = T::from_query(parts.uri.query().unwrap_or(""));
+        parameters.map(Self).map_err(|Faults(faults)| ApiError::invalid_parameters(faults))
+    }
+}
+
+/// Whether changes are asked for as a stream, and after which event it goes on.
+pub(crate) struct Stream {
+    pub(crate) wanted: bool,
+    pub(crate) last_event: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Stream {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let accepts = parts.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let names = accepts.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
+        let wanted = names.into_iter().any(|name| name.trim().eq_ignore_ascii_case("text/event-stream"));
+        let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
+        let malformed = |detail| ApiError::invalid_header(Fault::new(FaultCode::Malformed, detail).of_parameter("last-event-id"));
+        let last_event = last_event.map_err(|_| malformed("has bytes that are not visible ASCII characters"))?;
+        if last_event.is_some() && !wanted {
+            return Err(malformed("has a meaning only with Accept: text/event-stream; use the parameter cursor"));
+        }
+        Ok(Self { wanted, last_event: last_event.filter(|id| !id.is_empty()) })
     }
 }
 
@@ -180,14 +236,17 @@ impl<S: Send + Sync> FromRequestParts<S> for WriteCondition {
         if if_match.is_none() && if_none_match.is_none() {
             return Ok(Self(Precondition::default()));
         }
-        Ok(Self(Precondition::new(move |current| {
+        // `*` says that there is a record, not that the caller knows it.
+        let seen = parts.headers.get_all(header::IF_MATCH).iter().next().is_some_and(|value| value != "*");
+        let precondition = Precondition::new(move |current| {
             let etag = current.and_then(typed_etag);
             let passes = |etag: &ETag| {
                 if_match.as_ref().is_none_or(|condition| condition.precondition_passes(etag))
                     && if_none_match.as_ref().is_none_or(|condition| condition.precondition_passes(etag))
             };
             etag.as_ref().map_or(if_match.is_none(), passes)
-        })))
+        });
+        Ok(Self(if seen { precondition.seen() } else { precondition }))
     }
 }
 
@@ -222,29 +281,80 @@ impl<S: Send + Sync> FromRequest<S> for DraftBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        check_media_type(&mut parts, state).await?;
-        let json = read_body(body).await?;
+        let json = record_body(request, state, &["application/json"]).await?;
         CallDraft::from_json(&json).map(Self).map_err(ApiError::invalid_record)
     }
 }
 
-async fn check_media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(), ApiError> {
-    let refuse = |detail: &str| Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail));
-    if parts.headers.contains_key(header::CONTENT_ENCODING) {
-        return refuse("The body must not be compressed: Content-Encoding is not accepted here.");
+/// A change of a record.
+pub(crate) struct PatchBody(pub(crate) CallPatch);
+
+impl<S: Send + Sync> FromRequest<S> for PatchBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let json = record_body(request, state, &["application/merge-patch+json", "application/json"]).await?;
+        CallPatch::from_json(&json).map(Self).map_err(ApiError::invalid_record)
     }
+}
+
+/// The body of an import, unread.
+pub(crate) struct ImportBody {
+    pub(crate) form: ImportForm,
+    pub(crate) gzip: bool,
+    pub(crate) body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for ImportBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let gzip = match single(&parts, &header::CONTENT_ENCODING)?.map(HeaderValue::as_bytes) {
+            None => false,
+            Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => true,
+            Some(_) => return refuse_media_type("The only Content-Encoding of an import is gzip."),
+        };
+        let form = match media_type(&mut parts, state).await?.as_deref() {
+            Some("application/x-ndjson") => ImportForm::Lines,
+            Some("application/json") => ImportForm::Array,
+            _ => {
+                return refuse_media_type(
+                    "The body must be sent as content-type: application/x-ndjson, one record on each line, or as \
+                     application/json, an array of records; in UTF-8.",
+                );
+            }
+        };
+        Ok(Self { form, gzip, body })
+    }
+}
+
+fn refuse_media_type<T>(detail: &str) -> Result<T, ApiError> {
+    Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
+}
+
+/// The media type of the body without its parameters, if it is in UTF-8.
+async fn media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<String>, ApiError> {
     single(parts, &header::CONTENT_TYPE)?;
     let media_type: Option<ContentType> = typed(parts, state).await?;
-    let media_type = media_type.map(Mime::from);
-    let is_json = |mime: &Mime| {
-        let utf8 = mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"));
-        mime.essence_str() == "application/json" && utf8
+    let utf8 = |mime: &Mime| {
+        mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"))
     };
-    if media_type.as_ref().is_some_and(is_json) {
-        return Ok(());
+    Ok(media_type.map(Mime::from).filter(utf8).map(|mime| mime.essence_str().to_owned()))
+}
+
+/// The body of one record, in one of the media types that are accepted for it.
+async fn record_body<S: Send + Sync>(request: Request, state: &S, accepted: &[&str]) -> Result<Bytes, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
     }
-    refuse("The body must be sent as content-type: application/json, in UTF-8.")
+    let media_type = media_type(&mut parts, state).await?;
+    if !media_type.is_some_and(|name| accepted.contains(&name.as_str())) {
+        let names = accepted.join(" or ");
+        return refuse_media_type(&format!("The body must be sent as content-type: {names}, in UTF-8."));
+    }
+    read_body(body).await
 }
 
 /// Takes in some of a body that is refused: a connection that is closed over unread bytes is reset, and the answer with

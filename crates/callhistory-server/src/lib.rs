@@ -2,14 +2,21 @@
 
 mod app;
 mod calls;
+mod changes;
 pub mod config;
 pub mod demo;
 mod error;
+mod examples;
+mod export;
 mod extract;
 mod health;
+pub mod import;
 mod listen;
+mod metrics;
 pub mod openapi;
+mod parameters;
 mod router;
+mod split;
 pub mod telemetry;
 
 pub use app::{App, Clock, Randomness};

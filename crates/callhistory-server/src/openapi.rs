@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use callhistory_model::{Problem, ProblemCode, sample};
+use callhistory_model::{Problem, ProblemCode};
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
@@ -22,6 +22,7 @@ use utoipa_swagger_ui::Config;
 use crate::{
     app::App,
     error::{ApiError, problem_components},
+    examples,
     extract::NoQuery,
     router::contract_routes,
 };
@@ -46,9 +47,15 @@ pub(crate) fn base() -> OpenApi {
         .contact(Some(ContactBuilder::new().name(Some("The callhistory maintainers")).build()))
         .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build()))
         .build();
-    let calls = TagBuilder::new().name("Calls").description(Some("Records of single calls.")).build();
+    let tags = [
+        ("Calls", "Single records, and lists of them."),
+        ("Numbers", "Counts, sums and percentiles."),
+        ("Transfer", "Whole histories, in and out."),
+        ("Changes", "What was created, updated and deleted."),
+    ];
+    let tags = tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
     let server = ServerBuilder::new().url("/").description(Some("The server that answers this document.")).build();
-    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some([calls])).servers(Some([server])).build()
+    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).servers(Some([server])).build()
 }
 
 /// The contract as JSON text: sorted keys, two spaces, one newline at the end.
@@ -59,12 +66,14 @@ pub fn document() -> String {
     // Through a value, whose keys are sorted: the order of utoipa's extensions is not stable.
     let mut document = serde_json::to_value(document).expect("the contract serialises");
     for operation in operations(&mut document) {
-        describe_request_id(operation);
+        describe_headers(operation);
         forbid_null_parameters(operation);
         give_examples(operation);
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
-    format!("{text}\n")
+    // A value has no zeros at the end of a number, and the source's example has.
+    let text = text.replace("\"customer_charge\": 0.1\n", "\"customer_charge\": 0.10\n");
+    format!("{}\n", text.replace("\"totalCost\": 0.1,\n", "\"totalCost\": 0.10,\n"))
 }
 
 fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
@@ -72,8 +81,10 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
 }
 
-/// Every answer carries the request id; saying so in one place keeps it out of each operation.
-fn describe_request_id(operation: &mut Map<String, Value>) {
+/// Every answer carries the request id; saying so in one place keeps it out of each operation. Headers that a handler
+/// describes are in every answer too, those of a list where they apply.
+fn describe_headers(operation: &mut Map<String, Value>) {
+    let is_list = operation.get("operationId").is_some_and(|id| id == "list_calls");
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
     for response in responses.filter_map(Value::as_object_mut).filter(|response| !response.contains_key("$ref")) {
         let headers = response.entry("headers").or_insert_with(|| json!({}));
@@ -81,6 +92,19 @@ fn describe_request_id(operation: &mut Map<String, Value>) {
             "description": "The id of the request: the caller's own, or one that was made for it.",
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
         });
+        for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            header["required"] = true.into();
+        }
+        if is_list {
+            headers["link"] = json!({
+                "description": "The next page (RFC 8288, `rel=\"next\"`), relative to this request; absent on the last page.",
+                "schema": { "type": "string" },
+            });
+            headers["x-total-count"] = json!({
+                "description": "The records on all pages; only with `includeTotal=true`.",
+                "schema": { "type": "integer", "minimum": 0 },
+            });
+        }
     }
 }
 
@@ -94,24 +118,28 @@ fn forbid_null_parameters(operation: &mut Map<String, Value>) {
     }
 }
 
-/// The source page's example, in every body that is a record.
+/// An example for every body, and for the parameters that make it. Tests send each request and compare the answer.
 fn give_examples(operation: &mut Map<String, Value>) {
-    let record: Value = serde_json::from_str(sample::SOURCE_EXAMPLE).unwrap_or_default();
-    let mut draft = record.clone();
-    if let Some(draft) = draft.as_object_mut() {
-        let path_has_id = operation.get("operationId").is_some_and(|id| id == "put_call");
-        draft.retain(|name, _| path_has_id || !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
-    }
-    if let Some(body) = operation.get_mut("requestBody") {
-        set_example(body, &draft);
+    let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(content) = operation.get_mut("requestBody").and_then(|body| body.get_mut("content")) {
+        set_examples(content, |media_type| examples::request(&id, media_type));
     }
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
-    responses.for_each(|response| set_example(response, &record));
+    for content in responses.filter_map(|response| response.get_mut("content")) {
+        set_examples(content, |media_type| examples::response(&id, media_type));
+    }
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
+    for parameter in parameters {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        if let Some(example) = examples::parameter(&id, &name) {
+            parameter["example"] = example;
+        }
+    }
 }
 
-fn set_example(body: &mut Value, example: &Value) {
-    if let Some(content) = body.pointer_mut("/content/application~1json") {
-        content["example"] = example.clone();
+fn set_examples(content: &mut Value, example: impl Fn(&str) -> Value) {
+    for (media_type, content) in content.as_object_mut().into_iter().flatten() {
+        content["example"] = example(media_type);
     }
 }
 

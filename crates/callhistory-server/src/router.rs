@@ -15,16 +15,20 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
-    calls,
+    calls, changes,
     error::{ApiError, REQUEST_ID},
-    health, openapi,
+    export, health, import, metrics, openapi,
 };
 
 /// The routes of the contract, each with its description.
 pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(base)
-        .routes(routes!(calls::create_call))
-        .routes(routes!(calls::get_call, calls::put_call))
+        .routes(routes!(calls::list_calls, calls::create_call))
+        .routes(routes!(calls::get_call, calls::put_call, calls::patch_call, calls::delete_call))
+        .routes(routes!(import::import_calls))
+        .routes(routes!(export::export_calls))
+        .routes(routes!(metrics::call_metrics))
+        .routes(routes!(changes::call_changes))
 }
 
 /// The whole service.

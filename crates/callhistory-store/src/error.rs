@@ -1,5 +1,7 @@
 //! What can go wrong behind the seam, in terms that a caller can act on.
 
+use callhistory_model::{Fault, Faults};
+
 /// A failure of the store. The text is for the operator's log, never for a caller of the API.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -12,6 +14,15 @@ pub enum StoreError {
     /// A record that is being created has the id of one that exists; nothing was written.
     #[error("a record with this id exists")]
     IdTaken,
+    /// The record has a final status, which the change would undo; nothing was written.
+    #[error("the record has a final status")]
+    TerminalStatus,
+    /// The record would break rules; nothing was written.
+    #[error("the record breaks rules: {0}")]
+    Invalid(Faults),
+    /// A parameter asks for what there is not: a cursor of another list, an unknown time zone, too many groups.
+    #[error("{0}")]
+    Refused(Fault),
     /// The disk is full; nothing was written, and reads go on.
     #[error("the disk is full: {0}")]
     Full(String),

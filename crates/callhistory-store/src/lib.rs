@@ -1,12 +1,26 @@
 //! Where call records are kept: one seam, [`CallStore`], and the engines behind it. This is the only crate with SQL.
 
+#[cfg(feature = "sqlite")]
+mod cursor;
 mod error;
+#[cfg(feature = "sqlite")]
+mod feed;
+#[cfg(feature = "sqlite")]
+mod filter;
+#[cfg(feature = "sqlite")]
+mod metrics;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_open;
 #[cfg(feature = "sqlite")]
+mod sqlite_read;
+#[cfg(feature = "sqlite")]
+mod sqlite_write;
+#[cfg(feature = "sqlite")]
 mod sqlite_writer;
+#[cfg(feature = "sqlite")]
+mod terms;
 #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 mod write;
 
@@ -14,7 +28,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{CallDraft, CallId, Timestamp, WorkspaceId};
+use callhistory_model::{
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangeType, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+};
+use tokio::sync::mpsc;
 
 pub use error::StoreError;
 pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition};
@@ -31,6 +48,9 @@ pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition};
 /// * **Idempotent.** Writing what is stored changes nothing: not the bytes, not the sequence.
 /// * **Ordered.** Each change has a sequence number in its workspace, without repetition and in commit order; it is the
 ///   version of the record.
+/// * **Complete.** A reader that goes through a list by its cursors meets every record that was there all the time exactly
+///   once, whatever is written meanwhile, as long as its value of the sort stays; one that follows the feed misses no
+///   change.
 ///
 /// To add an engine: implement this trait, add a migration folder with the same numbers and names, and an arm in
 /// [`open`]. Nothing outside this crate changes.
@@ -79,6 +99,91 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Written, StoreError>;
 
+    /// Changes the record under this id in part; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`], [`StoreError::TerminalStatus`], and those of [`put_call`](Self::put_call).
+    async fn patch_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        patch: CallPatch,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<Option<Written>, StoreError>;
+
+    /// Deletes the record under this id, and leaves a change that says so; `false` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`put_call`](Self::put_call).
+    async fn delete_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Creates or replaces many records in one transaction, each as [`put_call`](Self::put_call) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`put_call`](Self::put_call); then none of them was written.
+    async fn import_calls(
+        &self,
+        workspace: &WorkspaceId,
+        calls: Vec<(CallId, CallDraft)>,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, StoreError>;
+
+    /// One page of the records of a filter.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] for a cursor that was not given out for this list, and those of
+    /// [`get_call`](Self::get_call).
+    async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError>;
+
+    /// The numbers of the records of a filter.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] for an unknown time zone or too many groups, and those of [`get_call`](Self::get_call).
+    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError>;
+
+    /// Every record of a filter as it is at one moment, newest first, in constant memory: chunks of JSON texts, each
+    /// followed by a line feed. A chunk that is an error is the last one. Dropping the receiver ends the export.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where too many exports are under way, and those of [`get_call`](Self::get_call).
+    async fn export_calls(
+        &self,
+        workspace: &WorkspaceId,
+        filter: &CallFilter,
+    ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError>;
+
+    /// The changes after a cursor, in the order of their commits; from the first one on without a cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] for a cursor that is not of this feed, and those of [`get_call`](Self::get_call).
+    async fn call_changes(
+        &self,
+        workspace: &WorkspaceId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<ChangeBatch, StoreError>;
+
+    /// Waits until there may be a change after a cursor. The caller bounds the wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`call_changes`](Self::call_changes).
+    async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError>;
+
     /// Whether a read is answered and the writer takes work, found out by trying both; nothing is written.
     ///
     /// # Errors
@@ -119,6 +224,47 @@ pub struct Written {
     pub call: StoredCall,
     /// What the write did.
     pub effect: Effect,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallPage {
+    /// The canonical JSON bytes of each record.
+    pub calls: Vec<Bytes>,
+    /// The cursor of the page after this one, if there is one.
+    pub next: Option<String>,
+    /// How many records there are on all pages, where that was asked for.
+    pub total: Option<u64>,
+}
+
+/// Some changes of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeBatch {
+    /// The cursor before all of them.
+    pub start: String,
+    /// The changes, each with the cursor that follows it.
+    pub changes: Vec<Change>,
+    /// The cursor after all of them.
+    pub cursor: String,
+    /// Whether there are more already.
+    pub has_more: bool,
+}
+
+/// One change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeType,
+    /// The record's id.
+    pub id: CallId,
+    /// The number of the change in its workspace.
+    pub sequence: i64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The canonical JSON bytes of the record, if this is its last change and no deletion.
+    pub body: Option<Bytes>,
+    /// The cursor after this change.
+    pub cursor: String,
 }
 
 /// Opens the store that a URL names, creating or migrating it as needed.

@@ -2,44 +2,80 @@
 
 use std::{
     fs::File,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{Amount, CallDraft, CallId, CallRecord, Cost, Timestamp, UnixSeconds, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, Row, ffi, named_params, params};
+use callhistory_model::{
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+};
+use rusqlite::{Connection, ffi};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    CallStore, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, sqlite_open,
-    sqlite_writer::Writer,
-    write::{self, key_expiry_nanos, request_hash},
+    CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    cursor::Seal, feed::Feed, sqlite_open, sqlite_read, sqlite_write, sqlite_writer::Writer,
 };
 
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
 const READERS: usize = 8;
+/// Lists and metrics at a time; each has a connection and a thread of its own while it runs.
+const SCANS: usize = 4;
+/// How long one list or metric may take before it is broken off.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Virtual machine steps between two looks at the clock.
+const STEPS_PER_LOOK: i32 = 10_000;
+/// Exports at a time: each keeps a snapshot, and with it the write-ahead log behind it.
+const EXPORTS: usize = 4;
+/// How long an export may keep its snapshot.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Chunks of an export that wait for a slow reader.
+const EXPORT_CHUNKS: usize = 4;
 
 /// I/O errors that are no failed sync: the group is rolled back and nobody was answered, so writes may go on.
 const PASSING_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
 
-/// How many expired idempotency keys one creation clears away.
-const EXPIRED_KEYS_PER_CREATION: i64 = 16;
-
 pub(crate) struct SqliteStore {
     writer: Writer,
     readers: Vec<Mutex<Connection>>,
+    scanners: Arc<Scanners>,
+    exports: Arc<Semaphore>,
+    seal: Arc<Seal>,
+    feed: Feed,
     /// Held while the store is open: two processes would each believe to be the only writer.
     _lock: File,
+}
+
+/// Connections for reads that may take long, opened as they are needed.
+struct Scanners {
+    path: PathBuf,
+    free: Mutex<Vec<Connection>>,
+    permits: Semaphore,
 }
 
 impl SqliteStore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let (lock, connection) = sqlite_open::open_writer(path)?;
+        let secret = connection.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))?;
         let readers = (0..READERS).map(|_| sqlite_open::open_reader(path).map(Mutex::new));
         let readers = readers.collect::<Result<_, _>>()?;
-        Ok(Self { writer: Writer::start(connection, path)?, readers, _lock: lock })
+        // Absolute, because the process may change its directory before the file is opened again.
+        let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
+        let feed = Feed::default();
+        Ok(Self {
+            writer: Writer::start(connection, &path, feed.clone())?,
+            readers,
+            scanners: Arc::new(Scanners { path, free: Mutex::default(), permits: Semaphore::new(SCANS) }),
+            exports: Arc::new(Semaphore::new(EXPORTS)),
+            seal: Arc::new(Seal::new(secret)),
+            feed,
+            _lock: lock,
+        })
     }
 
     /// A reader that is free, or the first one as soon as it is. A lock is held for one statement and never across a
@@ -48,12 +84,52 @@ impl SqliteStore {
         let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
         free.unwrap_or_else(|| self.readers[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Runs a read of several statements in one snapshot, off the threads that serve requests.
+    async fn scan<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let _permit = self.scanners.permits.acquire().await.map_err(|_| closed())?;
+        let scanners = Arc::clone(&self.scanners);
+        let result = tokio::task::spawn_blocking(move || {
+            let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first time, and after a panic.
+            let open = || sqlite_open::open_reader(&scanners.path);
+            let mut db = free().pop().map_or_else(open, Ok)?;
+            let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
+            free().push(db);
+            result
+        });
+        result.await.map_err(|error| StoreError::Internal(error.to_string()))?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+/// Runs reads that see one state of the database, and breaks them off when their time is over.
+fn in_snapshot<T>(
+    db: &mut Connection,
+    limit: Duration,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let deadline = Instant::now() + limit;
+    db.progress_handler(STEPS_PER_LOOK, Some(move || Instant::now() > deadline))?;
+    db.execute_batch("BEGIN")?;
+    let result = work(db);
+    db.progress_handler(0, None::<fn() -> bool>)?;
+    db.execute_batch("COMMIT")?;
+    result
 }
 
 #[async_trait]
 impl CallStore for SqliteStore {
     async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
-        Ok(read_call(&self.reader(), workspace, id)?)
+        let stored = sqlite_write::read_call(&self.reader(), workspace, id)?;
+        Ok(stored.map(|(_, call)| call))
     }
 
     async fn create_call(
@@ -65,7 +141,7 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| create_call(tx, &workspace, &id, draft, key.as_ref(), &now)).await
+        self.writer.run(move |tx| sqlite_write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now)).await
     }
 
     async fn put_call(
@@ -77,7 +153,107 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| put_call(tx, &workspace, &id, draft, &precondition, &now)).await
+        self.writer.run(move |tx| sqlite_write::put_call(tx, &workspace, &id, draft, &precondition, &now)).await
+    }
+
+    async fn patch_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        patch: CallPatch,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<Option<Written>, StoreError> {
+        let (workspace, id) = (workspace.clone(), id.clone());
+        self.writer.run(move |tx| sqlite_write::patch_call(tx, &workspace, &id, &patch, &precondition, &now)).await
+    }
+
+    async fn delete_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (workspace, id) = (workspace.clone(), id.clone());
+        self.writer.run(move |tx| sqlite_write::delete_call(tx, &workspace, &id, &precondition, &now)).await
+    }
+
+    async fn import_calls(
+        &self,
+        workspace: &WorkspaceId,
+        calls: Vec<(CallId, CallDraft)>,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let workspace = workspace.clone();
+        let any = Precondition::default();
+        let put = move |tx: &crate::sqlite_writer::Batch<'_>| {
+            let calls = calls.into_iter();
+            calls.map(|(id, draft)| Ok(sqlite_write::put_call(tx, &workspace, &id, draft, &any, &now)?.effect)).collect()
+        };
+        self.writer.run(put).await
+    }
+
+    async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
+        let cursor = query.cursor.as_ref();
+        let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
+        let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
+        self.scan(move |db| sqlite_read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
+    }
+
+    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
+        let (workspace, query) = (workspace.clone(), query.clone());
+        self.scan(move |db| sqlite_read::call_metrics(db, &workspace, &query)).await
+    }
+
+    async fn export_calls(
+        &self,
+        workspace: &WorkspaceId,
+        filter: &CallFilter,
+    ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
+        let too_many = || StoreError::Unavailable(format!("{EXPORTS} exports are under way already"));
+        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| too_many())?;
+        let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
+        let (chunks, receiver) = mpsc::channel(EXPORT_CHUNKS);
+        let export = move || {
+            let result = sqlite_open::open_reader(&path).and_then(|mut db| {
+                let send = |chunk| chunks.blocking_send(Ok(chunk)).is_ok();
+                in_snapshot(&mut db, EXPORT_TIMEOUT, |db| sqlite_read::export_calls(db, &workspace, &filter, send))
+            });
+            if let Err(error) = result {
+                // A reader that has hung up needs no reason.
+                drop(chunks.blocking_send(Err(error)));
+            }
+            drop(permit);
+        };
+        let thread = thread::Builder::new().name("sqlite-export".to_owned()).spawn(export);
+        thread.map_err(|error| StoreError::Unavailable(format!("the export cannot be started: {error}")))?;
+        Ok(receiver)
+    }
+
+    async fn call_changes(
+        &self,
+        workspace: &WorkspaceId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<ChangeBatch, StoreError> {
+        let after = match cursor {
+            None => Some(0),
+            Some(ChangesQuery::LATEST) => None,
+            Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
+        };
+        let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
+        self.scan(move |db| sqlite_read::call_changes(db, &workspace, after, limit, &seal)).await
+    }
+
+    async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
+        let after = self.seal.open_feed(workspace, cursor)?;
+        // Before the look: what is committed after it is announced.
+        let mut announcements = self.feed.subscribe(workspace);
+        if sqlite_read::last_sequence(&self.reader(), workspace)? > after {
+            return Ok(());
+        }
+        announcements.changed().await.map_err(|_| closed())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -90,167 +266,11 @@ impl CallStore for SqliteStore {
     }
 }
 
-fn read_call(db: &Connection, workspace: &WorkspaceId, id: &CallId) -> rusqlite::Result<Option<StoredCall>> {
-    db.prepare_cached("SELECT sequence, body FROM call WHERE workspace_id = ?1 AND id = ?2")?
-        .query_row([workspace.as_str(), id.as_str()], |row| stored_call(row, 0))
-        .optional()
-}
-
-/// The columns `sequence, body`, from `first` on.
-fn stored_call(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredCall> {
-    let body = Bytes::copy_from_slice(row.get_ref(first + 1)?.as_blob()?);
-    Ok(StoredCall { sequence: row.get(first)?, body })
-}
-
-fn create_call(
-    tx: &Connection,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    draft: CallDraft,
-    key: Option<&IdempotencyKey>,
-    now: &Timestamp,
-) -> Result<Written, StoreError> {
-    let Some(key) = key else {
-        return insert_call(tx, workspace, write::created(draft, workspace, id, now)?);
-    };
-    let hash = request_hash(&draft)?;
-    clear_expired_keys(tx, workspace, now)?;
-    let replay = tx
-        .prepare_cached(
-            "SELECT request_hash, call_id, sequence, body FROM idempotency
-             WHERE workspace_id = ?1 AND key = ?2 AND expires_at > ?3",
-        )?
-        .query_row(params![workspace.as_str(), key.0, now.unix_nanos()], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, stored_call(row, 2)?))
-        })
-        .optional()?;
-    if let Some((first_hash, first_id, call)) = replay {
-        if first_hash != hash {
-            return Err(StoreError::IdempotencyKeyReused);
-        }
-        let id = first_id.parse().map_err(|_| StoreError::Internal("an idempotency row has no sound id".to_owned()))?;
-        return Ok(Written { id, call, effect: Effect::Created });
-    }
-    let written = insert_call(tx, workspace, write::created(draft, workspace, id, now)?)?;
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        workspace.as_str(),
-        key.0,
-        hash,
-        key_expiry_nanos(now),
-        id.as_str(),
-        written.call.sequence,
-        written.call.body.as_ref(),
-    ])?;
-    Ok(written)
-}
-
-/// Clears some expired keys of the workspace, more than one creation adds, so that the table stays as small as the keys
-/// of a day.
-fn clear_expired_keys(tx: &Connection, workspace: &WorkspaceId, now: &Timestamp) -> rusqlite::Result<()> {
-    let mut delete = tx.prepare_cached(
-        "DELETE FROM idempotency WHERE rowid IN (
-             SELECT rowid FROM idempotency WHERE workspace_id = ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3)",
-    )?;
-    delete.execute(params![workspace.as_str(), now.unix_nanos(), EXPIRED_KEYS_PER_CREATION])?;
-    Ok(())
-}
-
-fn put_call(
-    tx: &Connection,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    draft: CallDraft,
-    precondition: &Precondition,
-    now: &Timestamp,
-) -> Result<Written, StoreError> {
-    let stored = read_call(tx, workspace, id)?;
-    precondition.check(stored.as_ref().map(|call| call.sequence))?;
-    let Some(stored) = stored else {
-        return insert_call(tx, workspace, write::created(draft, workspace, id, now)?);
-    };
-    let before: CallRecord = serde_json::from_slice(&stored.body)
-        .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))?;
-    let Some(record) = write::replaced(draft, &before, &stored.body, now)? else {
-        return Ok(Written { id: id.clone(), call: stored, effect: Effect::Unchanged });
-    };
-    let call = StoredCall { sequence: next_sequence(tx, workspace)?, body: record.to_json().into() };
-    write_columns(
-        tx,
-        "UPDATE call SET sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
-             updated_at = :updated_at, start_time = :start_time, duration = :duration, cost = :cost,
-             agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
-             status = :status, direction = :direction, call_type = :call_type,
-             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, body = :body
-         WHERE workspace_id = :workspace_id AND id = :id",
-        &record,
-        &call,
-    )?;
-    Ok(Written { id: record.id, call, effect: Effect::Replaced })
-}
-
-fn insert_call(tx: &Connection, workspace: &WorkspaceId, record: CallRecord) -> Result<Written, StoreError> {
-    let call = StoredCall { sequence: next_sequence(tx, workspace)?, body: record.to_json().into() };
-    let inserted = write_columns(
-        tx,
-        "INSERT INTO call (workspace_id, id, sequence, sort_time, created_at, updated_at, start_time, duration, cost,
-             agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
-             from_phone_number, to_phone_number, body)
-         VALUES (:workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :start_time, :duration, :cost,
-             :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
-             :from_phone_number, :to_phone_number, :body)
-         ON CONFLICT (workspace_id, id) DO NOTHING",
-        &record,
-        &call,
-    )?;
-    if inserted == 0 {
-        return Err(StoreError::IdTaken);
-    }
-    Ok(Written { id: record.id, call, effect: Effect::Created })
-}
-
-fn next_sequence(tx: &Connection, workspace: &WorkspaceId) -> rusqlite::Result<i64> {
-    tx.prepare_cached(
-        "INSERT INTO workspace (workspace_id, last_sequence) VALUES (?1, 1)
-         ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = last_sequence + 1
-         RETURNING last_sequence",
-    )?
-    .query_row([workspace.as_str()], |row| row.get(0))
-}
-
-/// Runs a statement that takes every column of a record.
-fn write_columns(tx: &Connection, sql: &str, record: &CallRecord, call: &StoredCall) -> rusqlite::Result<usize> {
-    let start_time = record.start_time.as_ref().map(UnixSeconds::nanos);
-    tx.prepare_cached(sql)?.execute(named_params! {
-        ":workspace_id": record.workspace_id.as_str(),
-        ":id": record.id.as_str(),
-        ":sequence": call.sequence,
-        ":sort_time": start_time.unwrap_or(record.created_at.unix_nanos()),
-        ":created_at": record.created_at.unix_nanos(),
-        ":updated_at": record.updated_at.unix_nanos(),
-        ":start_time": start_time,
-        ":duration": record.duration_nanos(),
-        ":cost": record.cost.as_ref().and_then(Cost::customer_charge).map(Amount::nanos),
-        ":agent_id": record.agent_id,
-        ":call_flow_id": record.call_flow_id,
-        ":batch_id": record.batch_id,
-        ":call_id": record.call_id,
-        ":status": record.status.as_ref().map(callhistory_model::CallStatus::as_str),
-        ":direction": record.direction.as_ref().map(callhistory_model::Direction::as_str),
-        ":call_type": record.call_type.as_ref().map(callhistory_model::CallType::as_str),
-        ":from_phone_number": record.from_phone_number,
-        ":to_phone_number": record.to_phone_number,
-        ":body": call.body.as_ref(),
-    })
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{
-            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, SystemIoFailure,
+            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OperationInterrupted,
+            SystemIoFailure,
         };
         // The library's message may quote a value of the row; its code says all that an operator needs.
         let message = error.sqlite_error().map_or_else(|| "unexpected row".to_owned(), ToString::to_string);
@@ -263,6 +283,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(DiskFull) => Self::Full(message),
             Some(SystemIoFailure | DatabaseCorrupt | NotADatabase) => Self::Io(message),
             Some(DatabaseBusy | DatabaseLocked) => Self::Unavailable(message),
+            Some(OperationInterrupted) => Self::Unavailable("a read took too long and was broken off".to_owned()),
             _ => Self::Internal(message),
         }
     }

@@ -1,16 +1,19 @@
 //! The one writer: what arrives while a commit waits for the disk shares the next commit.
 
 use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
+use callhistory_model::WorkspaceId;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::StoreError;
+use crate::{StoreError, feed::Feed};
 
 /// Writes that may wait; beyond it callers wait for a place.
 const QUEUE: usize = 4096;
@@ -24,6 +27,33 @@ pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
 }
 
+/// What a write works with: the group's transaction, and what is to be done once at its end.
+pub(crate) struct Batch<'a> {
+    pub(crate) db: &'a Connection,
+    terms: RefCell<Vec<(i64, Option<String>)>>,
+    changed: RefCell<Vec<WorkspaceId>>,
+}
+
+impl Batch<'_> {
+    /// Sets the terms of the record at a position, or takes them away, at the end of the group: the index takes its rows
+    /// fast only in the order of their positions.
+    pub(crate) fn index(&self, position: i64, terms: Option<String>) {
+        self.terms.borrow_mut().push((position, terms));
+    }
+
+    /// Has those who follow the workspace woken once the change is on disk.
+    pub(crate) fn announce(&self, workspace: &WorkspaceId) {
+        self.changed.borrow_mut().push(workspace.clone());
+    }
+}
+
+/// What the writes of a group leave to its end.
+#[derive(Default)]
+struct Rest {
+    terms: BTreeMap<i64, Option<String>>,
+    changed: HashSet<WorkspaceId>,
+}
+
 enum Message {
     Write(Box<dyn Job>),
     Close(oneshot::Sender<()>),
@@ -32,7 +62,7 @@ enum Message {
 /// One write on its way through a group.
 trait Job: Send {
     /// Does the work inside the group's transaction; an error asks to have it undone.
-    fn run(&mut self, tx: &Connection) -> Result<(), StoreError>;
+    fn run(&mut self, tx: &Batch<'_>) -> Result<(), StoreError>;
     /// Answers the caller: with the result of the work, or with why the group was not committed.
     fn answer(self: Box<Self>, group: &Result<(), StoreError>);
 }
@@ -43,8 +73,8 @@ struct Write<T, F> {
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Job for Write<T, F> {
-    fn run(&mut self, tx: &Connection) -> Result<(), StoreError> {
+impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Write<T, F> {
+    fn run(&mut self, tx: &Batch<'_>) -> Result<(), StoreError> {
         let Some(work) = self.work.take() else { return Ok(()) };
         // A panic would end the one thread that writes. Whatever the work left half-done is rolled back like any failure.
         let result = panic::catch_unwind(AssertUnwindSafe(|| work(tx)));
@@ -69,12 +99,12 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Job for Wr
 
 impl Writer {
     /// Starts the thread that owns the writing connection.
-    pub(crate) fn start(db: Connection, path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn start(db: Connection, path: &Path, feed: Feed) -> Result<Self, StoreError> {
         let file = DatabaseFile::new(path)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
-            .spawn(move || write_groups(db, &file, jobs))
+            .spawn(move || write_groups(db, &file, &feed, jobs))
             .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
         Ok(Self { queue })
     }
@@ -83,7 +113,7 @@ impl Writer {
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Write { work: Some(work), result: None, reply });
@@ -103,7 +133,7 @@ impl Writer {
     }
 }
 
-fn write_groups(db: Connection, file: &DatabaseFile, mut jobs: mpsc::Receiver<Message>) {
+fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc::Receiver<Message>) {
     let mut broken: Option<String> = None;
     let mut closing = None;
     // After a close this goes on until what was handed over before it is done.
@@ -124,7 +154,7 @@ fn write_groups(db: Connection, file: &DatabaseFile, mut jobs: mpsc::Receiver<Me
         }
         let outcome = match &broken {
             Some(reason) => Err(StoreError::Unavailable(reason.clone())),
-            None => commit_group(&db, file, &mut group),
+            None => commit_group(&db, file, &mut group).map(|changed| feed.announce(&changed)),
         };
         if let Err(StoreError::Io(reason)) = &outcome {
             // After a failed sync nobody can tell what the disk holds, and a repeated sync may claim success falsely:
@@ -175,27 +205,53 @@ fn identity(_: &Path) -> Option<u64> {
     None
 }
 
-/// Runs the jobs in one transaction and commits it.
-fn commit_group(db: &Connection, file: &DatabaseFile, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+/// Runs the jobs in one transaction and commits it; gives the workspaces that changed.
+fn commit_group(
+    db: &Connection,
+    file: &DatabaseFile,
+    group: &mut [Box<dyn Job>],
+) -> Result<HashSet<WorkspaceId>, StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut()));
-    let outcome = run.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    let mut rest = Rest::default();
+    let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest));
+    let indexed = run.and_then(|()| write_terms(db, &rest.terms));
+    let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
     if outcome.is_err() && !db.is_autocommit() {
         db.execute_batch("ROLLBACK")?;
     }
-    outcome
+    outcome.map(|()| rest.changed)
 }
 
 /// Runs one job so that its failure undoes its own work alone.
-fn run_job(db: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
+fn run_job(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), StoreError> {
     db.prepare_cached("SAVEPOINT job")?.execute([])?;
-    if let Err(error) = job.run(db) {
-        if db.is_autocommit() {
-            // On a full disk or an I/O error SQLite may roll the whole transaction back, and the group with it.
-            return Err(error);
+    let batch = Batch { db, terms: RefCell::default(), changed: RefCell::default() };
+    match job.run(&batch) {
+        Ok(()) => {
+            rest.terms.extend(batch.terms.into_inner());
+            rest.changed.extend(batch.changed.into_inner());
         }
-        db.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        // On a full disk or an I/O error SQLite may roll the whole transaction back, and the group with it.
+        Err(error) if db.is_autocommit() => return Err(error),
+        Err(_) => {
+            db.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
     }
     db.prepare_cached("RELEASE job")?.execute([])?;
+    Ok(())
+}
+
+fn write_terms(db: &Connection, terms: &BTreeMap<i64, Option<String>>) -> Result<(), StoreError> {
+    for (position, terms) in terms {
+        match terms {
+            Some(terms) => {
+                db.prepare_cached("INSERT OR REPLACE INTO call_term (rowid, terms) VALUES (?1, ?2)")?
+                    .execute((position, terms))?;
+            }
+            None => {
+                db.prepare_cached("DELETE FROM call_term WHERE rowid = ?1")?.execute([position])?;
+            }
+        }
+    }
     Ok(())
 }

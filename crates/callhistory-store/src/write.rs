@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId};
+use callhistory_model::{
+    CallDraft, CallId, CallPatch, CallRecord, CallStatus, Fault, FaultCode, Faults, Timestamp, WorkspaceId,
+};
 use sha2::{Digest, Sha256};
 
 use crate::StoreError;
@@ -16,17 +18,27 @@ pub struct IdempotencyKey(pub String);
 
 /// The state that a record must be in for a write to take effect; by default, any.
 #[derive(Clone, Default)]
-pub struct Precondition(Option<Arc<dyn Fn(Option<i64>) -> bool + Send + Sync>>);
+pub struct Precondition {
+    holds: Option<Arc<dyn Fn(Option<i64>) -> bool + Send + Sync>>,
+    seen: bool,
+}
 
 impl Precondition {
     /// A condition on the sequence of the record's last change, or on there being no record. It may be asked more than
     /// once: an engine repeats a transaction that collided with another.
     pub fn new(holds: impl Fn(Option<i64>) -> bool + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(holds)))
+        Self { holds: Some(Arc::new(holds)), seen: false }
+    }
+
+    /// The same condition, which also says that the caller has seen the version that it names.
+    #[must_use]
+    pub fn seen(mut self) -> Self {
+        self.seen = true;
+        self
     }
 
     pub(crate) fn check(&self, current: Option<i64>) -> Result<(), StoreError> {
-        match &self.0 {
+        match &self.holds {
             Some(holds) if !holds(current) => Err(StoreError::PreconditionFailed),
             _ => Ok(()),
         }
@@ -71,6 +83,32 @@ pub(crate) fn replaced(
         record.updated_at = later(&later(now, &stored.updated_at), &record.created_at);
     }
     Ok(Some(record))
+}
+
+/// The record that a patch makes of a stored one; `None` where it would change nothing.
+pub(crate) fn patched(
+    patch: &CallPatch,
+    precondition: &Precondition,
+    stored: &CallRecord,
+    stored_body: &[u8],
+    now: &Timestamp,
+) -> Result<Option<CallRecord>, StoreError> {
+    let draft = patch.apply(stored).map_err(StoreError::Invalid)?;
+    let identity = [
+        (draft.id.as_ref() != Some(&stored.id), "/_id"),
+        (draft.workspace_id.as_ref() != Some(&stored.workspace_id), "/workspaceId"),
+    ];
+    if let Some((_, pointer)) = identity.iter().find(|(differs, _)| *differs) {
+        let fault = Fault::new(FaultCode::Mismatch, "is another than that of the record; it cannot be changed");
+        return Err(StoreError::Invalid(Faults(vec![fault.below(pointer)])));
+    }
+    let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
+    // Taking the status away undoes it as well; a value of the caller's own is the caller's business.
+    let undone = draft.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false);
+    if was_final && undone && !precondition.seen {
+        return Err(StoreError::TerminalStatus);
+    }
+    replaced(draft, stored, stored_body, now)
 }
 
 fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {

@@ -22,14 +22,13 @@ static SCHEMAS: LazyLock<HashMap<String, Validator>> = LazyLock::new(|| {
     schemas.keys().map(|name| (name.clone(), validator(name))).collect()
 });
 
+/// The path of the contract that answers a path.
 fn template(path: &str) -> Option<&'static str> {
     let path = path.split('?').next()?;
-    let rest = path.strip_prefix("/v2/api/call-history")?;
-    match rest.strip_prefix('/') {
-        None if rest.is_empty() => Some("/v2/api/call-history"),
-        Some(id) if !id.contains('/') => Some("/v2/api/call-history/{callHistoryId}"),
-        _ => None,
-    }
+    let paths = CONTRACT["paths"].as_object().unwrap();
+    let by_id = "/v2/api/call-history/{callHistoryId}";
+    let id = path.strip_prefix("/v2/api/call-history/").filter(|id| !id.contains('/'));
+    paths.get_key_value(path).map(|(path, _)| path.as_str()).or(id.map(|_| by_id))
 }
 
 /// Panics if the contract does not provide for this answer: status, media type, headers and body.
@@ -51,21 +50,34 @@ pub(crate) fn check_answer(method: &Method, path: &str, answer: &Answer) {
         response = CONTRACT.pointer(reference.trim_start_matches('#')).unwrap();
     }
     assert!(response.is_object(), "{method} {path} answered {status}, of which the contract does not know");
-    for name in response["headers"].as_object().into_iter().flat_map(|headers| headers.keys()) {
-        assert!(answer.headers.contains_key(name), "{method} {path} answered {status} without {name}");
+    for (name, header) in response["headers"].as_object().into_iter().flatten() {
+        let required = header["required"] == true;
+        assert!(!required || answer.headers.contains_key(name), "{method} {path} answered {status} without {name}");
     }
     let Some(content) = response["content"].as_object() else {
         assert_eq!(answer.body, "", "{method} {path} answered {status} with a body that the contract does not have");
         return;
     };
-    let schema = &content[media_type.unwrap_or("none")]["schema"]["$ref"];
+    let media_type = media_type.unwrap_or("none").split(';').next().unwrap();
+    let Some(content) = content.get(media_type) else {
+        panic!("{method} {path} answered {media_type}, of which the contract does not know");
+    };
     if method == Method::HEAD {
         return;
     }
-    let name = schema.as_str().unwrap().rsplit('/').next().unwrap();
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    if media_type == "application/x-ndjson" {
+        answer.body.lines().for_each(|line| check_schema("CallRecord", line));
+    }
+    // A table and a stream have no schema.
+    let Some(schema) = content["schema"]["$ref"].as_str() else { return };
+    check_schema(schema.rsplit('/').next().unwrap(), &answer.body);
+}
+
+/// Panics if a JSON text is not what a component says.
+pub(crate) fn check_schema(name: &str, json: &str) {
+    let body: Value = serde_json::from_str(json).unwrap();
     if let Err(error) = SCHEMAS[name].validate(&body) {
-        panic!("{method} {path} answered {status} against the contract: {error} in {}", answer.body);
+        panic!("an answer against the contract's {name}: {error} in {json}");
     }
 }
 

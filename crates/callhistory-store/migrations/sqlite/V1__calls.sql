@@ -7,14 +7,17 @@ CREATE TABLE workspace (
 -- `body` holds the canonical bytes that are answered; the columns beside it repeat what is filtered, sorted or counted.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` comes last, so
 -- that reading the other columns never touches its overflow pages.
+--
+-- `position` is the second of `sort_time` times a billion, plus a free number below: the table and the index of terms are
+-- both in the order of time, so a filter is served newest first from the index alone.
 CREATE TABLE call (
+    position          INTEGER NOT NULL PRIMARY KEY,
     workspace_id      TEXT    NOT NULL,
     id                TEXT    NOT NULL,
     sequence          INTEGER NOT NULL,
     sort_time         INTEGER NOT NULL,
     created_at        INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL,
-    start_time        INTEGER,
     duration          INTEGER,
     cost              INTEGER,
     agent_id          TEXT,
@@ -30,7 +33,27 @@ CREATE TABLE call (
 ) STRICT;
 
 CREATE UNIQUE INDEX call_by_id ON call (workspace_id, id);
-CREATE UNIQUE INDEX call_by_sequence ON call (workspace_id, sequence);
+-- Beyond its order it covers what the metrics read.
+CREATE INDEX call_by_time ON call (workspace_id, sort_time, id, status, duration, cost, agent_id, call_flow_id, direction, call_type);
+CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
+CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
+-- A record without the value counts as less than all others, on every engine.
+CREATE INDEX call_by_duration ON call (workspace_id, ifnull(duration, -1), id);
+CREATE INDEX call_by_cost ON call (workspace_id, ifnull(cost, -9223372036854775807), id);
+
+-- Which records have which terms, by `position`. A term is a digest of the workspace, a member and a value or word; no
+-- text of a record is in here.
+CREATE VIRTUAL TABLE call_term USING fts5 (terms, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii');
+
+-- Every change, in the order of commits. `kind` is 1 for created, 2 for updated, 3 for deleted.
+CREATE TABLE change (
+    workspace_id TEXT    NOT NULL,
+    sequence     INTEGER NOT NULL,
+    kind         INTEGER NOT NULL,
+    id           TEXT    NOT NULL,
+    changed_at   INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, sequence)
+) STRICT, WITHOUT ROWID;
 
 -- The answer to each keyed creation, committed together with its effect and replayed until it expires.
 CREATE TABLE idempotency (
@@ -45,3 +68,11 @@ CREATE TABLE idempotency (
 
 CREATE UNIQUE INDEX idempotency_by_key ON idempotency (workspace_id, key);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
+
+-- What seals the cursors; made once for each database.
+CREATE TABLE secret (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO secret (name, value) VALUES ('cursor', randomblob(32));

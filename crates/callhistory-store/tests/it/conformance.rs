@@ -5,6 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId, sample};
 use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written};
 
+pub(crate) use crate::oracle::{
+    queries_answer_as_a_naive_reading_does, queries_answer_as_a_naive_reading_does_with_other_data,
+};
+
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {
     fn open(&self) -> Arc<dyn CallStore>;

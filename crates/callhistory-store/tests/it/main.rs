@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 mod conformance;
+mod oracle;
 mod sqlite;

@@ -57,6 +57,8 @@ conformance!(empty:
     a_write_survives_a_caller_that_hangs_up,
     a_write_that_panics_harms_no_other,
     a_closed_store_refuses_writes,
+    queries_answer_as_a_naive_reading_does,
+    queries_answer_as_a_naive_reading_does_with_other_data,
 );
 
 fn refusal(url: &str) -> String {

@@ -1,0 +1,176 @@
+//! Conditions on the members of `analyzedData`.
+
+use std::cmp::Ordering;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    JsonObject,
+    decode::object,
+    json::kind,
+    problem::{Fault, FaultCode},
+    query::unknown_value,
+    value::Scalar,
+};
+
+const MAX_CONDITIONS: usize = 32;
+const MAX_CHOICES: usize = 100;
+const OPERATORS: [&str; 7] = ["gt", "gte", "lt", "lte", "ne", "in", "exists"];
+
+/// One thing that a member of `analyzedData` must be.
+///
+/// A member that is an array is as demanded where one of its items is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnalysisCondition {
+    /// The member; one inside another has its path with dots.
+    pub member: String,
+    /// What it must be.
+    pub test: AnalysisTest,
+}
+
+/// A test of one member. Numbers are compared exactly, texts by the order of their characters; values of two kinds are
+/// never in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnalysisTest {
+    /// Is one of these.
+    In(Vec<Scalar>),
+    /// Is not this, or is not there.
+    Not(Scalar),
+    /// Is greater (`true`: or equal).
+    Greater(Scalar, bool),
+    /// Is less (`true`: or equal).
+    Less(Scalar, bool),
+    /// Is there, or with `false` is not.
+    Exists(bool),
+}
+
+impl AnalysisTest {
+    /// Whether one value passes a comparison.
+    #[must_use]
+    pub fn holds(&self, value: &Scalar) -> bool {
+        match self {
+            Self::In(choices) => choices.contains(value),
+            Self::Not(other) => value != other,
+            Self::Greater(bound, equal) => match value.compare(bound) {
+                Some(Ordering::Greater) => true,
+                Some(Ordering::Equal) => *equal,
+                _ => false,
+            },
+            Self::Less(bound, equal) => match value.compare(bound) {
+                Some(Ordering::Less) => true,
+                Some(Ordering::Equal) => *equal,
+                _ => false,
+            },
+            Self::Exists(expected) => *expected,
+        }
+    }
+}
+
+impl AnalysisCondition {
+    /// Reads the documented JSON object: members of `analyzedData`, each with a value to equal or with an object of
+    /// operators.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, at its place.
+    pub fn parse(json: &str) -> Result<Vec<Self>, Fault> {
+        let json: JsonObject = json.parse()?;
+        let mut conditions = Vec::new();
+        for (member, value) in object(json.as_str())? {
+            let here = |fault: Fault| fault.below(&format!("/{}", crate::json::escape_pointer(&member)));
+            if member.is_empty() {
+                return Err(Fault::new(FaultCode::TooShort, "has a member without a name"));
+            }
+            let tests = if value.starts_with('{') { operators(value) } else { scalar(value).map(|one| vec![equals(one)]) };
+            let tests = tests.map_err(here)?;
+            conditions.extend(tests.into_iter().map(|test| Self { member: member.clone(), test }));
+        }
+        if conditions.is_empty() {
+            return Err(Fault::new(FaultCode::TooShort, "has no condition"));
+        }
+        if conditions.len() > MAX_CONDITIONS {
+            let detail = format!("has {} conditions; at most {MAX_CONDITIONS} are accepted", conditions.len());
+            return Err(Fault::new(FaultCode::TooManyMembers, detail));
+        }
+        Ok(conditions)
+    }
+
+    /// The conditions as the parameter writes them.
+    #[must_use]
+    pub fn to_json(conditions: &[Self]) -> String {
+        let mut members: Vec<(&str, Vec<String>)> = Vec::new();
+        for condition in conditions {
+            let bound = |name: &str, value: &Scalar| format!("\"{name}\":{}", value.to_json());
+            let text = match &condition.test {
+                AnalysisTest::In(choices) => {
+                    format!("\"in\":[{}]", choices.iter().map(Scalar::to_json).collect::<Vec<_>>().join(","))
+                }
+                AnalysisTest::Not(value) => bound("ne", value),
+                AnalysisTest::Greater(value, equal) => bound(if *equal { "gte" } else { "gt" }, value),
+                AnalysisTest::Less(value, equal) => bound(if *equal { "lte" } else { "lt" }, value),
+                AnalysisTest::Exists(expected) => format!("\"exists\":{expected}"),
+            };
+            match members.iter_mut().find(|(member, _)| *member == condition.member) {
+                Some((_, tests)) => tests.push(text),
+                None => members.push((&condition.member, vec![text])),
+            }
+        }
+        let members = members.iter().map(|(member, tests)| {
+            format!("{}:{{{}}}", serde_json::Value::from(*member), tests.join(","))
+        });
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    }
+}
+
+fn equals(value: Scalar) -> AnalysisTest {
+    AnalysisTest::In(vec![value])
+}
+
+fn scalar(json: &str) -> Result<Scalar, Fault> {
+    Scalar::from_json(json).ok_or_else(|| {
+        let detail = format!("is {}; a string, a number, a boolean or null is expected", kind(json));
+        Fault::new(FaultCode::WrongType, detail)
+    })
+}
+
+/// A bound that has an order: a number or a text.
+fn bound(json: &str) -> Result<Scalar, Fault> {
+    match scalar(json)? {
+        value @ (Scalar::Number(_) | Scalar::Text(_)) => Ok(value),
+        _ => Err(Fault::new(FaultCode::WrongType, format!("is {}; a number or a string is expected", kind(json)))),
+    }
+}
+
+fn operators(json: &str) -> Result<Vec<AnalysisTest>, Fault> {
+    let mut tests = Vec::new();
+    for (name, value) in object(json)? {
+        let test = match name.as_str() {
+            "gt" => bound(value).map(|bound| AnalysisTest::Greater(bound, false)),
+            "gte" => bound(value).map(|bound| AnalysisTest::Greater(bound, true)),
+            "lt" => bound(value).map(|bound| AnalysisTest::Less(bound, false)),
+            "lte" => bound(value).map(|bound| AnalysisTest::Less(bound, true)),
+            "ne" => scalar(value).map(AnalysisTest::Not),
+            "in" => choices(value).map(AnalysisTest::In),
+            "exists" => match value {
+                "true" | "false" => Ok(AnalysisTest::Exists(value == "true")),
+                _ => Err(Fault::new(FaultCode::WrongType, format!("is {}; a boolean is expected", kind(value)))),
+            },
+            other => Err(unknown_value(other, &OPERATORS)),
+        };
+        tests.push(test.map_err(|fault| fault.below(&format!("/{}", crate::json::escape_pointer(&name))))?);
+    }
+    if tests.is_empty() {
+        return Err(Fault::new(FaultCode::TooShort, "has no operator"));
+    }
+    Ok(tests)
+}
+
+fn choices(json: &str) -> Result<Vec<Scalar>, Fault> {
+    let items: Vec<&RawValue> = serde_json::from_str(json)
+        .map_err(|_| Fault::new(FaultCode::WrongType, format!("is {}; an array is expected", kind(json))))?;
+    if items.is_empty() || items.len() > MAX_CHOICES {
+        let detail = format!("has {} values; 1 to {MAX_CHOICES} are accepted", items.len());
+        return Err(Fault::new(FaultCode::TooManyMembers, detail));
+    }
+    items.into_iter().map(|item| scalar(item.get())).collect()
+}

@@ -1,0 +1,155 @@
+//! Changing a record in part: JSON Merge Patch (RFC 7396), with every untouched digit kept.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    JsonArray, JsonObject, JsonText,
+    decode::{document_fault, raw_members, unknown_member},
+    json::escape_pointer,
+    problem::{Fault, FaultCode, Faults},
+    record::{CallDraft, CallRecord},
+};
+
+/// A JSON Merge Patch of a record: members to set, and with `null` members to take away. An object is merged member by
+/// member; everything else replaces what was there.
+///
+/// ```
+/// use callhistory_model::{CallDraft, CallPatch, CallStatus};
+///
+/// let draft = CallDraft { status: Some(CallStatus::Completed), ..CallDraft::default() };
+/// let patch = CallPatch::from(draft).without("roomName");
+/// assert_eq!(patch.to_json(), r#"{"status":"completed","roomName":null}"#);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallPatch(Vec<(String, JsonText)>);
+
+impl CallPatch {
+    /// Reads a patch strictly.
+    ///
+    /// # Errors
+    ///
+    /// What is not JSON or not an object, members that a record does not have, that stand twice, or that only the service
+    /// sets. Values are checked when the patch is applied.
+    pub fn from_json(json: &[u8]) -> Result<Self, Faults> {
+        let not_utf8 = || Faults(vec![Fault::new(FaultCode::Malformed, "is not UTF-8")]);
+        let text = std::str::from_utf8(json).map_err(|_| not_utf8())?;
+        let members = raw_members(text).map_err(|error| Faults(vec![document_fault(json, &error)]))?;
+        let (mut patch, mut faults, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        for (name, value) in &members {
+            let fault = if !seen.insert(name.as_ref()) {
+                Some(Fault::new(FaultCode::DuplicateMember, "stands more than once in the patch"))
+            } else if !CallRecord::MEMBERS.contains(&name.as_ref()) {
+                Some(Fault::new(FaultCode::Unknown, unknown_member(name)))
+            } else {
+                check(name, value.get()).err()
+            };
+            match fault {
+                Some(fault) => faults.push(fault.below(&format!("/{}", escape_pointer(name)))),
+                None => patch.push((name.to_string(), JsonText::from(RawValue::to_owned(value)))),
+            }
+            if faults.len() == Faults::MAX {
+                break;
+            }
+        }
+        if faults.is_empty() { Ok(Self(patch)) } else { Err(Faults(faults)) }
+    }
+
+    /// The same patch, which also takes a member away.
+    #[must_use]
+    pub fn without(mut self, member: impl Into<String>) -> Self {
+        let member = member.into();
+        self.0.retain(|(name, _)| *name != member);
+        self.0.push((member, JsonText::from(RawValue::NULL.to_owned())));
+        self
+    }
+
+    /// The patch as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        object_text(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// Whether the patch says which status the record is to have, or that it is to have none.
+    #[must_use]
+    pub fn touches_status(&self) -> bool {
+        self.0.iter().any(|(name, _)| name == "status")
+    }
+
+    /// What the record becomes; `createdAt` and `updatedAt` are left to be stamped.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that the patched record would break, at its place in the record.
+    pub fn apply(&self, record: &CallRecord) -> Result<CallDraft, Faults> {
+        let before = String::from_utf8(record.to_json());
+        let before = before.map_err(|_| Faults(vec![Fault::new(FaultCode::Malformed, "is not UTF-8")]))?;
+        let mut draft = CallDraft::from_json(merged(Some(&before), &self.to_json()).as_bytes())?;
+        (draft.created_at, draft.updated_at) = (None, None);
+        Ok(draft)
+    }
+}
+
+impl From<CallDraft> for CallPatch {
+    /// The patch that sets what the draft has.
+    fn from(draft: CallDraft) -> Self {
+        let json = serde_json::to_string(&draft).unwrap_or_default();
+        let members = raw_members(&json).unwrap_or_default();
+        Self(members.into_iter().map(|(name, value)| (name.into_owned(), JsonText::from(value.to_owned()))).collect())
+    }
+}
+
+fn check(name: &str, value: &str) -> Result<(), Fault> {
+    match name {
+        "createdAt" | "updatedAt" => {
+            let detail = "is set by the service; to bring your own, PUT the whole record";
+            return Err(Fault::new(FaultCode::NotWritable, detail));
+        }
+        "_id" | "workspaceId" if value == "null" => {
+            return Err(Fault::new(FaultCode::NotWritable, "cannot be taken away"));
+        }
+        _ => {}
+    }
+    // The patch itself must be sound before it is merged: depth, names that stand twice, half surrogates.
+    match value.as_bytes().first() {
+        Some(b'{') => value.parse::<JsonObject>().map(drop),
+        Some(b'[') => value.parse::<JsonArray>().map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// RFC 7396, on texts: a `Value` would round numbers.
+fn merged(target: Option<&str>, patch: &str) -> String {
+    if !patch.starts_with('{') {
+        return patch.to_owned();
+    }
+    let read = |json: &str| -> Vec<(String, String)> {
+        let members = raw_members(json).unwrap_or_default();
+        members.into_iter().map(|(name, value)| (name.into_owned(), value.get().to_owned())).collect()
+    };
+    let mut members: Vec<_> =
+        target.filter(|target| target.starts_with('{')).map(read).unwrap_or_default().into_iter().map(Some).collect();
+    // A place for each name: a hostile patch of many members must not take time in their square.
+    let mut places: HashMap<String, usize> =
+        members.iter().flatten().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+    for (name, value) in read(patch) {
+        let place = places.get(&name).copied();
+        let before = place.and_then(|place| members[place].take());
+        let after = (value != "null").then(|| merged(before.as_ref().map(|(_, value)| value.as_str()), &value));
+        match (place, after) {
+            (Some(place), after) => members[place] = after.map(|after| (name, after)),
+            (None, Some(after)) => {
+                places.insert(name.clone(), members.len());
+                members.push(Some((name, after)));
+            }
+            (None, None) => {}
+        }
+    }
+    object_text(members.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn object_text<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let members = members.map(|(name, value)| format!("{}:{value}", serde_json::Value::from(name)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}

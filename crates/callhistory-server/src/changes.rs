@@ -1,0 +1,143 @@
+//! The change feed: by pages, by waiting, and as a stream.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use callhistory_model::{ChangesPage, ChangesQuery, Fault, FaultCode, WorkspaceId};
+use callhistory_store::{Change, ChangeBatch, StoreError};
+use futures_util::{Stream as Events, stream};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    app::App,
+    error::{ApiError, ScanProblems},
+    extract::{Caller, Parameters, Stream},
+    parameters::ChangesParameters,
+};
+
+/// A stream says this often that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a browser waits before it connects again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Follow the changes
+///
+/// Answers what was created, updated and deleted, in the order of the commits and without gaps: a reader that keeps its
+/// `cursor` sees every change at least once, whatever commits meanwhile. A cursor never expires. The record stands in
+/// the event of its last change; in an event that a later one overtakes it is missing. Where there is no change, `wait`
+/// waits for one. With `Accept: text/event-stream` the changes come as server-sent events: `event` is the type, `data`
+/// the change as one line of JSON, `id` the cursor, which `Last-Event-ID` gives back. A comment every 15 seconds shows
+/// that the stream lives.
+#[utoipa::path(
+    get,
+    path = "/v2/api/call-history/changes",
+    operation_id = "call_changes",
+    tag = "Changes",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ChangesParameters,
+    ),
+    responses(
+        (status = 200, description = "The changes, or with `Accept: text/event-stream` a stream of them, one `CallChange` in each event.",
+            content((ChangesPage = "application/json"), ("text/event-stream"))),
+        ScanProblems,
+    ),
+)]
+pub(crate) async fn call_changes(
+    State(app): State<Arc<App>>,
+    Caller { workspace }: Caller,
+    stream: Stream,
+    Parameters(query): Parameters<ChangesQuery>,
+) -> Result<Response, ApiError> {
+    let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
+    if stream.wanted {
+        if query.wait.is_some() || query.limit.is_some() {
+            let detail = "has no meaning for a stream of events, which waits by itself and has no pages";
+            let name = if query.wait.is_some() { "wait" } else { "limit" };
+            return Err(ApiError::invalid_parameters(vec![Fault::new(FaultCode::Conflict, detail).of_parameter(name)]));
+        }
+        let cursor = stream.last_event.or(query.cursor);
+        // A cursor that is none is refused before the stream begins.
+        let first = app.store.call_changes(&workspace, cursor.as_deref(), limit).await?;
+        let events = Sse::new(events(app, workspace, first, limit));
+        return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
+    }
+    let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
+    let mut batch = app.store.call_changes(&workspace, query.cursor.as_deref(), limit).await?;
+    while batch.changes.is_empty() && wait(&app, &workspace, &batch.cursor, deadline).await? {
+        let cursor = batch.cursor;
+        batch = app.store.call_changes(&workspace, Some(&cursor), limit).await?;
+    }
+    Ok(page(&batch))
+}
+
+/// Waits for a change; `false` when the time is over or the service ends.
+async fn wait(app: &App, workspace: &WorkspaceId, cursor: &str, deadline: Instant) -> Result<bool, StoreError> {
+    let change = async {
+        tokio::select! {
+            changed = app.store.wait_for_change(workspace, cursor) => changed.map(|()| true),
+            () = app.stop.cancelled() => Ok(false),
+        }
+    };
+    timeout_at(deadline, change).await.unwrap_or(Ok(false))
+}
+
+fn page(batch: &ChangeBatch) -> Response {
+    let mut body = Vec::from(b"{\"changes\":[");
+    for (at, change) in batch.changes.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend(json(change));
+    }
+    body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+/// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
+fn json(change: &Change) -> Vec<u8> {
+    let Change { kind, id, sequence, at, body, .. } = change;
+    let mut json =
+        format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"").into_bytes();
+    if let Some(body) = body {
+        json.extend_from_slice(b",\"call\":");
+        json.extend_from_slice(body);
+    }
+    json.push(b'}');
+    json
+}
+
+/// The changes from a batch on, one event for each, until the service ends.
+fn events(
+    app: Arc<App>,
+    workspace: WorkspaceId,
+    first: ChangeBatch,
+    limit: usize,
+) -> impl Events<Item = Result<Event, Infallible>> {
+    // An id at the start, so that a reader that is cut off before the first change goes on from here.
+    let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
+    let state = (app, workspace, VecDeque::from(first.changes), first.cursor);
+    let rest = stream::unfold(state, move |(app, workspace, mut changes, mut cursor)| async move {
+        while changes.is_empty() {
+            tokio::select! {
+                changed = app.store.wait_for_change(&workspace, &cursor) => changed.ok()?,
+                () = app.stop.cancelled() => return None,
+            }
+            // A failure ends the stream; the reader connects again with its last id.
+            let batch = app.store.call_changes(&workspace, Some(&cursor), limit).await.ok()?;
+            (changes, cursor) = (batch.changes.into(), batch.cursor);
+        }
+        let change = changes.pop_front()?;
+        let data = String::from_utf8(json(&change)).ok()?;
+        let event = Event::default().event(change.kind.as_str()).id(&change.cursor).data(data);
+        Some((Ok(event), (app, workspace, changes, cursor)))
+    });
+    stream::StreamExt::chain(stream::iter([Ok(opening)]), rest)
+}

@@ -1,0 +1,283 @@
+//! Many records at once: a stream of any size is cut into records, read strictly, and written in groups.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use callhistory_model::{
+    CallDraft, CallId, Fault, FaultCode, Faults, ImportError, ImportReport, ProblemCode, Timestamp, WorkspaceId,
+};
+use callhistory_store::{CallStore, Effect, StoreError};
+use flate2::write::MultiGzDecoder;
+use futures_util::StreamExt as _;
+use tokio::task::JoinHandle;
+
+use crate::{
+    app::App,
+    error::{ApiError, ImportProblems},
+    extract::{Caller, ImportBody, MAX_RECORD_BYTES, NoQuery},
+    split::{Item, Splitter},
+};
+
+/// Records of one transaction.
+const GROUP_RECORDS: usize = 500;
+/// The size at which a transaction is full, in bytes.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// How long the sender may send nothing.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Compressed bytes that are unpacked at a time: at most a thousand times as many come out.
+const GZIP_STEP: usize = 1024;
+/// How many times its size a compressed body may unpack to, beyond what is small anyway.
+const GZIP_RATIO: u64 = 100;
+const GZIP_FREE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How the records of an import follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportForm {
+    /// One record on each line.
+    Lines,
+    /// A JSON array of records.
+    Array,
+}
+
+/// Import call records
+///
+/// Takes a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
+/// (`application/json`); both may be compressed with gzip, at most to a hundredth. Each record has its `_id` and is
+/// created or replaced as by `put_call`; `createdAt` and `updatedAt` are kept where they are given. A record that breaks
+/// rules is rejected with its line and its faults, and the others are written. Records are written in groups; when the
+/// connection breaks, those written so far stay, each one whole, and the same import may be sent again: what is stored
+/// already counts as unchanged. A record has at most 1,048,576 bytes, and no byte for 30 seconds ends the import.
+#[utoipa::path(
+    post,
+    path = "/v2/api/call-history/batch",
+    operation_id = "import_calls",
+    tag = "Transfer",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("content-encoding" = Option<String>, Header, pattern = "^gzip$", description = "`gzip` where the body is compressed."),
+    ),
+    request_body(
+        content((String = "application/x-ndjson"), (Vec<CallDraft> = "application/json")),
+        description = "A `CallDraft` with its `_id` on each line, or an array of them.",
+    ),
+    responses((status = 200, description = "What was written and what was not.", body = ImportReport), ImportProblems),
+)]
+pub(crate) async fn import_calls(
+    State(app): State<Arc<App>>,
+    Caller { workspace }: Caller,
+    _: NoQuery,
+    ImportBody { form, gzip, body }: ImportBody,
+) -> Result<Response, ApiError> {
+    let mut import = Import::new(Arc::clone(&app.store), workspace, form, gzip);
+    let mut chunks = body.into_data_stream();
+    loop {
+        match tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => import.push(&chunk, &app.now()).await?,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err(ApiError::new(ProblemCode::InvalidRequest, "The body broke off before its end."));
+            }
+            Err(_) => return Err(ApiError::new(ProblemCode::RequestTimeout, "No byte of the body arrived for 30 seconds.")),
+        }
+    }
+    let report = import.finish(&app.now()).await?;
+    let body = serde_json::to_vec(&report).map_err(|error| ApiError::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}
+
+/// Why an import ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportFailure {
+    /// The store failed; what was written before stays.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The compressed stream is none.
+    #[error("the body is not gzip: {0}")]
+    Gzip(std::io::Error),
+    /// The compressed stream unpacks to more than is plausible.
+    #[error("the body unpacks to more than {GZIP_RATIO} times its size")]
+    Bomb,
+}
+
+impl From<ImportFailure> for ApiError {
+    fn from(failure: ImportFailure) -> Self {
+        match failure {
+            ImportFailure::Store(error) => error.into(),
+            ImportFailure::Gzip(_) => Self::new(ProblemCode::InvalidRequest, "The body is not gzip, as Content-Encoding says."),
+            ImportFailure::Bomb => Self::new(
+                ProblemCode::BodyTooLarge,
+                format!("The body unpacks to more than {GZIP_RATIO} times its size; send it in another form."),
+            ),
+        }
+    }
+}
+
+/// An import under way: bytes go in, records come out in the store. Its memory does not grow with the stream.
+pub struct Import {
+    store: Arc<dyn CallStore>,
+    workspace: WorkspaceId,
+    gzip: Option<MultiGzDecoder<Vec<u8>>>,
+    packed_bytes: u64,
+    unpacked_bytes: u64,
+    splitter: Splitter,
+    group: Vec<Item>,
+    group_bytes: usize,
+    /// The group before, on its way to the disk while the next one is read.
+    writing: Option<JoinHandle<Result<Vec<Effect>, StoreError>>>,
+    report: ImportReport,
+}
+
+impl Import {
+    /// An import into a workspace.
+    #[must_use]
+    pub fn new(store: Arc<dyn CallStore>, workspace: WorkspaceId, form: ImportForm, gzip: bool) -> Self {
+        Self {
+            store,
+            workspace,
+            gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
+            packed_bytes: 0,
+            unpacked_bytes: 0,
+            splitter: Splitter::new(form, MAX_RECORD_BYTES),
+            group: Vec::new(),
+            group_bytes: 0,
+            writing: None,
+            report: ImportReport::default(),
+        }
+    }
+
+    /// What has been written so far; the last groups may still be missing.
+    #[must_use]
+    pub fn report(&self) -> &ImportReport {
+        &self.report
+    }
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Errors
+    ///
+    /// The import cannot go on; what was written stays.
+    pub async fn push(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
+        if self.gzip.is_none() {
+            return self.take(bytes, now).await;
+        }
+        for step in bytes.chunks(GZIP_STEP) {
+            let plain = self.unpack(step)?;
+            self.take(&plain, now).await?;
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, packed: &[u8]) -> Result<Vec<u8>, ImportFailure> {
+        let Some(decoder) = &mut self.gzip else { return Ok(Vec::new()) };
+        decoder.write_all(packed).map_err(ImportFailure::Gzip)?;
+        decoder.flush().map_err(ImportFailure::Gzip)?;
+        let plain = std::mem::take(decoder.get_mut());
+        self.packed_bytes += packed.len() as u64;
+        self.unpacked_bytes += plain.len() as u64;
+        if self.unpacked_bytes > GZIP_FREE_BYTES + GZIP_RATIO * self.packed_bytes {
+            return Err(ImportFailure::Bomb);
+        }
+        Ok(plain)
+    }
+
+    async fn take(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
+        // In steps, so that a large chunk does not become a large group.
+        for step in bytes.chunks(64 * 1024) {
+            let before = self.group.len();
+            self.splitter.push(step, &mut self.group);
+            self.group_bytes += self.group[before..].iter().map(Item::size).sum::<usize>();
+            if self.group.len() >= GROUP_RECORDS || self.group_bytes >= GROUP_BYTES {
+                self.write_group(now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the end of the stream, and waits until all of it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// The end could not be written; what was written before stays.
+    pub async fn finish(mut self, now: &Timestamp) -> Result<ImportReport, ImportFailure> {
+        if let Some(mut decoder) = self.gzip.take() {
+            decoder.try_finish().map_err(ImportFailure::Gzip)?;
+            let plain = std::mem::take(decoder.get_mut());
+            self.take(&plain, now).await?;
+        }
+        self.splitter.finish(&mut self.group);
+        self.write_group(now).await?;
+        self.settle().await?;
+        Ok(self.report)
+    }
+
+    /// Reads the group, and hands it over once the one before is on disk.
+    async fn write_group(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
+        let group = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        let workspace = self.workspace.clone();
+        // Reading takes milliseconds for a group: off the threads that serve requests.
+        let read = tokio::task::spawn_blocking(move || {
+            group.into_iter().map(|item| read_item(item, &workspace)).collect::<Vec<_>>()
+        });
+        let read = read.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+        self.settle().await?;
+        let mut calls = Vec::with_capacity(read.len());
+        for item in read {
+            match item {
+                Ok(call) => calls.push(call),
+                Err((line, faults)) => self.reject(line, faults),
+            }
+        }
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let (store, workspace, now) = (Arc::clone(&self.store), self.workspace.clone(), now.clone());
+        self.writing = Some(tokio::spawn(async move { store.import_calls(&workspace, calls, now).await }));
+        Ok(())
+    }
+
+    /// Waits for the group that is being written, and counts what it did.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        for effect in writing.await.map_err(|error| StoreError::Internal(error.to_string()))?? {
+            match effect {
+                Effect::Created => self.report.created += 1,
+                Effect::Replaced => self.report.replaced += 1,
+                Effect::Unchanged => self.report.unchanged += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, line: u64, Faults(faults): Faults) {
+        self.report.rejected += 1;
+        let room = ImportReport::MAX_ERRORS.saturating_sub(self.report.errors.len());
+        let errors = faults.into_iter().take(room);
+        self.report.errors.extend(errors.map(|Fault { pointer, code, detail, .. }| ImportError { line, pointer, code, detail }));
+    }
+}
+
+/// The record of one line, or why it is none.
+fn read_item(item: Item, workspace: &WorkspaceId) -> Result<(CallId, CallDraft), (u64, Faults)> {
+    let Item { line, text } = item;
+    let text = text.map_err(|fault| (line, Faults(vec![fault])))?;
+    let draft = CallDraft::from_json(&text).map_err(|faults| (line, faults))?;
+    let mut faults = Vec::new();
+    if let Some(other) = draft.workspace_id.as_ref().filter(|other| *other != workspace) {
+        let detail = format!("is {:?}, but the import goes to {:?}", other.as_str(), workspace.as_str());
+        faults.push(Fault::new(FaultCode::Mismatch, detail).below("/workspaceId"));
+    }
+    match draft.id.clone() {
+        Some(id) if faults.is_empty() => return Ok((id, draft)),
+        Some(_) => {}
+        None => {
+            let detail = "is missing; each record of an import has its id, so that it can be sent again";
+            faults.push(Fault::new(FaultCode::Missing, detail).below("/_id"));
+        }
+    }
+    Err((line, Faults(faults)))
+}

@@ -1,0 +1,264 @@
+//! The parameters of the routes as the contract describes them. Their reading is the model's; a test holds both together.
+
+use callhistory_model::{
+    CallFilter, CallRecord, ChangesQuery, ListQuery, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, openapi::carry,
+};
+use serde_json::{Value, json};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
+
+const SET: &str = "One value; several with commas mean any of them, a leading `!` none of them, a lone `*` any value at \
+    all and `!*` none. A backslash takes the character after it as it is.";
+const PHONE: &str = "One number, or a prefix with a trailing `*`; several with commas mean any of them, a leading `!` \
+    none of them. A backslash takes the character after it as it is.";
+const MOMENT: &str = "RFC 3339, a date for the first moment of its UTC day, or Unix seconds.";
+
+fn text(max: usize) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": max, "pattern": "^[^\\u0000]*$" })
+}
+
+fn set() -> Value {
+    text(MAX_PARAMETER_BYTES)
+}
+
+fn moment() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": 40, "examples": ["2026-01-31", "2026-01-31T10:00:00Z", "1769853600"] })
+}
+
+fn whole(least: u32, most: u32, default: Option<u32>) -> Value {
+    let mut schema = json!({ "type": "integer", "minimum": least, "maximum": most });
+    if let Some(default) = default {
+        schema["default"] = default.into();
+    }
+    schema
+}
+
+/// A number that keeps its digits.
+fn number(least: i64, most: i64) -> Value {
+    json!({ "type": "number", "minimum": least, "maximum": most, "x-max-decimal-places": 9 })
+}
+
+/// A schema and a description for each parameter of the filters.
+fn describe_filter(name: &str) -> (Value, String) {
+    let (schema, description) = match name {
+        "agentId" => (set(), format!("The agent. {SET}")),
+        "callFlowId" => (set(), format!("The call flow. {SET}")),
+        "pathwayId" => (set(), "Another name of `callFlowId`; only one of both may be given.".to_owned()),
+        "batchId" => (set(), format!("The batch of calls. {SET}")),
+        "status" => (set(), format!("Where the call stands. {SET}")),
+        "direction" => (set(), format!("Who called whom. {SET}")),
+        "callType" => (set(), format!("How the call was carried. {SET}")),
+        "fromPhoneNumber" => (set(), format!("The caller. {PHONE}")),
+        "toPhoneNumber" => (set(), format!("The called side. {PHONE}")),
+        "phoneNumber" => (set(), format!("Either side of the call. {PHONE}")),
+        "callIds" => (
+            set(),
+            "Records whose `_id` or `callId` is one of these: a JSON array of texts, or texts with commas between them; at \
+             most 1000."
+                .to_owned(),
+        ),
+        "dateRange" => (
+            text(256),
+            "A JSON object with `from` and `to`, or `startDate` and `endDate`, of which one may be missing: the time of \
+             the call, in the forms of `startedAfter`. Both ends belong to the range; a date at its end covers the whole \
+             UTC day. Not together with `startedAfter` and `startedBefore`."
+                .to_owned(),
+        ),
+        "startedAfter" => {
+            (moment(), format!("Calls that started then or later; `createdAt` counts where there is no `startTime`. {MOMENT}"))
+        }
+        "startedBefore" => {
+            (moment(), format!("Calls that started before; `createdAt` counts where there is no `startTime`. {MOMENT}"))
+        }
+        "updatedAfter" => (moment(), format!("Records that were changed then or later. {MOMENT}")),
+        "updatedBefore" => (moment(), format!("Records that were changed before. {MOMENT}")),
+        "minDuration" => (number(0, 31_622_400), "Calls of at least so many seconds.".to_owned()),
+        "maxDuration" => (number(0, 31_622_400), "Calls of at most so many seconds.".to_owned()),
+        "minCost" => {
+            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at least so much.".to_owned())
+        }
+        "maxCost" => {
+            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at most so much.".to_owned())
+        }
+        "postAnalysis" => (
+            set(),
+            "A JSON object: members of `analyzedData`, by dots also inside others, each with a value that it must equal \
+             or with an object of `gt`, `gte`, `lt`, `lte`, `ne`, `in` (an array) and `exists`. A member that is an array \
+             is as demanded where one of its items is. At most 32 conditions."
+                .to_owned(),
+        ),
+        _ => (
+            text(MAX_SEARCH_CHARS),
+            "Words that must all occur in the phone numbers, the summary, the metadata or the transcript, in any case; \
+             three or more digits are also found inside a longer number. At most 16."
+                .to_owned(),
+        ),
+    };
+    (schema, description)
+}
+
+fn parameter(name: &str, schema: Value, description: impl Into<String>) -> Parameter {
+    let members = match schema {
+        Value::Object(members) => members,
+        _ => serde_json::Map::new(),
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(carry(members)))
+        .build()
+}
+
+fn filters() -> Vec<Parameter> {
+    let mut filters: Vec<_> = CallFilter::PARAMETERS
+        .iter()
+        .map(|name| {
+            let (schema, description) = describe_filter(name);
+            parameter(name, schema, description)
+        })
+        .collect();
+    let description = "Write the name of a member of `metadata` for NAME, by dots also of one inside another: records in \
+        which it has this value, or is an array with it. A number is compared as a number. At most 16 members.";
+    filters.push(parameter("metadata.NAME", json!({ "type": "string", "maxLength": MAX_PARAMETER_BYTES, "pattern": "^[^\\u0000]*$" }), description));
+    filters
+}
+
+fn cursor(description: &str) -> Parameter {
+    let schema = json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" });
+    parameter("cursor", schema, description)
+}
+
+/// The parameters of `list_calls`.
+pub(crate) struct ListParameters;
+
+impl IntoParams for ListParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let sorts = ["startTime", "createdAt", "updatedAt", "duration", "cost"];
+        let sorts: Vec<_> = sorts.iter().flat_map(|key| [format!("-{key}"), (*key).to_owned()]).collect();
+        let fields = format!("^({0})(,({0}))*$", CallRecord::MEMBERS.join("|"));
+        let mut parameters = vec![
+            parameter("limit", whole(1, ListQuery::MAX_LIMIT.into(), Some(ListQuery::DEFAULT_LIMIT.into())), "Records of one page."),
+            cursor("Where the page starts, from the header `Link` of the page before, with the same filters and sort."),
+            parameter(
+                "page",
+                whole(1, ListQuery::MAX_PAGED, None),
+                "The number of the page, from 1 on, within the first 10,000 records; beyond them follow `Link`. Not together with `cursor`.",
+            ),
+            parameter(
+                "sort",
+                json!({ "type": "string", "enum": sorts, "default": "-startTime" }),
+                "What the records are ordered by; with `-` the greatest first. A record without the value counts as less than all others.",
+            ),
+            parameter("fields", json!({ "type": "string", "pattern": fields }), "The members to answer, with commas between them; all by default."),
+            parameter(
+                "includeTotal",
+                json!({ "type": "boolean", "default": false }),
+                "Whether the header `X-Total-Count` says how many records there are on all pages.",
+            ),
+        ];
+        parameters.extend(filters());
+        parameters
+    }
+}
+
+/// The parameters of `call_metrics`.
+pub(crate) struct MetricsParameters;
+
+impl IntoParams for MetricsParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let keys = "agentId|callFlowId|direction|status|callType|hour|day|week|month";
+        let mut parameters = vec![
+            parameter(
+                "groupBy",
+                json!({ "type": "string", "pattern": format!("^({keys})(,({keys}))*$"), "examples": ["day", "agentId,status"] }),
+                "What to group by, with commas between: `agentId`, `callFlowId`, `direction`, `status`, `callType`, and one of `hour`, `day`, `week` and `month`.",
+            ),
+            parameter(
+                "timezone",
+                json!({ "type": "string", "minLength": 1, "maxLength": 64, "default": "UTC", "examples": ["Europe/Berlin"] }),
+                "The IANA time zone of hours, days, weeks and months; only together with one of them.",
+            ),
+        ];
+        parameters.extend(filters());
+        parameters
+    }
+}
+
+/// The parameters of `export_calls`.
+pub(crate) struct ExportParameters;
+
+impl IntoParams for ExportParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = json!({ "type": "string", "enum": ["ndjson", "csv"], "default": "ndjson" });
+        let mut parameters = vec![parameter("format", schema, "How the records are written.")];
+        parameters.extend(filters());
+        parameters
+    }
+}
+
+/// The parameters of `call_changes`.
+pub(crate) struct ChangesParameters;
+
+impl IntoParams for ChangesParameters {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = vec![
+            cursor("The `cursor` of the answer before, or `latest` for the end of the feed; without it, from the first change on."),
+            parameter(
+                "limit",
+                whole(1, ChangesQuery::MAX_LIMIT.into(), Some(ChangesQuery::DEFAULT_LIMIT.into())),
+                "Changes of one answer. Not for a stream of events.",
+            ),
+            parameter(
+                "wait",
+                whole(0, ChangesQuery::MAX_WAIT_SECONDS.into(), Some(0)),
+                "How many seconds to wait for a change where there is none. Not for a stream of events.",
+            ),
+        ];
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" });
+        let members = schema.as_object().cloned().unwrap_or_default();
+        parameters.push(
+            ParameterBuilder::new()
+                .name("last-event-id")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some("The `id` of the last event that was seen; goes before `cursor`. Only with `Accept: text/event-stream`."))
+                .schema(Some(carry(members)))
+                .build(),
+        );
+        parameters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callhistory_model::{ExportQuery, MetricsQuery};
+
+    use super::*;
+
+    /// Every parameter that is read is described, and the other way round.
+    #[test]
+    fn the_contract_has_the_parameters_that_are_read() {
+        let cases: [(Vec<Parameter>, &[&str], bool); 4] = [
+            (ListParameters::into_params(|| None), ListQuery::PARAMETERS, true),
+            (MetricsParameters::into_params(|| None), MetricsQuery::PARAMETERS, true),
+            (ExportParameters::into_params(|| None), ExportQuery::PARAMETERS, true),
+            (ChangesParameters::into_params(|| None), ChangesQuery::PARAMETERS, false),
+        ];
+        for (described, own, filtered) in cases {
+            let mut described: Vec<_> = described.into_iter().map(|parameter| parameter.name).collect();
+            described.retain(|name| !matches!(name.as_str(), "metadata.NAME" | "last-event-id"));
+            let filters = if filtered { CallFilter::PARAMETERS } else { &[] };
+            let mut read: Vec<_> = own.iter().chain(filters).map(|name| (*name).to_owned()).collect();
+            described.sort();
+            read.sort();
+            assert_eq!(described, read);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The reads of the embedded engine that go through many records: lists, numbers, exports, changes.
+
+use bytes::Bytes;
+use callhistory_model::{
+    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey,
+    Timestamp, WorkspaceId, visit_members,
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
+
+use crate::{
+    CallPage, Change, ChangeBatch, StoreError,
+    cursor::{ListPosition, Seal},
+    filter::{self, Predicate, Range, Sql, first_position, last_position},
+    metrics::{self, Totals},
+    terms::has_digits,
+};
+
+/// For each record of a page, up to so many are fetched by a filter and sorted; where a filter has more, the index of the
+/// sort is gone through until the page is full.
+const SORTED_PER_RECORD: usize = 100;
+/// The same for pages of any size.
+const SORTED_AT_MOST: usize = 5_000;
+/// A page ends early with the record that reaches this size, in bytes.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Above so many records, numbers come from the index by time instead of from the records of a filter.
+const COUNTED_ONE_BY_ONE: i64 = 20_000;
+/// Records that an export reads at a time.
+const EXPORT_PAGE: usize = 500;
+/// The size that a chunk of an export reaches before it is sent, in bytes.
+const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
+
+/// The tests of filters that need a look at the body.
+pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("call_digits", 2, flags, |context| {
+        let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
+        let digits = context.get_raw(1).as_str()?;
+        Ok(record.is_some_and(|record| has_digits(&record, digits)))
+    })?;
+    db.create_scalar_function("call_analysis", 2, flags, |context| {
+        let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
+        let conditions = AnalysisCondition::parse(context.get_raw(1).as_str()?).unwrap_or_default();
+        let Some((record, condition)) = record.zip(conditions.first()) else { return Ok(false) };
+        let mut holds = false;
+        visit_members(record.analyzed_data.as_str(), &mut |path, value| {
+            let scalar = || callhistory_model::Scalar::from_json(value);
+            holds |= path == condition.member && scalar().is_some_and(|value| condition.test.holds(&value));
+        });
+        Ok(holds)
+    })
+}
+
+/// Which records of which order: what a page and its cursor are made of.
+struct Listing<'a> {
+    db: &'a Connection,
+    workspace: &'a WorkspaceId,
+    predicate: Predicate,
+    sort: Sort,
+    index: &'static str,
+    key: &'static str,
+}
+
+/// One record of a page.
+struct Entry {
+    body: Bytes,
+    position: ListPosition,
+}
+
+/// Records in order.
+struct Page {
+    entries: Vec<Entry>,
+    /// Whether there are more after them.
+    more: bool,
+}
+
+pub(crate) fn list_calls(
+    db: &Connection,
+    workspace: &WorkspaceId,
+    query: &ListQuery,
+    after: Option<&ListPosition>,
+    seal: &Seal,
+) -> Result<CallPage, StoreError> {
+    let listing = Listing::new(db, workspace, &query.filter, query.sort);
+    let Page { entries, more } = listing.page(after, query.page_size(), query.offset())?;
+    let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
+    let total = query.include_total.then(|| listing.count()).transpose()?;
+    Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+}
+
+/// Sends every record of the filter in chunks, until there are no more or `send` says that nobody takes them.
+pub(crate) fn export_calls(
+    db: &Connection,
+    workspace: &WorkspaceId,
+    filter: &CallFilter,
+    mut send: impl FnMut(Bytes) -> bool,
+) -> Result<(), StoreError> {
+    let listing = Listing::new(db, workspace, filter, Sort::default());
+    let mut after = None;
+    let mut chunk = Vec::new();
+    loop {
+        let Page { entries, more } = listing.page(after.as_ref(), EXPORT_PAGE, 0)?;
+        for entry in entries {
+            chunk.extend_from_slice(&entry.body);
+            chunk.push(b'\n');
+            if chunk.len() >= EXPORT_CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
+                return Ok(());
+            }
+            after = Some(entry.position);
+        }
+        if !more {
+            break;
+        }
+    }
+    if !chunk.is_empty() {
+        send(chunk.into());
+    }
+    Ok(())
+}
+
+impl<'a> Listing<'a> {
+    fn new(db: &'a Connection, workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
+        let (index, key) = match sort.key {
+            SortKey::StartTime => filter::TIME,
+            SortKey::CreatedAt => filter::CREATED,
+            SortKey::UpdatedAt => filter::UPDATED,
+            SortKey::Duration => filter::DURATION,
+            SortKey::Cost => filter::COST,
+        };
+        Self { db, workspace, predicate: Predicate::new(workspace, filter), sort, index, key }
+    }
+
+    /// The records after a place. Of the ways to find them the one is taken whose cost is bounded: few records are
+    /// fetched and sorted; of many, an index in the order of the list is gone through.
+    fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
+        let few = i64::try_from(SORTED_AT_MOST.min(SORTED_PER_RECORD * (limit + offset))).unwrap_or(i64::MAX);
+        let by_time = self.sort.key == SortKey::StartTime;
+        let by_terms = self.predicate.has_terms();
+        if by_time && by_terms && self.narrow_range(few)?.is_none() {
+            return self.page_by_terms_in_order(after, limit, offset);
+        }
+        if by_terms && !by_time && self.count_terms(few)? <= few {
+            let mut sql = Sql::new();
+            let expression = sql.bind(self.predicate.terms());
+            let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
+            let conditions = self.predicate.after_terms(&mut sql);
+            return self.sorted(sql, &from, conditions, after, limit, offset);
+        }
+        let index = self.narrow_range(few)?.map_or(self.index, |range| range.index);
+        let mut sql = Sql::new();
+        let conditions = self.predicate.without_terms(&mut sql);
+        self.sorted(sql, &format!("call c INDEXED BY {index}"), conditions, after, limit, offset)
+    }
+
+    /// A range of another number than that of the sort that has few records.
+    fn narrow_range(&self, few: i64) -> Result<Option<Range>, StoreError> {
+        for range in self.predicate.ranges.iter().chain([&self.predicate.time]) {
+            let mut sql = Sql::new();
+            let workspace = sql.bind(self.workspace.as_str().to_owned());
+            let Some(condition) = range.sql(&mut sql).filter(|_| range.index != self.index) else { continue };
+            let limit = sql.bind(few + 1);
+            let index = range.index;
+            let text = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM call c INDEXED BY {index}
+                 WHERE c.workspace_id = {workspace} AND {condition} LIMIT {limit})"
+            );
+            if self.number(&text, sql)? <= few {
+                return Ok(Some(*range));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many records the terms give, counted up to one more than `most`.
+    fn count_terms(&self, most: i64) -> Result<i64, StoreError> {
+        let mut sql = Sql::new();
+        let (low, high) = self.predicate.positions();
+        let (expression, low, high) = (sql.bind(self.predicate.terms()), sql.bind(low), sql.bind(high));
+        let limit = sql.bind(most.saturating_add(1));
+        let text = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM call_term
+             WHERE call_term MATCH {expression} AND rowid BETWEEN {low} AND {high} LIMIT {limit})"
+        );
+        self.number(&text, sql)
+    }
+
+    fn number(&self, text: &str, sql: Sql) -> Result<i64, StoreError> {
+        Ok(self.db.prepare_cached(text)?.query_row(params_from_iter(sql.values), |row| row.get(0))?)
+    }
+
+    /// Adds the workspace and the place to go on at.
+    fn place(&self, sql: &mut Sql, mut conditions: Vec<String>, after: Option<&ListPosition>) -> String {
+        let workspace = sql.bind(self.workspace.as_str().to_owned());
+        conditions.insert(0, format!("c.workspace_id = {workspace}"));
+        if let Some(after) = after {
+            let (key, id) = (sql.bind(after.key), sql.bind(after.id.as_str().to_owned()));
+            let beyond = if self.sort.ascending { ">" } else { "<" };
+            conditions.push(format!("({}, c.id) {beyond} ({key}, {id})", self.key));
+        }
+        conditions.join(" AND ")
+    }
+
+    /// The page of a source of records, in order. The records are sorted without their bodies, and not at all where the
+    /// source is in order.
+    fn sorted(
+        &self,
+        mut sql: Sql,
+        from: &str,
+        conditions: Vec<String>,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, StoreError> {
+        let conditions = self.place(&mut sql, conditions, after);
+        let (key, direction) = (self.key, if self.sort.ascending { "ASC" } else { "DESC" });
+        // One more tells whether there is a next page.
+        let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
+        let text = format!(
+            "SELECT c.body, k, i FROM (
+                 SELECT c.position AS p, {key} AS k, c.id AS i FROM {from} WHERE {conditions}
+                 ORDER BY {key} {direction}, c.id {direction} LIMIT {most} OFFSET {offset}
+             ) CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
+        );
+        let mut statement = self.db.prepare_cached(&text)?;
+        let mut rows = statement.query(params_from_iter(sql.values))?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            if entries.len() == limit || bytes >= PAGE_BYTES {
+                return Ok(Page { entries, more: true });
+            }
+            let entry = entry(row)?;
+            bytes += entry.body.len();
+            entries.push(entry);
+        }
+        Ok(Page { entries, more: false })
+    }
+
+    /// The index of terms is in the order of seconds: a first look finds the second in which the page ends, a second one
+    /// sorts what lies up to it.
+    fn page_by_terms_in_order(
+        &self,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, StoreError> {
+        let (mut low, mut high) = self.predicate.positions();
+        match (after, self.sort.ascending) {
+            (Some(after), true) => low = low.max(first_position(after.key)),
+            (Some(after), false) => high = high.min(last_position(after.key)),
+            (None, _) => {}
+        }
+        let direction = if self.sort.ascending { "ASC" } else { "DESC" };
+        let mut sql = Sql::new();
+        let (from, conditions) = self.terms_between(&mut sql, low, high);
+        let conditions = self.place(&mut sql, conditions, after);
+        let skipped = sql.bind((offset + limit) as i64);
+        let text = format!(
+            "SELECT t.rowid FROM {from} WHERE {conditions} ORDER BY t.rowid {direction} LIMIT 1 OFFSET {skipped}"
+        );
+        let last: Option<i64> =
+            self.db.prepare_cached(&text)?.query_row(params_from_iter(sql.values), |row| row.get(0)).optional()?;
+        match (last, self.sort.ascending) {
+            (Some(last), true) => high = last_position(last),
+            (Some(last), false) => low = first_position(last),
+            (None, _) => {}
+        }
+        let mut sql = Sql::new();
+        let (from, conditions) = self.terms_between(&mut sql, low, high);
+        self.sorted(sql, &from, conditions, after, limit, offset)
+    }
+
+    fn terms_between(&self, sql: &mut Sql, low: i64, high: i64) -> (String, Vec<String>) {
+        let (expression, low, high) = (sql.bind(self.predicate.terms()), sql.bind(low), sql.bind(high));
+        let from = format!(
+            "call_term t CROSS JOIN call c
+             ON c.position = t.rowid AND t.call_term MATCH {expression} AND t.rowid BETWEEN {low} AND {high}"
+        );
+        (from, self.predicate.after_terms(sql))
+    }
+
+    fn count(&self) -> Result<u64, StoreError> {
+        let mut sql = Sql::new();
+        let (from, conditions) = self.cheapest(&mut sql)?;
+        let conditions = self.place(&mut sql, conditions, None);
+        let count = self.number(&format!("SELECT count(*) FROM {from} WHERE {conditions}"), sql)?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Where all records of the filter come from at the least cost, in no order.
+    fn cheapest(&self, sql: &mut Sql) -> Result<(String, Vec<String>), StoreError> {
+        let scan = self.predicate.is_covered()
+            && (!self.predicate.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
+        if self.predicate.has_terms() && !scan {
+            let (low, high) = self.predicate.positions();
+            return Ok(self.terms_between(sql, low, high));
+        }
+        let index = self.narrow_range(COUNTED_ONE_BY_ONE)?.map_or(filter::TIME.0, |range| range.index);
+        let conditions = self.predicate.without_terms(sql);
+        Ok((format!("call c INDEXED BY {index}"), conditions))
+    }
+}
+
+fn entry(row: &Row<'_>) -> Result<Entry, StoreError> {
+    let id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+    let id: CallId = id.parse().map_err(|_| StoreError::Internal("a record has no sound id".to_owned()))?;
+    let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(Entry { body: Bytes::copy_from_slice(body), position: ListPosition { key: row.get(1)?, id } })
+}
+
+pub(crate) fn call_metrics(
+    db: &Connection,
+    workspace: &WorkspaceId,
+    query: &MetricsQuery,
+) -> Result<CallMetrics, StoreError> {
+    let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
+    let listing = Listing::new(db, workspace, &query.filter, Sort::default());
+    let mut sql = Sql::new();
+    let (from, conditions) = listing.cheapest(&mut sql)?;
+    let conditions = listing.place(&mut sql, conditions, None);
+    let text = format!(
+        "SELECT c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type
+         FROM {from} WHERE {conditions}"
+    );
+    let mut statement = db.prepare_cached(&text)?;
+    let mut rows = statement.query(params_from_iter(sql.values))?;
+    while let Some(row) = rows.next()? {
+        let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
+        totals.add(&metrics::Row {
+            sort_time: row.get(0)?,
+            duration: row.get(1)?,
+            cost: row.get(2)?,
+            status: text(3)?,
+            agent_id: text(4)?,
+            call_flow_id: text(5)?,
+            direction: text(6)?,
+            call_type: text(7)?,
+        })?;
+    }
+    Ok(totals.finish(&query.filter))
+}
+
+/// The number of the last change of a workspace; 0 before the first.
+pub(crate) fn last_sequence(db: &Connection, workspace: &WorkspaceId) -> rusqlite::Result<i64> {
+    let mut last = db.prepare_cached("SELECT last_sequence FROM workspace WHERE workspace_id = ?1")?;
+    Ok(last.query_row([workspace.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// The changes after a number, or none at the end of the feed.
+pub(crate) fn call_changes(
+    db: &Connection,
+    workspace: &WorkspaceId,
+    after: Option<i64>,
+    limit: usize,
+    seal: &Seal,
+) -> Result<ChangeBatch, StoreError> {
+    let last = last_sequence(db, workspace)?;
+    let after = after.unwrap_or(last);
+    if after > last {
+        return Err(crate::cursor::invalid(
+            "lies after the last change of this workspace, as after a restore of an older backup: start again without it",
+        ));
+    }
+    let mut changes = Vec::new();
+    let mut statement = db.prepare_cached(
+        "SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
+         FROM change h LEFT JOIN call c ON c.workspace_id = h.workspace_id AND c.id = h.id AND c.sequence = h.sequence
+         WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![workspace.as_str(), after, limit as i64])?;
+    while let Some(row) = rows.next()? {
+        let sequence = row.get(0)?;
+        let unsound = |_| StoreError::Internal("a change has no sound id".to_owned());
+        changes.push(Change {
+            kind: match row.get(1)? {
+                1 => ChangeType::Created,
+                2 => ChangeType::Updated,
+                _ => ChangeType::Deleted,
+            },
+            id: row.get::<_, String>(2)?.parse().map_err(unsound)?,
+            sequence,
+            at: Timestamp::from_unix_nanos(row.get(3)?),
+            body: row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?.map(Bytes::copy_from_slice),
+            cursor: seal.feed(workspace, sequence),
+        });
+    }
+    let reached = changes.last().map_or(after, |change| change.sequence);
+    let start = seal.feed(workspace, after);
+    Ok(ChangeBatch { start, changes, cursor: seal.feed(workspace, reached), has_more: reached < last })
+}

@@ -1,0 +1,159 @@
+//! The terms of a record: what the index of an engine finds it by. A term is a digest that is bound to its workspace, so
+//! one index serves all workspaces and holds no text of a record, and nothing that a user types reaches its grammar.
+
+use callhistory_model::{CallRecord, Scalar, WorkspaceId, visit_members, words};
+use sha2::{Digest, Sha256};
+
+/// Prefixes of phone numbers are terms up to this length, in characters; longer ones are found by their beginning and
+/// compared.
+pub(crate) const PREFIX_CHARS: usize = 8;
+/// Fragments of numbers are found by their runs of three digits and, where they are longer, compared.
+pub(crate) const FRAGMENT_DIGITS: usize = 3;
+
+/// Makes the terms of one workspace.
+pub(crate) struct Terms(Sha256);
+
+impl Terms {
+    pub(crate) fn new(workspace: &WorkspaceId) -> Self {
+        Self(Sha256::new_with_prefix(workspace.as_str()))
+    }
+
+    /// The term of a value under a name: 16 hexadecimal digits.
+    pub(crate) fn term(&self, name: &str, value: &str) -> String {
+        let mut hash = self.0.clone();
+        // No id has a zero byte, and no name either, so two different terms never have the same text.
+        hash.update([0]);
+        hash.update(name);
+        hash.update([0]);
+        hash.update(value);
+        let digest = hash.finalize();
+        digest.iter().take(8).fold(String::with_capacity(16), |mut term, byte| {
+            const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+            term.push(DIGITS[usize::from(byte >> 4)]);
+            term.push(DIGITS[usize::from(byte & 15)]);
+            term
+        })
+    }
+
+    /// The term that every record of the workspace has.
+    pub(crate) fn every(&self) -> String {
+        self.term("", "")
+    }
+
+    /// The term of having a member at all.
+    pub(crate) fn present(&self, name: &str) -> String {
+        self.term("present", name)
+    }
+
+    /// The term of a phone number that starts so.
+    pub(crate) fn prefix(&self, name: &str, start: &str) -> String {
+        self.term(&format!("{name}^"), start)
+    }
+
+    /// The term of a value at a path of a free-form member.
+    pub(crate) fn scalar(&self, member: &str, path: &str, value: &Scalar) -> String {
+        self.term(&format!("{member}.{path}"), &value.to_json())
+    }
+
+    /// The term of there being anything at a path of a free-form member.
+    pub(crate) fn exists(&self, member: &str, path: &str) -> String {
+        self.term(&format!("{member}?"), path)
+    }
+
+    pub(crate) fn word(&self, word: &str) -> String {
+        self.term("word", word)
+    }
+
+    /// The terms of a run of digits.
+    pub(crate) fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = String> + 'a {
+        (FRAGMENT_DIGITS..=digits.len()).map(|end| self.term("digits", &digits[end - FRAGMENT_DIGITS..end]))
+    }
+
+    /// All terms of a record, in order and each once, with spaces between them.
+    pub(crate) fn of(&self, record: &CallRecord) -> String {
+        let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
+        let columns = [
+            ("agentId", record.agent_id.as_deref()),
+            ("callFlowId", record.call_flow_id.as_deref()),
+            ("batchId", record.batch_id.as_deref()),
+            ("status", record.status.as_ref().map(callhistory_model::CallStatus::as_str)),
+            ("direction", record.direction.as_ref().map(callhistory_model::Direction::as_str)),
+            ("callType", record.call_type.as_ref().map(callhistory_model::CallType::as_str)),
+            ("fromPhoneNumber", record.from_phone_number.as_deref()),
+            ("toPhoneNumber", record.to_phone_number.as_deref()),
+        ];
+        for (name, value) in columns {
+            if let Some(value) = value {
+                terms.push(self.present(name));
+                terms.push(self.term(name, value));
+            }
+        }
+        terms.extend(record.call_id.as_ref().map(|id| self.term("callIds", id)));
+        for (name, number) in &columns[6..] {
+            let Some(number) = number else { continue };
+            let ends = number.char_indices().skip(1).map(|(at, _)| at).chain([number.len()]);
+            terms.extend(ends.take(PREFIX_CHARS).map(|end| self.prefix(name, &number[..end])));
+        }
+        for (member, json) in [("metadata", record.metadata.as_str()), ("analyzedData", record.analyzed_data.as_str())] {
+            visit_members(json, &mut |path, value| {
+                terms.push(self.exists(member, path));
+                terms.extend(Scalar::from_json(value).map(|value| self.scalar(member, path, &value)));
+            });
+        }
+        visit_words(record, &mut |word| terms.push(self.word(word)));
+        visit_digits(record, &mut |digits| terms.extend(self.fragments(digits)));
+        terms.sort_unstable();
+        terms.dedup();
+        terms.join(" ")
+    }
+}
+
+/// Every text of the record that search looks into, phone numbers excepted.
+fn visit_texts(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    if let Some(summary) = &record.summary {
+        visit(summary);
+    }
+    let transcript = record.transcript.as_ref().map(callhistory_model::JsonArray::as_str);
+    for json in [Some(record.metadata.as_str()), transcript].into_iter().flatten() {
+        visit_members(json, &mut |_, value| match value.as_bytes().first() {
+            Some(b'"') => {
+                if let Some(Scalar::Text(text)) = Scalar::from_json(value) {
+                    visit(&text);
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => visit(value),
+            _ => {}
+        });
+    }
+}
+
+fn phone_numbers(record: &CallRecord) -> impl Iterator<Item = &String> {
+    record.from_phone_number.iter().chain(&record.to_phone_number)
+}
+
+fn visit_words(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    let mut each = |text: &str| words(text).for_each(|word| visit(&word));
+    visit_texts(record, &mut each);
+    phone_numbers(record).for_each(|number| each(number));
+}
+
+/// The runs of digits in which fragments are looked for: all digits of a phone number, and each number of a text.
+fn visit_digits(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    visit_texts(record, &mut |text| words(text).filter(|word| is_fragment(word)).for_each(|word| visit(&word)));
+    for number in phone_numbers(record) {
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+        visit(&digits);
+    }
+}
+
+/// Whether a word is a number that is found wherever it stands inside a longer one.
+pub(crate) fn is_fragment(word: &str) -> bool {
+    word.len() >= FRAGMENT_DIGITS && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a run of digits stands inside a number of the record.
+pub(crate) fn has_digits(record: &CallRecord, digits: &str) -> bool {
+    let mut found = false;
+    visit_digits(record, &mut |run| found |= run.contains(digits));
+    found
+}
