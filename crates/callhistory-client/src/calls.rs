@@ -1,6 +1,6 @@
 //! The operations on call records, one method each.
 
-use callhistory_model::{CallDraft, CallId, CallRecord};
+use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord};
 use reqwest::{Url, header::HeaderValue};
 
 use crate::{
@@ -24,7 +24,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn get_call(&self, id: &str) -> Result<CallRecord, Error> {
-        self.send(Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await
+        self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
     /// Creates the record with this id, or replaces it as a whole, and returns it as it is stored.
@@ -46,7 +46,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn put_call(&self, id: &str, call: &CallDraft) -> Result<CallRecord, Error> {
-        self.send(Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await
+        self.send(&Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
     /// Creates a record whose id the service makes, and returns it. The draft carries no `_id`.
@@ -71,15 +71,60 @@ impl Client {
     /// ```
     pub async fn create_call(&self, call: &CallDraft) -> Result<CallRecord, Error> {
         let request = Request::post(self.inner.calls_url.clone(), call, idempotency_key()?)?;
-        self.send(request, ClientBuilder::MAX_RECORD_BYTES).await
+        self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?.json()
+    }
+
+    /// Changes a record in part, and returns it as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] where this workspace has no such record, [`Error::is_conflict`] where the record has a
+    /// final status that the patch would undo; otherwise as in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::{CallDraft, CallPatch, CallStatus};
+    ///
+    /// let ended = CallDraft { status: Some(CallStatus::Completed), ..CallDraft::default() };
+    /// client.patch_call("1234567890abcdef", &CallPatch::from(ended).without("roomName")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn patch_call(&self, id: &str, patch: &CallPatch) -> Result<CallRecord, Error> {
+        self.send(&Request::patch(self.call_url(id)?, patch), ClientBuilder::MAX_RECORD_BYTES).await?.json()
+    }
+
+    /// Deletes a record. Where a retry finds it gone, the attempt before has deleted it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] where this workspace has no such record; otherwise as in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// client.delete_call("1234567890abcdef").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_call(&self, id: &str) -> Result<(), Error> {
+        match self.send(&Request::delete(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await {
+            Err(error) if !(error.is_not_found() && error.attempts() > 1) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn call_url(&self, id: &str) -> Result<Url, Error> {
         let id: CallId = id.parse().map_err(|fault| Error::invalid("the call id is not usable", fault))?;
-        let mut url = self.inner.calls_url.clone();
         // The alphabet of ids needs no escapes in a path.
-        url.set_path(&format!("{}/{id}", url.path()));
-        Ok(url)
+        Ok(self.url(&format!("/{id}"), ""))
+    }
+
+    /// A place below the collection of records, with a query string.
+    pub(crate) fn url(&self, path: &str, query: &str) -> Url {
+        let mut url = self.inner.calls_url.clone();
+        url.set_path(&format!("{}{path}", url.path()));
+        url.set_query((!query.is_empty()).then_some(query));
+        url
     }
 }
 

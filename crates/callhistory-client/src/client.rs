@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use callhistory_model::WorkspaceId;
+use callhistory_model::{ChangesQuery, WorkspaceId};
 use reqwest::{
     Url,
     header::{ACCEPT, HeaderMap, HeaderName, HeaderValue},
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     /// The collection of records, without a slash at its end.
     pub(crate) calls_url: Url,
     pub(crate) max_retries: usize,
+    /// How many seconds the service may wait for a change: less than an answer is waited for.
+    pub(crate) longest_wait: u16,
     workspace: WorkspaceId,
 }
 
@@ -107,6 +109,8 @@ impl ClientBuilder {
     pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
     /// The largest answer that is read as one record: 8 MiB.
     pub const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
+    /// The largest answer that is read as a page of records: 64 MiB.
+    pub const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
     /// The most retries that can be asked for.
     const MOST_RETRIES: usize = 10;
 
@@ -192,7 +196,10 @@ impl ClientBuilder {
         let http = http.build().map_err(Error::setup)?;
         let mut calls_url = base_url;
         calls_url.set_path(&format!("{}{CALLS_PATH}", calls_url.path().trim_end_matches('/')));
-        Ok(Client { inner: Arc::new(Inner { http, calls_url, max_retries: self.max_retries, workspace }) })
+        let patience = self.timeout.min(self.read_timeout).as_secs() / 2;
+        let longest_wait = u16::try_from(patience).unwrap_or(u16::MAX).min(ChangesQuery::MAX_WAIT_SECONDS);
+        let inner = Inner { http, calls_url, max_retries: self.max_retries, longest_wait, workspace };
+        Ok(Client { inner: Arc::new(inner) })
     }
 }
 

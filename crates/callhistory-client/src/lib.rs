@@ -3,7 +3,14 @@
 //! # Overview
 //!
 //! * [`Client`] talks to one service for one workspace. It is cheap to clone and keeps its connections; build it once.
-//! * Each operation of the API is one method: [`Client::get_call`], [`Client::put_call`], [`Client::create_call`].
+//! * Each operation of the API is one method. Of one record: [`Client::get_call`], [`put_call`](Client::put_call),
+//!   [`create_call`](Client::create_call), [`patch_call`](Client::patch_call), [`delete_call`](Client::delete_call). Of
+//!   many: [`list_calls`](Client::list_calls), [`call_metrics`](Client::call_metrics),
+//!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls) and
+//!   [`call_changes`](Client::call_changes).
+//! * [`Client::stream_calls`] goes through all pages of a list, [`Client::follow_changes`] follows the feed.
+//! * What they are asked for is a plain struct with a `Default`: [`ListQuery`], [`CallFilter`], [`MetricsQuery`],
+//!   [`ChangesQuery`].
 //! * [`CallRecord`] is what the service answers, [`CallDraft`] is what you write. Numbers keep their digits, and members
 //!   and values that this version does not know are kept.
 //! * [`Error`] is one opaque type that answers questions.
@@ -64,13 +71,17 @@
 mod calls;
 mod client;
 mod error;
+mod many;
 mod retry;
 mod send;
 
 pub use callhistory_model as model;
 pub use callhistory_model::{
-    Amount, CallDraft, CallId, CallRecord, CallStatus, CallType, Cost, Direction, Problem, ProblemCode, Seconds,
-    Timestamp, UnixSeconds, WorkspaceId,
+    Amount, AnalysisCondition, AnalysisTest, CallChange, CallDraft, CallFilter, CallId, CallMetrics, CallPatch, CallRecord,
+    CallStatus, CallType, ChangeType, ChangesPage, ChangesQuery, Cost, Direction, ExactDecimal, GroupKey, ImportError,
+    ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds, Sort, SortKey, Timestamp,
+    UnixSeconds, WorkspaceId,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::Error;
+pub use many::CallPage;

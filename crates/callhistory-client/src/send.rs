@@ -1,11 +1,13 @@
 //! The one way by which every operation goes to the service and back.
 
+use std::time::Duration;
+
 use backon::Retryable as _;
 use bytes::Bytes;
-use callhistory_model::{CallDraft, Problem};
+use callhistory_model::{CallDraft, CallPatch, Problem};
 use reqwest::{
     Method, Response, Url,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 
@@ -18,68 +20,122 @@ use crate::{
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// A problem lists at most 100 faults; what is larger does not come from the service.
 const MAX_PROBLEM_BYTES: usize = 1024 * 1024;
+/// A stream is bounded by the time between two reads; the service ends an export after an hour.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 /// One request, ready to be sent as often as it takes.
 #[derive(Debug)]
 pub(crate) struct Request {
     method: Method,
     url: Url,
-    body: Option<Bytes>,
+    body: Option<(&'static str, Bytes)>,
     idempotency_key: Option<HeaderValue>,
 }
 
 impl Request {
+    fn new(method: Method, url: Url) -> Self {
+        Self { method, url, body: None, idempotency_key: None }
+    }
+
     pub(crate) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, body: None, idempotency_key: None }
+        Self::new(Method::GET, url)
+    }
+
+    pub(crate) fn delete(url: Url) -> Self {
+        Self::new(Method::DELETE, url)
     }
 
     pub(crate) fn put(url: Url, call: &CallDraft) -> Result<Self, Error> {
-        Ok(Self { method: Method::PUT, url, body: Some(encode(call)?), idempotency_key: None })
+        Ok(Self { body: Some(("application/json", encode(call)?)), ..Self::new(Method::PUT, url) })
     }
 
-    /// A POST can be repeated because of its key alone, so there is none without.
+    pub(crate) fn patch(url: Url, patch: &CallPatch) -> Self {
+        let body = Some(("application/merge-patch+json", patch.to_json().into()));
+        Self { body, ..Self::new(Method::PATCH, url) }
+    }
+
+    /// A creation can be repeated because of its key alone, so there is none without.
     pub(crate) fn post(url: Url, call: &CallDraft, idempotency_key: HeaderValue) -> Result<Self, Error> {
-        let body = Some(encode(call)?);
-        Ok(Self { method: Method::POST, url, body, idempotency_key: Some(idempotency_key) })
+        let body = Some(("application/json", encode(call)?));
+        Ok(Self { body, idempotency_key: Some(idempotency_key), ..Self::new(Method::POST, url) })
+    }
+
+    /// Records with ids of their own, which may be written again.
+    pub(crate) fn import(url: Url, lines: Vec<u8>) -> Self {
+        Self { body: Some(("application/x-ndjson", lines.into())), ..Self::new(Method::POST, url) }
     }
 }
 
-fn encode(call: &CallDraft) -> Result<Bytes, Error> {
+pub(crate) fn encode(call: &CallDraft) -> Result<Bytes, Error> {
     serde_json::to_vec(call).map(Bytes::from).map_err(|error| Error::invalid("the record cannot be written", error))
+}
+
+/// A good answer that has been read to its end.
+pub(crate) struct Reply {
+    answer: Answer,
+    pub(crate) headers: HeaderMap,
+    body: Vec<u8>,
+    is_write: bool,
+}
+
+impl Reply {
+    /// The body as what it is to be.
+    pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let read = serde_json::from_slice(&self.body);
+        read.map_err(|error| Error::unreadable(self.answer, self.is_write, BodyError::Malformed(error)).after(1))
+    }
 }
 
 impl Client {
     /// Sends a request, with retries, and reads its answer of at most `max_bytes`.
-    pub(crate) async fn send<T: DeserializeOwned>(&self, request: Request, max_bytes: usize) -> Result<T, Error> {
+    pub(crate) async fn send(&self, request: &Request, max_bytes: usize) -> Result<Reply, Error> {
+        self.retried(|| self.attempt(request, max_bytes)).await
+    }
+
+    /// Opens an answer that is read as it comes, with retries up to its head.
+    pub(crate) async fn open(&self, request: &Request) -> Result<Response, Error> {
+        self.retried(|| self.head(request, Some(STREAM_TIMEOUT))).await
+    }
+
+    async fn retried<T, F: Future<Output = Result<T, Error>>>(&self, attempt: impl Fn() -> F) -> Result<T, Error> {
         let mut attempts = 0;
-        let attempt = || {
+        let counted = || {
             attempts += 1;
-            self.attempt(&request, max_bytes)
+            attempt()
         };
-        let result =
-            attempt.retry(retry::schedule(self.inner.max_retries)).when(Error::is_retryable).adjust(retry::wait).await;
+        let schedule = retry::schedule(self.inner.max_retries);
+        let result = counted.retry(schedule).when(Error::is_retryable).adjust(retry::wait).await;
         result.map_err(|error| error.after(attempts))
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, request: &Request, max_bytes: usize) -> Result<T, Error> {
+    /// The answer up to its body, if it is a good one.
+    async fn head(&self, request: &Request, timeout: Option<Duration>) -> Result<Response, Error> {
         let mut outgoing = self.inner.http.request(request.method.clone(), request.url.clone());
-        if let Some(body) = &request.body {
-            outgoing = outgoing.header(CONTENT_TYPE, "application/json").body(body.clone());
+        if let Some((media_type, body)) = &request.body {
+            outgoing = outgoing.header(CONTENT_TYPE, *media_type).body(body.clone());
         }
         if let Some(key) = &request.idempotency_key {
             outgoing = outgoing.header(IDEMPOTENCY_KEY, key.clone());
         }
-        let response = outgoing.send().await.map_err(Error::transport)?;
-        let answer = Answer::of(&response);
-        if !response.status().is_success() {
-            return Err(Error::answered(answer, read_problem(response).await));
+        if let Some(timeout) = timeout {
+            outgoing = outgoing.timeout(timeout);
         }
-        let unreadable = |error| Error::unreadable(answer, request.method != Method::GET, error);
-        let result = match read(response, max_bytes).await {
-            Ok(body) => serde_json::from_slice(&body).map_err(BodyError::Malformed),
-            Err(error) => Err(error),
-        };
-        result.map_err(unreadable)
+        let response = outgoing.send().await.map_err(Error::transport)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let answer = Answer::of(&response);
+        Err(Error::answered(answer, read_problem(response).await))
+    }
+
+    async fn attempt(&self, request: &Request, max_bytes: usize) -> Result<Reply, Error> {
+        let response = self.head(request, None).await?;
+        let (answer, headers) = (Answer::of(&response), response.headers().clone());
+        let is_write = request.method != Method::GET;
+        match read(response, max_bytes).await {
+            Ok(body) => Ok(Reply { answer, headers, body, is_write }),
+            Err(error) => Err(Error::unreadable(answer, is_write, error)),
+        }
     }
 }
 
