@@ -77,10 +77,10 @@ mod send;
 
 pub use callhistory_model as model;
 pub use callhistory_model::{
-    Amount, AnalysisCondition, AnalysisTest, CallChange, CallDraft, CallFilter, CallId, CallMetrics, CallPatch, CallRecord,
-    CallStatus, CallType, ChangeType, ChangesPage, ChangesQuery, Cost, Direction, ExactDecimal, GroupKey, ImportError,
-    ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds, Sort, SortKey, Timestamp,
-    UnixSeconds, WorkspaceId,
+    Amount, AnalysisCondition, AnalysisTest, CallChange, CallDraft, CallFilter, CallId, CallMetrics, CallPatch,
+    CallRecord, CallStatus, CallType, ChangeType, ChangesPage, ChangesQuery, Cost, Direction, ExactDecimal, GroupKey,
+    ImportError, ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds, Sort,
+    SortKey, Timestamp, UnixSeconds, WorkspaceId,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::Error;

@@ -243,9 +243,7 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<CallRecord, Error>> + Send + use<>, Error> {
         let mut export = Export { client: self.clone(), filter, lines: Lines::default(), last: None, breaks: 0 };
         export.connect().await?;
-        Ok(stream::try_unfold(export, |mut export| async move {
-            Ok(export.next().await?.map(|call| (call, export)))
-        }))
+        Ok(stream::try_unfold(export, |mut export| async move { Ok(export.next().await?.map(|call| (call, export))) }))
     }
 
     /// Reads the changes after a cursor, once. To follow them, see [`follow_changes`](Self::follow_changes).

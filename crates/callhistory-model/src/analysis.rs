@@ -81,7 +81,8 @@ impl AnalysisCondition {
             if member.is_empty() {
                 return Err(Fault::new(FaultCode::TooShort, "has a member without a name"));
             }
-            let tests = if value.starts_with('{') { operators(value) } else { scalar(value).map(|one| vec![equals(one)]) };
+            let tests =
+                if value.starts_with('{') { operators(value) } else { scalar(value).map(|one| vec![equals(one)]) };
             let tests = tests.map_err(here)?;
             conditions.extend(tests.into_iter().map(|test| Self { member: member.clone(), test }));
         }
@@ -115,9 +116,9 @@ impl AnalysisCondition {
                 None => members.push((&condition.member, vec![text])),
             }
         }
-        let members = members.iter().map(|(member, tests)| {
-            format!("{}:{{{}}}", serde_json::Value::from(*member), tests.join(","))
-        });
+        let members = members
+            .iter()
+            .map(|(member, tests)| format!("{}:{{{}}}", serde_json::Value::from(*member), tests.join(",")));
         format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 }

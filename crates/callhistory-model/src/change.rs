@@ -92,7 +92,9 @@ impl ChangesQuery {
             Some(match name {
                 "cursor" => set(&mut changes.cursor, cursor(value)),
                 "limit" => set(&mut changes.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
-                "wait" => set(&mut changes.wait, whole(value, 0, Self::MAX_WAIT_SECONDS.into()).map(|wait| wait as u16)),
+                "wait" => {
+                    set(&mut changes.wait, whole(value, 0, Self::MAX_WAIT_SECONDS.into()).map(|wait| wait as u16))
+                }
                 _ => return None,
             })
         })?;

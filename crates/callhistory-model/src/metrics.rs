@@ -122,7 +122,10 @@ fn group_by(value: &str) -> Result<Vec<GroupKey>, Fault> {
         keys.push(key);
     }
     if keys.iter().filter(|key| key.is_time()).count() > 1 {
-        return Err(Fault::new(FaultCode::Conflict, "has more than one of hour, day, week and month; give one of them"));
+        return Err(Fault::new(
+            FaultCode::Conflict,
+            "has more than one of hour, day, week and month; give one of them",
+        ));
     }
     Ok(keys)
 }

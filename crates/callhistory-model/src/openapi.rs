@@ -204,6 +204,16 @@ macro_rules! components {
 }
 
 components!(
-    CallRecord, CallDraft, NewCall, CallPatch, CallList, CallMetrics, ChangesPage, CallChange, ImportReport, CallId,
-    WorkspaceId, Problem
+    CallRecord,
+    CallDraft,
+    NewCall,
+    CallPatch,
+    CallList,
+    CallMetrics,
+    ChangesPage,
+    CallChange,
+    ImportReport,
+    CallId,
+    WorkspaceId,
+    Problem
 );

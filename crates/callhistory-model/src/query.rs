@@ -331,7 +331,8 @@ impl CallFilter {
             return Err(Fault::new(FaultCode::Malformed, "names no member; write metadata.NAME=value"));
         }
         if self.metadata.len() == MAX_METADATA_FILTERS {
-            let detail = format!("is one too many; at most {MAX_METADATA_FILTERS} members of metadata can be asked for");
+            let detail =
+                format!("is one too many; at most {MAX_METADATA_FILTERS} members of metadata can be asked for");
             return Err(Fault::new(FaultCode::TooManyMembers, detail));
         }
         self.metadata.push((member.to_owned(), value.to_owned()));
@@ -372,12 +373,11 @@ impl CallFilter {
                 faults.push(Fault::new(FaultCode::EndBeforeStart, detail).of_parameter(low));
             }
         };
-        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| {
-            matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() > high.unix_nanos())
-        };
+        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() > high.unix_nanos());
         check(after(&self.started_after, &self.started_before), "startedAfter", "startedBefore");
         check(after(&self.updated_after, &self.updated_before), "updatedAfter", "updatedBefore");
-        let longer = matches!((&self.min_duration, &self.max_duration), (Some(low), Some(high)) if low.nanos() > high.nanos());
+        let longer =
+            matches!((&self.min_duration, &self.max_duration), (Some(low), Some(high)) if low.nanos() > high.nanos());
         check(longer, "minDuration", "maxDuration");
         let dearer = matches!((&self.min_cost, &self.max_cost), (Some(low), Some(high)) if low.nanos() > high.nanos());
         check(dearer, "minCost", "maxCost");
@@ -393,7 +393,8 @@ pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, Fault>) -> Result<()
 /// A bound that another parameter may have set already.
 fn once(slot: &mut Option<Timestamp>, value: Result<Timestamp, Fault>) -> Result<(), Fault> {
     if slot.is_some() {
-        let detail = "bounds the start of the call a second time; give either dateRange or startedAfter and startedBefore";
+        let detail =
+            "bounds the start of the call a second time; give either dateRange or startedAfter and startedBefore";
         return Err(Fault::new(FaultCode::Conflict, detail));
     }
     set(slot, value)

@@ -113,7 +113,10 @@ impl std::str::FromStr for Timestamp {
 /// Whether a text has the form of a date; it may still name a day that does not exist.
 pub(crate) fn is_date(text: &str) -> bool {
     text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
 /// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]±HH:MM`.

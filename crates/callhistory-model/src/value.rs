@@ -50,7 +50,13 @@ impl Ord for ExactNumber {
     fn cmp(&self, other: &Self) -> Ordering {
         let sign = |number: &Self| match (number.digits.is_empty(), number.negative) {
             (true, _) => 0,
-            (false, negative) => if negative { -1 } else { 1 },
+            (false, negative) => {
+                if negative {
+                    -1
+                } else {
+                    1
+                }
+            }
         };
         let size = || self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
         sign(self).cmp(&sign(other)).then_with(|| if self.negative { size().reverse() } else { size() })

@@ -15,9 +15,7 @@ use callhistory_store::{Effect, StoredCall, Written};
 
 use crate::{
     app::App,
-    error::{
-        ApiError, CreateProblems, DeleteProblems, PatchProblems, ReadProblems, ScanProblems, WriteProblems,
-    },
+    error::{ApiError, CreateProblems, DeleteProblems, PatchProblems, ReadProblems, ScanProblems, WriteProblems},
     extract::{
         CallPath, Caller, CreationKey, DraftBody, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag,
     },

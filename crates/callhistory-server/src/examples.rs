@@ -63,9 +63,7 @@ const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
 
 fn change(line: &str) -> String {
     let call = line.trim_end();
-    format!(
-        r#"{{"type":"created","_id":"1234567890abcdef","version":1,"at":"2026-01-01T00:00:00Z","call":{call}}}"#
-    )
+    format!(r#"{{"type":"created","_id":"1234567890abcdef","version":1,"at":"2026-01-01T00:00:00Z","call":{call}}}"#)
 }
 
 fn csv() -> String {

@@ -144,7 +144,8 @@ impl<S: Sync> FromRequestParts<S> for Stream {
         let names = accepts.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
         let wanted = names.into_iter().any(|name| name.trim().eq_ignore_ascii_case("text/event-stream"));
         let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
-        let malformed = |detail| ApiError::invalid_header(Fault::new(FaultCode::Malformed, detail).of_parameter("last-event-id"));
+        let malformed =
+            |detail| ApiError::invalid_header(Fault::new(FaultCode::Malformed, detail).of_parameter("last-event-id"));
         let last_event = last_event.map_err(|_| malformed("has bytes that are not visible ASCII characters"))?;
         if last_event.is_some() && !wanted {
             return Err(malformed("has a meaning only with Accept: text/event-stream; use the parameter cursor"));

@@ -81,7 +81,9 @@ pub(crate) async fn import_calls(
             Ok(Some(Err(_))) => {
                 return Err(ApiError::new(ProblemCode::InvalidRequest, "The body broke off before its end."));
             }
-            Err(_) => return Err(ApiError::new(ProblemCode::RequestTimeout, "No byte of the body arrived for 30 seconds.")),
+            Err(_) => {
+                return Err(ApiError::new(ProblemCode::RequestTimeout, "No byte of the body arrived for 30 seconds."));
+            }
         }
     }
     let report = import.finish(&app.now()).await?;
@@ -107,7 +109,9 @@ impl From<ImportFailure> for ApiError {
     fn from(failure: ImportFailure) -> Self {
         match failure {
             ImportFailure::Store(error) => error.into(),
-            ImportFailure::Gzip(_) => Self::new(ProblemCode::InvalidRequest, "The body is not gzip, as Content-Encoding says."),
+            ImportFailure::Gzip(_) => {
+                Self::new(ProblemCode::InvalidRequest, "The body is not gzip, as Content-Encoding says.")
+            }
             ImportFailure::Bomb => Self::new(
                 ProblemCode::BodyTooLarge,
                 format!("The body unpacks to more than {GZIP_RATIO} times its size; send it in another form."),
@@ -257,7 +261,12 @@ impl Import {
         self.report.rejected += 1;
         let room = ImportReport::MAX_ERRORS.saturating_sub(self.report.errors.len());
         let errors = faults.into_iter().take(room);
-        self.report.errors.extend(errors.map(|Fault { pointer, code, detail, .. }| ImportError { line, pointer, code, detail }));
+        self.report.errors.extend(errors.map(|Fault { pointer, code, detail, .. }| ImportError {
+            line,
+            pointer,
+            code,
+            detail,
+        }));
     }
 }
 

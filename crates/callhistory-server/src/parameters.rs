@@ -126,7 +126,11 @@ fn filters() -> Vec<Parameter> {
         .collect();
     let description = "Write the name of a member of `metadata` for NAME, by dots also of one inside another: records in \
         which it has this value, or is an array with it. A number is compared as a number. At most 16 members.";
-    filters.push(parameter("metadata.NAME", json!({ "type": "string", "maxLength": MAX_PARAMETER_BYTES, "pattern": "^[^\\u0000]*$" }), description));
+    filters.push(parameter(
+        "metadata.NAME",
+        json!({ "type": "string", "maxLength": MAX_PARAMETER_BYTES, "pattern": "^[^\\u0000]*$" }),
+        description,
+    ));
     filters
 }
 
@@ -144,7 +148,11 @@ impl IntoParams for ListParameters {
         let sorts: Vec<_> = sorts.iter().flat_map(|key| [format!("-{key}"), (*key).to_owned()]).collect();
         let fields = format!("^({0})(,({0}))*$", CallRecord::MEMBERS.join("|"));
         let mut parameters = vec![
-            parameter("limit", whole(1, ListQuery::MAX_LIMIT.into(), Some(ListQuery::DEFAULT_LIMIT.into())), "Records of one page."),
+            parameter(
+                "limit",
+                whole(1, ListQuery::MAX_LIMIT.into(), Some(ListQuery::DEFAULT_LIMIT.into())),
+                "Records of one page.",
+            ),
             cursor("Where the page starts, from the header `Link` of the page before, with the same filters and sort."),
             parameter(
                 "page",
@@ -156,7 +164,11 @@ impl IntoParams for ListParameters {
                 json!({ "type": "string", "enum": sorts, "default": "-startTime" }),
                 "What the records are ordered by; with `-` the greatest first. A record without the value counts as less than all others.",
             ),
-            parameter("fields", json!({ "type": "string", "pattern": fields }), "The members to answer, with commas between them; all by default."),
+            parameter(
+                "fields",
+                json!({ "type": "string", "pattern": fields }),
+                "The members to answer, with commas between them; all by default.",
+            ),
             parameter(
                 "includeTotal",
                 json!({ "type": "boolean", "default": false }),
@@ -209,7 +221,9 @@ pub(crate) struct ChangesParameters;
 impl IntoParams for ChangesParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let mut parameters = vec![
-            cursor("The `cursor` of the answer before, or `latest` for the end of the feed; without it, from the first change on."),
+            cursor(
+                "The `cursor` of the answer before, or `latest` for the end of the feed; without it, from the first change on.",
+            ),
             parameter(
                 "limit",
                 whole(1, ChangesQuery::MAX_LIMIT.into(), Some(ChangesQuery::DEFAULT_LIMIT.into())),

@@ -108,8 +108,11 @@ impl Predicate {
             conditions.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set, covered)));
         }
         let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
-        let sides: [(&[(&str, &'static str)], _); 3] =
-            [(&[from], &filter.from_phone_number), (&[to], &filter.to_phone_number), (&[from, to], &filter.phone_number)];
+        let sides: [(&[(&str, &'static str)], _); 3] = [
+            (&[from], &filter.from_phone_number),
+            (&[to], &filter.to_phone_number),
+            (&[from, to], &filter.phone_number),
+        ];
         for (sides, set) in sides {
             conditions.extend(set.as_ref().map(|set| one_of(&terms, sides, set, false)));
         }
@@ -121,7 +124,8 @@ impl Predicate {
         }
         conditions.extend(filter.post_analysis.iter().map(|condition| analysis(&terms, condition)));
         conditions.extend(filter.search.iter().flat_map(|text| words(text)).map(|word| search(&terms, word)));
-        let nanos = |time: &Option<callhistory_model::Timestamp>| time.as_ref().map(callhistory_model::Timestamp::unix_nanos);
+        let nanos =
+            |time: &Option<callhistory_model::Timestamp>| time.as_ref().map(callhistory_model::Timestamp::unix_nanos);
         let range = |(index, key), low, high| Range { index, key, low, high };
         let above = |number: i64| number.saturating_add(1);
         let mut ranges = vec![
@@ -197,7 +201,11 @@ impl Predicate {
                 Condition::Either { columns, .. } | Condition::Columns(columns) => parts.push(columns(sql)),
                 Condition::Terms { terms, check } => {
                     let any = format!("({})", terms.any.join(" OR "));
-                    if terms.negated { without.push(any) } else { with.push(any) }
+                    if terms.negated {
+                        without.push(any)
+                    } else {
+                        with.push(any)
+                    }
                     parts.extend(check.as_ref().map(|check| check(sql)));
                 }
             }
@@ -305,8 +313,7 @@ fn analysis(terms: &Terms, condition: &AnalysisCondition) -> Condition {
         }
     };
     let condition = AnalysisCondition::to_json(std::slice::from_ref(condition));
-    let check: ColumnTest =
-        Box::new(move |sql| format!("call_analysis(c.body, {})", sql.bind(condition.clone())));
+    let check: ColumnTest = Box::new(move |sql| format!("call_analysis(c.body, {})", sql.bind(condition.clone())));
     Condition::Terms { terms: TermTest { negated, any }, check: (!exact).then_some(check) }
 }
 

@@ -256,7 +256,10 @@ fn hour(zone: Tz, nanos: i64) -> Bucket {
     let offset = offset_nanos(zone, nanos);
     let start = nanos - (nanos + offset).rem_euclid(NANOS_PER_HOUR);
     let end = start + NANOS_PER_HOUR;
-    Bucket { start: clock_change(zone, nanos, start).unwrap_or(start), end: clock_change(zone, nanos, end).unwrap_or(end) }
+    Bucket {
+        start: clock_change(zone, nanos, start).unwrap_or(start),
+        end: clock_change(zone, nanos, end).unwrap_or(end),
+    }
 }
 
 /// The moment between two at which the zone's offset changes, if it does.

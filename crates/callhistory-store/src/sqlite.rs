@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, ListQuery, MetricsQuery, Timestamp,
+    WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
 use tokio::sync::{Semaphore, mpsc};
@@ -189,7 +190,9 @@ impl CallStore for SqliteStore {
         let any = Precondition::default();
         let put = move |tx: &crate::sqlite_writer::Batch<'_>| {
             let calls = calls.into_iter();
-            calls.map(|(id, draft)| Ok(sqlite_write::put_call(tx, &workspace, &id, draft, &any, &now)?.effect)).collect()
+            calls
+                .map(|(id, draft)| Ok(sqlite_write::put_call(tx, &workspace, &id, draft, &any, &now)?.effect))
+                .collect()
         };
         self.writer.run(put).await
     }

@@ -141,7 +141,8 @@ impl<'a> Listing<'a> {
         if by_terms && !by_time && self.count_terms(few)? <= few {
             let mut sql = Sql::new();
             let expression = sql.bind(self.predicate.terms());
-            let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
+            let from =
+                format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
             let conditions = self.predicate.after_terms(&mut sql);
             return self.sorted(sql, &from, conditions, after, limit, offset);
         }

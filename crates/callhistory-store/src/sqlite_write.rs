@@ -80,19 +80,20 @@ pub(crate) fn create_call(
         return Ok(Written { id, call, effect: Effect::Created });
     }
     let written = insert_call(tx, write::created(draft, workspace, id, now)?, now)?;
-    tx.db.prepare_cached(
-        "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
+    tx.db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        workspace.as_str(),
-        key.0,
-        hash,
-        key_expiry_nanos(now),
-        id.as_str(),
-        written.call.sequence,
-        written.call.body.as_ref(),
-    ])?;
+        )?
+        .execute(params![
+            workspace.as_str(),
+            key.0,
+            hash,
+            key_expiry_nanos(now),
+            id.as_str(),
+            written.call.sequence,
+            written.call.body.as_ref(),
+        ])?;
     Ok(written)
 }
 
@@ -228,7 +229,8 @@ fn sort_time(record: &CallRecord) -> i64 {
 /// A position in the second of the record that no other record has. They are spread over the second by a digest of the
 /// id, so that a free one is found at once.
 fn free_position(db: &Connection, record: &CallRecord) -> Result<i64, StoreError> {
-    let digest = Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
+    let digest =
+        Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
     let digest = digest.finalize();
     let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
     let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);

@@ -94,7 +94,8 @@ impl Terms {
             let ends = number.char_indices().skip(1).map(|(at, _)| at).chain([number.len()]);
             terms.extend(ends.take(PREFIX_CHARS).map(|end| self.prefix(name, &number[..end])));
         }
-        for (member, json) in [("metadata", record.metadata.as_str()), ("analyzedData", record.analyzed_data.as_str())] {
+        for (member, json) in [("metadata", record.metadata.as_str()), ("analyzedData", record.analyzed_data.as_str())]
+        {
             visit_members(json, &mut |path, value| {
                 terms.push(self.exists(member, path));
                 terms.extend(Scalar::from_json(value).map(|value| self.scalar(member, path, &value)));

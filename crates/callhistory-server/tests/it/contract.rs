@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server};
 
-static CONTRACT: LazyLock<Value> =
+pub(crate) static CONTRACT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../../openapi/callhistory.json")).unwrap());
 
 /// A validator for each schema of the contract's components.

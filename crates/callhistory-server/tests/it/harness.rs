@@ -78,7 +78,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let app = App::new(Arc::clone(&store), fixed_clock, counter);
+        let app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
         let task = tokio::spawn(serve(listener, router(app), limits, stop.clone()));
         Self { address, store, stop, task, _directory: directory }
     }
@@ -115,6 +115,27 @@ impl Server {
         let answer = Answer { status, headers, body: response.text().await.unwrap() };
         contract::check_answer(&method, path, &answer);
         answer
+    }
+
+    /// The beginning of a stream, up to so many events.
+    pub(crate) async fn first_events(&self, path: &str, headers: &[(&str, &str)], count: usize) -> Answer {
+        let mut request = reqwest::Client::new().get(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = String::new();
+        while body.matches("\ndata: ").count() < count || !body.ends_with("\n\n") {
+            let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), response.chunk()).await.unwrap();
+            body.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+        }
+        // What opens the stream is no event.
+        let events = body.split_inclusive("\n\n").skip(usize::from(!body.starts_with("event"))).collect();
+        let opening = body.split("\n\n").next().unwrap().lines().filter(|line| line.starts_with("id: "));
+        let opening: String = opening.map(|line| format!("{line}\n")).collect();
+        let events: String = events;
+        Answer { status, headers, body: format!("{opening}{events}") }
     }
 
     pub(crate) async fn put(&self, id: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -3,7 +3,12 @@
 
 mod binary;
 mod calls;
+mod changes;
 mod contract;
+mod examples;
 mod harness;
+mod list;
 mod refusals;
+mod tenancy;
+mod transfer;
 mod wire;

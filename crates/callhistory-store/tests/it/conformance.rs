@@ -2,9 +2,14 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use callhistory_model::{CallDraft, CallId, CallRecord, Timestamp, WorkspaceId, sample};
+use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord, ListQuery, Timestamp, WorkspaceId, sample};
 use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written};
 
+pub(crate) use crate::concurrent::{
+    a_failed_write_leaves_no_trace_in_a_list, a_follower_rebuilds_the_table,
+    a_scan_under_writes_meets_each_steady_record_once, a_thousand_keys_in_sixteen_copies_have_a_thousand_effects,
+    a_waiter_is_woken_by_its_workspace_alone,
+};
 pub(crate) use crate::oracle::{
     queries_answer_as_a_naive_reading_does, queries_answer_as_a_naive_reading_does_with_other_data,
 };
@@ -26,19 +31,19 @@ macro_rules! conformance {
 }
 pub(crate) use conformance;
 
-fn workspace(name: &str) -> WorkspaceId {
+pub(crate) fn workspace(name: &str) -> WorkspaceId {
     name.parse().unwrap()
 }
 
-fn id(name: &str) -> CallId {
+pub(crate) fn id(name: &str) -> CallId {
     name.parse().unwrap()
 }
 
-fn at(second: u8) -> Timestamp {
+pub(crate) fn at(second: u8) -> Timestamp {
     format!("2026-01-01T00:00:{second:02}Z").parse().unwrap()
 }
 
-fn draft(json: &str) -> CallDraft {
+pub(crate) fn draft(json: &str) -> CallDraft {
     CallDraft::from_json(json.as_bytes()).unwrap()
 }
 
@@ -46,7 +51,7 @@ fn record(written: &Written) -> CallRecord {
     serde_json::from_slice(&written.call.body).unwrap()
 }
 
-async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> Written {
+pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> Written {
     store.put_call(&workspace(ws), &id(call), draft(json), Precondition::default(), at(second)).await.unwrap()
 }
 
@@ -262,4 +267,85 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     let late = store.put_call(&workspace("w"), &id("d"), CallDraft::default(), Precondition::default(), at(1)).await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))));
     assert!(store.check().await.is_err());
+}
+
+pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
+    let store = database.open();
+    put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
+    let patch = |json: &str, precondition: Precondition| {
+        let (store, patch) = (store.clone(), CallPatch::from_json(json.as_bytes()).unwrap());
+        async move { store.patch_call(&workspace("w"), &id("c"), patch, precondition, at(9)).await }
+    };
+    let any = Precondition::default;
+    let json = r#"{"metadata":{"b":{"c":null,"e":0.10}},"summary":null,"status":"completed"}"#;
+    let written = patch(json, any()).await.unwrap().unwrap();
+    let after = record(&written);
+    assert_eq!(after.metadata.as_str(), r#"{"a":1.50,"b":{"d":2,"e":0.10}}"#, "untouched digits stay");
+    assert_eq!((after.summary.as_deref(), after.updated_at, after.created_at), (None, at(9), at(1)));
+    let again = patch(json, any()).await.unwrap().unwrap();
+    assert_eq!((again.effect, again.call), (Effect::Unchanged, written.call.clone()));
+    for late in [r#"{"status":"ongoing"}"#, r#"{"status":null}"#, r#"{"status":"ringing","summary":"late"}"#] {
+        assert!(matches!(patch(late, any()).await, Err(StoreError::TerminalStatus)), "{late}");
+        let exists = Precondition::new(|now| now.is_some());
+        assert!(matches!(patch(late, exists).await, Err(StoreError::TerminalStatus)), "{late}");
+    }
+    patch(r#"{"status":"failed","summary":"late"}"#, any()).await.unwrap();
+    let seen = Precondition::new(|now| now == Some(3)).seen();
+    assert_eq!(patch(r#"{"status":"ongoing"}"#, seen).await.unwrap().unwrap().effect, Effect::Replaced);
+    for wrong in [r#"{"startTime":"x"}"#, r#"{"startTime":2,"endTime":1}"#, r#"{"_id":"d"}"#, r#"{"workspaceId":"v"}"#]
+    {
+        assert!(matches!(patch(wrong, any()).await, Err(StoreError::Invalid(_))), "{wrong}");
+    }
+    let elsewhere = store.patch_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
+    assert_eq!(elsewhere, None);
+}
+
+pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
+    let store = database.open();
+    let first = put(&*store, "w", "c", r#"{"summary":"first"}"#, 1).await.call.sequence;
+    let other = Precondition::new(move |now| now == Some(first + 1));
+    let delete = |precondition| {
+        let store = store.clone();
+        async move { store.delete_call(&workspace("w"), &id("c"), precondition, at(2)).await }
+    };
+    assert!(matches!(delete(other).await, Err(StoreError::PreconditionFailed)));
+    assert!(!store.delete_call(&workspace("v"), &id("c"), Precondition::default(), at(2)).await.unwrap());
+    assert!(delete(Precondition::default()).await.unwrap());
+    assert!(!delete(Precondition::default()).await.unwrap());
+    assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
+    put(&*store, "w", "c", r#"{"summary":"second"}"#, 3).await;
+    let changes = store.call_changes(&workspace("w"), None, 10).await.unwrap();
+    let seen: Vec<_> = changes.changes.iter().map(|change| (change.kind.as_str(), change.body.is_some())).collect();
+    assert_eq!(seen, [("created", false), ("deleted", false), ("created", true)]);
+    assert!(!changes.has_more);
+    let rest = store.call_changes(&workspace("w"), Some(&changes.changes[1].cursor), 10).await.unwrap();
+    assert_eq!(rest.changes, changes.changes[2..]);
+    for foreign in [("v", changes.cursor.as_str()), ("w", "AAAA"), ("w", "")] {
+        let refused = store.call_changes(&workspace(foreign.0), Some(foreign.1), 10).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{foreign:?}");
+    }
+}
+
+pub(crate) async fn a_cursor_is_good_for_its_list_alone(database: &impl Database) {
+    let store = database.open();
+    for number in 0..5 {
+        put(&*store, "w", &format!("c{number}"), r#"{"agentId":"a"}"#, 1).await;
+    }
+    let query = |text: &str| ListQuery::from_query(text).unwrap();
+    let cursor = store.list_calls(&workspace("w"), &query("agentId=a&limit=2")).await.unwrap().next.unwrap();
+    let with = |ws: &'static str, text: &str| {
+        let (store, query) = (store.clone(), ListQuery { cursor: Some(cursor.clone()), ..query(text) });
+        async move { store.list_calls(&workspace(ws), &query).await }
+    };
+    assert_eq!(with("w", "agentId=a&limit=1000").await.unwrap().calls.len(), 3, "the size of the page may change");
+    for (ws, text) in [("v", "agentId=a"), ("w", ""), ("w", "agentId=b"), ("w", "agentId=a&sort=startTime")] {
+        assert!(matches!(with(ws, text).await, Err(StoreError::Refused(_))), "{ws} {text}");
+    }
+    for at in 0..cursor.len() {
+        let mut forged = cursor.clone().into_bytes();
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        let query = ListQuery { cursor: String::from_utf8(forged).ok(), ..query("agentId=a") };
+        let answer = store.list_calls(&workspace("w"), &query).await;
+        assert!(matches!(answer, Err(StoreError::Refused(_))), "{query:?}");
+    }
 }

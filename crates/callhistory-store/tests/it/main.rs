@@ -1,6 +1,7 @@
 //! The store's promises, held against every engine.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
+mod concurrent;
 mod conformance;
 mod oracle;
 mod sqlite;

@@ -49,9 +49,8 @@ impl Fact {
         collect(&self.metadata, &mut texts);
         let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
         let number = word.len() >= 3 && word.chars().all(|c| c.is_ascii_digit());
-        let split = |text: &str| -> Vec<String> {
-            text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect()
-        };
+        let split =
+            |text: &str| -> Vec<String> { text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect() };
         let in_texts = texts.iter().flat_map(|text| split(text)).any(|have| {
             have == word || number && have.len() >= 3 && have.chars().all(|c| c.is_ascii_digit()) && have.contains(word)
         });
@@ -256,7 +255,8 @@ fn phone_clause(rng: &mut Rng) -> Clause {
     if rng.bool() {
         let start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
         let value = format!("{mark}{}*", escaped(&start));
-        let starts = move |fact: &Fact| sides.iter().any(|side| fact.text(side).is_some_and(|have| have.starts_with(&start)));
+        let starts =
+            move |fact: &Fact| sides.iter().any(|side| fact.text(side).is_some_and(|have| have.starts_with(&start)));
         return clause(name, value, move |fact| starts(fact) != negated);
     }
     let value = format!("{mark}{}", escaped(&number));
@@ -371,11 +371,20 @@ fn search_clause(rng: &mut Rng) -> Clause {
 }
 
 fn ids_clause(rng: &mut Rng) -> Clause {
-    let ids: Vec<String> = (0..rng.usize(1..8))
-        .map(|_| if rng.bool() { format!("c{}", rng.u16(0..300)) } else { format!("CA{},{}", rng.u8(0..20), rng.u8(0..3)) })
-        .collect();
+    let ids: Vec<String> =
+        (0..rng.usize(1..8))
+            .map(|_| {
+                if rng.bool() {
+                    format!("c{}", rng.u16(0..300))
+                } else {
+                    format!("CA{},{}", rng.u8(0..20), rng.u8(0..3))
+                }
+            })
+            .collect();
     let has = ids.clone();
-    let test = move |fact: &Fact| has.contains(&fact.id) || fact.text("callId").is_some_and(|id| has.iter().any(|have| have == id));
+    let test = move |fact: &Fact| {
+        has.contains(&fact.id) || fact.text("callId").is_some_and(|id| has.iter().any(|have| have == id))
+    };
     clause("callIds", json!(ids).to_string(), test)
 }
 
@@ -393,7 +402,8 @@ fn clauses(rng: &mut Rng) -> Vec<Clause> {
             _ => ids_clause(rng),
         };
         let bounds_start = |name: &str| name.starts_with("started") || name == "dateRange";
-        let clashes = clauses.iter().any(|have| have.name == next.name || bounds_start(&have.name) && bounds_start(&next.name));
+        let clashes =
+            clauses.iter().any(|have| have.name == next.name || bounds_start(&have.name) && bounds_start(&next.name));
         if !clashes {
             clauses.push(next);
         }
@@ -403,7 +413,11 @@ fn clauses(rng: &mut Rng) -> Vec<Clause> {
 
 fn query_string(clauses: &[Clause]) -> String {
     let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
-    clauses.iter().map(|clause| format!("{}={}", encode(&clause.name), encode(&clause.value))).collect::<Vec<_>>().join("&")
+    clauses
+        .iter()
+        .map(|clause| format!("{}={}", encode(&clause.name), encode(&clause.value)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 struct Exam {
@@ -428,7 +442,8 @@ impl Exam {
                 let fact = self.facts.get_mut(&id).unwrap();
                 let summary = sentence(rng);
                 let patch = CallPatch::from_json(json!({"summary": summary, "agentId": null}).to_string().as_bytes());
-                let written = self.store.patch_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
+                let written =
+                    self.store.patch_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
                 fact.summary = summary;
                 fact.texts.remove("agentId");
                 if written.effect != callhistory_store::Effect::Unchanged {
@@ -534,7 +549,8 @@ impl Exam {
             cost += nanos(&group.total_cost);
             if rng.u8(0..4) == 0 {
                 let text = format!("{}&includeTotal=true&limit=1000", group.query);
-                let page = self.store.list_calls(&self.workspace, &ListQuery::from_query(&text).unwrap()).await.unwrap();
+                let page =
+                    self.store.list_calls(&self.workspace, &ListQuery::from_query(&text).unwrap()).await.unwrap();
                 assert_eq!(page.total, Some(group.total_calls), "{text} of {said:?}");
                 let mut lengths = Vec::new();
                 for body in &page.calls {
@@ -567,12 +583,8 @@ fn comparisons() -> usize {
 
 async fn examine(database: &impl Database, seed: u64) {
     let mut rng = Rng::with_seed(seed);
-    let mut exam = Exam {
-        store: database.open(),
-        workspace: "w".parse().unwrap(),
-        facts: BTreeMap::new(),
-        comparisons: 0,
-    };
+    let mut exam =
+        Exam { store: database.open(), workspace: "w".parse().unwrap(), facts: BTreeMap::new(), comparisons: 0 };
     // Another workspace has records like ours, and must not be seen.
     for n in 0..100 {
         let fact = fact(&mut rng, format!("c{n}"));

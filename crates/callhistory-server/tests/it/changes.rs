@@ -1,0 +1,170 @@
+//! The change feed over HTTP: pages, waiting, streams.
+
+use std::time::{Duration, Instant};
+
+use callhistory_client::{CallDraft, CallPatch, CallStatus, ChangesQuery};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use reqwest::{Method, StatusCode};
+
+use crate::{
+    contract::check_schema,
+    harness::{Answer, Server},
+};
+
+const CHANGES: &str = "/v2/api/call-history/changes";
+const STREAM: (&str, &str) = ("accept", "text/event-stream");
+
+async fn changes(server: &Server, query: &str) -> Answer {
+    server.send(Method::GET, &format!("{CHANGES}?{query}"), &[], "").await
+}
+
+fn cursor(answer: &Answer) -> String {
+    answer.json()["cursor"].as_str().unwrap().to_owned()
+}
+
+fn draft(status: CallStatus) -> CallDraft {
+    CallDraft { status: Some(status), ..CallDraft::default() }
+}
+
+#[tokio::test]
+async fn changes_come_in_order_with_the_record_in_its_last_one() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.put_call("a", &draft(CallStatus::Ongoing)).await.unwrap();
+    client.put_call("b", &draft(CallStatus::Ongoing)).await.unwrap();
+    client.patch_call("a", &CallPatch::from(draft(CallStatus::Completed))).await.unwrap();
+    client.delete_call("b").await.unwrap();
+    let late = client.patch_call("a", &CallPatch::from(draft(CallStatus::Ongoing))).await.unwrap_err();
+    assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "terminal_status", "{late:?}");
+    assert!(client.delete_call("b").await.unwrap_err().is_not_found());
+    let page = client.call_changes(&ChangesQuery::default()).await.unwrap();
+    let seen: Vec<_> = page
+        .changes
+        .iter()
+        .map(|change| (change.kind.as_str(), change.id.as_str(), change.version, change.call.is_some()))
+        .collect();
+    assert_eq!(
+        seen,
+        [("created", "a", 1, false), ("created", "b", 2, false), ("updated", "a", 3, true), ("deleted", "b", 4, false)]
+    );
+    assert_eq!(page.changes[2].call.as_ref().unwrap().status, Some(CallStatus::Completed));
+    assert!(!page.has_more);
+    let first = changes(&server, "limit=3").await;
+    assert_eq!((first.json()["hasMore"].clone(), first.json()["changes"].as_array().unwrap().len()), (true.into(), 3));
+    let rest = changes(&server, &format!("cursor={}", cursor(&first))).await;
+    assert_eq!((rest.json()["changes"][0]["_id"].clone(), cursor(&rest)), ("b".into(), page.cursor.clone()));
+    let latest = changes(&server, "cursor=latest").await;
+    assert_eq!((latest.json()["changes"].clone(), cursor(&latest)), (serde_json::json!([]), page.cursor));
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_a_change_or_with_its_time() {
+    let server = Server::start().await;
+    let start = cursor(&changes(&server, "").await);
+    let begun = Instant::now();
+    let none = changes(&server, &format!("cursor={start}&wait=1")).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1) && none.json()["changes"].as_array().unwrap().is_empty());
+    assert_eq!(cursor(&none), start);
+    let begun = Instant::now();
+    let query = format!("cursor={start}&wait=30");
+    let waiting = changes(&server, &query);
+    let writing = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.client().put_call("a", &CallDraft::default()).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(waiting, writing);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(answer.json()["changes"][0]["_id"], "a");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_after_the_last_event() {
+    let server = Server::start().await;
+    let client = server.client();
+    for id in ["a", "b", "c"] {
+        client.put_call(id, &CallDraft::default()).await.unwrap();
+    }
+    let answer = server.first_events(CHANGES, &[("x-workspace-id", crate::harness::WORKSPACE), STREAM], 3).await;
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let line = |name: &str, body: &str| -> Vec<String> {
+        body.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
+    };
+    let data = line("data: ", &answer.body);
+    data.iter().for_each(|change| check_schema("CallChange", change));
+    assert_eq!(line("event: ", &answer.body), ["created"; 3]);
+    let ids = line("id: ", &answer.body);
+    // The first id is where the stream starts, before any event.
+    let headers = [("x-workspace-id", crate::harness::WORKSPACE), STREAM, ("last-event-id", ids[2].as_str())];
+    let rest = server.first_events(CHANGES, &headers, 1).await;
+    assert!(line("data: ", &rest.body)[0].contains("\"_id\":\"c\""), "{}", rest.body);
+    for (path, headers) in [
+        (format!("{CHANGES}?wait=1"), vec![STREAM]),
+        (format!("{CHANGES}?limit=1"), vec![STREAM]),
+        (format!("{CHANGES}?cursor=nothing"), vec![STREAM]),
+        (CHANGES.to_owned(), vec![STREAM, ("last-event-id", "nothing")]),
+        (CHANGES.to_owned(), vec![("last-event-id", "nothing")]),
+        (format!("{CHANGES}?wait=61"), vec![]),
+    ] {
+        assert_eq!(server.send(Method::GET, &path, &headers, "").await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_sdk_follows_while_others_write() {
+    let server = Server::start().await;
+    let client = server.client();
+    let writer = {
+        let client = server.client();
+        async move {
+            for number in 0..50 {
+                client.put_call(&format!("c{number}"), &CallDraft::default()).await.unwrap();
+            }
+        }
+    };
+    let reader = async {
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        while seen.len() < 50 {
+            // Each time a new stream, from the cursor that was kept.
+            let mut pages = std::pin::pin!(client.follow_changes(cursor.clone()));
+            let page = pages.try_next().await.unwrap().unwrap();
+            seen.extend(page.changes.iter().map(|change| change.version));
+            cursor = Some(page.cursor);
+        }
+        seen
+    };
+    let (seen, ()) = tokio::join!(reader, writer);
+    assert_eq!(seen, (1..=50).collect::<Vec<u64>>());
+}
+
+/// A stop does not wait for those who wait for changes.
+#[tokio::test]
+async fn a_stop_ends_streams_and_waits() {
+    let server = Server::start().await;
+    let start = cursor(&changes(&server, "").await);
+    let path = server.url(&format!("{CHANGES}?cursor={start}"));
+    let request = || reqwest::Client::new().get(&path).header("x-workspace-id", crate::harness::WORKSPACE);
+    let stream = request().header(STREAM.0, STREAM.1).send().await.unwrap();
+    let wait =
+        reqwest::Client::new().get(format!("{path}&wait=60")).header("x-workspace-id", crate::harness::WORKSPACE);
+    let wait = tokio::spawn(wait.send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = Instant::now();
+    server.stop.cancel();
+    let chunks: Vec<_> = tokio_stream_chunks(stream).await;
+    assert!(chunks.iter().all(Result::is_ok), "the stream did not end in order");
+    assert_eq!(wait.await.unwrap().unwrap().status(), StatusCode::OK);
+    server.task.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+async fn tokio_stream_chunks(response: reqwest::Response) -> Vec<Result<(), reqwest::Error>> {
+    let chunks = futures_util::stream::unfold(Some(response), |response| async move {
+        let mut response = response?;
+        match response.chunk().await {
+            Ok(Some(_)) => Some((Ok(()), Some(response))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    chunks.collect().await
+}

@@ -1,0 +1,281 @@
+//! Lists, numbers and their parameters over HTTP and through the SDK. What filters mean is the store's exam.
+
+use callhistory_client::{CallDraft, CallFilter, GroupKey, ListQuery, MetricsQuery, OneOf};
+use futures_util::TryStreamExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::harness::{Answer, Server};
+
+const LIST: &str = "/v2/api/call-history";
+
+async fn list(server: &Server, query: &str) -> Answer {
+    server.send(Method::GET, &format!("{LIST}?{query}"), &[], "").await
+}
+
+fn ids(answer: &Answer) -> Vec<String> {
+    answer.json().as_array().unwrap().iter().map(|call| call["_id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn fill(server: &Server, count: u32) {
+    let calls = (0..count).map(|number| CallDraft {
+        id: Some(format!("c{number:03}").parse().unwrap()),
+        agent_id: Some(["a", "b"][number as usize % 2].to_owned()),
+        start_time: Some(i64::from(1_767_225_600 + number * 3600).try_into().unwrap()),
+        duration: Some(i64::from(number % 10).try_into().unwrap()),
+        cost: Some(callhistory_client::Cost::new([("customer_charge", "0.10".parse().unwrap())]).unwrap()),
+        ..CallDraft::default()
+    });
+    let report = server.client().import_calls(calls).await.unwrap();
+    assert_eq!((report.created, report.rejected), (count.into(), 0));
+}
+
+#[tokio::test]
+async fn an_empty_workspace_is_an_empty_list() {
+    let server = Server::start().await;
+    let answer = list(&server, "includeTotal=true").await;
+    assert_eq!((answer.status, answer.body.as_str(), answer.header("x-total-count")), (StatusCode::OK, "[]", "0"));
+    assert!(!answer.headers.contains_key("link"));
+    let numbers = server.send(Method::GET, &format!("{LIST}/metrics"), &[], "").await;
+    let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00}"#;
+    assert_eq!(numbers.body, expected);
+    assert_eq!(server.send(Method::GET, &format!("{LIST}/export"), &[], "").await.body, "");
+}
+
+#[tokio::test]
+async fn a_list_answers_the_stored_bytes() {
+    let server = Server::start().await;
+    let written = server
+        .put(
+            "c1",
+            &[],
+            callhistory_client::model::sample::COMPLETE_EXAMPLE.replace("67375a0f2b8c4e001f3d9a11", "c1").as_str(),
+        )
+        .await;
+    assert_eq!(list(&server, "").await.body, format!("[{}]", written.body));
+    let some = list(&server, "fields=cost,_id,summary,callId").await;
+    let expected = r#"[{"_id":"c1","cost":{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300},"summary":"The caller returns an order and asks for a refund.","callId":"CA0123456789abcdef"}]"#;
+    assert_eq!(some.body, expected);
+    assert_eq!(server.send(Method::HEAD, LIST, &[], "").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_by_link_and_by_number() {
+    let server = Server::start().await;
+    fill(&server, 25).await;
+    let mut seen = Vec::new();
+    let mut query = "limit=10&agentId=a,b&dateRange=%7B%22from%22%3A%222026-01-01%22%7D&includeTotal=true".to_owned();
+    loop {
+        let answer = list(&server, &query).await;
+        assert_eq!((answer.status, answer.header("x-total-count")), (StatusCode::OK, "25"));
+        seen.extend(ids(&answer));
+        let Some(link) = answer.headers.get("link") else { break };
+        let link = link.to_str().unwrap();
+        query = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+    }
+    let expected: Vec<_> = (0..25).rev().map(|number| format!("c{number:03}")).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(ids(&list(&server, "page=3").await), expected[20..]);
+    assert_eq!(ids(&list(&server, "page=2&limit=10").await), expected[10..20]);
+    assert_eq!(list(&server, "page=4").await.body, "[]");
+    assert_eq!(list(&server, "page=10&limit=1000").await.status, StatusCode::OK);
+    let deep = list(&server, "page=11&limit=1000").await;
+    assert_eq!(deep.status, StatusCode::BAD_REQUEST);
+    assert!(deep.json()["detail"].as_str().unwrap().contains("cursor"), "{}", deep.body);
+}
+
+#[tokio::test]
+async fn documented_forms_are_understood() {
+    let server = Server::start().await;
+    fill(&server, 5).await;
+    server
+        .put("x1", &[], r#"{"callFlowId":"flow-1","callId":"CA,1","startTime":1767225600,"analyzedData":{"score":7}}"#)
+        .await;
+    for query in [
+        "pathwayId=flow-1",
+        "callFlowId=flow-1",
+        "callIds=%5B%22x1%22%5D",
+        "callIds=x1,nothing",
+        "callIds=%5B%22CA%2C1%22%5D",
+        "postAnalysis=%7B%22score%22%3A7%7D",
+        "postAnalysis=%7B%22score%22%3A%7B%22gte%22%3A7.0%7D%7D",
+        "dateRange=%7B%22startDate%22%3A%222026-01-01%22%2C%22endDate%22%3A%222026-01-01%22%7D&minDuration=0&maxDuration=0&agentId=!*",
+    ] {
+        let expected: &[&str] = if query.starts_with("dateRange") { &[] } else { &["x1"] };
+        assert_eq!(ids(&list(&server, query).await), expected, "{query}");
+    }
+    assert_eq!(
+        ids(&list(&server, "dateRange=%7B%22from%22%3A1767225600%2C%22to%22%3A1767229200%7D&sort=startTime").await),
+        ["c000", "x1", "c001"]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_refused_by_name() {
+    let server = Server::start().await;
+    let cases = [
+        ("statu=busy", "statu unknown", "did you mean \"status\"?"),
+        ("limit=0", "limit out_of_range", "from 1 to 1000"),
+        ("limit=1001", "limit out_of_range", "from 1 to 1000"),
+        ("limit=ten", "limit out_of_range", "from 1 to 1000"),
+        ("limit=%2B5", "limit out_of_range", ""),
+        ("page=0", "page out_of_range", ""),
+        ("page=1&cursor=abc", "page conflict", "cursor"),
+        ("cursor=abc", "cursor invalid_cursor", "start again"),
+        ("cursor=", "cursor too_short", ""),
+        ("sort=startTme", "sort malformed", "did you mean \"startTime\"?"),
+        ("sort=-", "sort malformed", "createdAt"),
+        ("fields=_id,statsu", "fields malformed", "did you mean \"status\"?"),
+        ("includeTotal=yes", "includeTotal malformed", "true, false"),
+        ("status=a&status=b", "status repeated", "commas"),
+        ("status=a,,b", "status malformed", "empty"),
+        ("status=a*", "status malformed", "prefix"),
+        ("fromPhoneNumber=%2B1*5", "fromPhoneNumber malformed", "end of a value"),
+        ("agentId=a%5C", "agentId malformed", "backslash"),
+        ("agentId=%00", "agentId nul_character", ""),
+        ("agentId=%FF", "agentId invalid_string", "UTF-8"),
+        ("startedAfter=01/02/2026", "startedAfter invalid_time", "RFC 3339"),
+        ("startedAfter=2026-02-30", "startedAfter invalid_time", ""),
+        ("startedAfter=1767225600000", "startedAfter milliseconds", "seconds"),
+        ("startedAfter=2026-01-02&startedBefore=2026-01-01", "startedAfter end_before_start", "startedBefore"),
+        ("updatedAfter=2026-01-02&updatedBefore=2026-01-01", "updatedAfter end_before_start", ""),
+        ("minDuration=5&maxDuration=4", "minDuration end_before_start", ""),
+        ("minCost=0.2&maxCost=0.1", "minCost end_before_start", ""),
+        ("minCost=0.1234567891", "minCost too_many_decimals", ""),
+        ("minDuration=abc", "minDuration wrong_type", ""),
+        ("dateRange=2026", "dateRange malformed", "JSON object"),
+        ("dateRange=%7B%7D", "dateRange malformed", "JSON object"),
+        ("dateRange=%7B%22form%22%3A%222026-01-01%22%7D", "dateRange malformed", "did you mean \"from\"?"),
+        ("dateRange=%7B%22from%22%3A%222026-01-01%22%7D&startedAfter=2026-01-01", "startedAfter conflict", "dateRange"),
+        ("callFlowId=a&pathwayId=a", "pathwayId conflict", "one parameter"),
+        ("callIds=", "callIds too_short", ""),
+        ("callIds=%5B1%5D", "callIds malformed", "JSON array"),
+        ("postAnalysis=%7B%22a%22%3A%7B%22gtt%22%3A1%7D%7D", "postAnalysis malformed", "did you mean \"gt\"?"),
+        ("postAnalysis=%7B%22a%22%3A%5B1%5D%7D", "postAnalysis wrong_type", "an array"),
+        ("postAnalysis=%7B%22a%22%3A%7B%22gt%22%3Atrue%7D%7D", "postAnalysis wrong_type", "a boolean"),
+        ("postAnalysis=x", "postAnalysis wrong_type", ""),
+        ("metadata.=1", "metadata. malformed", "NAME"),
+        ("search=", "search too_short", "no word"),
+        ("search=%22%20*%20%22", "search too_short", "no word"),
+        ("groupBy=day", "groupBy unknown", ""),
+    ];
+    for (query, fault, detail) in cases {
+        let answer = list(&server, query).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.body);
+        assert_eq!(answer.code(), "invalid_parameter", "{query}");
+        let error = &answer.json()["errors"][0];
+        let text = |name: &str| error[name].as_str().unwrap().to_owned();
+        assert_eq!(format!("{} {}", text("parameter"), text("code")), fault, "{query}");
+        assert!(text("detail").contains(detail), "{query}: {}", text("detail"));
+    }
+    // What is wrong is said all at once.
+    assert_eq!(list(&server, "limit=0&sort=x&nothing=1").await.json()["errors"].as_array().unwrap().len(), 3);
+
+    for (query, detail) in [
+        ("groupBy=dya", "did you mean \"day\"?"),
+        ("groupBy=day,hour", "give one of them"),
+        ("groupBy=day,day", "more than once"),
+        ("timezone=UTC", "without a groupBy"),
+        ("groupBy=day&timezone=Europe/Berln", "did you mean \"Europe/Berlin\"?"),
+        ("limit=1", "is unknown"),
+    ] {
+        let answer = server.send(Method::GET, &format!("{LIST}/metrics?{query}"), &[], "").await;
+        assert!(
+            answer.status == StatusCode::BAD_REQUEST && answer.body.replace('\\', "").contains(detail),
+            "{query}: {}",
+            answer.body
+        );
+    }
+}
+
+/// Nothing that a user types is a query of the index or a pattern of the database.
+#[tokio::test]
+async fn search_takes_any_text_as_words() {
+    let server = Server::start().await;
+    server.put("c1", &[], r#"{"summary":"A 100% refund OR nothing: \"order\" NEAR(a b) AND col:x*","fromPhoneNumber":"+14155550123"}"#).await;
+    for text in [
+        "refund",
+        "100%",
+        "OR",
+        "\"order\"",
+        "NEAR(a",
+        "col:x*",
+        "x*",
+        "AND NOT",
+        "refund\"",
+        "5550",
+        "415-555",
+        "')--",
+        "{a b}",
+    ] {
+        let answer = list(&server, &format!("search={}", encode(text))).await;
+        let expected = if matches!(text, "AND NOT" | "')--") { vec![] } else { vec!["c1".to_owned()] };
+        if text == "')--" {
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+            continue;
+        }
+        assert_eq!(ids(&answer), expected, "{text}: {}", answer.body);
+    }
+    for value in ["%25", "_", "+1415%", "\\_*", "'%20OR%201=1%20--"] {
+        assert_eq!(list(&server, &format!("phoneNumber={value}")).await.body, "[]", "{value}");
+    }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn the_sdk_goes_through_all_pages() {
+    let server = Server::start().await;
+    fill(&server, 60).await;
+    let client = server.client();
+    let filter = CallFilter { agent_id: Some(OneOf::any(["a"])), ..CallFilter::default() };
+    let query = ListQuery { filter: filter.clone(), limit: Some(7), include_total: true, ..ListQuery::default() };
+    let page = client.list_calls(&query).await.unwrap();
+    assert_eq!((page.calls.len(), page.total), (7, Some(30)));
+    let second = client.list_calls(&ListQuery { page: Some(2), ..query.clone() }).await.unwrap();
+    let by_cursor = client.list_calls(&ListQuery { cursor: page.next, ..query.clone() }).await.unwrap();
+    assert_eq!(second.calls, by_cursor.calls);
+    let all: Vec<_> = client.stream_calls(query).try_collect().await.unwrap();
+    let exported: Vec<_> = client.export_calls(filter.clone()).await.unwrap().try_collect().await.unwrap();
+    assert_eq!((all.len(), &all), (30, &exported));
+    let by = MetricsQuery {
+        filter,
+        group_by: vec![GroupKey::Day, GroupKey::AgentId],
+        time_zone: Some("Asia/Tokyo".to_owned()),
+    };
+    let metrics = client.call_metrics(&by).await.unwrap();
+    assert_eq!((metrics.total_calls, metrics.total_cost.as_str()), (30, "3.00"));
+    let groups = metrics.groups.unwrap();
+    assert_eq!(groups.iter().map(|group| group.total_calls).sum::<u64>(), 30);
+    for group in groups {
+        let query = ListQuery { include_total: true, ..ListQuery::from_query(&group.query).unwrap() };
+        assert_eq!(client.list_calls(&query).await.unwrap().total, Some(group.total_calls), "{}", group.query);
+    }
+    let fields = ListQuery { fields: vec!["_id".to_owned()], ..ListQuery::default() };
+    assert!(client.list_calls(&fields).await.unwrap_err().is_invalid_request());
+    let parts = client.list_calls_as::<Value>(&fields).await.unwrap();
+    assert_eq!(parts.calls[0].to_string(), r#"{"_id":"c059"}"#);
+}
+
+#[tokio::test]
+async fn a_million_dimes_are_a_hundred_thousand() {
+    let server = Server::start().await;
+    let cents = |charge: &str| format!(r#"{{"cost":{{"customer_charge":{charge}}},"duration":0.1}}"#);
+    // 0.1 cannot be held in binary; a thousand of them tell as well as a million.
+    let calls = (0..1000).map(|number| {
+        let mut draft = CallDraft::from_json(cents("0.10").as_bytes()).unwrap();
+        draft.id = Some(format!("d{number}").parse().unwrap());
+        draft
+    });
+    server.client().import_calls(calls).await.unwrap();
+    server.put("big1", &[], &cents("999999999.999999999")).await;
+    server.put("big2", &[], &cents("999999999.999999999")).await;
+    server.put("less", &[], &cents("-0.000000001")).await;
+    let metrics = server.send(Method::GET, &format!("{LIST}/metrics"), &[], "").await;
+    let expected = r#"{"totalCalls":1003,"completedCalls":0,"failedCalls":0,"averageDuration":0.1,"totalCost":2000000099.999999997}"#;
+    assert_eq!(metrics.body, expected);
+    let dimes = server.send(Method::GET, &format!("{LIST}/metrics?minCost=0.1&maxCost=0.1"), &[], "").await;
+    assert!(dimes.body.contains(r#""totalCost":100.00"#), "{}", dimes.body);
+}

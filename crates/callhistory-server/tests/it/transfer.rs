@@ -1,0 +1,241 @@
+//! Whole histories in and out: import, export, and both together.
+
+use std::{io::Write as _, time::Duration};
+
+use callhistory_client::{CallFilter, ListQuery, model::sample};
+use flate2::{Compression, write::GzEncoder};
+use futures_util::TryStreamExt as _;
+use reqwest::{Method, StatusCode};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::{Answer, Server, WORKSPACE};
+
+const BATCH: &str = "/v2/api/call-history/batch";
+const EXPORT: &str = "/v2/api/call-history/export";
+const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
+const ARRAY: (&str, &str) = ("content-type", "application/json");
+
+async fn import(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    let mut all = vec![("x-workspace-id", WORKSPACE)];
+    all.extend(headers);
+    server.send_bare(Method::POST, BATCH, &all, body).await
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn counts(answer: &Answer) -> [u64; 4] {
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let report = answer.json();
+    ["created", "replaced", "unchanged", "rejected"].map(|name| report[name].as_u64().unwrap())
+}
+
+fn faults(answer: &Answer) -> Vec<String> {
+    let report = answer.json();
+    let errors = report["errors"].as_array().unwrap();
+    errors
+        .iter()
+        .map(|error| {
+            format!(
+                "{} {} {}",
+                error["line"],
+                error["pointer"].as_str().unwrap_or("-"),
+                error["code"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn good_lines_land_and_bad_ones_are_reported() {
+    let server = Server::start().await;
+    let body = concat!(
+        "\u{feff}{\"_id\":\"a\",\"cost\":{\"customer_charge\":0.10}}\r\n",
+        "\n",
+        "{\"_id\":\"b\",\"startTime\":1680000000000,\"statu\":\"busy\"}\n",
+        "not json\n",
+        "{\"status\":\"busy\"}\n",
+        "{\"_id\":\"batch\"}\n",
+        "{\"_id\":\"c\",\"workspaceId\":\"other\"}\n",
+        "[1]\n",
+        "{\"_id\":\"a\",\"status\":\"busy\"}\n",
+        "{\"_id\":\"d\",\"createdAt\":\"2020-01-01T00:00:00Z\",\"updatedAt\":\"2020-01-02T00:00:00Z\"}",
+    );
+    let answer = import(&server, &[LINES], body.into()).await;
+    assert_eq!(counts(&answer), [2, 1, 0, 6]);
+    let expected = [
+        "3 /startTime milliseconds",
+        "3 /statu unknown",
+        "4 - malformed",
+        "5 /_id missing",
+        "6 /_id reserved_id",
+        "7 /workspaceId mismatch",
+        "8  wrong_type",
+    ];
+    assert_eq!(faults(&answer), expected);
+    assert_eq!(server.get("a", &[]).await.json()["status"], "busy", "the last line of an id wins");
+    assert_eq!(server.get("d", &[]).await.json()["createdAt"], "2020-01-01T00:00:00Z");
+    let again = import(&server, &[LINES], "{\"_id\":\"a\",\"status\":\"busy\"}\n".into()).await;
+    assert_eq!(counts(&again), [0, 0, 1, 0]);
+    assert_eq!(counts(&import(&server, &[LINES], vec![]).await), [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_array_is_an_import_too() {
+    let server = Server::start().await;
+    let text = r#" [ {"_id":"a","summary":"],[}{\" \\"} , {"_id":"b","metadata":{"x":[{}]}},{"_id":"c","nothing":1}, {"_id":"d"}] "#;
+    let answer = import(&server, &[ARRAY], text.into()).await;
+    assert_eq!(counts(&answer), [3, 0, 0, 1]);
+    assert_eq!(faults(&answer), ["3 /nothing unknown"]);
+    for (text, counted, fault) in [
+        ("", [0, 0, 0, 1], "1 - malformed"),
+        ("{\"_id\":\"x\"}", [0, 0, 0, 1], "1 - malformed"),
+        ("[{\"_id\":\"a\"},", [0, 1, 0, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"} {\"_id\":\"y\"}]", [0, 0, 1, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"},]", [0, 0, 1, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"}, 5]", [0, 0, 1, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"}]x", [0, 0, 1, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"", [0, 0, 0, 1], "1 - malformed"),
+    ] {
+        let answer = import(&server, &[ARRAY], text.into()).await;
+        assert_eq!((counts(&answer), faults(&answer)), (counted, vec![fault.to_owned()]), "{text}");
+    }
+    assert_eq!(counts(&import(&server, &[ARRAY], "[]".into()).await), [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_import_may_be_compressed_within_reason() {
+    let server = Server::start().await;
+    let lines: String =
+        (0..3000).map(|number| format!("{{\"_id\":\"c{number}\",\"summary\":\"{number}\"}}\n")).collect();
+    let packed = [("content-encoding", "gzip"), LINES];
+    assert_eq!(counts(&import(&server, &packed, gzip(lines.as_bytes())).await), [3000, 0, 0, 0]);
+    // Members of one stream follow each other, as `cat a.gz b.gz` makes them.
+    let (first, second) = lines.as_bytes().split_at(1000);
+    let joined = [gzip(first), gzip(second)].concat();
+    assert_eq!(counts(&import(&server, &packed, joined).await), [0, 0, 3000, 0]);
+    let bomb = gzip(&vec![b' '; 64 * 1024 * 1024]);
+    let refused = import(&server, &packed, bomb).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+    let broken = import(&server, &packed, gzip(lines.as_bytes())[..500].to_vec()).await;
+    assert_eq!((broken.status, broken.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    let none = import(&server, &packed, lines.clone().into()).await;
+    assert_eq!((none.status, none.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    for headers in [[("content-encoding", "br"), LINES], [("content-type", "text/csv"), ("accept", "*/*")]] {
+        assert_eq!(import(&server, &headers, lines.clone().into()).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+}
+
+#[tokio::test]
+async fn a_line_beyond_the_bound_is_rejected_alone() {
+    let server = Server::start().await;
+    let long = format!("{{\"_id\":\"long\",\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(1024 * 1024));
+    let many = ",".repeat(300);
+    let body = format!("{{\"_id\":\"a\"}}\n{long}\n{many}\n{{\"_id\":\"b\"}}\n");
+    let answer = import(&server, &[LINES], body.into()).await;
+    assert_eq!(
+        (counts(&answer), faults(&answer)),
+        ([2, 0, 0, 2], vec!["2  too_many_bytes".to_owned(), "3 - malformed".to_owned()])
+    );
+    let array = format!("[{{\"_id\":\"a\"}},{long},{{\"_id\":\"c\"}}]");
+    let answer = import(&server, &[ARRAY], array.into()).await;
+    assert_eq!((counts(&answer), faults(&answer)), ([1, 0, 1, 1], vec!["2  too_many_bytes".to_owned()]));
+    let bad: String = (0..3000).map(|_| "x\n").collect();
+    let answer = import(&server, &[LINES], bad.into()).await;
+    assert_eq!((counts(&answer)[3], faults(&answer).len()), (3000, 1000), "all are counted, the first are listed");
+}
+
+/// A sender that goes away in the middle of a line leaves whole records, and may send it all again.
+#[tokio::test]
+async fn a_broken_import_leaves_whole_lines() {
+    let server = Server::start().await;
+    let lines: String =
+        (0..2000).map(|number| format!("{{\"_id\":\"c{number:04}\",\"summary\":\"whole {number}\"}}\n")).collect();
+    let mut stream = server.connect().await;
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+        lines.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&lines.as_bytes()[..lines.len() - 12_345]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let client = server.client();
+    let landed: Vec<_> =
+        client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect().await.unwrap();
+    assert!((500..2000).contains(&landed.len()), "{} landed", landed.len());
+    for call in &landed {
+        let number: u32 = call.id.as_str()[1..].parse().unwrap();
+        assert_eq!(call.summary.as_deref(), Some(format!("whole {number}").as_str()));
+    }
+    let [created, replaced, unchanged, rejected] = counts(&import(&server, &[LINES], lines.into()).await);
+    assert_eq!((created + unchanged, unchanged, replaced, rejected), (2000, landed.len() as u64, 0, 0));
+}
+
+#[tokio::test]
+async fn an_export_can_be_imported_elsewhere() {
+    let server = Server::start().await;
+    let history =
+        callhistory_server::demo::history(7, 400, chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap());
+    callhistory_server::demo::fill(&server.store, history.unwrap(), &"2026-01-01T00:00:00Z".parse().unwrap())
+        .await
+        .unwrap();
+    let demo = [("x-workspace-id", callhistory_server::demo::WORKSPACE)];
+    let export = server.send_bare(Method::GET, EXPORT, &demo, vec![]).await;
+    assert_eq!(export.header("content-type"), "application/x-ndjson");
+    // The workspace is part of a record; everything else is kept.
+    let moved = export.body.replace("\"workspaceId\":\"demo\"", &format!("\"workspaceId\":\"{WORKSPACE}\""));
+    assert_eq!(counts(&import(&server, &[LINES], moved.clone().into()).await), [400, 0, 0, 0]);
+    let back = server.send(Method::GET, EXPORT, &[], "").await;
+    assert_eq!(back.body, moved);
+    assert_eq!(counts(&import(&server, &[LINES], moved.into()).await), [0, 0, 400, 0]);
+    let by_day = "/v2/api/call-history/metrics?groupBy=day,status&timezone=America/New_York";
+    let there = server.send(Method::GET, by_day, &[], "").await.body;
+    assert_eq!(server.send_bare(Method::GET, by_day, &demo, vec![]).await.body, there);
+    let some = server.send(Method::GET, &format!("{EXPORT}?status=failed"), &[], "").await;
+    let filter = CallFilter { status: Some("failed".into()), ..CallFilter::default() };
+    let listed: Vec<_> = server.client().export_calls(filter).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(some.body.lines().count(), listed.len());
+    assert!(listed.iter().all(|call| call.status.as_ref().unwrap().as_str() == "failed") && !listed.is_empty());
+}
+
+#[tokio::test]
+async fn a_table_is_safe_in_a_spreadsheet() {
+    let server = Server::start().await;
+    server.put("67375a0f2b8c4e001f3d9a11", &[], sample::COMPLETE_EXAMPLE).await;
+    let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
+    server.put("hostile", &[], hostile).await;
+    let table = server.send(Method::GET, &format!("{EXPORT}?format=csv"), &[], "").await;
+    assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
+    let mut reader = csv::Reader::from_reader(table.body.as_bytes());
+    let header = reader.headers().unwrap().iter().collect::<Vec<_>>().join(",");
+    assert_eq!(
+        header,
+        "_id,workspaceId,agentId,callFlowId,roomName,direction,fromPhoneNumber,toPhoneNumber,status,startTime,endTime,cost,\
+         cost.customer_charge,metadata,functionCalls,summary,analyzedData,createdAt,updatedAt,callId,batchId,callType,agent,\
+         callFlowName,duration,recordingUrl,variables,transcript"
+    );
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let cell = |row: usize, name: &str| rows[row][header.split(',').position(|have| have == name).unwrap()].to_owned();
+    assert_eq!(cell(0, "cost"), r#"{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300}"#);
+    assert_eq!((cell(0, "cost.customer_charge"), cell(0, "startTime")), ("0.10".into(), "1737062894.9754236".into()));
+    assert_eq!(cell(0, "toPhoneNumber"), "'+18005550100");
+    for (name, expected) in [
+        ("summary", "'=HYPERLINK(\"http://x\")"),
+        ("agent", "'@SUM(1)"),
+        ("callFlowName", "'+1"),
+        ("agentId", "'-2"),
+        ("roomName", "'\tx"),
+        ("toPhoneNumber", "'\rx"),
+        ("cost.customer_charge", "-0.50"),
+        ("batchId", ""),
+        ("metadata", "{\"a\":\"b,\\\"c\\\"\\nd\"}"),
+    ] {
+        assert_eq!(cell(1, name), expected, "{name}");
+    }
+    assert!(!table.body.contains("\n\n") && table.body.ends_with("\r\n"));
+}

@@ -1,0 +1,225 @@
+//! What must hold while many write at once.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use callhistory_model::{CallDraft, CallPatch, CallRecord, ChangeType, ListQuery};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition};
+use fastrand::Rng;
+
+use crate::conformance::{Database, at, draft, id, put, workspace};
+
+pub(crate) async fn a_thousand_keys_in_sixteen_copies_have_a_thousand_effects(database: &impl Database) {
+    let store = database.open();
+    let mut copies = Vec::new();
+    for number in 0..16_000 {
+        let (store, key) = (Arc::clone(&store), number % 1000);
+        copies.push(tokio::spawn(async move {
+            let draft = draft(&format!(r#"{{"metadata":{{"key":{key}}}}}"#));
+            let key_text = Some(IdempotencyKey(format!("key-{key}")));
+            let call = id(&format!("c{number}"));
+            let written = store.create_call(&workspace("w"), &call, draft, key_text, at(1)).await.unwrap();
+            (key, (written.id.to_string(), written.call.sequence, written.call.body))
+        }));
+    }
+    let mut answers: HashMap<i32, HashSet<_>> = HashMap::new();
+    for copy in copies {
+        let (key, answer) = copy.await.unwrap();
+        answers.entry(key).or_default().insert(answer);
+    }
+    assert!(answers.len() == 1000 && answers.values().all(|answers| answers.len() == 1), "a copy got another answer");
+    let query = ListQuery { include_total: true, ..ListQuery::default() };
+    assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().total, Some(1000));
+}
+
+/// Writes at random to the records `v0` to `v99` until it is told to stop.
+async fn disturb(store: Arc<dyn CallStore>, seed: u64, stop: Arc<AtomicBool>) {
+    let mut rng = Rng::with_seed(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let call = id(&format!("v{}", rng.u8(0..100)));
+        let start = 1_767_225_600 + rng.i64(0..500);
+        let json = format!(r#"{{"startTime":{start},"agentId":"a","summary":"{}"}}"#, rng.u32(..));
+        let any = Precondition::default();
+        match rng.u8(0..4) {
+            0 => drop(store.delete_call(&workspace("w"), &call, any, at(2)).await.unwrap()),
+            1 => {
+                let patch = CallPatch::from(draft(&format!(r#"{{"agentId":"{}"}}"#, ["a", "b"][rng.usize(0..2)])));
+                drop(store.patch_call(&workspace("w"), &call, patch, any, at(3)).await.unwrap());
+            }
+            _ => drop(store.put_call(&workspace("w"), &call, draft(&json), any, at(4)).await.unwrap()),
+        }
+        // A record that is there all the time may change, as long as its place in the list does not.
+        let steady = id(&format!("s{}", rng.u16(0..300)));
+        let patch = CallPatch::from(draft(&format!(r#"{{"summary":"{}"}}"#, rng.u32(..))));
+        store.patch_call(&workspace("w"), &steady, patch, Precondition::default(), at(5)).await.unwrap();
+    }
+}
+
+pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: &impl Database) {
+    let store = database.open();
+    for number in 0..300 {
+        let start = 1_767_225_600 + number * 7 % 500;
+        let json = format!(r#"{{"startTime":{start},"agentId":"a","createdAt":"2026-01-01T00:0{}:00Z"}}"#, number % 10);
+        put(&*store, "w", &format!("s{number}"), &json, 1).await;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> =
+        (0..4).map(|seed| tokio::spawn(disturb(Arc::clone(&store), seed, Arc::clone(&stop)))).collect();
+    for text in [
+        "",
+        "agentId=a",
+        "sort=startTime",
+        "sort=startTime&agentId=a,b",
+        "sort=createdAt",
+        "minCost=0",
+        "search=nothing",
+    ] {
+        let expected = if text.contains("minCost") || text.contains("search") { 0 } else { 300 };
+        for limit in [3, 50] {
+            let mut query = ListQuery::from_query(&format!("{text}&limit={limit}")).unwrap();
+            let mut seen: HashMap<String, u32> = HashMap::new();
+            loop {
+                let page = store.list_calls(&workspace("w"), &query).await.unwrap();
+                for body in &page.calls {
+                    let call: CallRecord = serde_json::from_slice(body).unwrap();
+                    *seen.entry(call.id.to_string()).or_default() += 1;
+                }
+                let Some(next) = page.next else { break };
+                query.cursor = Some(next);
+            }
+            let steady: Vec<_> = seen.iter().filter(|(id, _)| id.starts_with('s')).collect();
+            assert!(steady.iter().all(|(_, times)| **times == 1), "{text}: a record was repeated");
+            assert_eq!(steady.len(), expected, "{text}: a record was left out");
+        }
+    }
+    // An export is one moment: what is written meanwhile is not in it, and nothing is there twice.
+    let mut export = store.export_calls(&workspace("w"), &ListQuery::default().filter).await.unwrap();
+    let mut seen = HashSet::new();
+    while let Some(chunk) = export.recv().await {
+        for line in chunk.unwrap().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let call: CallRecord = serde_json::from_slice(line).unwrap();
+            assert!(seen.insert(call.id.to_string()), "{} is exported twice", call.id);
+        }
+    }
+    assert_eq!(seen.iter().filter(|id| id.starts_with('s')).count(), 300);
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+/// Applies everything after a cursor, and gives the cursor after it.
+async fn follow(
+    store: &dyn CallStore,
+    mut cursor: Option<String>,
+    table: &mut BTreeMap<String, Vec<u8>>,
+    last: &mut u64,
+) -> Option<String> {
+    loop {
+        let batch = store.call_changes(&workspace("w"), cursor.as_deref(), 17).await.unwrap();
+        for change in &batch.changes {
+            *last += 1;
+            assert_eq!(change.sequence.unsigned_abs(), *last, "a change is missing or out of order");
+            match (&change.kind, &change.body) {
+                (ChangeType::Deleted, None) => drop(table.remove(change.id.as_str())),
+                (ChangeType::Deleted, Some(_)) => panic!("a deletion has a record"),
+                (_, Some(body)) => drop(table.insert(change.id.to_string(), body.to_vec())),
+                (_, None) => {}
+            }
+        }
+        cursor = Some(batch.cursor);
+        if !batch.has_more {
+            return cursor;
+        }
+    }
+}
+
+pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
+    let store = database.open();
+    let stop = Arc::new(AtomicBool::new(false));
+    for number in 0..300 {
+        put(&*store, "w", &format!("s{number}"), "{}", 1).await;
+        put(&*store, "other", &format!("s{number}"), "{}", 1).await;
+    }
+    let writers: Vec<_> =
+        (0..16).map(|seed| tokio::spawn(disturb(Arc::clone(&store), seed, Arc::clone(&stop)))).collect();
+    let (mut cursor, mut table, mut last) = (None, BTreeMap::new(), 0);
+    for _ in 0..30 {
+        cursor = follow(&*store, cursor, &mut table, &mut last).await;
+        let here = workspace("w");
+        let wait = store.wait_for_change(&here, cursor.as_deref().unwrap());
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.unwrap().unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    // The follower and the store both start anew; the cursor is good for ever.
+    store.close().await;
+    drop(store);
+    let store = database.open();
+    follow(&*store, cursor, &mut table, &mut last).await;
+    let mut query = ListQuery { limit: Some(1000), ..ListQuery::default() };
+    query.include_total = true;
+    let page = store.list_calls(&workspace("w"), &query).await.unwrap();
+    let actual: BTreeMap<_, _> = page
+        .calls
+        .iter()
+        .map(|body| (serde_json::from_slice::<CallRecord>(body).unwrap().id.to_string(), body.to_vec()))
+        .collect();
+    assert_eq!(page.total, Some(actual.len() as u64));
+    assert_eq!(table, actual);
+}
+
+pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Database) {
+    let store = database.open();
+    let cursor = store.call_changes(&workspace("w"), None, 10).await.unwrap().cursor;
+    let waiting = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.wait_for_change(&workspace("w"), &cursor).await })
+    };
+    put(&*store, "other", "c", "{}", 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    put(&*store, "w", "c", "{}", 1).await;
+    tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+}
+
+/// A group in which some writes fail keeps the index of terms as the others make it.
+pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Database) {
+    let store = database.open();
+    for round in 0..20 {
+        let write = |call: String, precondition: Precondition| {
+            let store = Arc::clone(&store);
+            async move {
+                let json = format!(r#"{{"agentId":"a{round}","startTime":{round}}}"#);
+                store.put_call(&workspace("w"), &id(&call), draft(&json), precondition, at(1)).await.is_ok()
+            }
+        };
+        let never = Precondition::new(|_| false);
+        let panics = Precondition::new(|_| panic!("as a condition may that is not ours"));
+        let (good, refused, panicked, other) = tokio::join!(
+            write("same".to_owned(), Precondition::default()),
+            write("same".to_owned(), never),
+            write("same".to_owned(), panics),
+            write(format!("c{round}"), Precondition::default()),
+        );
+        assert_eq!((good, refused, panicked, other), (true, false, false, true));
+        let query = ListQuery::from_query(&format!("agentId=a{round}&includeTotal=true")).unwrap();
+        assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().total, Some(2));
+        let deleted =
+            store.delete_call(&workspace("w"), &id(&format!("c{round}")), Precondition::default(), at(1)).await;
+        assert!(deleted.unwrap());
+        assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().total, Some(1));
+    }
+    let all = ListQuery::from_query("agentId=*&includeTotal=true").unwrap();
+    assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(1));
+    let draft = CallDraft::default();
+    store.put_call(&workspace("w"), &id("same"), draft, Precondition::default(), at(1)).await.unwrap();
+    assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(0));
+}
