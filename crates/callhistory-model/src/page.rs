@@ -165,6 +165,14 @@ pub enum ExportFormat {
     Csv,
 }
 
+fn format(text: &str) -> Result<ExportFormat, Fault> {
+    match text {
+        "ndjson" => Ok(ExportFormat::Ndjson),
+        "csv" => Ok(ExportFormat::Csv),
+        other => Err(unknown_value(other, &["ndjson", "csv"])),
+    }
+}
+
 impl ExportQuery {
     /// The names of the parameters besides those of the filter.
     pub const PARAMETERS: &'static [&'static str] = &["format"];
@@ -177,9 +185,7 @@ impl ExportQuery {
     pub fn from_query(query: &str) -> Result<Self, Faults> {
         let mut export = Self::default();
         read_parameters(query, Self::PARAMETERS, |name, value| match (name, value) {
-            ("format", "ndjson") => Some(Ok(export.format = ExportFormat::Ndjson)),
-            ("format", "csv") => Some(Ok(export.format = ExportFormat::Csv)),
-            ("format", other) => Some(Err(unknown_value(other, &["ndjson", "csv"]))),
+            ("format", text) => Some(format(text).map(|format| export.format = format)),
             _ => export.filter.read(name, value),
         })?;
         let faults = export.filter.contradictions();

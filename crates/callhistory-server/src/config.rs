@@ -27,6 +27,35 @@ pub enum Command {
     Serve,
     /// Serve a throw-away history of a few thousand calls over the last thirty days
     Demo(DemoSettings),
+    /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; the server must not run
+    Import(ImportSettings),
+    /// Write the records of the database to a file or to standard output; the server must not run
+    Export(ExportSettings),
+}
+
+/// What to import.
+#[derive(Debug, Args)]
+pub struct ImportSettings {
+    /// The files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The workspace to write to
+    #[arg(long, value_name = "ID")]
+    pub workspace: String,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct ExportSettings {
+    /// The workspace to read
+    #[arg(long, value_name = "ID")]
+    pub workspace: String,
+    /// Which calls and how, in the parameters of the export route, such as "format=csv&status=failed"
+    #[arg(long, default_value = "", value_name = "QUERY")]
+    pub query: String,
+    /// The file to write; standard output without it
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// The size and the seed of the demonstration.

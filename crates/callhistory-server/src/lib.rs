@@ -18,6 +18,7 @@ mod parameters;
 mod router;
 mod split;
 pub mod telemetry;
+pub mod transfer;
 
 pub use app::{App, Clock, Randomness};
 pub use listen::{Limits, serve};

@@ -6,7 +6,7 @@ use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
     App, Limits,
     config::{Cli, Command, DemoSettings, Settings},
-    demo, router, serve, telemetry,
+    demo, router, serve, telemetry, transfer,
 };
 use callhistory_store::CallStore;
 use chrono::{DateTime, Utc};
@@ -43,6 +43,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 serve_store(&cli.settings, store, &url, "abcdef1234567890", None).await
             }
             Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
+            Some(Command::Import(import)) => {
+                let store = callhistory_store::open(&cli.settings.database_url())?;
+                let now = || Timestamp::from(now());
+                let result = transfer::import(&store, &import.workspace, &import.files, now).await;
+                close(&store).await.and(result)
+            }
+            Some(Command::Export(export)) => {
+                let store = callhistory_store::open(&cli.settings.database_url())?;
+                let (query, output) = (&export.query, export.output.as_deref());
+                let result = transfer::export(&store, &export.workspace, query, output).await;
+                close(&store).await.and(result)
+            }
         }
     });
     // A stuck task must not hold up the end of the process.
@@ -84,16 +96,23 @@ async fn serve_store(
     if let Some(id) = newest {
         say(&format!(
             "\nThe workspace {workspace:?} is full of made-up calls, which are deleted when the server stops. The newest:\n\
-             curl -sS -w '\\n' {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'"
+             curl -sS -w '\\n' {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'\n\
+             The failed ones, and all of them by day:\n\
+             curl -sS -w '\\n' '{base}/v2/api/call-history?status=failed&limit=3' -H 'x-workspace-id: {workspace}'\n\
+             curl -sS -w '\\n' '{base}/v2/api/call-history/metrics?groupBy=day&timezone=Europe/Berlin' -H 'x-workspace-id: {workspace}'"
         ));
     }
-    serve(listener, router(App::new(Arc::clone(&store), now, random)), Limits::default(), stop).await;
-    // A disk that hangs must not hold the process for ever; what is cut off here was answered to nobody.
-    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
-        return Err("the database did not close in time; every answered write is on disk".into());
-    }
+    let app = App::new(Arc::clone(&store), now, random).until(stop.clone());
+    serve(listener, router(app), Limits::default(), stop).await;
+    close(&store).await?;
     say("Stopped; every answered write is on disk.");
     Ok(())
+}
+
+/// Closes the store. A disk that hangs must not hold the process for ever; what is cut off here was answered to nobody.
+async fn close(store: &Arc<dyn CallStore>) -> Result<(), Failure> {
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
+    closed.map_err(|_| "the database did not close in time; every answered write is on disk".into())
 }
 
 /// Says where the service is, with commands that work when pasted.

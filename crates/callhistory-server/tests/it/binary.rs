@@ -289,3 +289,45 @@ async fn the_log_holds_no_personal_data() {
     let leak = log.lines().find(|line| line.to_lowercase().contains("canary") || line.contains("98765432109876543210"));
     assert_eq!(leak, None);
 }
+
+/// The same history goes out of one workspace and into another, by files and by pipes.
+#[tokio::test]
+async fn files_go_in_and_out_without_a_server() {
+    let directory = TempDir::new().unwrap();
+    let run = |arguments: &[&str], input: &[u8]| {
+        let mut child = command(directory.path());
+        child.args(arguments).args(["--data-dir", "data"]).stdin(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let lines: String = (0..1200).map(|number| format!("{{\"_id\":\"c{number}\",\"startTime\":{number}}}\n")).collect();
+    std::fs::write(directory.path().join("a.ndjson"), &lines).unwrap();
+    std::fs::write(directory.path().join("b.json"), r#"[{"_id":"x"},{"_id":"y","nothing":1}]"#).unwrap();
+    let (good, out, _) = run(&["import", "--workspace", "w", "a.ndjson"], b"");
+    assert!(good && out == "a.ndjson: 1200 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
+    let (good, out, errors) = run(&["import", "--workspace", "w", "a.ndjson", "b.json"], b"");
+    assert!(
+        !good && out.contains("0 created, 0 replaced, 1200 unchanged") && out.contains("b.json: 1 created"),
+        "{out}"
+    );
+    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("1 records were rejected"), "{errors}");
+    let (good, exported, _) =
+        run(&["export", "--workspace", "w", "--query", "startedAfter=600&startedBefore=1200"], b"");
+    assert!(good && exported.lines().count() == 600, "{}", exported.lines().count());
+    assert!(run(&["export", "--workspace", "w", "--output", "all.csv", "--query", "format=csv"], b"").0);
+    assert_eq!(std::fs::read_to_string(directory.path().join("all.csv")).unwrap().lines().count(), 1202);
+    let moved = exported.replace("\"workspaceId\":\"w\"", "\"workspaceId\":\"v\"");
+    let (good, out, _) = run(&["import", "--workspace", "v", "-"], moved.as_bytes());
+    assert!(good && out == "-: 600 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
+    for (arguments, reason) in [
+        (&["import", "--workspace", "w", "missing"][..], "missing"),
+        (&["import", "--workspace", "a b", "a.ndjson"], "--workspace"),
+        (&["export", "--workspace", "w", "--query", "statu=x"], "did you mean \"status\"?"),
+    ] {
+        let (good, _, errors) = run(arguments, b"");
+        assert!(!good && errors.contains(reason), "{errors}");
+    }
+}

@@ -170,7 +170,11 @@ async fn what_cannot_be_understood_is_refused_by_name() {
     }
     // What is wrong is said all at once.
     assert_eq!(list(&server, "limit=0&sort=x&nothing=1").await.json()["errors"].as_array().unwrap().len(), 3);
+}
 
+#[tokio::test]
+async fn metrics_that_cannot_be_understood_are_refused_by_name() {
+    let server = Server::start().await;
     for (query, detail) in [
         ("groupBy=dya", "did you mean \"day\"?"),
         ("groupBy=day,hour", "give one of them"),

@@ -199,6 +199,7 @@ fn draft(fact: &Fact) -> CallDraft {
 }
 
 type Test = Box<dyn Fn(&Fact) -> bool>;
+type ValueTest = Box<dyn Fn(&Value) -> bool>;
 
 /// One parameter and what it means.
 struct Clause {
@@ -329,7 +330,7 @@ fn analysis_clause(rng: &mut Rng) -> Clause {
         (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
         _ => None,
     };
-    let (condition, any, negated): (Value, Box<dyn Fn(&Value) -> bool>, bool) = match rng.u8(0..8) {
+    let (condition, any, negated): (Value, ValueTest, bool) = match rng.u8(0..8) {
         0 => (scalar(rng), Box::new(|_| false), false),
         1 => (json!({"gt": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_gt())), false),
         2 => (json!({"gte": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_ge())), false),

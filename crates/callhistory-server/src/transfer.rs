@@ -1,0 +1,207 @@
+//! The sub-commands `import` and `export`: whole histories between files and the database, without a server.
+
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callhistory_model::{ExportFormat, ExportQuery, Fault, ImportReport, Timestamp, WorkspaceId};
+use callhistory_store::CallStore;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    export::{csv_header, csv_rows},
+    import::{Import, ImportForm},
+};
+
+type Failure = Box<dyn std::error::Error>;
+
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Plain progress lines come at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Imports files, `-` for standard input, one after the other.
+///
+/// # Errors
+///
+/// What stops the import, and after all files that records were rejected.
+pub async fn import(
+    store: &Arc<dyn CallStore>,
+    workspace: &str,
+    files: &[PathBuf],
+    now: impl Fn() -> Timestamp,
+) -> Result<(), Failure> {
+    let workspace = parse_workspace(workspace)?;
+    let mut rejected = 0;
+    for file in files {
+        let report = import_file(store, &workspace, file, &now).await;
+        let report = report.map_err(|error| format!("{}: {error}; what was written before stays", file.display()))?;
+        for error in &report.errors {
+            let pointer = error.pointer.as_deref().unwrap_or("");
+            eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
+        }
+        let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
+        println!(
+            "{}: {created} created, {replaced} replaced, {unchanged} unchanged, {refused} rejected",
+            file.display()
+        );
+        rejected += refused;
+    }
+    match rejected {
+        0 => Ok(()),
+        count => Err(format!("{count} records were rejected; the others are written").into()),
+    }
+}
+
+async fn import_file(
+    store: &Arc<dyn CallStore>,
+    workspace: &WorkspaceId,
+    file: &Path,
+    now: &impl Fn() -> Timestamp,
+) -> Result<ImportReport, Failure> {
+    let (mut input, size): (Box<dyn std::io::Read + Send>, _) = if file == Path::new("-") {
+        (Box::new(std::io::stdin()), None)
+    } else {
+        let input = std::fs::File::open(file)?;
+        let size = input.metadata().ok().map(|metadata| metadata.len());
+        (Box::new(input), size)
+    };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut length = input.read(&mut chunk)?;
+    // The first bytes tell what it is; a record begins with a brace, an array with a bracket.
+    let gzip = chunk[..length].starts_with(&GZIP_MAGIC);
+    let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
+    let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let form = if is_array { ImportForm::Array } else { ImportForm::Lines };
+    let mut import = Import::new(Arc::clone(store), workspace.clone(), form, gzip);
+    let mut progress = Progress::new(&file.display().to_string(), size);
+    while length > 0 {
+        import.push(&chunk[..length], &now()).await?;
+        let report = import.report();
+        let done = report.created + report.replaced + report.unchanged + report.rejected;
+        progress.advance(length, done);
+        length = input.read(&mut chunk)?;
+    }
+    let report = import.finish(&now()).await?;
+    progress.finish();
+    Ok(report)
+}
+
+fn first_unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut first = Vec::new();
+    // A stream that is cut off here goes on in the next chunk.
+    let _ = flate2::read::MultiGzDecoder::new(packed).take(1024).read_to_end(&mut first);
+    first
+}
+
+/// Exports what a query string of `export_calls` asks for to a file, or to standard output.
+///
+/// # Errors
+///
+/// What is wrong with the query, or what stops the export; an unfinished file is taken away.
+pub async fn export(
+    store: &Arc<dyn CallStore>,
+    workspace: &str,
+    query: &str,
+    output: Option<&Path>,
+) -> Result<(), Failure> {
+    let workspace = parse_workspace(workspace)?;
+    let query = ExportQuery::from_query(query).map_err(|faults| format!("--query: {faults}"))?;
+    let Some(path) = output else {
+        let mut output = std::io::stdout().lock();
+        return match write_export(store, &workspace, &query, &mut output, "export").await {
+            // Whoever reads has seen enough, as `head` does.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        };
+    };
+    // Under another name until it is whole, so that nobody takes a part for the history.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    write_export(store, &workspace, &query, &mut file, &path.display().to_string()).await?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn is_broken_pipe(error: &Failure) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn write_export(
+    store: &Arc<dyn CallStore>,
+    workspace: &WorkspaceId,
+    query: &ExportQuery,
+    output: &mut impl std::io::Write,
+    name: &str,
+) -> Result<(), Failure> {
+    let describe = |_| "the export cannot be written as a table";
+    let mut chunks = store.export_calls(workspace, &query.filter).await?;
+    let mut progress = Progress::new(name, None);
+    let mut records = 0;
+    if query.format == ExportFormat::Csv {
+        output.write_all(&csv_header().map_err(describe)?)?;
+    }
+    while let Some(chunk) = chunks.recv().await {
+        let lines = chunk?;
+        records += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match query.format {
+            ExportFormat::Ndjson => output.write_all(&lines)?,
+            ExportFormat::Csv => output.write_all(&csv_rows(&lines).map_err(describe)?)?,
+        }
+        progress.advance(lines.len(), records);
+    }
+    output.flush()?;
+    progress.finish();
+    Ok(())
+}
+
+fn parse_workspace(text: &str) -> Result<WorkspaceId, Failure> {
+    text.parse().map_err(|fault: Fault| format!("--workspace {fault}").into())
+}
+
+/// How far it is: a bar on a terminal, plain lines elsewhere, and nothing where it is done at once.
+struct Progress {
+    bar: Option<ProgressBar>,
+    name: String,
+    last_line: Instant,
+    bytes: u64,
+    records: u64,
+}
+
+impl Progress {
+    fn new(name: &str, size: Option<u64>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = match size {
+                Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
+                None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+            };
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = size.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            bar.with_style(style).with_message(name.to_owned())
+        });
+        Self { bar, name: name.to_owned(), last_line: Instant::now(), bytes: 0, records: 0 }
+    }
+
+    fn advance(&mut self, bytes: usize, records: u64) {
+        self.bytes += bytes as u64;
+        self.records = records;
+        match &self.bar {
+            Some(bar) => bar.set_position(self.bytes),
+            None if self.last_line.elapsed() >= LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                eprintln!("{}: {} bytes, {} records", self.name, self.bytes, self.records);
+            }
+            None => {}
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
