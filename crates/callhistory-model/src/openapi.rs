@@ -16,8 +16,8 @@ use utoipa::openapi::{
 };
 
 use crate::{
-    CallChange, CallDraft, CallId, CallMetrics, CallPatch, CallRecord, ChangesPage, ImportReport, ListQuery, Problem,
-    WorkspaceId,
+    CallChange, CallDraft, CallId, CallMetrics, CallPatch, CallRecord, ChangesPage, Cost, ImportReport, ListQuery,
+    Problem, WorkspaceId,
 };
 
 /// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
@@ -124,6 +124,16 @@ impl JsonSchema for ListedCall {
     }
 }
 
+/// Amounts to set, and `null` for amounts to take away.
+fn amounts_to_merge(generator: &mut SchemaGenerator) -> Value {
+    let mut cost = Cost::json_schema(generator).to_value();
+    cost["additionalProperties"]["type"] = serde_json::json!(["number", "null"]);
+    if let Some(members) = cost.as_object_mut() {
+        members.remove("properties");
+    }
+    cost
+}
+
 impl JsonSchema for CallPatch {
     fn schema_name() -> Cow<'static, str> {
         "CallPatch".into()
@@ -136,7 +146,7 @@ impl JsonSchema for CallPatch {
             for (name, property) in properties.iter_mut() {
                 // A merge patch of an object is any object: what it becomes with the rest is checked.
                 let mut value = match name.as_str() {
-                    "cost" => serde_json::json!({ "type": "object", "additionalProperties": true }),
+                    "cost" => amounts_to_merge(generator),
                     _ => property.take(),
                 };
                 let description = value.as_object_mut().and_then(|value| value.remove("description"));

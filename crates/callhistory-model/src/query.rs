@@ -369,7 +369,7 @@ impl CallFilter {
         let mut faults = Vec::new();
         let mut check = |inverted: bool, low: &str, high: &str| {
             if inverted {
-                let detail = format!("{low} lies after {high}: no record can be in this range");
+                let detail = format!("lies after {high}: no record can be in this range");
                 faults.push(Fault::new(FaultCode::EndBeforeStart, detail).of_parameter(low));
             }
         };

@@ -61,7 +61,7 @@ pub enum ImportForm {
         ("content-encoding" = Option<String>, Header, pattern = "^gzip$", description = "`gzip` where the body is compressed."),
     ),
     request_body(
-        content((String = "application/x-ndjson"), (Vec<CallDraft> = "application/json")),
+        content(("application/x-ndjson"), (Vec<CallDraft> = "application/json")),
         description = "A `CallDraft` with its `_id` on each line, or an array of them.",
     ),
     responses((status = 200, description = "What was written and what was not.", body = ImportReport), ImportProblems),
@@ -97,6 +97,9 @@ pub enum ImportFailure {
     /// The store failed; what was written before stays.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The stream is to be an array of records, and is none.
+    #[error("the body is not a JSON array of records")]
+    NotAnArray,
     /// The compressed stream is none.
     #[error("the body is not gzip: {0}")]
     Gzip(std::io::Error),
@@ -109,6 +112,9 @@ impl From<ImportFailure> for ApiError {
     fn from(failure: ImportFailure) -> Self {
         match failure {
             ImportFailure::Store(error) => error.into(),
+            ImportFailure::NotAnArray => {
+                Self::new(ProblemCode::MalformedJson, "The body is not a JSON array of records.")
+            }
             ImportFailure::Gzip(_) => {
                 Self::new(ProblemCode::InvalidRequest, "The body is not gzip, as Content-Encoding says.")
             }
@@ -193,6 +199,9 @@ impl Import {
         for step in bytes.chunks(64 * 1024) {
             let before = self.group.len();
             self.splitter.push(step, &mut self.group);
+            if self.splitter.is_no_array {
+                return Err(ImportFailure::NotAnArray);
+            }
             self.group_bytes += self.group[before..].iter().map(Item::size).sum::<usize>();
             if self.group.len() >= GROUP_RECORDS || self.group_bytes >= GROUP_BYTES {
                 self.write_group(now).await?;
@@ -213,6 +222,9 @@ impl Import {
             self.take(&plain, now).await?;
         }
         self.splitter.finish(&mut self.group);
+        if self.splitter.is_no_array {
+            return Err(ImportFailure::NotAnArray);
+        }
         self.write_group(now).await?;
         self.settle().await?;
         Ok(self.report)

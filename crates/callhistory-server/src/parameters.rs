@@ -22,8 +22,9 @@ fn text(max: usize) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": max, "pattern": "^[^\\u0000]*$" })
 }
 
+/// A set may hold the empty text, which a member of a record may be.
 fn set() -> Value {
-    text(MAX_PARAMETER_BYTES)
+    json!({ "type": "string", "maxLength": MAX_PARAMETER_BYTES, "pattern": "^[^\\u0000]*$" })
 }
 
 fn moment() -> Value {
@@ -57,7 +58,7 @@ fn describe_filter(name: &str) -> (Value, String) {
         "toPhoneNumber" => (set(), format!("The called side. {PHONE}")),
         "phoneNumber" => (set(), format!("Either side of the call. {PHONE}")),
         "callIds" => (
-            set(),
+            text(MAX_PARAMETER_BYTES),
             "Records whose `_id` or `callId` is one of these: a JSON array of texts, or texts with commas between them; at \
              most 1000."
                 .to_owned(),
@@ -86,7 +87,7 @@ fn describe_filter(name: &str) -> (Value, String) {
             (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at most so much.".to_owned())
         }
         "postAnalysis" => (
-            set(),
+            text(MAX_PARAMETER_BYTES),
             "A JSON object: members of `analyzedData`, by dots also inside others, each with a value that it must equal \
              or with an object of `gt`, `gte`, `lt`, `lte`, `ne`, `in` (an array) and `exists`. A member that is an array \
              is as demanded where one of its items is. At most 32 conditions."
@@ -126,11 +127,7 @@ fn filters() -> Vec<Parameter> {
         .collect();
     let description = "Write the name of a member of `metadata` for NAME, by dots also of one inside another: records in \
         which it has this value, or is an array with it. A number is compared as a number. At most 16 members.";
-    filters.push(parameter(
-        "metadata.NAME",
-        json!({ "type": "string", "maxLength": MAX_PARAMETER_BYTES, "pattern": "^[^\\u0000]*$" }),
-        description,
-    ));
+    filters.push(parameter("metadata.NAME", set(), description));
     filters
 }
 

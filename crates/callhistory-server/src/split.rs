@@ -44,6 +44,8 @@ pub(crate) struct Splitter {
     text: Vec<u8>,
     too_long: bool,
     first: bool,
+    /// The stream is to be an array, and does not even begin as one.
+    pub(crate) is_no_array: bool,
 }
 
 impl Splitter {
@@ -52,7 +54,7 @@ impl Splitter {
             ImportForm::Lines => Place::Line,
             ImportForm::Array => Place::Start,
         };
-        Self { place, max_bytes, line: 1, text: Vec::new(), too_long: false, first: true }
+        Self { place, max_bytes, line: 1, text: Vec::new(), too_long: false, first: true, is_no_array: false }
     }
 
     /// Takes bytes and gives the records that they complete.
@@ -75,6 +77,7 @@ impl Splitter {
     pub(crate) fn finish(&mut self, items: &mut Vec<Item>) {
         match self.place {
             Place::Line => self.end_line(items),
+            Place::Start => self.is_no_array = true,
             Place::End | Place::Lost => {}
             _ => self.lose("ends before the array does", items),
         }
@@ -131,7 +134,10 @@ impl Splitter {
             Place::Value { depth, string, escaped } => self.inside(byte, depth, string, escaped, items),
             _ if blank => {}
             Place::Start if byte == b'[' => self.place = Place::Item(true),
-            Place::Start => self.lose("is not an array of records", items),
+            Place::Start => {
+                self.is_no_array = true;
+                self.place = Place::Lost;
+            }
             Place::Item(true) if byte == b']' => self.place = Place::End,
             Place::Comma if byte == b']' => self.place = Place::End,
             Place::Comma if byte == b',' => self.place = Place::Item(false),

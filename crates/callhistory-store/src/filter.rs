@@ -3,7 +3,7 @@
 use callhistory_model::{AnalysisCondition, AnalysisTest, CallFilter, OneOf, TextPattern, WorkspaceId, words};
 use rusqlite::types::Value;
 
-use crate::terms::{FRAGMENT_DIGITS, PREFIX_CHARS, Terms, is_fragment};
+use crate::terms::{self, FRAGMENT_DIGITS, PREFIX_CHARS, Terms, is_fragment};
 
 /// A billion positions for each second; see the migration.
 pub(crate) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
@@ -80,12 +80,25 @@ pub(crate) const UPDATED: (&str, &str) = ("call_by_updated", "c.updated_at");
 pub(crate) const DURATION: (&str, &str) = ("call_by_duration", "ifnull(c.duration, -1)");
 pub(crate) const COST: (&str, &str) = ("call_by_cost", "ifnull(c.cost, -9223372036854775807)");
 
-/// The least cost that a record with one can have; below it lies the stand-in for none.
-const LEAST_COST: i64 = -9_223_372_036_854_775_806;
+/// What the indexes have for a record without the number; less than any that there is.
+pub(crate) const NO_DURATION: i64 = -1;
+pub(crate) const NO_COST: i64 = -i64::MAX;
+
+/// Whether a record has the number of a sort: those that have not are all equal, and would otherwise have to be gone
+/// through to find those that have, or the other way round.
+struct Presence {
+    expected: bool,
+    term: String,
+    columns: String,
+}
 
 /// A filter, ready to become SQL.
 pub(crate) struct Predicate {
     every: String,
+    /// Terms that the ranges imply. They only help other terms: alone, the ranges do better.
+    implied: Vec<String>,
+    /// Only records that have the number of the sort, or only those that have not.
+    presence: Option<Presence>,
     conditions: Vec<Condition>,
     pub(crate) time: Range,
     /// Ranges of other numbers than the time.
@@ -138,13 +151,25 @@ impl Predicate {
             ),
             range(
                 COST,
-                filter.min_cost.as_ref().map(|least| least.nanos()).or(filter.max_cost.as_ref().map(|_| LEAST_COST)),
+                filter.min_cost.as_ref().map(|least| least.nanos()).or(filter.max_cost.as_ref().map(|_| NO_COST + 1)),
                 filter.max_cost.as_ref().map(|most| above(most.nanos())),
             ),
         ];
         ranges.retain(|range| range.low.is_some() || range.high.is_some());
+        let implied = [(DURATION.0, terms::DURATION), (COST.0, terms::COST)].into_iter();
+        let implied = implied.filter(|(index, _)| ranges.iter().any(|range| range.index == *index));
+        let implied = implied.map(|(_, name)| quoted(&terms.present(name))).collect();
         let time = range(TIME, nanos(&filter.started_after), nanos(&filter.started_before));
-        Self { every: terms.every(), conditions, time, ranges }
+        Self { every: terms.every(), implied, presence: None, conditions, time, ranges }
+    }
+
+    /// The same filter for records that have the number of an index, or for those that have not.
+    pub(crate) fn having(workspace: &WorkspaceId, filter: &CallFilter, number: (&str, &str), expected: bool) -> Self {
+        let (index, key) = number;
+        let (name, absent) = if index == COST.0 { (terms::COST, NO_COST) } else { (terms::DURATION, NO_DURATION) };
+        let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
+        let term = quoted(&Terms::new(workspace).present(name));
+        Self { presence: Some(Presence { expected, term, columns }), ..Self::new(workspace, filter) }
     }
 
     /// Whether the index of terms narrows this filter down.
@@ -165,6 +190,10 @@ impl Predicate {
             let (Condition::Either { terms, .. } | Condition::Terms { terms, .. }) = condition else { continue };
             let any = format!("({})", terms.any.join(" OR "));
             if terms.negated { without.push(any) } else { with.push(any) }
+        }
+        with.extend(self.implied.iter().cloned());
+        if let Some(presence) = &self.presence {
+            if presence.expected { with.push(presence.term.clone()) } else { without.push(presence.term.clone()) }
         }
         self.expression(with, &without)
     }
@@ -216,6 +245,7 @@ impl Predicate {
             parts.push(format!("c.position IN (SELECT rowid FROM call_term WHERE call_term MATCH {expression})"));
         }
         parts.extend(self.all_ranges(sql));
+        parts.extend(self.presence.as_ref().map(|presence| presence.columns.clone()));
         parts
     }
 

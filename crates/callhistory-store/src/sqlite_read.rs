@@ -81,10 +81,46 @@ pub(crate) fn list_calls(
     seal: &Seal,
 ) -> Result<CallPage, StoreError> {
     let listing = Listing::new(db, workspace, &query.filter, query.sort);
-    let Page { entries, more } = listing.page(after, query.page_size(), query.offset())?;
+    let Page { entries, more } = match query.sort.key {
+        SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
+        _ => listing.page(after, query.page_size(), query.offset())?,
+    };
     let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
     let total = query.include_total.then(|| listing.count()).transpose()?;
     Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+}
+
+/// A page in the order of a number that not every record has: those with it and those without are looked for apart.
+fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
+    let mut page = Page { entries: Vec::new(), more: false };
+    let (limit, mut offset) = (query.page_size(), query.offset());
+    let none = if query.sort.key == SortKey::Cost { filter::NO_COST } else { filter::NO_DURATION };
+    let absent = |position: &ListPosition| position.key == none;
+    for expected in [!query.sort.ascending, query.sort.ascending] {
+        let after = after.filter(|after| absent(after) != expected);
+        // The place to go on at lies in the other part, and this one is done with if it comes first.
+        if expected != query.sort.ascending && query.cursor.is_some() && after.is_none() {
+            continue;
+        }
+        let part = listing.having(&query.filter, expected);
+        let left = limit - page.entries.len();
+        if left == 0 {
+            page.more = page.more || !part.page(after, 1, 0)?.entries.is_empty();
+            break;
+        }
+        let mut found = part.page(after, left, offset)?;
+        if found.entries.is_empty() && offset > 0 {
+            offset = offset.saturating_sub(usize::try_from(part.count()?).unwrap_or(usize::MAX));
+        } else {
+            offset = 0;
+        }
+        page.entries.append(&mut found.entries);
+        page.more = found.more;
+        if found.more {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// Sends every record of the filter in chunks, until there are no more or `send` says that nobody takes them.
@@ -127,6 +163,12 @@ impl<'a> Listing<'a> {
             SortKey::Cost => filter::COST,
         };
         Self { db, workspace, predicate: Predicate::new(workspace, filter), sort, index, key }
+    }
+
+    /// The same list of records that have the number of the sort, or of those that have not.
+    fn having(&self, filter: &CallFilter, expected: bool) -> Self {
+        let predicate = Predicate::having(self.workspace, filter, (self.index, self.key), expected);
+        Self { predicate, ..*self }
     }
 
     /// The records after a place. Of the ways to find them the one is taken whose cost is bounded: few records are

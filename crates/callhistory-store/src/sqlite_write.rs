@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    Amount, CallDraft, CallId, CallPatch, CallRecord, CallStatus, CallType, Cost, Direction, Timestamp, UnixSeconds,
+    Amount, CallDraft, CallId, CallPatch, CallRecord, CallStatus, CallType, Direction, Timestamp, UnixSeconds,
     WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
@@ -12,7 +12,7 @@ use crate::{
     Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
     filter::{POSITIONS_PER_SECOND, first_position},
     sqlite_writer::Batch,
-    terms::Terms,
+    terms::{Terms, charge},
     write::{self, key_expiry_nanos, request_hash},
 };
 
@@ -288,7 +288,7 @@ fn write_columns(
         ":created_at": record.created_at.unix_nanos(),
         ":updated_at": record.updated_at.unix_nanos(),
         ":duration": record.duration_nanos(),
-        ":cost": record.cost.as_ref().and_then(Cost::customer_charge).map(Amount::nanos),
+        ":cost": charge(record).map(Amount::nanos),
         ":agent_id": record.agent_id,
         ":call_flow_id": record.call_flow_id,
         ":batch_id": record.batch_id,

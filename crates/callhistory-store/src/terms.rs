@@ -1,7 +1,7 @@
 //! The terms of a record: what the index of an engine finds it by. A term is a digest that is bound to its workspace, so
 //! one index serves all workspaces and holds no text of a record, and nothing that a user types reaches its grammar.
 
-use callhistory_model::{CallRecord, Scalar, WorkspaceId, visit_members, words};
+use callhistory_model::{Amount, CallRecord, Cost, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
 /// Prefixes of phone numbers are terms up to this length, in characters; longer ones are found by their beginning and
@@ -9,6 +9,15 @@ use sha2::{Digest, Sha256};
 pub(crate) const PREFIX_CHARS: usize = 8;
 /// Fragments of numbers are found by their runs of three digits and, where they are longer, compared.
 pub(crate) const FRAGMENT_DIGITS: usize = 3;
+
+/// The names of the numbers that a record may have.
+pub(crate) const DURATION: &str = "duration";
+pub(crate) const COST: &str = "cost";
+
+/// What the customer was charged, if anything is known of it.
+pub(crate) fn charge(record: &CallRecord) -> Option<&Amount> {
+    record.cost.as_ref().and_then(Cost::customer_charge)
+}
 
 /// Makes the terms of one workspace.
 pub(crate) struct Terms(Sha256);
@@ -88,6 +97,8 @@ impl Terms {
                 terms.push(self.term(name, value));
             }
         }
+        terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
+        terms.extend(charge(record).map(|_| self.present(COST)));
         terms.extend(record.call_id.as_ref().map(|id| self.term("callIds", id)));
         for (name, number) in &columns[6..] {
             let Some(number) = number else { continue };

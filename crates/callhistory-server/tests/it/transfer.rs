@@ -91,8 +91,6 @@ async fn an_array_is_an_import_too() {
     assert_eq!(counts(&answer), [3, 0, 0, 1]);
     assert_eq!(faults(&answer), ["3 /nothing unknown"]);
     for (text, counted, fault) in [
-        ("", [0, 0, 0, 1], "1 - malformed"),
-        ("{\"_id\":\"x\"}", [0, 0, 0, 1], "1 - malformed"),
         ("[{\"_id\":\"a\"},", [0, 1, 0, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"} {\"_id\":\"y\"}]", [0, 0, 1, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"},]", [0, 0, 1, 1], "2 - malformed"),
@@ -102,6 +100,10 @@ async fn an_array_is_an_import_too() {
     ] {
         let answer = import(&server, &[ARRAY], text.into()).await;
         assert_eq!((counts(&answer), faults(&answer)), (counted, vec![fault.to_owned()]), "{text}");
+    }
+    for text in ["", " ", "{\"_id\":\"x\"}", "\0"] {
+        let answer = import(&server, &[ARRAY], text.into()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "malformed_json"), "{text}");
     }
     assert_eq!(counts(&import(&server, &[ARRAY], "[]".into()).await), [0, 0, 0, 0]);
 }
