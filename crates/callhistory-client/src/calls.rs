@@ -94,7 +94,7 @@ impl Client {
         self.send(&Request::patch(self.call_url(id)?, patch), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
-    /// Deletes a record. Where a retry finds it gone, the attempt before has deleted it.
+    /// Deletes a record. Where a retry finds no such record, an attempt before it is taken to have deleted it.
     ///
     /// # Errors
     ///

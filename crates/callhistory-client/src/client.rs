@@ -197,7 +197,7 @@ impl ClientBuilder {
         let mut calls_url = base_url;
         calls_url.set_path(&format!("{}{CALLS_PATH}", calls_url.path().trim_end_matches('/')));
         let patience = self.timeout.min(self.read_timeout).as_secs() / 2;
-        let longest_wait = u16::try_from(patience).unwrap_or(u16::MAX).min(ChangesQuery::MAX_WAIT_SECONDS);
+        let longest_wait = u16::try_from(patience).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
         let inner = Inner { http, calls_url, max_retries: self.max_retries, longest_wait, workspace };
         Ok(Client { inner: Arc::new(inner) })
     }

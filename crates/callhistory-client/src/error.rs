@@ -51,6 +51,7 @@ enum Kind {
 /// What is wrong with the body of an answer.
 pub(crate) enum BodyError {
     Broken(reqwest::Error),
+    CutOff,
     TooLarge(usize),
     Malformed(serde_json::Error),
 }
@@ -169,7 +170,9 @@ impl Error {
             Kind::Invalid { .. } | Kind::Setup(_) => false,
             Kind::Transport(error) => !error.is_builder(),
             Kind::Status(_) => self.0.answer.as_ref().is_some_and(|answer| retry::is_passing(answer.status)),
-            Kind::Unreadable { is_write, error } => !is_write && matches!(error, BodyError::Broken(_)),
+            Kind::Unreadable { is_write, error } => {
+                !is_write && matches!(error, BodyError::Broken(_) | BodyError::CutOff)
+            }
         }
     }
 
@@ -280,6 +283,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Broken(error) if error.is_timeout() => f.write_str("it did not come in time"),
             Self::Broken(error) => write!(f, "{}", root(error)),
+            Self::CutOff => f.write_str("it ends in the middle of a record"),
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
             // The parser's own text may quote a value.
             Self::Malformed(error) => {
@@ -310,7 +314,7 @@ impl StdError for Error {
             Kind::Setup(source) => Some(source.as_ref()),
             Kind::Transport(error) | Kind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
             Kind::Unreadable { error: BodyError::Malformed(error), .. } => Some(error),
-            Kind::Unreadable { error: BodyError::TooLarge(_), .. } | Kind::Status(_) => None,
+            Kind::Unreadable { error: BodyError::TooLarge(_) | BodyError::CutOff, .. } | Kind::Status(_) => None,
         }
     }
 }

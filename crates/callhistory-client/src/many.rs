@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use callhistory_model::{
     CallDraft, CallMetrics, CallRecord, ChangesPage, ChangesQuery, ExportQuery, ImportReport, ListQuery, MetricsQuery,
-    Timestamp, UnixSeconds,
+    Timestamp,
 };
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{Response, Url, header::LINK};
@@ -110,10 +110,11 @@ impl Client {
             async move {
                 let Some(mut query) = query else { return Ok(None) };
                 let page = client.list_calls(&query).await?;
-                // A service that gives the same cursor again would be asked for ever.
-                let next = page.next.clone().filter(|next| query.cursor.as_ref() != Some(next));
+                if page.next.is_some() && page.next == query.cursor {
+                    return Err(Error::refused("the service gave the same cursor twice".to_owned()));
+                }
                 query.page = None;
-                let rest = next.map(|next| ListQuery { cursor: Some(next), ..query });
+                let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });
                 Ok(Some((page, rest)))
             }
         })
@@ -316,10 +317,10 @@ impl Client {
     }
 }
 
-/// The cursor that the link to the next page has.
+/// The cursor that the link to the next page has. A target may have commas, so the brackets around it come first.
 fn next_cursor(link: &str) -> Option<String> {
-    let target = link.split(',').find(|part| part.contains("rel=\"next\""))?.trim();
-    let target = target.strip_prefix('<')?.split('>').next()?;
+    let mut links = link.split('<').filter_map(|part| part.split_once('>'));
+    let (target, _) = links.find(|(_, parameters)| parameters.contains("rel=\"next\""))?;
     // The link is relative; only its cursor is of interest, and it is sent to the service that this client knows.
     let url = Url::parse("http://relative").ok()?.join(target).ok()?;
     url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.into_owned())
@@ -348,7 +349,7 @@ impl Export {
     async fn connect(&mut self) -> Result<(), Error> {
         let mut filter = self.filter.clone();
         if let Some(last) = &self.last {
-            let before = Timestamp::from_unix_nanos(moment(last).saturating_add(1));
+            let before = Timestamp::from_unix_nanos(last.sort_time_nanos().saturating_add(1));
             let sooner = filter.started_before.filter(|asked| asked.unix_nanos() < before.unix_nanos());
             filter.started_before = Some(sooner.unwrap_or(before));
         }
@@ -380,14 +381,9 @@ impl Export {
 
     /// Whether a record lies behind the last one, in the order of the export.
     fn is_new(&self, call: &CallRecord) -> bool {
-        let place = |call: &CallRecord| (moment(call), call.id.clone());
+        let place = |call: &CallRecord| (call.sort_time_nanos(), call.id.clone());
         self.last.as_ref().is_none_or(|last| place(call) < place(last))
     }
-}
-
-/// The time by which the service orders a record.
-fn moment(call: &CallRecord) -> i64 {
-    call.start_time.as_ref().map_or(call.created_at.unix_nanos(), UnixSeconds::nanos)
 }
 
 impl Lines {
@@ -407,7 +403,9 @@ impl Lines {
                         return Err(unreadable(error, response));
                     }
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) if self.text.is_empty() => return Ok(None),
+                // Half a line: whoever carried the answer here lost its end.
+                Ok(None) => return Err(unreadable(BodyError::CutOff, response)),
                 Err(error) => return Err(unreadable(BodyError::broken(error), response)),
             }
         }

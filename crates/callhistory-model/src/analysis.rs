@@ -9,7 +9,7 @@ use crate::{
     decode::object,
     json::kind,
     problem::{Fault, FaultCode},
-    query::unknown_value,
+    query::{check_path, unknown_value},
     value::Scalar,
 };
 
@@ -81,6 +81,7 @@ impl AnalysisCondition {
             if member.is_empty() {
                 return Err(Fault::new(FaultCode::TooShort, "has a member without a name"));
             }
+            check_path(&member).map_err(here)?;
             let tests =
                 if value.starts_with('{') { operators(value) } else { scalar(value).map(|one| vec![equals(one)]) };
             let tests = tests.map_err(here)?;

@@ -36,7 +36,7 @@ pub struct CallChange {
     pub id: CallId,
     /// The number of the change in its workspace, from 1 on, without gaps: the entity tag of the record that it made.
     pub version: u64,
-    /// When it was committed: RFC 3339, UTC.
+    /// When the change was made, by the clock of the server that made it: RFC 3339, UTC.
     pub at: Timestamp,
     /// The record that the change made. It is missing where the record was deleted or has changed again: then a later
     /// change follows.
@@ -88,7 +88,7 @@ impl ChangesQuery {
     /// Every fault at once.
     pub fn from_query(query: &str) -> Result<Self, Faults> {
         let mut changes = Self::default();
-        read_parameters(query, Self::PARAMETERS, |name, value| {
+        read_parameters(query, &[Self::PARAMETERS], |name, value| {
             Some(match name {
                 "cursor" => set(&mut changes.cursor, cursor(value)),
                 "limit" => set(&mut changes.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),

@@ -60,7 +60,9 @@ pub use open_set::{CallStatus, CallType, Direction};
 pub use page::{ExportFormat, ExportQuery, ListQuery};
 pub use patch::CallPatch;
 pub use problem::{Fault, FaultCode, Faults, Problem, ProblemCode};
-pub use query::{CallFilter, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, Sort, SortKey, nearest_name, words};
+pub use query::{
+    CallFilter, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, Sort, SortKey, nearest_name, words,
+};
 pub use record::{CallDraft, CallRecord, Cost};
 pub use time::Timestamp;
 pub use value::{ExactNumber, OneOf, Scalar, TextPattern, visit_members};

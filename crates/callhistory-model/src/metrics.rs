@@ -82,7 +82,7 @@ impl MetricsQuery {
     /// Every fault at once.
     pub fn from_query(query: &str) -> Result<Self, Faults> {
         let mut metrics = Self::default();
-        read_parameters(query, Self::PARAMETERS, |name, value| {
+        read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "groupBy" => group_by(value).map(|keys| metrics.group_by = keys),
                 "timezone" => set(&mut metrics.time_zone, Ok(value.to_owned())),

@@ -12,7 +12,7 @@ use crate::{
 /// use callhistory_model::{CallFilter, ListQuery};
 ///
 /// let query = ListQuery::from_query("status=completed,failed&startedAfter=2026-01-01&limit=50")?;
-/// assert_eq!(query.to_query(), "status=completed,failed&startedAfter=2026-01-01T00%3A00%3A00Z&limit=50");
+/// assert_eq!(query.to_query(), "status=completed%2Cfailed&startedAfter=2026-01-01T00%3A00%3A00Z&limit=50");
 /// assert!(ListQuery::from_query("statu=busy").unwrap_err()[0].detail.contains("did you mean \"status\"?"));
 /// # Ok::<(), callhistory_model::Faults>(())
 /// ```
@@ -64,7 +64,7 @@ impl ListQuery {
     /// Every fault at once: unknown and repeated parameters, bad values, ranges that no record can be in.
     pub fn from_query(query: &str) -> Result<Self, Faults> {
         let mut list = Self::default();
-        read_parameters(query, Self::PARAMETERS, |name, value| {
+        read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "limit" => set(&mut list.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
                 "cursor" => set(&mut list.cursor, cursor(value)),
@@ -184,7 +184,7 @@ impl ExportQuery {
     /// Every fault at once.
     pub fn from_query(query: &str) -> Result<Self, Faults> {
         let mut export = Self::default();
-        read_parameters(query, Self::PARAMETERS, |name, value| match (name, value) {
+        read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| match (name, value) {
             ("format", text) => Some(format(text).map(|format| export.format = format)),
             _ => export.filter.read(name, value),
         })?;

@@ -71,12 +71,6 @@ impl CallPatch {
         object_text(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
-    /// Whether the patch says which status the record is to have, or that it is to have none.
-    #[must_use]
-    pub fn touches_status(&self) -> bool {
-        self.0.iter().any(|(name, _)| name == "status")
-    }
-
     /// What the record becomes; `createdAt` and `updatedAt` are left to be stamped.
     ///
     /// # Errors

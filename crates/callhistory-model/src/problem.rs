@@ -25,6 +25,8 @@ open_set! {
         MethodNotAllowed = "method_not_allowed",
         /// The request or its body took too long.
         RequestTimeout = "request_timeout",
+        /// The record that the same `Idempotency-Key` created has been deleted since.
+        CallDeleted = "call_deleted",
         /// The record has a final status, which a late change must not undo.
         TerminalStatus = "terminal_status",
         /// The record is not as `If-Match` or `If-None-Match` demands.

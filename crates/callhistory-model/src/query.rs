@@ -18,6 +18,8 @@ pub const MAX_PARAMETER_BYTES: usize = 32 * 1024;
 pub const MAX_SEARCH_CHARS: usize = 256;
 /// The most words of one search.
 const MAX_SEARCH_WORDS: usize = 16;
+/// The longest path of a member of free-form JSON that filters reach, in bytes: names joined by dots.
+pub const MAX_PATH_BYTES: usize = 1024;
 const MAX_CALL_IDS: usize = 1000;
 const MAX_METADATA_FILTERS: usize = 16;
 const MAX_PARAMETERS: usize = 64;
@@ -150,7 +152,7 @@ pub fn nearest_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Opt
 /// gathers every fault.
 pub(crate) fn read_parameters(
     query: &str,
-    known: &[&str],
+    known: &[&[&str]],
     mut read: impl FnMut(&str, &str) -> Option<Result<(), Fault>>,
 ) -> Result<(), Faults> {
     let mut faults = Vec::new();
@@ -183,9 +185,8 @@ pub(crate) fn read_parameters(
     if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
-fn unknown_parameter(name: &str, known: &[&str]) -> Fault {
-    let known = || known.iter().copied().chain(CallFilter::PARAMETERS.iter().copied());
-    let detail = match nearest_name(name, known()) {
+fn unknown_parameter(name: &str, known: &[&[&str]]) -> Fault {
+    let detail = match nearest_name(name, known.iter().flat_map(|names| names.iter().copied())) {
         Some(known) => format!("is unknown; did you mean {known:?}?"),
         None => "is unknown here; the route's description lists its parameters".to_owned(),
     };
@@ -206,8 +207,8 @@ impl QueryString {
     }
 
     pub(crate) fn push(&mut self, name: &str, value: impl std::fmt::Display) {
-        // What RFC 3986 leaves unreserved, and the comma, which reads better and means nothing to a URL.
-        const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b',');
+        // All but what RFC 3986 leaves unreserved: a comma would end a link in the eyes of some who read the header.
+        const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
         let separator = if self.0.is_empty() { "" } else { "&" };
         let value = value.to_string();
         let name = utf8_percent_encode(name, ESCAPED);
@@ -303,9 +304,9 @@ impl CallFilter {
             "status" => set(&mut self.status, OneOf::parse(value, false)),
             "direction" => set(&mut self.direction, OneOf::parse(value, false)),
             "callType" => set(&mut self.call_type, OneOf::parse(value, false)),
-            "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(value, true)),
-            "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(value, true)),
-            "phoneNumber" => set(&mut self.phone_number, OneOf::parse(value, true)),
+            "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(&with_plus(value), true)),
+            "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(&with_plus(value), true)),
+            "phoneNumber" => set(&mut self.phone_number, OneOf::parse(&with_plus(value), true)),
             "callIds" => set(&mut self.call_ids, call_ids(value)),
             "dateRange" => self.read_date_range(value),
             "startedAfter" => once(&mut self.started_after, Timestamp::parse_moment(value)),
@@ -330,6 +331,7 @@ impl CallFilter {
         if member.is_empty() {
             return Err(Fault::new(FaultCode::Malformed, "names no member; write metadata.NAME=value"));
         }
+        check_path(member)?;
         if self.metadata.len() == MAX_METADATA_FILTERS {
             let detail =
                 format!("is one too many; at most {MAX_METADATA_FILTERS} members of metadata can be asked for");
@@ -358,10 +360,13 @@ impl CallFilter {
                 other => return Err(unknown_value(other, &["from", "to", "startDate", "endDate"])),
             }
         }
-        if self.started_after.is_none() && self.started_before.is_none() {
-            return Err(malformed());
+        match (&self.started_after, &self.started_before) {
+            (None, None) => Err(malformed()),
+            (Some(from), Some(to)) if from.unix_nanos() >= to.unix_nanos() => {
+                Err(Fault::new(FaultCode::EndBeforeStart, "ends before it begins: no record can be in this range"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Ranges that no record can be in.
@@ -369,11 +374,11 @@ impl CallFilter {
         let mut faults = Vec::new();
         let mut check = |inverted: bool, low: &str, high: &str| {
             if inverted {
-                let detail = format!("lies after {high}: no record can be in this range");
+                let detail = format!("leaves nothing up to {high}: no record can be in this range");
                 faults.push(Fault::new(FaultCode::EndBeforeStart, detail).of_parameter(low));
             }
         };
-        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() > high.unix_nanos());
+        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() >= high.unix_nanos());
         check(after(&self.started_after, &self.started_before), "startedAfter", "startedBefore");
         check(after(&self.updated_after, &self.updated_before), "updatedAfter", "updatedBefore");
         let longer =
@@ -383,6 +388,22 @@ impl CallFilter {
         check(dearer, "minCost", "maxCost");
         faults
     }
+}
+
+/// A number begins with no blank: one there is the plus that the URL has made a blank of.
+fn with_plus(value: &str) -> String {
+    let (mark, list) = value.strip_prefix('!').map_or(("", value), |rest| ("!", rest));
+    let plus = |number: &str| number.strip_prefix(' ').map_or_else(|| number.to_owned(), |rest| format!("+{rest}"));
+    format!("{mark}{}", list.split(',').map(plus).collect::<Vec<_>>().join(","))
+}
+
+/// Members are indexed, and can be asked for, up to this length of their path.
+pub(crate) fn check_path(path: &str) -> Result<(), Fault> {
+    if path.len() > MAX_PATH_BYTES {
+        let detail = format!("names a member by more than {MAX_PATH_BYTES} bytes");
+        return Err(Fault::new(FaultCode::TooLong, detail));
+    }
+    Ok(())
 }
 
 pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, Fault>) -> Result<(), Fault> {

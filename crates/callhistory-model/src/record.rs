@@ -261,6 +261,15 @@ impl CallRecord {
         serde_json::to_vec(self).expect("a record is JSON")
     }
 
+    /// The largest record that is stored, in bytes of its canonical JSON.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
+    /// The time by which lists are ordered, in nanoseconds since 1970: `startTime`, or else `createdAt`.
+    #[must_use]
+    pub fn sort_time_nanos(&self) -> i64 {
+        self.start_time.as_ref().map_or(self.created_at.unix_nanos(), UnixSeconds::nanos)
+    }
+
     /// How long the call lasted, in billionths of a second: `duration`, or else `endTime` less `startTime`.
     #[must_use]
     pub fn duration_nanos(&self) -> Option<i64> {

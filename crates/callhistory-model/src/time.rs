@@ -10,6 +10,8 @@ use crate::{
     problem::{Fault, FaultCode},
 };
 
+/// In March 1973; below it `20260131` could be meant.
+const SURELY_NO_DATE_SECONDS: i64 = 100_000_000;
 /// 2260-01-01T00:00:00Z.
 const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 
@@ -72,7 +74,15 @@ impl Timestamp {
     /// ```
     pub fn parse_moment(text: &str) -> Result<Self, Fault> {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            return Ok(Self::from_unix_nanos(text.parse::<UnixSeconds>()?.nanos()));
+            let seconds: UnixSeconds = text.parse()?;
+            if (1..SURELY_NO_DATE_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
+                let detail = format!(
+                    "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
+                     seconds from {SURELY_NO_DATE_SECONDS} on"
+                );
+                return Err(Fault::new(FaultCode::InvalidTime, detail));
+            }
+            return Ok(Self::from_unix_nanos(seconds.nanos()));
         }
         if is_date(text)
             && let Ok(midnight) = format!("{text}T00:00:00Z").parse::<Self>()
@@ -131,7 +141,8 @@ fn with_offset(text: &str) -> Option<i64> {
     };
     let seconds = two(hours, 23)? * 3600 + two(minutes, 59)? * 60;
     let shift = match sign {
-        "+" => -seconds,
+        // A URL makes a blank of a plus.
+        "+" | " " => -seconds,
         "-" => seconds,
         _ => return None,
     };

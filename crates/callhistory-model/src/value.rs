@@ -8,6 +8,7 @@ use crate::{
     decode::raw_members,
     json::decode_string,
     problem::{Fault, FaultCode},
+    query::MAX_PATH_BYTES,
 };
 
 /// A number in its shortest form, so that `1`, `1.0` and `10e-1` are one value; compared without rounding, however many
@@ -134,7 +135,8 @@ impl Scalar {
 }
 
 /// Calls `visit` with the path and the JSON text of each value inside a free-form JSON text, objects and arrays included.
-/// The names of nested members are joined by dots; the items of an array stand at the path of the array.
+/// The names of nested members are joined by dots; the items of an array stand at the path of the array. What lies deeper
+/// than [`MAX_PATH_BYTES`] is left out.
 pub fn visit_members(json: &str, visit: &mut dyn FnMut(&str, &str)) {
     walk(json.trim_start(), &mut String::new(), visit);
 }
@@ -148,8 +150,11 @@ fn walk(json: &str, path: &mut String, visit: &mut dyn FnMut(&str, &str)) {
                     path.push('.');
                 }
                 path.push_str(&name);
-                visit(path, value.get());
-                walk(value.get(), path, visit);
+                // A path is told once for each value below it, so a long one must not have many.
+                if path.len() <= MAX_PATH_BYTES {
+                    visit(path, value.get());
+                    walk(value.get(), path, visit);
+                }
                 path.truncate(length);
             }
         }

@@ -64,7 +64,7 @@ pub(crate) async fn get_call(
 ///
 /// The service makes the `_id`, 24 hexadecimal digits that sort by time of creation. With an `Idempotency-Key` the same
 /// body under the same key is answered with the first answer for 24 hours, and creates nothing more; another body under
-/// that key is refused. The body has at most 1,048,576 bytes.
+/// that key is refused. The body, and the record as it is stored, have at most 1,048,576 bytes.
 #[utoipa::path(
     post,
     path = "/v2/api/call-history",
@@ -176,8 +176,8 @@ pub(crate) async fn patch_call(
 
 /// Delete a call record
 ///
-/// The record and every text of it are gone from the database; the change feed says that it was deleted. Only the answer
-/// to a creation under an `Idempotency-Key` is kept until its 24 hours are over.
+/// The record and every text of it are gone from the database; the change feed says that it was deleted. A late copy of
+/// the creation under its `Idempotency-Key` does not bring it back: it is answered 409.
 #[utoipa::path(
     delete,
     path = "/v2/api/call-history/{callHistoryId}",

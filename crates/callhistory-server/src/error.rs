@@ -72,6 +72,7 @@ impl ApiError {
             ProblemCode::RouteNotFound => (StatusCode::NOT_FOUND, "No such route"),
             ProblemCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             ProblemCode::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request took too long"),
+            ProblemCode::CallDeleted => (StatusCode::CONFLICT, "The record has been deleted"),
             ProblemCode::TerminalStatus => (StatusCode::CONFLICT, "The status is final"),
             ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
             ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
@@ -128,6 +129,10 @@ impl From<StoreError> for ApiError {
                 ProblemCode::IdempotencyKeyReused,
                 "This Idempotency-Key was used within the last 24 hours with another body.",
             ),
+            StoreError::Deleted => Self::new(
+                ProblemCode::CallDeleted,
+                "The record that this Idempotency-Key created has been deleted; another key creates another record.",
+            ),
             StoreError::TerminalStatus => Self::new(
                 ProblemCode::TerminalStatus,
                 "The record has a final status, which this change would undo. If you have seen it, say so with If-Match.",
@@ -157,7 +162,11 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (StatusCode::NOT_FOUND, "NotFound", "There is no such record in this workspace."),
     (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "The route has no such method; `Allow` lists those it has."),
     (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
-    (StatusCode::CONFLICT, "Conflict", "The record has a final status, which the change would undo."),
+    (
+        StatusCode::CONFLICT,
+        "Conflict",
+        "The record has a final status, which the change would undo; or the record that the key created has been deleted.",
+    ),
     (
         StatusCode::PRECONDITION_FAILED,
         "PreconditionFailed",
@@ -229,7 +238,7 @@ problems! {
     /// Of a read of one record.
     ReadProblems: 400 404 500 503;
     /// Of a creation.
-    CreateProblems: 400 408 413 415 422 500 503 507;
+    CreateProblems: 400 408 409 413 415 422 500 503 507;
     /// Of a conditional write.
     WriteProblems: 400 408 412 413 415 422 500 503 507;
     /// Of a change of what there is.

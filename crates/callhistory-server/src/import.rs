@@ -126,6 +126,12 @@ impl From<ImportFailure> for ApiError {
     }
 }
 
+/// A group on its way to the disk: the line of each record, and what became of it.
+struct Writing {
+    lines: Vec<u64>,
+    effects: JoinHandle<Result<Vec<Result<Effect, Faults>>, StoreError>>,
+}
+
 /// An import under way: bytes go in, records come out in the store. Its memory does not grow with the stream.
 pub struct Import {
     store: Arc<dyn CallStore>,
@@ -137,7 +143,7 @@ pub struct Import {
     group: Vec<Item>,
     group_bytes: usize,
     /// The group before, on its way to the disk while the next one is read.
-    writing: Option<JoinHandle<Result<Vec<Effect>, StoreError>>>,
+    writing: Option<Writing>,
     report: ImportReport,
 }
 
@@ -196,7 +202,7 @@ impl Import {
 
     async fn take(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
         // In steps, so that a large chunk does not become a large group.
-        for step in bytes.chunks(64 * 1024) {
+        for step in bytes.chunks(8 * 1024) {
             let before = self.group.len();
             self.splitter.push(step, &mut self.group);
             if self.splitter.is_no_array {
@@ -241,10 +247,13 @@ impl Import {
         });
         let read = read.await.map_err(|error| StoreError::Internal(error.to_string()))?;
         self.settle().await?;
-        let mut calls = Vec::with_capacity(read.len());
+        let (mut lines, mut calls) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
         for item in read {
             match item {
-                Ok(call) => calls.push(call),
+                Ok((line, call)) => {
+                    lines.push(line);
+                    calls.push(call);
+                }
                 Err((line, faults)) => self.reject(line, faults),
             }
         }
@@ -252,18 +261,21 @@ impl Import {
             return Ok(());
         }
         let (store, workspace, now) = (Arc::clone(&self.store), self.workspace.clone(), now.clone());
-        self.writing = Some(tokio::spawn(async move { store.import_calls(&workspace, calls, now).await }));
+        let effects = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
+        self.writing = Some(Writing { lines, effects });
         Ok(())
     }
 
     /// Waits for the group that is being written, and counts what it did.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        for effect in writing.await.map_err(|error| StoreError::Internal(error.to_string()))?? {
+        let Some(Writing { lines, effects }) = self.writing.take() else { return Ok(()) };
+        let effects = effects.await.map_err(|error| StoreError::Internal(error.to_string()))??;
+        for (line, effect) in lines.into_iter().zip(effects) {
             match effect {
-                Effect::Created => self.report.created += 1,
-                Effect::Replaced => self.report.replaced += 1,
-                Effect::Unchanged => self.report.unchanged += 1,
+                Ok(Effect::Created) => self.report.created += 1,
+                Ok(Effect::Replaced) => self.report.replaced += 1,
+                Ok(Effect::Unchanged) => self.report.unchanged += 1,
+                Err(faults) => self.reject(line, faults),
             }
         }
         Ok(())
@@ -283,7 +295,7 @@ impl Import {
 }
 
 /// The record of one line, or why it is none.
-fn read_item(item: Item, workspace: &WorkspaceId) -> Result<(CallId, CallDraft), (u64, Faults)> {
+fn read_item(item: Item, workspace: &WorkspaceId) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
     let Item { line, text } = item;
     let text = text.map_err(|fault| (line, Faults(vec![fault])))?;
     let draft = CallDraft::from_json(&text).map_err(|faults| (line, faults))?;
@@ -293,7 +305,7 @@ fn read_item(item: Item, workspace: &WorkspaceId) -> Result<(CallId, CallDraft),
         faults.push(Fault::new(FaultCode::Mismatch, detail).below("/workspaceId"));
     }
     match draft.id.clone() {
-        Some(id) if faults.is_empty() => return Ok((id, draft)),
+        Some(id) if faults.is_empty() => return Ok((line, (id, draft))),
         Some(_) => {}
         None => {
             let detail = "is missing; each record of an import has its id, so that it can be sent again";

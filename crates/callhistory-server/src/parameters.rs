@@ -15,7 +15,8 @@ use utoipa::{
 const SET: &str = "One value; several with commas mean any of them, a leading `!` none of them, a lone `*` any value at \
     all and `!*` none. A backslash takes the character after it as it is.";
 const PHONE: &str = "One number, or a prefix with a trailing `*`; several with commas mean any of them, a leading `!` \
-    none of them. A backslash takes the character after it as it is.";
+    none of them. A backslash takes the character after it as it is. A `+` that a URL made a blank at the start of a number \
+    is read as `+`.";
 const MOMENT: &str = "RFC 3339, a date for the first moment of its UTC day, or Unix seconds.";
 
 fn text(max: usize) -> Value {
@@ -64,7 +65,7 @@ fn describe_filter(name: &str) -> (Value, String) {
                 .to_owned(),
         ),
         "dateRange" => (
-            text(256),
+            text(MAX_PARAMETER_BYTES),
             "A JSON object with `from` and `to`, or `startDate` and `endDate`, of which one may be missing: the time of \
              the call, in the forms of `startedAfter`. Both ends belong to the range; a date at its end covers the whole \
              UTC day. Not together with `startedAfter` and `startedBefore`."
@@ -93,12 +94,13 @@ fn describe_filter(name: &str) -> (Value, String) {
              is as demanded where one of its items is. At most 32 conditions."
                 .to_owned(),
         ),
-        _ => (
+        "search" => (
             text(MAX_SEARCH_CHARS),
             "Words that must all occur in the phone numbers, the summary, the metadata or the transcript, in any case; \
-             three or more digits are also found inside a longer number. At most 16."
+             three or more digits are also found inside a longer number, fewer only as a whole word. At most 16."
                 .to_owned(),
         ),
+        _ => (Value::Null, String::new()),
     };
     (schema, description)
 }
@@ -191,7 +193,7 @@ impl IntoParams for MetricsParameters {
             ),
             parameter(
                 "timezone",
-                json!({ "type": "string", "minLength": 1, "maxLength": 64, "default": "UTC", "examples": ["Europe/Berlin"] }),
+                json!({ "type": "string", "minLength": 1, "maxLength": MAX_PARAMETER_BYTES, "default": "UTC", "examples": ["Europe/Berlin"] }),
                 "The IANA time zone of hours, days, weeks and months; only together with one of them.",
             ),
         ];
@@ -263,6 +265,13 @@ mod tests {
             (ChangesParameters::into_params(|| None), ChangesQuery::PARAMETERS, false),
         ];
         for (described, own, filtered) in cases {
+            for parameter in &described {
+                assert!(
+                    parameter.description.as_ref().is_some_and(|text| !text.is_empty()),
+                    "{} is not described",
+                    parameter.name
+                );
+            }
             let mut described: Vec<_> = described.into_iter().map(|parameter| parameter.name).collect();
             described.retain(|name| !matches!(name.as_str(), "metadata.NAME" | "last-event-id"));
             let filters = if filtered { CallFilter::PARAMETERS } else { &[] };

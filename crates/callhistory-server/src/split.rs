@@ -133,6 +133,8 @@ impl Splitter {
             Place::Lost | Place::Line => {}
             Place::Value { depth, string, escaped } => self.inside(byte, depth, string, escaped, items),
             _ if blank => {}
+            // The mark that some editors put before UTF-8.
+            Place::Start if matches!(byte, 0xef | 0xbb | 0xbf) => {}
             Place::Start if byte == b'[' => self.place = Place::Item(true),
             Place::Start => {
                 self.is_no_array = true;

@@ -70,7 +70,7 @@ async fn import_file(
         (Box::new(input), size)
     };
     let mut chunk = vec![0; CHUNK_BYTES];
-    let mut length = input.read(&mut chunk)?;
+    let mut length = fill(&mut *input, &mut chunk)?;
     // The first bytes tell what it is; a record begins with a brace, an array with a bracket.
     let gzip = chunk[..length].starts_with(&GZIP_MAGIC);
     let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
@@ -83,11 +83,23 @@ async fn import_file(
         let report = import.report();
         let done = report.created + report.replaced + report.unchanged + report.rejected;
         progress.advance(length, done);
-        length = input.read(&mut chunk)?;
+        length = fill(&mut *input, &mut chunk)?;
     }
     let report = import.finish(&now()).await?;
     progress.finish();
     Ok(report)
+}
+
+/// Reads until the chunk is full or the input at its end: a pipe gives as little as it likes.
+fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < chunk.len() {
+        match input.read(&mut chunk[filled..])? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    Ok(filled)
 }
 
 fn first_unpacked(packed: &[u8]) -> Vec<u8> {

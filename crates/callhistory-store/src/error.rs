@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The record has a final status, which the change would undo; nothing was written.
     #[error("the record has a final status")]
     TerminalStatus,
+    /// The record that this key created has been deleted since; nothing was written.
+    #[error("the record of this idempotency key has been deleted")]
+    Deleted,
     /// The record would break rules; nothing was written.
     #[error("the record breaks rules: {0}")]
     Invalid(Faults),

@@ -19,7 +19,8 @@ impl Feed {
     /// Sees every announcement from now on.
     pub(crate) fn subscribe(&self, workspace: &WorkspaceId) -> watch::Receiver<()> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= SWEEP_AT {
+        // Seldom, because writers wait for the lock.
+        if waiting.len() >= SWEEP_AT && waiting.len().is_power_of_two() {
             // Those who have gone from workspaces that do not change.
             waiting.retain(|_, sender| sender.receiver_count() > 0);
         }

@@ -1,4 +1,5 @@
-//! From a filter to a predicate: the only place that assembles SQL, and every value is bound.
+//! From a filter to the parts of a statement, every value bound. `sqlite_read.rs` puts them together; no other place
+//! assembles SQL.
 
 use callhistory_model::{AnalysisCondition, AnalysisTest, CallFilter, OneOf, TextPattern, WorkspaceId, words};
 use rusqlite::types::Value;
@@ -170,6 +171,11 @@ impl Predicate {
         let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
         let term = quoted(&Terms::new(workspace).present(name));
         Self { presence: Some(Presence { expected, term, columns }), ..Self::new(workspace, filter) }
+    }
+
+    /// Whether all records are equal in the number of the sort, because none has it.
+    pub(crate) fn is_one_tie(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| !presence.expected)
     }
 
     /// Whether the index of terms narrows this filter down.

@@ -29,7 +29,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangeType, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangeType, Faults, ListQuery, MetricsQuery, Timestamp,
+    WorkspaceId,
 };
 use tokio::sync::mpsc;
 
@@ -70,7 +71,7 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::IdempotencyKeyReused`], [`StoreError::IdTaken`], [`StoreError::Full`],
+    /// [`StoreError::IdempotencyKeyReused`], [`StoreError::Deleted`], [`StoreError::IdTaken`], [`StoreError::Full`],
     /// [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn create_call(
         &self,
@@ -130,13 +131,14 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of [`put_call`](Self::put_call); then none of them was written.
+    /// Those of [`put_call`](Self::put_call); then none of them was written. A record that breaks rules is an error of its
+    /// own among the effects, and does not keep the others from being written.
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
         calls: Vec<(CallId, CallDraft)>,
         now: Timestamp,
-    ) -> Result<Vec<Effect>, StoreError>;
+    ) -> Result<Vec<Result<Effect, Faults>>, StoreError>;
 
     /// One page of the records of a filter.
     ///

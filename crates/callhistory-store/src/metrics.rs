@@ -10,6 +10,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use crate::StoreError;
 
+/// The room for the queries of all groups, in bytes.
+const MAX_QUERY_BYTES: usize = 16 * 1024 * 1024;
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// What the metrics read of one record.
@@ -103,20 +105,25 @@ impl Totals {
     }
 
     /// The numbers, with the query of each group under the filter that gave the rows.
-    pub(crate) fn finish(self, filter: &CallFilter) -> CallMetrics {
+    pub(crate) fn finish(self, filter: &CallFilter) -> Result<CallMetrics, StoreError> {
+        if self.groups.len().saturating_mul(filter.to_query().len()) > MAX_QUERY_BYTES {
+            let detail =
+                "gives so many groups that the long filter cannot be repeated for each; shorten one or the other";
+            return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("groupBy")));
+        }
         let mut groups: Vec<_> = self.groups.into_iter().collect();
         groups.sort_by(|(one, _), (other, _)| one.cmp(other));
         let (keys, zone) = (&self.group_by, self.zone);
         let groups = groups.into_iter().map(|(parts, numbers)| numbers.group(keys, &parts, zone, filter));
         let groups: Vec<_> = groups.collect();
-        CallMetrics {
+        Ok(CallMetrics {
             total_calls: self.all.calls,
             completed_calls: self.all.completed,
             failed_calls: self.all.failed,
             average_duration: self.all.average(),
             total_cost: ExactDecimal::from_nanos(self.all.cost, 2),
             groups: (!keys.is_empty()).then_some(groups),
-        }
+        })
     }
 }
 

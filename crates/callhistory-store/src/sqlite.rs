@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -11,11 +12,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, ListQuery, MetricsQuery, Timestamp,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, Faults, ListQuery, MetricsQuery, Timestamp,
     WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+    time::timeout_at,
+};
 
 use crate::{
     CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
@@ -25,8 +30,11 @@ use crate::{
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
 const READERS: usize = 8;
-/// Lists and metrics at a time; each has a connection and a thread of its own while it runs.
+/// Lists and numbers at a time, and apart from them reads of the feed; each has a connection and a thread of its own
+/// while it runs.
 const SCANS: usize = 4;
+/// How long a read waits for one of them.
+const SCAN_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one list or metric may take before it is broken off.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Virtual machine steps between two looks at the clock.
@@ -45,6 +53,7 @@ pub(crate) struct SqliteStore {
     writer: Writer,
     readers: Vec<Mutex<Connection>>,
     scanners: Arc<Scanners>,
+    followers: Arc<Scanners>,
     exports: Arc<Semaphore>,
     seal: Arc<Seal>,
     feed: Feed,
@@ -56,7 +65,38 @@ pub(crate) struct SqliteStore {
 struct Scanners {
     path: PathBuf,
     free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+}
+
+impl Scanners {
+    fn new(path: &Path) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(SCANS));
+        Arc::new(Self { path: path.to_owned(), free: Mutex::default(), permits })
+    }
+
+    /// Runs a read of several statements in one snapshot, off the threads that serve requests.
+    async fn run<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let permit = tokio::time::timeout(SCAN_QUEUE_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| StoreError::Unavailable("too many reads are under way".to_owned()))?;
+        let permit = permit.map_err(|_| closed())?;
+        let scanners = Arc::clone(self);
+        let result = tokio::task::spawn_blocking(move || {
+            let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first time, and after a panic.
+            let open = || sqlite_open::open_reader(&scanners.path);
+            let mut db = free().pop().map_or_else(open, Ok)?;
+            let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
+            free().push(db);
+            // Only now: the read goes on when its caller has hung up.
+            drop(permit);
+            result
+        });
+        result.await.map_err(|error| StoreError::Internal(error.to_string()))?
+    }
 }
 
 impl SqliteStore {
@@ -71,7 +111,8 @@ impl SqliteStore {
         Ok(Self {
             writer: Writer::start(connection, &path, feed.clone())?,
             readers,
-            scanners: Arc::new(Scanners { path, free: Mutex::default(), permits: Semaphore::new(SCANS) }),
+            scanners: Scanners::new(&path),
+            followers: Scanners::new(&path),
             exports: Arc::new(Semaphore::new(EXPORTS)),
             seal: Arc::new(Seal::new(secret)),
             feed,
@@ -84,26 +125,6 @@ impl SqliteStore {
     fn reader(&self) -> MutexGuard<'_, Connection> {
         let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
         free.unwrap_or_else(|| self.readers[0].lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Runs a read of several statements in one snapshot, off the threads that serve requests.
-    async fn scan<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
-        let _permit = self.scanners.permits.acquire().await.map_err(|_| closed())?;
-        let scanners = Arc::clone(&self.scanners);
-        let result = tokio::task::spawn_blocking(move || {
-            let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first time, and after a panic.
-            let open = || sqlite_open::open_reader(&scanners.path);
-            let mut db = free().pop().map_or_else(open, Ok)?;
-            let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
-            free().push(db);
-            result
-        });
-        result.await.map_err(|error| StoreError::Internal(error.to_string()))?
     }
 }
 
@@ -122,8 +143,11 @@ fn in_snapshot<T>(
     db.execute_batch("BEGIN")?;
     let result = work(db);
     db.progress_handler(0, None::<fn() -> bool>)?;
-    db.execute_batch("COMMIT")?;
-    result
+    // An error may have ended the transaction already, and says more than the failure to end it again.
+    let ended = db.execute_batch("COMMIT");
+    let result = result?;
+    ended?;
+    Ok(result)
 }
 
 #[async_trait]
@@ -185,28 +209,21 @@ impl CallStore for SqliteStore {
         workspace: &WorkspaceId,
         calls: Vec<(CallId, CallDraft)>,
         now: Timestamp,
-    ) -> Result<Vec<Effect>, StoreError> {
+    ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
         let workspace = workspace.clone();
-        let any = Precondition::default();
-        let put = move |tx: &crate::sqlite_writer::Batch<'_>| {
-            let calls = calls.into_iter();
-            calls
-                .map(|(id, draft)| Ok(sqlite_write::put_call(tx, &workspace, &id, draft, &any, &now)?.effect))
-                .collect()
-        };
-        self.writer.run(put).await
+        self.writer.run_many(calls.len(), move |tx| sqlite_write::import_calls(tx, &workspace, calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
-        self.scan(move |db| sqlite_read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
+        self.scanners.run(move |db| sqlite_read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
     }
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
-        self.scan(move |db| sqlite_read::call_metrics(db, &workspace, &query)).await
+        self.scanners.run(move |db| sqlite_read::call_metrics(db, &workspace, &query)).await
     }
 
     async fn export_calls(
@@ -218,14 +235,21 @@ impl CallStore for SqliteStore {
         let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| too_many())?;
         let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
         let (chunks, receiver) = mpsc::channel(EXPORT_CHUNKS);
+        let runtime = Handle::current();
         let export = move || {
-            let result = sqlite_open::open_reader(&path).and_then(|mut db| {
-                let send = |chunk| chunks.blocking_send(Ok(chunk)).is_ok();
+            let deadline = tokio::time::Instant::now() + EXPORT_TIMEOUT;
+            // A reader that takes a byte now and then must not keep the snapshot for ever.
+            let send = |chunk| runtime.block_on(async { timeout_at(deadline, chunks.send(chunk)).await });
+            let run = || {
+                let mut db = sqlite_open::open_reader(&path)?;
+                let send = |chunk| send(Ok(chunk)).is_ok_and(|sent| sent.is_ok());
                 in_snapshot(&mut db, EXPORT_TIMEOUT, |db| sqlite_read::export_calls(db, &workspace, &filter, send))
-            });
+            };
+            let result = panic::catch_unwind(AssertUnwindSafe(run));
+            let result = result.unwrap_or_else(|_| Err(StoreError::Internal("an export panicked".to_owned())));
             if let Err(error) = result {
-                // A reader that has hung up needs no reason.
-                drop(chunks.blocking_send(Err(error)));
+                // Without it the part would pass for the whole. A reader that has hung up needs no reason.
+                drop(send(Err(error)));
             }
             drop(permit);
         };
@@ -246,7 +270,7 @@ impl CallStore for SqliteStore {
             Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
         };
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
-        self.scan(move |db| sqlite_read::call_changes(db, &workspace, after, limit, &seal)).await
+        self.followers.run(move |db| sqlite_read::call_changes(db, &workspace, after, limit, &seal)).await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {

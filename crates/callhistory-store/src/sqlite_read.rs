@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey,
-    Timestamp, WorkspaceId, visit_members,
+    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, Fault, FaultCode, ListQuery,
+    MetricsQuery, Sort, SortKey, Timestamp, WorkspaceId, visit_members,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
 
@@ -39,7 +39,10 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     })?;
     db.create_scalar_function("call_analysis", 2, flags, |context| {
         let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
-        let conditions = AnalysisCondition::parse(context.get_raw(1).as_str()?).unwrap_or_default();
+        // The same for all records of a query, so it is read once.
+        let conditions = context.get_or_create_aux(1, |text| -> rusqlite::Result<_> {
+            Ok(AnalysisCondition::parse(text.as_str()?).unwrap_or_default())
+        })?;
         let Some((record, condition)) = record.zip(conditions.first()) else { return Ok(false) };
         let mut holds = false;
         visit_members(record.analyzed_data.as_str(), &mut |path, value| {
@@ -85,6 +88,11 @@ pub(crate) fn list_calls(
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
         _ => listing.page(after, query.page_size(), query.offset())?,
     };
+    if more && query.page.is_some() && entries.len() < query.page_size() {
+        let detail =
+            "has records so large that pages end early, and numbers would leave some out; follow the header Link";
+        return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page")));
+    }
     let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
     let total = query.include_total.then(|| listing.count()).transpose()?;
     Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
@@ -139,7 +147,7 @@ pub(crate) fn export_calls(
             chunk.extend_from_slice(&entry.body);
             chunk.push(b'\n');
             if chunk.len() >= EXPORT_CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
-                return Ok(());
+                return Err(StoreError::Unavailable("the reader of an export is gone or too slow".to_owned()));
             }
             after = Some(entry.position);
         }
@@ -171,8 +179,8 @@ impl<'a> Listing<'a> {
         Self { predicate, ..*self }
     }
 
-    /// The records after a place. Of the ways to find them the one is taken whose cost is bounded: few records are
-    /// fetched and sorted; of many, an index in the order of the list is gone through.
+    /// The records after a place. Where the filter has few records, they are fetched and sorted; where it has many, an
+    /// index in the order of the list is gone through, which fills the page soon unless the many lie at its far end.
     fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
         let few = i64::try_from(SORTED_AT_MOST.min(SORTED_PER_RECORD * (limit + offset))).unwrap_or(i64::MAX);
         let by_time = self.sort.key == SortKey::StartTime;
@@ -234,10 +242,15 @@ impl<'a> Listing<'a> {
     fn place(&self, sql: &mut Sql, mut conditions: Vec<String>, after: Option<&ListPosition>) -> String {
         let workspace = sql.bind(self.workspace.as_str().to_owned());
         conditions.insert(0, format!("c.workspace_id = {workspace}"));
-        if let Some(after) = after {
-            let (key, id) = (sql.bind(after.key), sql.bind(after.id.as_str().to_owned()));
-            let beyond = if self.sort.ascending { ">" } else { "<" };
-            conditions.push(format!("({}, c.id) {beyond} ({key}, {id})", self.key));
+        let Some(after) = after else { return conditions.join(" AND ") };
+        let id = sql.bind(after.id.as_str().to_owned());
+        let beyond = if self.sort.ascending { ">" } else { "<" };
+        if self.predicate.is_one_tie() {
+            conditions.push(format!("c.id {beyond} {id}"));
+        } else {
+            let (key, own) = (sql.bind(after.key), self.key);
+            // The first comparison says nothing new, but an index over an expression serves it, and not the second.
+            conditions.push(format!("{own} {beyond}= {key} AND ({own}, c.id) {beyond} ({key}, {id})"));
         }
         conditions.join(" AND ")
     }
@@ -255,12 +268,14 @@ impl<'a> Listing<'a> {
     ) -> Result<Page, StoreError> {
         let conditions = self.place(&mut sql, conditions, after);
         let (key, direction) = (self.key, if self.sort.ascending { "ASC" } else { "DESC" });
+        // Where all are equal, an order by the equal value would make SQLite sort them.
+        let order = if self.predicate.is_one_tie() { String::new() } else { format!("{key} {direction}, ") };
         // One more tells whether there is a next page.
         let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let text = format!(
             "SELECT c.body, k, i FROM (
                  SELECT c.position AS p, {key} AS k, c.id AS i FROM {from} WHERE {conditions}
-                 ORDER BY {key} {direction}, c.id {direction} LIMIT {most} OFFSET {offset}
+                 ORDER BY {order}c.id {direction} LIMIT {most} OFFSET {offset}
              ) CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
@@ -330,15 +345,18 @@ impl<'a> Listing<'a> {
 
     /// Where all records of the filter come from at the least cost, in no order.
     fn cheapest(&self, sql: &mut Sql) -> Result<(String, Vec<String>), StoreError> {
+        if let Some(range) = self.narrow_range(COUNTED_ONE_BY_ONE)? {
+            let conditions = self.predicate.without_terms(sql);
+            return Ok((format!("call c INDEXED BY {}", range.index), conditions));
+        }
         let scan = self.predicate.is_covered()
             && (!self.predicate.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
         if self.predicate.has_terms() && !scan {
             let (low, high) = self.predicate.positions();
             return Ok(self.terms_between(sql, low, high));
         }
-        let index = self.narrow_range(COUNTED_ONE_BY_ONE)?.map_or(filter::TIME.0, |range| range.index);
         let conditions = self.predicate.without_terms(sql);
-        Ok((format!("call c INDEXED BY {index}"), conditions))
+        Ok((format!("call c INDEXED BY {}", filter::TIME.0), conditions))
     }
 }
 
@@ -378,7 +396,7 @@ pub(crate) fn call_metrics(
             call_type: text(7)?,
         })?;
     }
-    Ok(totals.finish(&query.filter))
+    totals.finish(&query.filter)
 }
 
 /// The number of the last change of a workspace; 0 before the first.
@@ -402,15 +420,17 @@ pub(crate) fn call_changes(
             "lies after the last change of this workspace, as after a restore of an older backup: start again without it",
         ));
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut bytes) = (Vec::new(), 0);
     let mut statement = db.prepare_cached(
         "SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
          FROM change h LEFT JOIN call c ON c.workspace_id = h.workspace_id AND c.id = h.id AND c.sequence = h.sequence
          WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
     )?;
     let mut rows = statement.query(params![workspace.as_str(), after, limit as i64])?;
-    while let Some(row) = rows.next()? {
+    while let Some(row) = rows.next()?.filter(|_| bytes < PAGE_BYTES) {
         let sequence = row.get(0)?;
+        let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?.map(Bytes::copy_from_slice);
+        bytes += body.as_ref().map_or(0, Bytes::len);
         let unsound = |_| StoreError::Internal("a change has no sound id".to_owned());
         changes.push(Change {
             kind: match row.get(1)? {
@@ -421,7 +441,7 @@ pub(crate) fn call_changes(
             id: row.get::<_, String>(2)?.parse().map_err(unsound)?,
             sequence,
             at: Timestamp::from_unix_nanos(row.get(3)?),
-            body: row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?.map(Bytes::copy_from_slice),
+            body,
             cursor: seal.feed(workspace, sequence),
         });
     }

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    Amount, CallDraft, CallId, CallPatch, CallRecord, CallStatus, CallType, Direction, Timestamp, UnixSeconds,
-    WorkspaceId,
+    Amount, CallDraft, CallId, CallPatch, CallRecord, CallStatus, CallType, Direction, Faults, Timestamp, WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use sha2::{Digest as _, Sha256};
@@ -76,6 +75,9 @@ pub(crate) fn create_call(
         if first_hash != hash {
             return Err(StoreError::IdempotencyKeyReused);
         }
+        if call.body.is_empty() {
+            return Err(StoreError::Deleted);
+        }
         let id = first_id.parse().map_err(|_| StoreError::Internal("an idempotency row has no sound id".to_owned()))?;
         return Ok(Written { id, call, effect: Effect::Created });
     }
@@ -128,6 +130,22 @@ pub(crate) fn put_call(
     update_call(tx, position, &before, record, now)
 }
 
+/// Puts many records; one that breaks rules is told apart from a failure, which undoes them all.
+pub(crate) fn import_calls(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    calls: Vec<(CallId, CallDraft)>,
+    now: &Timestamp,
+) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
+    let any = Precondition::default();
+    let put = |(id, draft)| match put_call(tx, workspace, &id, draft, &any, now) {
+        Ok(written) => Ok(Ok(written.effect)),
+        Err(StoreError::Invalid(faults)) => Ok(Err(faults)),
+        Err(error) => Err(error),
+    };
+    calls.into_iter().map(put).collect()
+}
+
 pub(crate) fn patch_call(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
@@ -158,6 +176,10 @@ pub(crate) fn delete_call(
     tx.db
         .prepare_cached("DELETE FROM call WHERE workspace_id = ?1 AND id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
+    // The key stays, so that a late copy of the creation does not bring the record back.
+    tx.db
+        .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
+        .execute([workspace.as_str(), id.as_str()])?;
     tx.index(position, None);
     write_change(tx, workspace, id, Kind::Deleted, now)?;
     Ok(true)
@@ -172,7 +194,7 @@ fn update_call(
 ) -> Result<Written, StoreError> {
     let sequence = write_change(tx, &record.workspace_id, &record.id, Kind::Updated, now)?;
     let call = StoredCall { sequence, body: record.to_json().into() };
-    let moves = first_position(sort_time(before)) != first_position(sort_time(&record));
+    let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
     let new_position = if moves { free_position(tx.db, &record)? } else { position };
     write_columns(
         tx.db,
@@ -221,11 +243,6 @@ fn insert_call(tx: &Batch<'_>, record: CallRecord, now: &Timestamp) -> Result<Wr
     Ok(Written { id: record.id, call, effect: Effect::Created })
 }
 
-/// The time by which lists order a record.
-fn sort_time(record: &CallRecord) -> i64 {
-    record.start_time.as_ref().map_or(record.created_at.unix_nanos(), UnixSeconds::nanos)
-}
-
 /// A position in the second of the record that no other record has. They are spread over the second by a digest of the
 /// id, so that a free one is found at once.
 fn free_position(db: &Connection, record: &CallRecord) -> Result<i64, StoreError> {
@@ -234,7 +251,7 @@ fn free_position(db: &Connection, record: &CallRecord) -> Result<i64, StoreError
     let digest = digest.finalize();
     let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
     let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);
-    let first = first_position(sort_time(record));
+    let first = first_position(record.sort_time_nanos());
     // The one statement without the workspace: positions are shared, and nothing of the record behind one is read.
     let mut taken = db.prepare_cached("SELECT 1 FROM call WHERE position = ?1")?;
     for step in 0..POSITIONS_PER_SECOND {
@@ -284,7 +301,7 @@ fn write_columns(
         ":workspace_id": record.workspace_id.as_str(),
         ":id": record.id.as_str(),
         ":sequence": call.sequence,
-        ":sort_time": sort_time(record),
+        ":sort_time": record.sort_time_nanos(),
         ":created_at": record.created_at.unix_nanos(),
         ":updated_at": record.updated_at.unix_nanos(),
         ":duration": record.duration_nanos(),

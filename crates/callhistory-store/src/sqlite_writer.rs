@@ -17,7 +17,7 @@ use crate::{StoreError, feed::Feed};
 
 /// Writes that may wait; beyond it callers wait for a place.
 const QUEUE: usize = 4096;
-/// Writes in one commit, so that no caller waits for an unbounded number of others.
+/// Records in one commit, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
 /// How long a caller waits for a place in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,11 +63,14 @@ enum Message {
 trait Job: Send {
     /// Does the work inside the group's transaction; an error asks to have it undone.
     fn run(&mut self, tx: &Batch<'_>) -> Result<(), StoreError>;
+    /// How many records it writes.
+    fn weight(&self) -> usize;
     /// Answers the caller: with the result of the work, or with why the group was not committed.
     fn answer(self: Box<Self>, group: &Result<(), StoreError>);
 }
 
 struct Write<T, F> {
+    weight: usize,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -84,12 +87,16 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Wri
         outcome
     }
 
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
     fn answer(self: Box<Self>, group: &Result<(), StoreError>) {
         let result = match (group, self.result) {
-            // What the work itself found wrong stands, whatever became of the group.
-            (_, Some(Err(own))) => Err(own),
+            // First, because what the work found may have been another's write that did not come to be.
             (Err(failure), _) => Err(failure.clone()),
-            (Ok(()), Some(result)) => result,
+            (Ok(()), Some(Err(own))) => Err(own),
+            (Ok(()), Some(Ok(done))) => Ok(done),
             (Ok(()), None) => Err(StoreError::Internal("a write was not run".to_owned())),
         };
         // The caller may have hung up; its write stands all the same.
@@ -115,8 +122,17 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.run_many(1, work).await
+    }
+
+    /// The same for a write of so many records.
+    pub(crate) async fn run_many<T, F>(&self, weight: usize, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Write { work: Some(work), result: None, reply });
+        let job = Box::new(Write { weight, work: Some(work), result: None, reply });
         self.queue
             .send_timeout(Message::Write(job), QUEUE_TIMEOUT)
             .await
@@ -139,16 +155,20 @@ fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc
     // After a close this goes on until what was handed over before it is done.
     while let Some(first) = jobs.blocking_recv() {
         let mut group = Vec::new();
+        let mut weight = 0;
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
-                Message::Write(job) => group.push(job),
+                Message::Write(job) => {
+                    weight += job.weight();
+                    group.push(job);
+                }
                 Message::Close(done) => {
                     jobs.close();
                     closing = Some(done);
                 }
             }
-            if group.len() < GROUP {
+            if weight < GROUP {
                 next = jobs.try_recv().ok();
             }
         }
@@ -216,8 +236,8 @@ fn commit_group(
     let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest));
     let indexed = run.and_then(|()| write_terms(db, &rest.terms));
     let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
-    if outcome.is_err() && !db.is_autocommit() {
-        db.execute_batch("ROLLBACK")?;
+    if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() {
+        return Err(StoreError::Io("a transaction could not be rolled back".to_owned()));
     }
     outcome.map(|()| rest.changed)
 }

@@ -126,7 +126,14 @@ fn finish(
     draft.workspace_id = Some(workspace.clone());
     draft.created_at = Some(created_at);
     draft.updated_at = Some(updated_at);
-    draft.into_record().map_err(|fault| StoreError::Internal(fault.to_string()))
+    let record = draft.into_record().map_err(|fault| StoreError::Internal(fault.to_string()))?;
+    let bytes = record.to_json().len();
+    if bytes > CallRecord::MAX_BYTES {
+        // Else patches could make what no request may bring, and an export could not be imported again.
+        let detail = format!("has {bytes} bytes as it would be stored; at most {} are kept", CallRecord::MAX_BYTES);
+        return Err(StoreError::Invalid(Faults(vec![Fault::new(FaultCode::TooManyBytes, detail).below("")])));
+    }
+    Ok(record)
 }
 
 /// Tells whether two keyed creations ask for the same.

@@ -314,8 +314,16 @@ async fn files_go_in_and_out_without_a_server() {
         "{out}"
     );
     assert!(errors.contains("b.json:2: /nothing ") && errors.contains("1 records were rejected"), "{errors}");
-    let (good, exported, _) =
-        run(&["export", "--workspace", "w", "--query", "startedAfter=600&startedBefore=1200"], b"");
+    let (good, exported, _) = run(
+        &[
+            "export",
+            "--workspace",
+            "w",
+            "--query",
+            "startedAfter=1970-01-01T00:10:00Z&startedBefore=1970-01-01T00:20:00Z",
+        ],
+        b"",
+    );
     assert!(good && exported.lines().count() == 600, "{}", exported.lines().count());
     assert!(run(&["export", "--workspace", "w", "--output", "all.csv", "--query", "format=csv"], b"").0);
     assert_eq!(std::fs::read_to_string(directory.path().join("all.csv")).unwrap().lines().count(), 1202);

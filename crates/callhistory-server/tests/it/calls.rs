@@ -95,6 +95,9 @@ async fn a_keyed_creation_is_replayed_byte_for_byte() {
     assert_eq!(again.header("location"), first.header("location"));
     let other = server.post(&key, r#"{"status": "completed"}"#).await;
     assert_eq!((other.status, other.code().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
+    server.send(Method::DELETE, first.header("location"), &[], "").await;
+    let deleted = server.post(&key, r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
+    assert_eq!((deleted.status, deleted.code().as_str()), (StatusCode::CONFLICT, "call_deleted"));
     let without = server.post(&[], r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
     assert_ne!(without.header("location"), first.header("location"));
 }

@@ -89,7 +89,7 @@ async fn documented_forms_are_understood() {
     let server = Server::start().await;
     fill(&server, 5).await;
     server
-        .put("x1", &[], r#"{"callFlowId":"flow-1","callId":"CA,1","startTime":1767225600,"analyzedData":{"score":7}}"#)
+        .put("x1", &[], r#"{"callFlowId":"flow-1","fromPhoneNumber":"+14155550123","callId":"CA,1","startTime":1767225600,"analyzedData":{"score":7}}"#)
         .await;
     for query in [
         "pathwayId=flow-1",
@@ -99,6 +99,9 @@ async fn documented_forms_are_understood() {
         "callIds=%5B%22CA%2C1%22%5D",
         "postAnalysis=%7B%22score%22%3A7%7D",
         "postAnalysis=%7B%22score%22%3A%7B%22gte%22%3A7.0%7D%7D",
+        "phoneNumber=+1415555*&callFlowId=flow-1",
+        "fromPhoneNumber=nothing,+14155550123",
+        "startedAfter=2026-01-01T01:00:00+01:00&callFlowId=flow-1",
         "dateRange=%7B%22startDate%22%3A%222026-01-01%22%2C%22endDate%22%3A%222026-01-01%22%7D&minDuration=0&maxDuration=0&agentId=!*",
     ] {
         let expected: &[&str] = if query.starts_with("dateRange") { &[] } else { &["x1"] };
@@ -136,6 +139,14 @@ async fn what_cannot_be_understood_is_refused_by_name() {
         ("agentId=%FF", "agentId invalid_string", "UTF-8"),
         ("startedAfter=01/02/2026", "startedAfter invalid_time", "RFC 3339"),
         ("startedAfter=2026-02-30", "startedAfter invalid_time", ""),
+        ("startedAfter=20260131", "startedAfter invalid_time", "without its dashes"),
+        ("startedAfter=2026", "startedAfter invalid_time", "2026-01-31"),
+        ("startedAfter=2026-01-01&startedBefore=2026-01-01", "startedAfter end_before_start", ""),
+        (
+            "dateRange=%7B%22from%22%3A%222026-01-02%22%2C%22to%22%3A%222026-01-01%22%7D",
+            "dateRange end_before_start",
+            "",
+        ),
         ("startedAfter=1767225600000", "startedAfter milliseconds", "seconds"),
         ("startedAfter=2026-01-02&startedBefore=2026-01-01", "startedAfter end_before_start", "startedBefore"),
         ("updatedAfter=2026-01-02&updatedBefore=2026-01-01", "updatedAfter end_before_start", ""),
@@ -159,6 +170,10 @@ async fn what_cannot_be_understood_is_refused_by_name() {
         ("search=%22%20*%20%22", "search too_short", "no word"),
         ("groupBy=day", "groupBy unknown", ""),
     ];
+    let long = format!("metadata.{}=1", "x".repeat(1025));
+    assert_eq!(list(&server, &long).await.json()["errors"][0]["code"], "too_long");
+    let elsewhere = server.send(Method::GET, &format!("{LIST}/changes?statu=busy"), &[], "").await;
+    assert!(!elsewhere.body.contains("did you mean"), "{}", elsewhere.body);
     for (query, fault, detail) in cases {
         let answer = list(&server, query).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.body);
@@ -234,7 +249,8 @@ async fn the_sdk_goes_through_all_pages() {
     let server = Server::start().await;
     fill(&server, 60).await;
     let client = server.client();
-    let filter = CallFilter { agent_id: Some(OneOf::any(["a"])), ..CallFilter::default() };
+    // With a comma in it, which the link to the next page must survive.
+    let filter = CallFilter { agent_id: Some(OneOf::any(["a", "nobody"])), ..CallFilter::default() };
     let query = ListQuery { filter: filter.clone(), limit: Some(7), include_total: true, ..ListQuery::default() };
     let page = client.list_calls(&query).await.unwrap();
     assert_eq!((page.calls.len(), page.total), (7, Some(30)));
@@ -282,4 +298,40 @@ async fn a_million_dimes_are_a_hundred_thousand() {
     assert_eq!(metrics.body, expected);
     let dimes = server.send(Method::GET, &format!("{LIST}/metrics?minCost=0.1&maxCost=0.1"), &[], "").await;
     assert!(dimes.body.contains(r#""totalCost":100.00"#), "{}", dimes.body);
+}
+
+/// Large records end a page early, which a cursor takes note of and a number cannot.
+#[tokio::test]
+async fn a_page_of_large_records_ends_early() {
+    let server = Server::start().await;
+    let large = "x".repeat(1_000_000);
+    for number in 0..20 {
+        let record = format!(r#"{{"startTime":{},"metadata":{{"x":"{large}"}}}}"#, 1_767_225_600 + number);
+        assert_eq!(server.put(&format!("c{number:02}"), &[], &record).await.status, StatusCode::CREATED);
+    }
+    let client = server.client();
+    let all: Vec<_> =
+        client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect().await.unwrap();
+    assert_eq!(all.len(), 20);
+    let first = client.list_calls(&ListQuery { limit: Some(1000), ..ListQuery::default() }).await.unwrap();
+    assert!((10..20).contains(&first.calls.len()) && first.next.is_some(), "{}", first.calls.len());
+    let refused = list(&server, "page=1&limit=20").await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_parameter"));
+    let feed = client
+        .call_changes(&callhistory_client::ChangesQuery { limit: Some(1000), ..Default::default() })
+        .await
+        .unwrap();
+    assert!((10..20).contains(&feed.changes.len()) && feed.has_more, "{}", feed.changes.len());
+}
+
+/// A legal record must not hold up the writes of others by the way in which it is indexed.
+#[tokio::test]
+async fn a_record_with_a_long_path_is_written_at_once() {
+    let server = Server::start().await;
+    let items = vec!["1"; 200_000].join(",");
+    let record = format!(r#"{{"metadata":{{"{}":[{items}],"short":2}}}}"#, "x".repeat(500_000));
+    let begun = std::time::Instant::now();
+    assert_eq!(server.put("c1", &[], &record).await.status, StatusCode::CREATED);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(ids(&list(&server, "metadata.short=2").await), ["c1"]);
 }

@@ -175,7 +175,12 @@ async fn a_body_is_bounded() {
     let server = Server::start().await;
     let of_size =
         |bytes: usize| format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(bytes - r#"{"metadata":{"a":""}}"#.len()));
-    assert_eq!(server.put("c1", &[], &of_size(1024 * 1024)).await.status, StatusCode::CREATED);
+    // The record as it is stored has the same bound: what is read can be written back.
+    let refused = server.put("c1", &[], &of_size(1024 * 1024)).await;
+    assert_refused(refused, 422, "invalid_record", &[" too_many_bytes"]).await;
+    assert_eq!(server.put("c1", &[], &of_size(1024 * 1024 - 300)).await.status, StatusCode::CREATED);
+    let stored = server.get("c1", &[]).await;
+    assert_eq!(server.put("c1", &[], &stored.body).await.header("etag"), stored.header("etag"));
     // Up to eight times the bound the client is heard out, and so sees the answer.
     for bytes in [1024 * 1024 + 1, 7 * 1024 * 1024] {
         let answer = server.put("c1", &[], &of_size(bytes)).await;

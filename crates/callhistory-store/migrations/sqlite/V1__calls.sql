@@ -67,6 +67,8 @@ CREATE TABLE idempotency (
 ) STRICT;
 
 CREATE UNIQUE INDEX idempotency_by_key ON idempotency (workspace_id, key);
+-- A deletion empties the answer that its record was created with.
+CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
 
 -- What seals the cursors; made once for each database.

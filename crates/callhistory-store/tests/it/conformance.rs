@@ -296,6 +296,10 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     {
         assert!(matches!(patch(wrong, any()).await, Err(StoreError::Invalid(_))), "{wrong}");
     }
+    let large = |name: &str| format!(r#"{{"metadata":{{"{name}":"{}"}}}}"#, "x".repeat(600_000));
+    patch(&large("one"), any()).await.unwrap();
+    let grown = patch(&large("two"), any()).await;
+    assert!(matches!(grown, Err(StoreError::Invalid(_))), "patches do not make what no request may bring");
     let elsewhere = store.patch_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
     assert_eq!(elsewhere, None);
 }
