@@ -1,10 +1,13 @@
 //! The operations on call records, one method each.
 
 use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord};
-use reqwest::{Url, header::HeaderValue};
+use reqwest::{
+    Url,
+    header::{ETAG, HeaderValue},
+};
 
 use crate::{
-    client::{Client, ClientBuilder},
+    client::{Client, ClientBuilder, Version},
     error::Error,
     send::Request,
 };
@@ -25,6 +28,19 @@ impl Client {
     /// ```
     pub async fn get_call(&self, id: &str) -> Result<CallRecord, Error> {
         self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
+    }
+
+    /// Reads one record with its version, for a change that must not overwrite another: see
+    /// [`if_version`](Self::if_version).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_call`](Self::get_call), and an answer without an entity tag.
+    pub async fn get_call_version(&self, id: &str) -> Result<(CallRecord, Version), Error> {
+        let reply = self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?;
+        let version = reply.headers.get(ETAG).cloned().map(Version);
+        let version = version.ok_or_else(|| Error::refused("the service gave no entity tag".to_owned()))?;
+        Ok((reply.json()?, version))
     }
 
     /// Creates the record with this id, or replaces it as a whole, and returns it as it is stored.

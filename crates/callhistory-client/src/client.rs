@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use callhistory_model::{ChangesQuery, WorkspaceId};
 use reqwest::{
     Url,
-    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH},
     redirect,
 };
 
@@ -30,7 +30,27 @@ const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "rustls-no-provider
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
+    /// The condition of this client's changes of single records.
+    pub(crate) condition: Option<(HeaderName, HeaderValue)>,
 }
+
+/// Which state of a record was read: the entity tag of the service.
+///
+/// ```no_run
+/// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+/// use callhistory_client::{CallDraft, CallPatch, CallStatus};
+///
+/// let (call, version) = client.get_call_version("1234567890abcdef").await?;
+/// if call.status == Some(CallStatus::Completed) {
+///     let reopened = CallDraft { status: Some(CallStatus::Ongoing), ..CallDraft::default() };
+///     // Only if nobody has changed the record since it was read.
+///     client.if_version(&version).patch_call("1234567890abcdef", &reopened.into()).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub(crate) HeaderValue);
 
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
@@ -69,6 +89,30 @@ impl Client {
             timeout: ClientBuilder::TIMEOUT,
             max_retries: ClientBuilder::MAX_RETRIES,
         }
+    }
+}
+
+/// Conditions. Each one gives a client that shares the connections of this one.
+impl Client {
+    /// The same client, whose `put_call`, `patch_call` and `delete_call` take effect only on this version of the record;
+    /// otherwise they fail with [`Error::is_conflict`].
+    #[must_use]
+    pub fn if_version(&self, version: &Version) -> Self {
+        Self { condition: Some((IF_MATCH, version.0.clone())), ..self.clone() }
+    }
+
+    /// The same client, whose `put_call` takes effect only where there is no such record; otherwise it fails with
+    /// [`Error::is_conflict`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// client.if_absent().put_call("1234567890abcdef", &callhistory_client::CallDraft::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn if_absent(&self) -> Self {
+        Self { condition: Some((IF_NONE_MATCH, HeaderValue::from_static("*"))), ..self.clone() }
     }
 }
 
@@ -199,7 +243,7 @@ impl ClientBuilder {
         let patience = self.timeout.min(self.read_timeout).as_secs() / 2;
         let longest_wait = u16::try_from(patience).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
         let inner = Inner { http, calls_url, max_retries: self.max_retries, longest_wait, workspace };
-        Ok(Client { inner: Arc::new(inner) })
+        Ok(Client { inner: Arc::new(inner), condition: None })
     }
 }
 

@@ -82,6 +82,6 @@ pub use callhistory_model::{
     ImportError, ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds, Sort,
     SortKey, Timestamp, UnixSeconds, WorkspaceId,
 };
-pub use client::{Client, ClientBuilder};
+pub use client::{Client, ClientBuilder, Version};
 pub use error::Error;
 pub use many::CallPage;

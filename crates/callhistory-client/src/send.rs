@@ -117,6 +117,10 @@ impl Client {
         if let Some(key) = &request.idempotency_key {
             outgoing = outgoing.header(IDEMPOTENCY_KEY, key.clone());
         }
+        let conditional = matches!(request.method, Method::PUT | Method::PATCH | Method::DELETE);
+        if let Some((name, value)) = self.condition.as_ref().filter(|_| conditional) {
+            outgoing = outgoing.header(name, value);
+        }
         if let Some(timeout) = timeout {
             outgoing = outgoing.timeout(timeout);
         }

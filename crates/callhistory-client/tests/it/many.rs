@@ -1,0 +1,112 @@
+//! What the operations on many records send, and how their streams go on.
+
+use callhistory_client::{CallDraft, CallFilter, ListQuery, OneOf, model::sample};
+use futures_util::TryStreamExt as _;
+
+use crate::{
+    ID, builder, client,
+    stub::{Reply, Stub},
+};
+
+fn page(link: &str) -> Reply {
+    Reply::new(200, &["content-type: application/json", link], &format!("[{}]", sample::SOURCE_EXAMPLE))
+}
+
+fn line(id: &str, start: u32) -> String {
+    let example = sample::SOURCE_EXAMPLE
+        .replace(ID, id)
+        .replace("1680000000", &start.to_string())
+        .replace("1680000300", "2000000000");
+    example.replace('\n', "") + "\n"
+}
+
+fn export(status: u16, body: &str) -> Reply {
+    Reply::raw(status, &["content-type: application/x-ndjson", "transfer-encoding: chunked"], body)
+}
+
+/// A chunk of a body; the last one ends it.
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+#[tokio::test]
+async fn pages_follow_the_cursor_of_the_link() {
+    // The target has commas, another link comes first, and the last page has none.
+    let links = [
+        "link: <?a=1,2>; rel=\"first\", <?status=a,b&limit=5&cursor=one%2D1>; rel=\"next\"",
+        "link: <https://elsewhere.example.com/x?cursor=two>; rel=\"next\"",
+        "x-none: 1",
+    ];
+    let stub = Stub::start(links.map(page)).await;
+    let filter = CallFilter { status: Some(OneOf::any(["a", "b"])), ..CallFilter::default() };
+    let query = ListQuery { filter, limit: Some(5), page: Some(1), ..ListQuery::default() };
+    let calls: Vec<_> = client(&stub.url).stream_calls(query).try_collect().await.unwrap();
+    assert_eq!(calls.len(), 3);
+    let lines: Vec<_> = stub.seen().iter().map(|seen| seen.line.clone()).collect();
+    let base = "GET /v2/api/call-history?status=a%2Cb&limit=5";
+    assert_eq!(lines, [format!("{base}&page=1"), format!("{base}&cursor=one-1"), format!("{base}&cursor=two")]);
+}
+
+#[tokio::test]
+async fn a_cursor_that_comes_again_is_an_error() {
+    let link = "link: <?cursor=same>; rel=\"next\"";
+    let stub = Stub::start([page(link), page(link), page(link)]).await;
+    let result: Result<Vec<_>, _> = client(&stub.url).stream_calls(ListQuery::default()).try_collect().await;
+    assert!(result.unwrap_err().to_string().contains("same cursor"));
+    assert_eq!(stub.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_export_goes_on_behind_its_last_record() {
+    let whole = |lines: &[String]| lines.iter().map(|line| chunk(line)).collect::<String>() + "0\r\n\r\n";
+    // The first connection breaks in the middle of a line, the second one ends in the middle of one.
+    let broken = chunk(&line("c", 30)) + &chunk(&line("b", 20)) + &chunk(&line("a", 10)[..40]);
+    let cut_off = chunk(&line("b", 20)) + &chunk(&line("ab", 10)[..40]) + "0\r\n\r\n";
+    let rest = whole(&[line("b", 20), line("ab", 20), line("a", 10)]);
+    let stub = Stub::start([export(200, &broken), export(200, &cut_off), export(200, &rest)]).await;
+    let calls = client(&stub.url).export_calls(CallFilter::default()).await.unwrap();
+    let calls: Vec<_> = calls.map_ok(|call| call.id.to_string()).try_collect().await.unwrap();
+    assert_eq!(calls, ["c", "b", "ab", "a"]);
+    let second = &stub.seen()[1].line;
+    assert!(second.contains("/export?startedBefore=1970-01-01T00%3A00%3A20.000000001Z"), "{second}");
+    let stub = Stub::start([export(200, &broken), export(200, &cut_off)]).await;
+    let calls = builder(&stub.url).max_retries(0).build().unwrap().export_calls(CallFilter::default()).await.unwrap();
+    let result: Result<Vec<_>, _> = calls.try_collect().await;
+    assert!(result.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn an_import_is_sent_in_parts_and_added_up() {
+    let report = |line: u64| {
+        let error = format!(r#"{{"line":{line},"pointer":"/status","code":"too_short","detail":"is empty"}}"#);
+        Reply::json(200, &format!(r#"{{"created":1,"replaced":2,"unchanged":3,"rejected":4,"errors":[{error}]}}"#))
+    };
+    let stub = Stub::start([report(7), Reply::nothing(), report(3)]).await;
+    let calls =
+        (0..700).map(|number| CallDraft { id: Some(format!("c{number}").parse().unwrap()), ..CallDraft::default() });
+    let sum = client(&stub.url).import_calls(calls).await.unwrap();
+    assert_eq!((sum.created, sum.replaced, sum.unchanged, sum.rejected), (2, 4, 6, 8));
+    let lines: Vec<_> = sum.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [7, 503]);
+    let seen = stub.seen();
+    assert_eq!(seen[0].header("content-type"), Some("application/x-ndjson"));
+    let counts: Vec<_> = seen.iter().map(|seen| seen.body.lines().count()).collect();
+    assert_eq!(counts, [500, 200, 200], "the part that failed is sent again");
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_repeated_has_succeeded() {
+    let gone = || {
+        Reply::problem(
+            404,
+            r#"{"type":"t","title":"t","status":404,"code":"call_not_found","detail":"d","requestId":"r"}"#,
+        )
+    };
+    let stub = Stub::start([Reply::nothing(), gone()]).await;
+    client(&stub.url).delete_call(ID).await.unwrap();
+    let stub = Stub::start([gone()]).await;
+    assert!(client(&stub.url).delete_call(ID).await.unwrap_err().is_not_found());
+    let stub = Stub::start([Reply::new(204, &[], "")]).await;
+    client(&stub.url).delete_call(ID).await.unwrap();
+    assert_eq!(stub.seen()[0].line, format!("DELETE /v2/api/call-history/{ID}"));
+}
