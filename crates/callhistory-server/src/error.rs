@@ -141,7 +141,7 @@ impl From<StoreError> for ApiError {
             StoreError::Refused(fault) => Self::invalid_parameters(vec![fault]),
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
-                Self::new(ProblemCode::StorageFull, "The disk is full; nothing was written. Reads go on.")
+                Self::new(ProblemCode::StorageFull, "The disk is full; this was not written. Reads go on.")
             }
             StoreError::Unavailable(reason) | StoreError::Io(reason) => {
                 tracing::error!(reason, "the store is not available");

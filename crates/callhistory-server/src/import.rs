@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Records of one transaction.
-const GROUP_RECORDS: usize = 500;
+const GROUP_RECORDS: usize = 2000;
 /// The size at which a transaction is full, in bytes.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// How long the sender may send nothing.
@@ -111,6 +111,13 @@ pub enum ImportFailure {
 impl From<ImportFailure> for ApiError {
     fn from(failure: ImportFailure) -> Self {
         match failure {
+            ImportFailure::Store(StoreError::Full(reason)) => {
+                tracing::error!(reason, "the disk is full");
+                Self::new(
+                    ProblemCode::StorageFull,
+                    "The disk is full; the groups before stay. Send the import again when there is room.",
+                )
+            }
             ImportFailure::Store(error) => error.into(),
             ImportFailure::NotAnArray => {
                 Self::new(ProblemCode::MalformedJson, "The body is not a JSON array of records.")

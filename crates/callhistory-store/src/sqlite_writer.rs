@@ -17,7 +17,7 @@ use crate::{StoreError, feed::Feed};
 
 /// Writes that may wait; beyond it callers wait for a place.
 const QUEUE: usize = 4096;
-/// Records in one commit, so that no caller waits for an unbounded number of others.
+/// Writes in one commit, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
 /// How long a caller waits for a place in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,23 +152,25 @@ impl Writer {
 fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc::Receiver<Message>) {
     let mut broken: Option<String> = None;
     let mut closing = None;
+    let mut kept_back = None;
     // After a close this goes on until what was handed over before it is done.
-    while let Some(first) = jobs.blocking_recv() {
-        let mut group = Vec::new();
-        let mut weight = 0;
+    while let Some(first) = kept_back.take().or_else(|| jobs.blocking_recv()) {
+        let mut group: Vec<Box<dyn Job>> = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
-                Message::Write(job) => {
-                    weight += job.weight();
-                    group.push(job);
+                // A write of many records is a group by itself: a savepoint around it would keep a copy of each page.
+                Message::Write(job) if !group.is_empty() && job.weight() > 1 => {
+                    kept_back = Some(Message::Write(job));
+                    break;
                 }
+                Message::Write(job) => group.push(job),
                 Message::Close(done) => {
                     jobs.close();
                     closing = Some(done);
                 }
             }
-            if weight < GROUP {
+            if group.len() < GROUP && group.first().is_none_or(|job| job.weight() == 1) {
                 next = jobs.try_recv().ok();
             }
         }
@@ -233,7 +235,11 @@ fn commit_group(
 ) -> Result<HashSet<WorkspaceId>, StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
     let mut rest = Rest::default();
-    let run = group.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest));
+    let run = match group {
+        // Alone, it needs no savepoint: what undoes it undoes the group.
+        [only] => run_alone(db, only.as_mut(), &mut rest),
+        several => several.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest)),
+    };
     let indexed = run.and_then(|()| write_terms(db, &rest.terms));
     let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
     if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() {
@@ -242,15 +248,19 @@ fn commit_group(
     outcome.map(|()| rest.changed)
 }
 
+fn run_alone(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), StoreError> {
+    let batch = Batch { db, terms: RefCell::default(), changed: RefCell::default() };
+    job.run(&batch)?;
+    rest.terms.extend(batch.terms.into_inner());
+    rest.changed.extend(batch.changed.into_inner());
+    Ok(())
+}
+
 /// Runs one job so that its failure undoes its own work alone.
 fn run_job(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), StoreError> {
     db.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let batch = Batch { db, terms: RefCell::default(), changed: RefCell::default() };
-    match job.run(&batch) {
-        Ok(()) => {
-            rest.terms.extend(batch.terms.into_inner());
-            rest.changed.extend(batch.changed.into_inner());
-        }
+    match run_alone(db, job, rest) {
+        Ok(()) => {}
         // On a full disk or an I/O error SQLite may roll the whole transaction back, and the group with it.
         Err(error) if db.is_autocommit() => return Err(error),
         Err(_) => {
