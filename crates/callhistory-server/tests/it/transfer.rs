@@ -175,7 +175,9 @@ async fn a_broken_import_leaves_whole_lines() {
         assert_eq!(call.summary.as_deref(), Some(format!("whole {number}").as_str()));
     }
     let [created, replaced, unchanged, rejected] = counts(&import(&server, &[LINES], lines.into()).await);
-    assert_eq!((created + unchanged, unchanged, replaced, rejected), (10_000, landed.len() as u64, 0, 0));
+    // The last group may have landed after the look.
+    assert_eq!((created + unchanged, replaced, rejected), (10_000, 0, 0));
+    assert!(unchanged >= landed.len() as u64, "{unchanged} of {} were kept", landed.len());
 }
 
 #[tokio::test]
