@@ -61,7 +61,8 @@ pub use page::{ExportFormat, ExportQuery, ListQuery};
 pub use patch::CallPatch;
 pub use problem::{Fault, FaultCode, Faults, Problem, ProblemCode};
 pub use query::{
-    CallFilter, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, Sort, SortKey, nearest_name, words,
+    CallFilter, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, Sort,
+    SortKey, nearest_name, words,
 };
 pub use record::{CallDraft, CallRecord, Cost};
 pub use time::Timestamp;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     number::ExactDecimal,
     problem::{Fault, FaultCode, Faults},
-    query::{CallFilter, QueryString, read_parameters, set, unknown_value},
+    query::{CallFilter, MAX_TIME_ZONE_CHARS, QueryString, at_most, read_parameters, unknown_value},
 };
 
 /// Which calls to count, and how to group them.
@@ -85,7 +85,7 @@ impl MetricsQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "groupBy" => group_by(value).map(|keys| metrics.group_by = keys),
-                "timezone" => set(&mut metrics.time_zone, Ok(value.to_owned())),
+                "timezone" => at_most(value, MAX_TIME_ZONE_CHARS).map(|()| metrics.time_zone = Some(value.to_owned())),
                 _ => return metrics.filter.read(name, value),
             })
         })?;

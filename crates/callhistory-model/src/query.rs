@@ -14,6 +14,10 @@ use crate::{
 
 /// The longest value of a parameter, in bytes after decoding.
 pub const MAX_PARAMETER_BYTES: usize = 32 * 1024;
+/// The longest `dateRange`, in characters.
+pub const MAX_DATE_RANGE_CHARS: usize = 256;
+/// The longest name of a time zone, in characters.
+pub const MAX_TIME_ZONE_CHARS: usize = 64;
 /// The longest search, in characters.
 pub const MAX_SEARCH_CHARS: usize = 256;
 /// The most words of one search.
@@ -344,6 +348,7 @@ impl CallFilter {
     fn read_date_range(&mut self, json: &str) -> Result<(), Fault> {
         let expected = "a JSON object like {\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}";
         let malformed = || Fault::new(FaultCode::Malformed, format!("is not {expected}"));
+        at_most(json, MAX_DATE_RANGE_CHARS)?;
         // The strict reading refuses members that stand twice; the lenient one would take the last.
         json.parse::<crate::JsonObject>().map_err(|_| malformed())?;
         for (name, value) in crate::decode::object(json.trim()).map_err(|_| malformed())? {
@@ -440,11 +445,18 @@ fn call_ids(value: &str) -> Result<Vec<String>, Fault> {
     Ok(ids)
 }
 
-fn search(value: &str) -> Result<String, Fault> {
-    if value.chars().count() > MAX_SEARCH_CHARS {
-        let detail = format!("has more than {MAX_SEARCH_CHARS} characters");
-        return Err(Fault::new(FaultCode::TooLong, detail));
+/// Refuses a text of more characters.
+pub(crate) fn at_most(text: &str, chars: usize) -> Result<(), Fault> {
+    match text.chars().count() {
+        count if count > chars => {
+            Err(Fault::new(FaultCode::TooLong, format!("has {count} characters; at most {chars} are accepted")))
+        }
+        _ => Ok(()),
     }
+}
+
+fn search(value: &str) -> Result<String, Fault> {
+    at_most(value, MAX_SEARCH_CHARS)?;
     match words(value).count() {
         0 => Err(Fault::new(FaultCode::TooShort, "has no word and no number")),
         1..=MAX_SEARCH_WORDS => Ok(value.to_owned()),

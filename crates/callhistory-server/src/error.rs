@@ -188,6 +188,11 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
         "The record breaks rules, all listed in `errors`; or the `Idempotency-Key` was used with another body.",
     ),
     (
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "RequestHeaderFieldsTooLarge",
+        "The path, the query string and the headers have more than 65,536 bytes together. This answer has no body.",
+    ),
+    (
         StatusCode::INTERNAL_SERVER_ERROR,
         "InternalServerError",
         "The service failed; its log has more under the request id.",
@@ -207,8 +212,13 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
 /// The components that `PROBLEM_RESPONSES` describes.
 pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
     let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    PROBLEM_RESPONSES.iter().map(move |(_, name, description)| {
-        let response = ResponseBuilder::new().description(*description).content("application/problem+json", content());
+    PROBLEM_RESPONSES.iter().map(move |(status, name, description)| {
+        let response = ResponseBuilder::new().description(*description);
+        // It is refused before it is a request.
+        let response = match *status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => response,
+            _ => response.content("application/problem+json", content()),
+        };
         ((*name).to_owned(), response.build().into())
     })
 }
@@ -226,7 +236,7 @@ macro_rules! problems {
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-                references(&[$($status),+])
+                references(&[431, $($status),+])
             }
         })+
     };

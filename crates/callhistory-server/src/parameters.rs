@@ -1,7 +1,8 @@
 //! The parameters of the routes as the contract describes them. Their reading is the model's; a test holds both together.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ListQuery, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, openapi::carry,
+    CallFilter, CallRecord, ChangesQuery, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS,
+    MAX_TIME_ZONE_CHARS, openapi::carry,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -65,7 +66,7 @@ fn describe_filter(name: &str) -> (Value, String) {
                 .to_owned(),
         ),
         "dateRange" => (
-            text(MAX_PARAMETER_BYTES),
+            text(MAX_DATE_RANGE_CHARS),
             "A JSON object with `from` and `to`, or `startDate` and `endDate`, of which one may be missing: the time of \
              the call, in the forms of `startedAfter`. Both ends belong to the range; a date at its end covers the whole \
              UTC day. Not together with `startedAfter` and `startedBefore`."
@@ -193,7 +194,7 @@ impl IntoParams for MetricsParameters {
             ),
             parameter(
                 "timezone",
-                json!({ "type": "string", "minLength": 1, "maxLength": MAX_PARAMETER_BYTES, "default": "UTC", "examples": ["Europe/Berlin"] }),
+                json!({ "type": "string", "minLength": 1, "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC", "examples": ["Europe/Berlin"] }),
                 "The IANA time zone of hours, days, weeks and months; only together with one of them.",
             ),
         ];
