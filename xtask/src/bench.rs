@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 const RECORDS: usize = 10_000;
 const WORKSPACE: &str = "bench";
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How to measure.
 #[derive(Debug, Clone, Copy, Args)]
@@ -37,9 +37,9 @@ pub struct Options {
 }
 
 /// A server in a process of its own, which ends with this value.
-struct Peer {
+pub(crate) struct Peer {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Drop for Peer {
@@ -50,7 +50,7 @@ impl Drop for Peer {
 }
 
 impl Peer {
-    async fn start(command: &mut Command) -> Result<Self, Failure> {
+    pub(crate) async fn start(command: &mut Command) -> Result<Self, Failure> {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let peer = Self { child: command.spawn()?, address };
@@ -115,15 +115,8 @@ fn id(number: usize) -> String {
 /// Fails when a side cannot be built or started, or answers anything but 200: a broken run gives no figures.
 #[tokio::main]
 pub async fn run(root: &Path, options: Options) -> Result<(), Failure> {
-    let cargo = option_env!("CARGO").unwrap_or("cargo");
-    let build = ["build", "--release", "--package", "callhistory-server", "--package", "xtask"];
-    if !Command::new(cargo).args(build).current_dir(root).status()?.success() {
-        return Err("the release build failed".into());
-    }
+    let binaries = release_binaries(root)?;
     let directory = tempfile::tempdir()?;
-    // Beside this program's own profile, wherever the target directory is.
-    let program = std::env::current_exe()?;
-    let binaries = program.ancestors().nth(2).ok_or("this program lies in no target directory")?.join("release");
     let mut command = Command::new(binaries.join("callhistory-server"));
     let service = Peer::start(command.arg("--data-dir").arg(directory.path())).await?;
     let fixed = Peer::start(Command::new(binaries.join("xtask")).arg("bench-static")).await?;
@@ -138,6 +131,18 @@ pub async fn run(root: &Path, options: Options) -> Result<(), Failure> {
     }
     report(&ours, &theirs, options, load_before.split(' ').next().unwrap_or("?"));
     Ok(())
+}
+
+/// Builds what is measured, and says where it is.
+pub(crate) fn release_binaries(root: &Path) -> Result<PathBuf, Failure> {
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let build = ["build", "--release", "--package", "callhistory-server", "--package", "xtask"];
+    if !Command::new(cargo).args(build).current_dir(root).status()?.success() {
+        return Err("the release build failed".into());
+    }
+    // Beside this program's own profile, wherever the target directory is.
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(2).ok_or("this program lies in no target directory")?.join("release"))
 }
 
 async fn fill(address: SocketAddr) -> Result<(), Failure> {
@@ -168,7 +173,7 @@ async fn fill(address: SocketAddr) -> Result<(), Failure> {
 }
 
 /// Reads one answer and refuses any other than the expected one.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, expected: &[u8]) -> Result<(), Failure> {
+pub(crate) async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, expected: &[u8]) -> Result<(), Failure> {
     buffer.clear();
     let mut length = None;
     while length.is_none_or(|length| buffer.len() < length) {

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod openapi;
+pub mod pages;
 pub mod tidy;
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, openapi, root, tidy};
+use xtask::{bench, openapi, pages, root, tidy};
 
 /// The project's own checks and generators.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Task {
     },
     /// Measure get_call as a ratio to a static handler
     Bench(bench::Options),
+    /// Measure a page under each filter and sort, on a small and on a large history
+    Pages(pages::Options),
     /// Serve the static side of the bench
     #[command(hide = true)]
     BenchStatic {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(root()),
         Task::Openapi { action } => openapi::run(root(), action),
         Task::Bench(options) => bench::run(root(), options).map_err(|error| error.to_string()),
+        Task::Pages(options) => pages::run(root(), options).map_err(|error| error.to_string()),
         Task::BenchStatic { listen } => bench::serve_static(listen).map_err(|error| error.to_string()),
     };
     match result {

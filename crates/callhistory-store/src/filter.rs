@@ -294,12 +294,20 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf, covered:
             }
         }));
     }
+    let test = match set.values.as_slice() {
+        // A term of its own: to exclude all that have the member would mean to go through them.
+        [TextPattern::Prefix(start)] if set.negated && start.is_empty() => {
+            let absent: Vec<_> = columns.iter().map(|(name, _)| quoted(&terms.absent(name))).collect();
+            TermTest { negated: false, any: vec![format!("({})", absent.join(" AND "))] }
+        }
+        _ => TermTest { negated: set.negated, any },
+    };
     // To exclude by a term that lets too much through would exclude too much.
     let columns = columns_test(columns.iter().map(|(_, column)| *column).collect(), set.clone());
     if set.negated && !exact {
         return Condition::Columns(columns);
     }
-    Condition::Either { terms: TermTest { negated: set.negated, any }, exact, covered, columns }
+    Condition::Either { terms: test, exact, covered, columns }
 }
 
 fn columns_test(columns: Vec<&'static str>, set: OneOf) -> ColumnTest {

@@ -54,6 +54,11 @@ impl Terms {
         self.term("present", name)
     }
 
+    /// The term of not having a member.
+    pub(crate) fn absent(&self, name: &str) -> String {
+        self.term("absent", name)
+    }
+
     /// The term of a phone number that starts so.
     pub(crate) fn prefix(&self, name: &str, start: &str) -> String {
         self.term(&format!("{name}^"), start)
@@ -92,9 +97,9 @@ impl Terms {
             ("toPhoneNumber", record.to_phone_number.as_deref()),
         ];
         for (name, value) in columns {
-            if let Some(value) = value {
-                terms.push(self.present(name));
-                terms.push(self.term(name, value));
+            match value {
+                Some(value) => terms.extend([self.present(name), self.term(name, value)]),
+                None => terms.push(self.absent(name)),
             }
         }
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
