@@ -85,7 +85,7 @@ impl MetricsQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "groupBy" => group_by(value).map(|keys| metrics.group_by = keys),
-                "timezone" => at_most(value, MAX_TIME_ZONE_CHARS).map(|()| metrics.time_zone = Some(value.to_owned())),
+                "timezone" => zone(value).map(|zone| metrics.time_zone = Some(zone)),
                 _ => return metrics.filter.read(name, value),
             })
         })?;
@@ -108,6 +108,14 @@ impl MetricsQuery {
         query.push_some("timezone", self.time_zone.as_ref());
         query.finish()
     }
+}
+
+fn zone(value: &str) -> Result<String, Fault> {
+    if value.is_empty() {
+        return Err(Fault::new(FaultCode::TooShort, "is empty; leave it out for UTC"));
+    }
+    at_most(value, MAX_TIME_ZONE_CHARS)?;
+    Ok(value.to_owned())
 }
 
 fn group_by(value: &str) -> Result<Vec<GroupKey>, Fault> {

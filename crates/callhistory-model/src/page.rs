@@ -12,7 +12,7 @@ use crate::{
 /// use callhistory_model::{CallFilter, ListQuery};
 ///
 /// let query = ListQuery::from_query("status=completed,failed&startedAfter=2026-01-01&limit=50")?;
-/// assert_eq!(query.to_query(), "status=completed%2Cfailed&startedAfter=2026-01-01T00%3A00%3A00Z&limit=50");
+/// assert_eq!(query.to_query(), "status=completed%2Cfailed&startedAfter=2026-01-01T00:00:00Z&limit=50");
 /// assert!(ListQuery::from_query("statu=busy").unwrap_err()[0].detail.contains("did you mean \"status\"?"));
 /// # Ok::<(), callhistory_model::Faults>(())
 /// ```

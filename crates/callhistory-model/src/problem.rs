@@ -139,7 +139,7 @@ impl Fault {
     /// The same fault of a header or parameter.
     #[must_use]
     pub fn of_parameter(mut self, name: impl Into<String>) -> Self {
-        self.parameter = Some(name.into());
+        self.parameter = Some(bounded(name.into()));
         self
     }
 

@@ -24,6 +24,7 @@ pub const MAX_SEARCH_CHARS: usize = 256;
 const MAX_SEARCH_WORDS: usize = 16;
 /// The longest path of a member of free-form JSON that filters reach, in bytes: names joined by dots.
 pub const MAX_PATH_BYTES: usize = 1024;
+const DATE_RANGE_NAMES: [&str; 4] = ["from", "to", "startDate", "endDate"];
 const MAX_CALL_IDS: usize = 1000;
 const MAX_METADATA_FILTERS: usize = 16;
 const MAX_PARAMETERS: usize = 64;
@@ -165,10 +166,13 @@ pub(crate) fn read_parameters(
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(name), Some(value)) = (decode(name), decode(value)) else {
             let name = decode(name).unwrap_or_else(|| "?".to_owned());
-            faults.push(Fault::new(FaultCode::InvalidString, "is not UTF-8 after percent-decoding").of_parameter(name));
+            let detail = "is not UTF-8 after percent-decoding, or has a % without two hexadecimal digits behind it";
+            faults.push(Fault::new(FaultCode::InvalidString, detail).of_parameter(name));
             continue;
         };
-        let result = if !seen.insert(name.clone()) {
+        let result = if name.is_empty() {
+            Err(Fault::new(FaultCode::Malformed, "is a parameter without a name"))
+        } else if !seen.insert(name.clone()) {
             Err(Fault::new(FaultCode::Repeated, "stands more than once; values are separated by commas"))
         } else if value.len() > MAX_PARAMETER_BYTES {
             let detail = format!("has {} bytes; at most {MAX_PARAMETER_BYTES} are accepted", value.len());
@@ -199,6 +203,10 @@ fn unknown_parameter(name: &str, known: &[&[&str]]) -> Fault {
 
 fn decode(text: &str) -> Option<String> {
     let plain = text.replace('+', " ");
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    if !plain.split('%').skip(1).all(is_escape) {
+        return None;
+    }
     percent_decode_str(&plain).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
@@ -211,8 +219,11 @@ impl QueryString {
     }
 
     pub(crate) fn push(&mut self, name: &str, value: impl std::fmt::Display) {
-        // All but what RFC 3986 leaves unreserved: a comma would end a link in the eyes of some who read the header.
-        const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        // All that means something to a URL or a form, and the comma, which ends a link in the eyes of some who read it.
+        const ESCAPED: &AsciiSet = &{
+            let unreserved = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+            unreserved.remove(b'!').remove(b'*').remove(b'(').remove(b')').remove(b':').remove(b'@').remove(b'/')
+        };
         let separator = if self.0.is_empty() { "" } else { "&" };
         let value = value.to_string();
         let name = utf8_percent_encode(name, ESCAPED);
@@ -305,9 +316,9 @@ impl CallFilter {
             }
             "callFlowId" | "pathwayId" => set(&mut self.call_flow_id, OneOf::parse(value, false)),
             "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
-            "status" => set(&mut self.status, OneOf::parse(value, false)),
-            "direction" => set(&mut self.direction, OneOf::parse(value, false)),
-            "callType" => set(&mut self.call_type, OneOf::parse(value, false)),
+            "status" => set(&mut self.status, OneOf::parse_open(value)),
+            "direction" => set(&mut self.direction, OneOf::parse_open(value)),
+            "callType" => set(&mut self.call_type, OneOf::parse_open(value)),
             "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(&with_plus(value), true)),
             "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(&with_plus(value), true)),
             "phoneNumber" => set(&mut self.phone_number, OneOf::parse(&with_plus(value), true)),
@@ -352,17 +363,19 @@ impl CallFilter {
         // The strict reading refuses members that stand twice; the lenient one would take the last.
         json.parse::<crate::JsonObject>().map_err(|_| malformed())?;
         for (name, value) in crate::decode::object(json.trim()).map_err(|_| malformed())? {
+            if !DATE_RANGE_NAMES.contains(&name.as_str()) {
+                return Err(unknown_value(&name, &DATE_RANGE_NAMES));
+            }
             let text = if value.starts_with('"') { crate::json::decode_string(value)? } else { value.to_owned() };
             let moment = Timestamp::parse_moment(&text).map_err(|fault| fault.below(&format!("/{name}")))?;
             match name.as_str() {
                 "from" | "startDate" => once(&mut self.started_after, Ok(moment))?,
-                "to" | "endDate" => {
+                _ => {
                     // The end belongs to the range: the whole day of a date, the very moment of a time.
                     let length = if is_date(&text) { NANOS_PER_DAY } else { 1 };
                     let end = Timestamp::from_unix_nanos(moment.unix_nanos().saturating_add(length));
                     once(&mut self.started_before, Ok(end))?;
                 }
-                other => return Err(unknown_value(other, &["from", "to", "startDate", "endDate"])),
             }
         }
         match (&self.started_after, &self.started_before) {
@@ -433,6 +446,10 @@ fn call_ids(value: &str) -> Result<Vec<String>, Fault> {
             Fault::new(FaultCode::Malformed, "is not a JSON array of strings like [\"a\",\"b\"], or a list like a,b")
         })?
     } else {
+        if value.split(',').any(|id| id.trim() != id) {
+            let detail = "has a blank around an id; leave it out, or write a JSON array";
+            return Err(Fault::new(FaultCode::Malformed, detail));
+        }
         value.split(',').map(str::to_owned).collect()
     };
     if ids.is_empty() || ids.iter().any(String::is_empty) {

@@ -242,6 +242,16 @@ impl OneOf {
         matched != self.negated
     }
 
+    /// Reads the values of an open set, of which none is empty.
+    pub(crate) fn parse_open(text: &str) -> Result<Self, Fault> {
+        match Self::parse(text, false)? {
+            set if set.values.contains(&TextPattern::Exact(String::new())) => {
+                Err(Fault::new(FaultCode::TooShort, "is empty; leave it out, or write !* for records without a value"))
+            }
+            set => Ok(set),
+        }
+    }
+
     /// Reads the form of a parameter; prefixes other than the empty one only where they are allowed.
     pub(crate) fn parse(text: &str, prefixes: bool) -> Result<Self, Fault> {
         let (negated, list) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));

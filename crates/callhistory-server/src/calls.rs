@@ -209,7 +209,7 @@ pub(crate) async fn delete_call(
 /// Answers the records that meet every condition, newest call first: by `startTime`, or `createdAt` where it has none,
 /// then by `_id`. The header `Link` with `rel="next"` leads to the next page, also while others write: no record is left
 /// out or repeated as long as its value of the sort stays. There is none on the last page. A page has at most 1000
-/// records and ends early beyond 16 MiB; an empty workspace answers `[]`. Parameters that are unknown, repeated or
+/// records and ends early beyond 4 MiB; an empty workspace answers `[]`. Parameters that are unknown, repeated or
 /// contradictory are refused by name.
 #[utoipa::path(
     get,

@@ -143,6 +143,7 @@ impl From<StoreError> for ApiError {
                 tracing::error!(reason, "the disk is full");
                 Self::new(ProblemCode::StorageFull, "The disk is full; this was not written. Reads go on.")
             }
+            StoreError::Busy(detail) => Self::new(ProblemCode::Unavailable, detail),
             StoreError::Unavailable(reason) | StoreError::Io(reason) => {
                 tracing::error!(reason, "the store is not available");
                 Self::new(ProblemCode::Unavailable, "The store cannot do this now; try again.")

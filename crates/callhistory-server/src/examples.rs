@@ -87,7 +87,7 @@ fn metrics() -> Value {
             "totalCost": 0.10,
             "p50Duration": 300,
             "p95Duration": 300,
-            "query": "status=completed%2Cfailed&startedAfter=2023-03-27T22%3A00%3A00Z&startedBefore=2023-03-28T22%3A00%3A00Z",
+            "query": "status=completed%2Cfailed&startedAfter=2023-03-27T22:00:00Z&startedBefore=2023-03-28T22:00:00Z",
         }],
     })
 }

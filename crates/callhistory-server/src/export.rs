@@ -25,9 +25,9 @@ use crate::{
 /// Streams every record that meets the conditions of the list, newest call first, as it is at one moment, whatever is
 /// written meanwhile. `ndjson` is one record on each line, exactly as it is stored; the lines can be imported again.
 /// `csv` has a header line and a column for each member in the order of the record, and `cost.customer_charge` after
-/// `cost`; columns of later versions come last. A text that a spreadsheet would take for a formula, one that starts with
-/// `=`, `+`, `-`, `@`, a tab or a carriage return, has an apostrophe in front. Four exports run at a time, each for at
-/// most an hour; an export that fails is broken off without the end of its body.
+/// `cost`; columns of later versions come last. Each cell is in quotes; a text that a spreadsheet would take for a
+/// formula, one that starts with `=`, `+`, `-`, `@`, a tab or a line break, has an apostrophe in front. Two exports of a
+/// workspace run at a time, each for at most an hour; an export that fails is broken off without the end of its body.
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/export",
@@ -88,7 +88,11 @@ fn columns() -> impl Iterator<Item = &'static str> {
 }
 
 fn write_csv(rows: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) -> Result<Bytes, ApiError> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        // Whatever a spreadsheet takes for the separator stays inside its cell.
+        .quote_style(csv::QuoteStyle::Always)
+        .from_writer(Vec::new());
     rows(&mut writer).map_err(|error| ApiError::internal(&error))?;
     writer.into_inner().map(Bytes::from).map_err(|error| ApiError::internal(&error))
 }
@@ -123,7 +127,11 @@ fn cells(record: &CallRecord) -> Result<Vec<String>, serde_json::Error> {
     columns().map(cell).collect()
 }
 
-/// A text that no spreadsheet takes for a formula.
+/// A text that no spreadsheet takes for a formula, in wide characters and behind blanks included.
 fn unformula(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+    let is_blank = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
+    let starts = text
+        .trim_start_matches(is_blank)
+        .starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
+    if starts || text.starts_with(['\t', '\r', '\n']) { format!("'{text}") } else { text }
 }

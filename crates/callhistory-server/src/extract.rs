@@ -141,8 +141,12 @@ impl<S: Sync> FromRequestParts<S> for Stream {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let accepts = parts.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-        let names = accepts.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
-        let wanted = names.into_iter().any(|name| name.trim().eq_ignore_ascii_case("text/event-stream"));
+        let wanted = accepts.flat_map(|line| line.split(',')).any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_stream = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("text/event-stream"));
+            // A weight of nothing says that it is not accepted.
+            is_stream && !parts.any(|part| part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0))
+        });
         let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
         let malformed =
             |detail| ApiError::invalid_header(Fault::new(FaultCode::Malformed, detail).of_parameter("last-event-id"));

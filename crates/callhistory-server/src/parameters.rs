@@ -53,9 +53,9 @@ fn describe_filter(name: &str) -> (Value, String) {
         "callFlowId" => (set(), format!("The call flow. {SET}")),
         "pathwayId" => (set(), "Another name of `callFlowId`; only one of both may be given.".to_owned()),
         "batchId" => (set(), format!("The batch of calls. {SET}")),
-        "status" => (set(), format!("Where the call stands. {SET}")),
-        "direction" => (set(), format!("Who called whom. {SET}")),
-        "callType" => (set(), format!("How the call was carried. {SET}")),
+        "status" => (text(MAX_PARAMETER_BYTES), format!("Where the call stands. {SET}")),
+        "direction" => (text(MAX_PARAMETER_BYTES), format!("Who called whom. {SET}")),
+        "callType" => (text(MAX_PARAMETER_BYTES), format!("How the call was carried. {SET}")),
         "fromPhoneNumber" => (set(), format!("The caller. {PHONE}")),
         "toPhoneNumber" => (set(), format!("The called side. {PHONE}")),
         "phoneNumber" => (set(), format!("Either side of the call. {PHONE}")),
@@ -91,8 +91,9 @@ fn describe_filter(name: &str) -> (Value, String) {
         "postAnalysis" => (
             text(MAX_PARAMETER_BYTES),
             "A JSON object: members of `analyzedData`, by dots also inside others, each with a value that it must equal \
-             or with an object of `gt`, `gte`, `lt`, `lte`, `ne`, `in` (an array) and `exists`. A member that is an array \
-             is as demanded where one of its items is. At most 32 conditions."
+             or with an object of `gt`, `gte`, `lt`, `lte`, `ne`, `in` (an array) and `exists`. Each operator is a \
+             test of its own; of an array, one of its items must pass it, and with `ne` none may be equal. At most 32 \
+             conditions."
                 .to_owned(),
         ),
         "search" => (

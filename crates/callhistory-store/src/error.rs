@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The disk is full; nothing was written, and reads go on.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// The caller has as much of this under way as it may; the text says what, and may reach it.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The store cannot serve this now. A write that got this answer was not acknowledged: it may be tried again.
     #[error("the store is not available: {0}")]
     Unavailable(String),

@@ -322,11 +322,18 @@ fn columns_test(columns: Vec<&'static str>, set: OneOf) -> ColumnTest {
         for column in &columns {
             parts.extend(listed.as_ref().map(|list| format!("{column} IN (SELECT value FROM json_each({list}))")));
         }
-        for pattern in &set.values {
-            let TextPattern::Prefix(start) = pattern else { continue };
-            let chars = sql.bind(i64::try_from(start.chars().count()).unwrap_or(i64::MAX));
-            let start = sql.bind(start.clone());
-            parts.extend(columns.iter().map(|column| format!("substr({column}, 1, {chars}) = {start}")));
+        let starts = set.values.iter().filter_map(|pattern| match pattern {
+            TextPattern::Prefix(start) => Some(start.as_str()),
+            TextPattern::Exact(_) => None,
+        });
+        let starts: Vec<_> = starts.collect();
+        let starts = (!starts.is_empty()).then(|| sql.bind_texts(starts.into_iter()));
+        for column in &columns {
+            // One list, because an expression of a thousand terms is deeper than SQLite takes.
+            let begins = |list: &String| {
+                format!("EXISTS (SELECT 1 FROM json_each({list}) WHERE substr({column}, 1, length(value)) = value)")
+            };
+            parts.extend(starts.as_ref().map(begins));
         }
         // A comparison with NULL is NULL, which a negation must take for false.
         let any = parts.iter().map(|part| format!("ifnull({part}, 0)")).collect::<Vec<_>>().join(" OR ");

@@ -160,7 +160,7 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] where too many exports are under way, and those of [`get_call`](Self::get_call).
+    /// [`StoreError::Busy`] where two exports of the workspace are under way already, and those of [`get_call`](Self::get_call).
     async fn export_calls(
         &self,
         workspace: &WorkspaceId,

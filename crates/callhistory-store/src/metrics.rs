@@ -200,7 +200,11 @@ fn narrow(filter: &mut CallFilter, bucket: Bucket) {
     let start = filter.started_after.as_ref().map_or(bucket.start, |after| after.unix_nanos().max(bucket.start));
     let end = filter.started_before.as_ref().map_or(bucket.end, |before| before.unix_nanos().min(bucket.end));
     filter.started_after = Some(Timestamp::from_unix_nanos(start));
-    filter.started_before = Some(Timestamp::from_unix_nanos(end));
+    // The last bucket of all ends where times do, and what is in it has no end to be before.
+    let bound = Timestamp::from_unix_nanos(end);
+    if bound.unix_nanos() == end {
+        filter.started_before = Some(bound);
+    }
 }
 
 fn time_zone(name: &str) -> Result<Tz, StoreError> {

@@ -1,6 +1,7 @@
 //! The embedded engine: SQLite in WAL mode, one writer that commits in groups, readers on connections of their own.
 
 use std::{
+    collections::HashMap,
     fs::File,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -40,7 +41,9 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Virtual machine steps between two looks at the clock.
 const STEPS_PER_LOOK: i32 = 10_000;
 /// Exports at a time: each keeps a snapshot, and with it the write-ahead log behind it.
-const EXPORTS: usize = 4;
+const EXPORTS: usize = 8;
+/// Exports of one workspace, so that it does not take the places of all others.
+const EXPORTS_OF_WORKSPACE: usize = 2;
 /// How long an export may keep its snapshot.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Chunks of an export that wait for a slow reader.
@@ -54,11 +57,46 @@ pub(crate) struct SqliteStore {
     readers: Vec<Mutex<Connection>>,
     scanners: Arc<Scanners>,
     followers: Arc<Scanners>,
-    exports: Arc<Semaphore>,
+    exports: Arc<Exports>,
     seal: Arc<Seal>,
     feed: Feed,
     /// Held while the store is open: two processes would each believe to be the only writer.
     _lock: File,
+}
+
+/// The exports under way, by workspace.
+#[derive(Default)]
+struct Exports(Mutex<HashMap<WorkspaceId, usize>>);
+
+/// The place of one export, which ends with this value.
+struct ExportPlace {
+    exports: Arc<Exports>,
+    workspace: WorkspaceId,
+}
+
+impl Exports {
+    fn enter(exports: &Arc<Self>, workspace: &WorkspaceId) -> Result<ExportPlace, StoreError> {
+        let mut under_way = exports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.values().sum::<usize>() >= EXPORTS {
+            return Err(StoreError::Unavailable(format!("{EXPORTS} exports are under way already")));
+        }
+        let own = under_way.entry(workspace.clone()).or_default();
+        if *own >= EXPORTS_OF_WORKSPACE {
+            return Err(StoreError::Busy("Two exports of this workspace are under way already; wait for one to end."));
+        }
+        *own += 1;
+        Ok(ExportPlace { exports: Arc::clone(exports), workspace: workspace.clone() })
+    }
+}
+
+impl Drop for ExportPlace {
+    fn drop(&mut self) {
+        let mut under_way = self.exports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = under_way.get_mut(&self.workspace) {
+            *own = own.saturating_sub(1);
+        }
+        under_way.retain(|_, own| *own > 0);
+    }
 }
 
 /// Connections for reads that may take long, opened as they are needed.
@@ -113,7 +151,7 @@ impl SqliteStore {
             readers,
             scanners: Scanners::new(&path),
             followers: Scanners::new(&path),
-            exports: Arc::new(Semaphore::new(EXPORTS)),
+            exports: Arc::default(),
             seal: Arc::new(Seal::new(secret)),
             feed,
             _lock: lock,
@@ -231,8 +269,7 @@ impl CallStore for SqliteStore {
         workspace: &WorkspaceId,
         filter: &CallFilter,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
-        let too_many = || StoreError::Unavailable(format!("{EXPORTS} exports are under way already"));
-        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| too_many())?;
+        let place = Exports::enter(&self.exports, workspace)?;
         let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
         let (chunks, receiver) = mpsc::channel(EXPORT_CHUNKS);
         let runtime = Handle::current();
@@ -251,7 +288,7 @@ impl CallStore for SqliteStore {
                 // Without it the part would pass for the whole. A reader that has hung up needs no reason.
                 drop(send(Err(error)));
             }
-            drop(permit);
+            drop(place);
         };
         let thread = thread::Builder::new().name("sqlite-export".to_owned()).spawn(export);
         thread.map_err(|error| StoreError::Unavailable(format!("the export cannot be started: {error}")))?;

@@ -21,7 +21,7 @@ const SORTED_PER_RECORD: usize = 100;
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
 /// A page ends early with the record that reaches this size, in bytes.
-const PAGE_BYTES: usize = 16 * 1024 * 1024;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Above so many records, numbers come from the index by time instead of from the records of a filter.
 const COUNTED_ONE_BY_ONE: i64 = 20_000;
 /// Records that an export reads at a time.

@@ -29,19 +29,13 @@ impl Terms {
 
     /// The term of a value under a name: 16 hexadecimal digits.
     pub(crate) fn term(&self, name: &str, value: &str) -> String {
-        let mut hash = self.0.clone();
-        // No id has a zero byte, and no name either, so two different terms never have the same text.
-        hash.update([0]);
-        hash.update(name);
-        hash.update([0]);
-        hash.update(value);
-        let digest = hash.finalize();
-        digest.iter().take(8).fold(String::with_capacity(16), |mut term, byte| {
-            const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-            term.push(DIGITS[usize::from(byte >> 4)]);
-            term.push(DIGITS[usize::from(byte & 15)]);
-            term
-        })
+        finish(self.begin(name), value)
+    }
+
+    /// What all terms under a name have in common. No id has a zero byte, and no name either, so two different terms never
+    /// have the same text.
+    fn begin(&self, name: &str) -> Sha256 {
+        self.0.clone().chain_update([0]).chain_update(name).chain_update([0])
     }
 
     /// The term that every record of the workspace has.
@@ -112,9 +106,15 @@ impl Terms {
         }
         for (member, json) in [("metadata", record.metadata.as_str()), ("analyzedData", record.analyzed_data.as_str())]
         {
+            // The items of an array share its path, which is digested once for all of them.
+            let mut last: Option<(String, Sha256)> = None;
             visit_members(json, &mut |path, value| {
-                terms.push(self.exists(member, path));
-                terms.extend(Scalar::from_json(value).map(|value| self.scalar(member, path, &value)));
+                if last.as_ref().is_none_or(|(known, _)| known != path) {
+                    terms.push(self.exists(member, path));
+                    last = Some((path.to_owned(), self.begin(&format!("{member}.{path}"))));
+                }
+                let (Some((_, begun)), Some(value)) = (&last, Scalar::from_json(value)) else { return };
+                terms.push(finish(begun.clone(), &value.to_json()));
             });
         }
         visit_words(record, &mut |word| terms.push(self.word(word)));
@@ -123,6 +123,13 @@ impl Terms {
         terms.dedup();
         terms.join(" ")
     }
+}
+
+fn finish(begun: Sha256, value: &str) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digest = begun.chain_update(value).finalize();
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    digest.iter().take(8).flat_map(digits).collect()
 }
 
 /// Every text of the record that search looks into, phone numbers excepted.

@@ -68,7 +68,7 @@ async fn an_export_goes_on_behind_its_last_record() {
     let calls: Vec<_> = calls.map_ok(|call| call.id.to_string()).try_collect().await.unwrap();
     assert_eq!(calls, ["c", "b", "ab", "a"]);
     let second = &stub.seen()[1].line;
-    assert!(second.contains("/export?startedBefore=1970-01-01T00%3A00%3A20.000000001Z"), "{second}");
+    assert!(second.contains("/export?startedBefore=1970-01-01T00:00:20.000000001Z"), "{second}");
     let stub = Stub::start([export(200, &broken), export(200, &cut_off)]).await;
     let calls = builder(&stub.url).max_retries(0).build().unwrap().export_calls(CallFilter::default()).await.unwrap();
     let result: Result<Vec<_>, _> = calls.try_collect().await;

@@ -102,6 +102,9 @@ async fn a_stream_goes_on_after_the_last_event() {
     let data = line("data: ", &answer.body);
     data.iter().for_each(|change| check_schema("CallChange", change));
     assert_eq!(line("event: ", &answer.body), ["created"; 3]);
+    let accept = [("accept", "text/event-stream;q=0, application/json")];
+    let page = server.send(Method::GET, CHANGES, &accept, "").await;
+    assert_eq!(page.header("content-type"), "application/json");
     let ids = line("id: ", &answer.body);
     // The first id is where the stream starts, before any event.
     let headers = [("x-workspace-id", crate::harness::WORKSPACE), STREAM, ("last-event-id", ids[2].as_str())];

@@ -211,7 +211,7 @@ async fn an_export_can_be_imported_elsewhere() {
 async fn a_table_is_safe_in_a_spreadsheet() {
     let server = Server::start().await;
     server.put("67375a0f2b8c4e001f3d9a11", &[], sample::COMPLETE_EXAMPLE).await;
-    let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
+    let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callId":"\uff1d1","recordingUrl":" \u00a0=1","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
     server.put("hostile", &[], hostile).await;
     let table = server.send(Method::GET, &format!("{EXPORT}?format=csv"), &[], "").await;
     assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
@@ -237,6 +237,8 @@ async fn a_table_is_safe_in_a_spreadsheet() {
         ("toPhoneNumber", "'\rx"),
         ("cost.customer_charge", "-0.50"),
         ("batchId", ""),
+        ("callId", "'\u{ff1d}1"),
+        ("recordingUrl", "' \u{a0}=1"),
         ("metadata", "{\"a\":\"b,\\\"c\\\"\\nd\"}"),
     ] {
         assert_eq!(cell(1, name), expected, "{name}");

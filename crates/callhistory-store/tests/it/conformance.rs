@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord, ListQuery, Timestamp, WorkspaceId, sample};
+use callhistory_model::{
+    CallDraft, CallId, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, sample,
+};
 use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written};
 
 pub(crate) use crate::concurrent::{
@@ -327,6 +329,24 @@ pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
     for foreign in [("v", changes.cursor.as_str()), ("w", "AAAA"), ("w", "")] {
         let refused = store.call_changes(&workspace(foreign.0), Some(foreign.1), 10).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{foreign:?}");
+    }
+}
+
+/// The last moment that there is belongs to a bucket whose query finds it.
+pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database) {
+    let store = database.open();
+    put(&*store, "w", "first", r#"{"startTime":0}"#, 1).await;
+    put(&*store, "w", "last", r#"{"startTime":9151487999.999999999}"#, 1).await;
+    for key in ["hour", "day", "week", "month"] {
+        for zone in ["UTC", "Pacific/Auckland", "America/Los_Angeles"] {
+            let query = MetricsQuery::from_query(&format!("groupBy={key}&timezone={zone}")).unwrap();
+            let groups = store.call_metrics(&workspace("w"), &query).await.unwrap().groups.unwrap();
+            assert_eq!(groups.len(), 2, "{key} {zone}");
+            for group in groups {
+                let page = store.list_calls(&workspace("w"), &ListQuery::from_query(&group.query).unwrap()).await;
+                assert_eq!(page.unwrap().calls.len(), 1, "{key} {zone}: {}", group.query);
+            }
+        }
     }
 }
 

@@ -60,6 +60,7 @@ conformance!(empty:
     a_patch_changes_what_it_names,
     a_deletion_leaves_a_change,
     a_cursor_is_good_for_its_list_alone,
+    numbers_add_up_at_the_ends_of_time,
     a_failed_write_leaves_no_trace_in_a_list,
     a_follower_rebuilds_the_table,
     a_scan_under_writes_meets_each_steady_record_once,
