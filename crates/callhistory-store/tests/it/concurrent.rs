@@ -9,7 +9,7 @@ use std::{
 };
 
 use callhistory_model::{CallDraft, CallPatch, CallRecord, ChangeType, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError};
 use fastrand::Rng;
 
 use crate::conformance::{Database, at, draft, id, put, workspace};
@@ -222,4 +222,38 @@ pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Dat
     let draft = CallDraft::default();
     store.put_call(&workspace("w"), &id("same"), draft, Precondition::default(), at(1)).await.unwrap();
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(0));
+}
+
+/// A workspace whose exports nobody reads on does not take the places of the others.
+pub(crate) async fn exports_of_one_workspace_leave_room_for_others(database: &impl Database) {
+    let store = database.open();
+    let large = format!(r#"{{"metadata":{{"x":"{}"}}}}"#, "x".repeat(100_000));
+    for number in 0..20 {
+        put(&*store, "w", &format!("c{number}"), &large, 1).await;
+    }
+    let all = ListQuery::default().filter;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(store.export_calls(&workspace("w"), &all).await.unwrap());
+    }
+    assert!(matches!(store.export_calls(&workspace("w"), &all).await, Err(StoreError::Busy(_))));
+    let mut other = store.export_calls(&workspace("v"), &all).await.unwrap();
+    assert!(other.recv().await.is_none());
+    held.clear();
+    // The places are free once the exports have noticed.
+    for _ in 0..200 {
+        match store.export_calls(&workspace("w"), &all).await {
+            Ok(mut export) => {
+                let mut bytes = 0;
+                while let Some(chunk) = export.recv().await {
+                    bytes += chunk.unwrap().len();
+                }
+                assert!(bytes > 2_000_000);
+                return;
+            }
+            Err(StoreError::Busy(_)) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the places stay taken");
 }

@@ -10,7 +10,7 @@ use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreEr
 pub(crate) use crate::concurrent::{
     a_failed_write_leaves_no_trace_in_a_list, a_follower_rebuilds_the_table,
     a_scan_under_writes_meets_each_steady_record_once, a_thousand_keys_in_sixteen_copies_have_a_thousand_effects,
-    a_waiter_is_woken_by_its_workspace_alone,
+    a_waiter_is_woken_by_its_workspace_alone, exports_of_one_workspace_leave_room_for_others,
 };
 pub(crate) use crate::oracle::{
     queries_answer_as_a_naive_reading_does, queries_answer_as_a_naive_reading_does_with_other_data,

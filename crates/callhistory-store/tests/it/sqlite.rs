@@ -66,6 +66,7 @@ conformance!(empty:
     a_scan_under_writes_meets_each_steady_record_once,
     a_thousand_keys_in_sixteen_copies_have_a_thousand_effects,
     a_waiter_is_woken_by_its_workspace_alone,
+    exports_of_one_workspace_leave_room_for_others,
     queries_answer_as_a_naive_reading_does,
     queries_answer_as_a_naive_reading_does_with_other_data,
 );
