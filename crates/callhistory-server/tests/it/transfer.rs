@@ -163,10 +163,15 @@ async fn a_broken_import_leaves_whole_lines() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&lines.as_bytes()[..lines.len() - 12_345]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let client = server.client();
+    let one = ListQuery { limit: Some(1), ..ListQuery::default() };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while client.list_calls(&one).await.unwrap().calls.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no group has landed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     drop(stream);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let client = server.client();
     let landed: Vec<_> =
         client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect().await.unwrap();
     assert!((2000..10_000).contains(&landed.len()), "{} landed", landed.len());
