@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod openapi;
 pub mod pages;
+pub mod postgres;
 pub mod tidy;
 
 use std::path::Path;

@@ -25,11 +25,13 @@ pub struct Cli {
 pub enum Command {
     /// Serve the data directory; the same as no command
     Serve,
+    /// Make the database what this version needs, and end; serving does the same first
+    Migrate,
     /// Serve a throw-away history of a few thousand calls over the last thirty days
     Demo(DemoSettings),
-    /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; the server must not run
+    /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
     Import(ImportSettings),
-    /// Write the records of the database to a file or to standard output; the server must not run
+    /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run
     Export(ExportSettings),
 }
 
@@ -78,7 +80,7 @@ pub struct Settings {
     /// Where the embedded database lives; created where it does not exist [default: callhistory-data]
     #[arg(long, global = true, env = "CALLHISTORY_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Which database to use instead of the data directory: sqlite:PATH
+    /// Which database to use instead of the data directory: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace

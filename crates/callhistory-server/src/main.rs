@@ -39,18 +39,26 @@ fn run(cli: Cli) -> Result<(), Failure> {
         match cli.command {
             None | Some(Command::Serve) => {
                 let url = cli.settings.database_url();
-                let store = callhistory_store::open(&url)?;
-                serve_store(&cli.settings, store, &url, "abcdef1234567890", None).await
+                let store = callhistory_store::open(&url).await?;
+                let place = callhistory_store::redacted(&url);
+                serve_store(&cli.settings, store, &place, "abcdef1234567890", None).await
+            }
+            Some(Command::Migrate) => {
+                let url = cli.settings.database_url();
+                let store = callhistory_store::open(&url).await?;
+                close(&store).await?;
+                say(&format!("{} is as this version needs it.", callhistory_store::redacted(&url)));
+                Ok(())
             }
             Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
             Some(Command::Import(import)) => {
-                let store = callhistory_store::open(&cli.settings.database_url())?;
+                let store = callhistory_store::open(&cli.settings.database_url()).await?;
                 let now = || Timestamp::from(now());
                 let result = transfer::import(&store, &import.workspace, &import.files, now).await;
                 close(&store).await.and(result)
             }
             Some(Command::Export(export)) => {
-                let store = callhistory_store::open(&cli.settings.database_url())?;
+                let store = callhistory_store::open(&cli.settings.database_url()).await?;
                 let (query, output) = (&export.query, export.output.as_deref());
                 let result = transfer::export(&store, &export.workspace, query, output).await;
                 close(&store).await.and(result)
@@ -65,7 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Failure> {
     let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
     let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
-    let store = callhistory_store::open(&url)?;
+    let store = callhistory_store::open(&url).await?;
     let calls = demo::history(demo.seed, demo.calls, now())?;
     let example = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &Timestamp::from(now())).await?;

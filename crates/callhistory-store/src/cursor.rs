@@ -90,7 +90,20 @@ fn list_scope(workspace: &WorkspaceId, query: &ListQuery) -> String {
     format!("list {workspace} {} {}", query.sort, query.filter.to_query())
 }
 
+/// The refusal of a number of a page, where pages end early.
+pub(crate) fn page_too_large() -> StoreError {
+    let detail = "has records so large that pages end early, and numbers would leave some out; follow the header Link";
+    StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page"))
+}
+
+/// The refusal of a cursor of a feed that has been longer.
+pub(crate) fn after_the_end() -> StoreError {
+    invalid(
+        "lies after the last change of this workspace, as after a restore of an older backup: start again without it",
+    )
+}
+
 /// The refusal of a cursor.
-pub(crate) fn invalid(detail: &str) -> StoreError {
+fn invalid(detail: &str) -> StoreError {
     StoreError::Refused(Fault::new(FaultCode::InvalidCursor, detail).of_parameter("cursor"))
 }

@@ -27,6 +27,13 @@ impl Feed {
         waiting.entry(workspace.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 
+    /// Has everyone look.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn announce_all(&self) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, sender| sender.send(()).is_ok());
+    }
+
     pub(crate) fn announce(&self, changed: &HashSet<WorkspaceId>) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for workspace in changed {

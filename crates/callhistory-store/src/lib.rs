@@ -1,27 +1,23 @@
 //! Where call records are kept: one seam, [`CallStore`], and the engines behind it. This is the only crate with SQL.
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "engine")]
 mod cursor;
 mod error;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "engine")]
+mod exports;
+#[cfg(feature = "engine")]
 mod feed;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "engine")]
 mod filter;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "engine")]
 mod metrics;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "sqlite")]
-mod sqlite_open;
-#[cfg(feature = "sqlite")]
-mod sqlite_read;
-#[cfg(feature = "sqlite")]
-mod sqlite_write;
-#[cfg(feature = "sqlite")]
-mod sqlite_writer;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "engine")]
 mod terms;
-#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "the engines use it, and this build has none"))]
+#[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 mod write;
 
 use std::sync::Arc;
@@ -269,14 +265,26 @@ pub struct Change {
     pub cursor: String,
 }
 
+/// A database URL as it may be shown and logged: without its password.
+#[must_use]
+pub fn redacted(url: &str) -> String {
+    match url.split_once(':') {
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => postgres::redacted(url),
+        _ => url.to_owned(),
+    }
+}
+
 /// Opens the store that a URL names, creating or migrating it as needed.
 ///
 /// `sqlite:PATH` is the embedded engine: a file, created with its directory where it does not exist.
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is a PostgreSQL database, in the form of its own clients; `sslmode` and
+/// `sslrootcert` say how far the server is trusted.
 ///
 /// # Errors
 ///
 /// [`StoreError::Open`] says what is wrong with the URL or the database and what would be right.
-pub fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
+pub async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => {
@@ -288,9 +296,13 @@ pub fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
             }
             Ok(Arc::new(sqlite::SqliteStore::open(std::path::Path::new(path))?))
         }
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url).await?)),
         _ => {
             let scheme = url.split(':').next().unwrap_or("");
-            Err(StoreError::Open(format!("no engine for a database URL that starts with {scheme:?}; use sqlite:PATH")))
+            Err(StoreError::Open(format!(
+                "no engine for a database URL that starts with {scheme:?}; use sqlite:PATH or postgres://…"
+            )))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The embedded engine: SQLite in WAL mode, one writer that commits in groups, readers on connections of their own.
 
 use std::{
-    collections::HashMap,
     fs::File,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -25,8 +24,18 @@ use tokio::{
 
 use crate::{
     CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
-    cursor::Seal, feed::Feed, sqlite_open, sqlite_read, sqlite_write, sqlite_writer::Writer,
+    cursor::Seal,
+    exports::{self, Exports},
+    feed::Feed,
 };
+
+mod filter;
+mod open;
+mod read;
+mod write;
+mod writer;
+
+use writer::Writer;
 
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
@@ -40,15 +49,6 @@ const SCAN_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Virtual machine steps between two looks at the clock.
 const STEPS_PER_LOOK: i32 = 10_000;
-/// Exports at a time: each keeps a snapshot, and with it the write-ahead log behind it.
-const EXPORTS: usize = 8;
-/// Exports of one workspace, so that it does not take the places of all others.
-const EXPORTS_OF_WORKSPACE: usize = 2;
-/// How long an export may keep its snapshot.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Chunks of an export that wait for a slow reader.
-const EXPORT_CHUNKS: usize = 4;
-
 /// I/O errors that are no failed sync: the group is rolled back and nobody was answered, so writes may go on.
 const PASSING_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
 
@@ -62,41 +62,6 @@ pub(crate) struct SqliteStore {
     feed: Feed,
     /// Held while the store is open: two processes would each believe to be the only writer.
     _lock: File,
-}
-
-/// The exports under way, by workspace.
-#[derive(Default)]
-struct Exports(Mutex<HashMap<WorkspaceId, usize>>);
-
-/// The place of one export, which ends with this value.
-struct ExportPlace {
-    exports: Arc<Exports>,
-    workspace: WorkspaceId,
-}
-
-impl Exports {
-    fn enter(exports: &Arc<Self>, workspace: &WorkspaceId) -> Result<ExportPlace, StoreError> {
-        let mut under_way = exports.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.values().sum::<usize>() >= EXPORTS {
-            return Err(StoreError::Unavailable(format!("{EXPORTS} exports are under way already")));
-        }
-        let own = under_way.entry(workspace.clone()).or_default();
-        if *own >= EXPORTS_OF_WORKSPACE {
-            return Err(StoreError::Busy("Two exports of this workspace are under way already; wait for one to end."));
-        }
-        *own += 1;
-        Ok(ExportPlace { exports: Arc::clone(exports), workspace: workspace.clone() })
-    }
-}
-
-impl Drop for ExportPlace {
-    fn drop(&mut self) {
-        let mut under_way = self.exports.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = under_way.get_mut(&self.workspace) {
-            *own = own.saturating_sub(1);
-        }
-        under_way.retain(|_, own| *own > 0);
-    }
 }
 
 /// Connections for reads that may take long, opened as they are needed.
@@ -125,7 +90,7 @@ impl Scanners {
         let result = tokio::task::spawn_blocking(move || {
             let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
             // The first time, and after a panic.
-            let open = || sqlite_open::open_reader(&scanners.path);
+            let open = || open::open_reader(&scanners.path);
             let mut db = free().pop().map_or_else(open, Ok)?;
             let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
             free().push(db);
@@ -139,9 +104,9 @@ impl Scanners {
 
 impl SqliteStore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let (lock, connection) = sqlite_open::open_writer(path)?;
+        let (lock, connection) = open::open_writer(path)?;
         let secret = connection.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))?;
-        let readers = (0..READERS).map(|_| sqlite_open::open_reader(path).map(Mutex::new));
+        let readers = (0..READERS).map(|_| open::open_reader(path).map(Mutex::new));
         let readers = readers.collect::<Result<_, _>>()?;
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
@@ -191,7 +156,7 @@ fn in_snapshot<T>(
 #[async_trait]
 impl CallStore for SqliteStore {
     async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
-        let stored = sqlite_write::read_call(&self.reader(), workspace, id)?;
+        let stored = write::read_call(&self.reader(), workspace, id)?;
         Ok(stored.map(|(_, call)| call))
     }
 
@@ -204,7 +169,7 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| sqlite_write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now)).await
+        self.writer.run(move |tx| write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now)).await
     }
 
     async fn put_call(
@@ -216,7 +181,7 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| sqlite_write::put_call(tx, &workspace, &id, draft, &precondition, &now)).await
+        self.writer.run(move |tx| write::put_call(tx, &workspace, &id, draft, &precondition, &now)).await
     }
 
     async fn patch_call(
@@ -228,7 +193,7 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Written>, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| sqlite_write::patch_call(tx, &workspace, &id, &patch, &precondition, &now)).await
+        self.writer.run(move |tx| write::patch_call(tx, &workspace, &id, &patch, &precondition, &now)).await
     }
 
     async fn delete_call(
@@ -239,7 +204,7 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| sqlite_write::delete_call(tx, &workspace, &id, &precondition, &now)).await
+        self.writer.run(move |tx| write::delete_call(tx, &workspace, &id, &precondition, &now)).await
     }
 
     async fn import_calls(
@@ -249,19 +214,19 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
         let workspace = workspace.clone();
-        self.writer.run_many(calls.len(), move |tx| sqlite_write::import_calls(tx, &workspace, calls, &now)).await
+        self.writer.run_many(calls.len(), move |tx| write::import_calls(tx, &workspace, calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
-        self.scanners.run(move |db| sqlite_read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
+        self.scanners.run(move |db| read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
     }
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
-        self.scanners.run(move |db| sqlite_read::call_metrics(db, &workspace, &query)).await
+        self.scanners.run(move |db| read::call_metrics(db, &workspace, &query)).await
     }
 
     async fn export_calls(
@@ -271,22 +236,21 @@ impl CallStore for SqliteStore {
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let place = Exports::enter(&self.exports, workspace)?;
         let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
-        let (chunks, receiver) = mpsc::channel(EXPORT_CHUNKS);
+        let (chunks, verdict, receiver) = exports::channel();
         let runtime = Handle::current();
         let export = move || {
-            let deadline = tokio::time::Instant::now() + EXPORT_TIMEOUT;
+            let deadline = tokio::time::Instant::now() + exports::TIMEOUT;
             // A reader that takes a byte now and then must not keep the snapshot for ever.
             let send = |chunk| runtime.block_on(async { timeout_at(deadline, chunks.send(chunk)).await });
             let run = || {
-                let mut db = sqlite_open::open_reader(&path)?;
+                let mut db = open::open_reader(&path)?;
                 let send = |chunk| send(Ok(chunk)).is_ok_and(|sent| sent.is_ok());
-                in_snapshot(&mut db, EXPORT_TIMEOUT, |db| sqlite_read::export_calls(db, &workspace, &filter, send))
+                in_snapshot(&mut db, exports::TIMEOUT, |db| read::export_calls(db, &workspace, &filter, send))
             };
             let result = panic::catch_unwind(AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err(StoreError::Internal("an export panicked".to_owned())));
             if let Err(error) = result {
-                // Without it the part would pass for the whole. A reader that has hung up needs no reason.
-                drop(send(Err(error)));
+                verdict.send(Err(error));
             }
             drop(place);
         };
@@ -307,14 +271,14 @@ impl CallStore for SqliteStore {
             Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
         };
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
-        self.followers.run(move |db| sqlite_read::call_changes(db, &workspace, after, limit, &seal)).await
+        self.followers.run(move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
         let after = self.seal.open_feed(workspace, cursor)?;
         // Before the look: what is committed after it is announced.
         let mut announcements = self.feed.subscribe(workspace);
-        if sqlite_read::last_sequence(&self.reader(), workspace)? > after {
+        if read::last_sequence(&self.reader(), workspace)? > after {
             return Ok(());
         }
         announcements.changed().await.map_err(|_| closed())

@@ -19,6 +19,18 @@ pub(crate) fn charge(record: &CallRecord) -> Option<&Amount> {
     record.cost.as_ref().and_then(Cost::customer_charge)
 }
 
+/// A digest of a workspace, a name and a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Term(pub(crate) u64);
+
+#[cfg(feature = "postgres")]
+impl Term {
+    /// The same bits as a number with a sign.
+    pub(crate) fn number(&self) -> i64 {
+        self.0.cast_signed()
+    }
+}
+
 /// Makes the terms of one workspace.
 pub(crate) struct Terms(Sha256);
 
@@ -27,8 +39,7 @@ impl Terms {
         Self(Sha256::new_with_prefix(workspace.as_str()))
     }
 
-    /// The term of a value under a name: 16 hexadecimal digits.
-    pub(crate) fn term(&self, name: &str, value: &str) -> String {
+    pub(crate) fn term(&self, name: &str, value: &str) -> Term {
         finish(self.begin(name), value)
     }
 
@@ -39,46 +50,46 @@ impl Terms {
     }
 
     /// The term that every record of the workspace has.
-    pub(crate) fn every(&self) -> String {
+    pub(crate) fn every(&self) -> Term {
         self.term("", "")
     }
 
     /// The term of having a member at all.
-    pub(crate) fn present(&self, name: &str) -> String {
+    pub(crate) fn present(&self, name: &str) -> Term {
         self.term("present", name)
     }
 
     /// The term of not having a member.
-    pub(crate) fn absent(&self, name: &str) -> String {
+    pub(crate) fn absent(&self, name: &str) -> Term {
         self.term("absent", name)
     }
 
     /// The term of a phone number that starts so.
-    pub(crate) fn prefix(&self, name: &str, start: &str) -> String {
+    pub(crate) fn prefix(&self, name: &str, start: &str) -> Term {
         self.term(&format!("{name}^"), start)
     }
 
     /// The term of a value at a path of a free-form member.
-    pub(crate) fn scalar(&self, member: &str, path: &str, value: &Scalar) -> String {
+    pub(crate) fn scalar(&self, member: &str, path: &str, value: &Scalar) -> Term {
         self.term(&format!("{member}.{path}"), &value.to_json())
     }
 
     /// The term of there being anything at a path of a free-form member.
-    pub(crate) fn exists(&self, member: &str, path: &str) -> String {
+    pub(crate) fn exists(&self, member: &str, path: &str) -> Term {
         self.term(&format!("{member}?"), path)
     }
 
-    pub(crate) fn word(&self, word: &str) -> String {
+    pub(crate) fn word(&self, word: &str) -> Term {
         self.term("word", word)
     }
 
     /// The terms of a run of digits.
-    pub(crate) fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = String> + 'a {
+    pub(crate) fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
         (FRAGMENT_DIGITS..=digits.len()).map(|end| self.term("digits", &digits[end - FRAGMENT_DIGITS..end]))
     }
 
-    /// All terms of a record, in order and each once, with spaces between them.
-    pub(crate) fn of(&self, record: &CallRecord) -> String {
+    /// All terms of a record, in order and each once.
+    pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
         let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
         let columns = [
             ("agentId", record.agent_id.as_deref()),
@@ -121,15 +132,13 @@ impl Terms {
         visit_digits(record, &mut |digits| terms.extend(self.fragments(digits)));
         terms.sort_unstable();
         terms.dedup();
-        terms.join(" ")
+        terms
     }
 }
 
-fn finish(begun: Sha256, value: &str) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+fn finish(begun: Sha256, value: &str) -> Term {
     let digest = begun.chain_update(value).finalize();
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    digest.iter().take(8).flat_map(digits).collect()
+    Term(digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte)))
 }
 
 /// Every text of the record that search looks into, phone numbers excepted.

@@ -16,6 +16,14 @@ pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(pub String);
 
+/// What happened to a record, as the table of changes says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Created = 1,
+    Updated = 2,
+    Deleted = 3,
+}
+
 /// The state that a record must be in for a write to take effect; by default, any.
 #[derive(Clone, Default)]
 pub struct Precondition {
@@ -35,6 +43,11 @@ impl Precondition {
     pub fn seen(mut self) -> Self {
         self.seen = true;
         self
+    }
+
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "the other engine has no use for it"))]
+    pub(crate) fn is_any(&self) -> bool {
+        self.holds.is_none()
     }
 
     pub(crate) fn check(&self, current: Option<i64>) -> Result<(), StoreError> {

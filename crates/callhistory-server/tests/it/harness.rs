@@ -74,7 +74,7 @@ impl Server {
     pub(crate) async fn with_limits(limits: Limits) -> Self {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
-        let store = callhistory_store::open(&url).unwrap();
+        let store = callhistory_store::open(&url).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -38,8 +38,8 @@ CREATE INDEX call_by_time ON call (workspace_id, sort_time, id, status, duration
 CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
 CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
 -- A record without the value counts as less than all others, on every engine.
-CREATE INDEX call_by_duration ON call (workspace_id, ifnull(duration, -1), id);
-CREATE INDEX call_by_cost ON call (workspace_id, ifnull(cost, -9223372036854775807), id);
+CREATE INDEX call_by_duration ON call (workspace_id, coalesce(duration, -1), id);
+CREATE INDEX call_by_cost ON call (workspace_id, coalesce(cost, -9223372036854775807), id);
 
 -- Which records have which terms, by `position`. A term is a digest of the workspace, a member and a value or word; no
 -- text of a record is in here.

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use crate::conformance::{Database, at, draft, id, put, workspace};
 
 pub(crate) async fn a_thousand_keys_in_sixteen_copies_have_a_thousand_effects(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let mut copies = Vec::new();
     for number in 0..16_000 {
         let (store, key) = (Arc::clone(&store), number % 1000);
@@ -61,7 +61,7 @@ async fn disturb(store: Arc<dyn CallStore>, seed: u64, stop: Arc<AtomicBool>) {
 }
 
 pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     for number in 0..300 {
         let start = 1_767_225_600 + number * 7 % 500;
         let json = format!(r#"{{"startTime":{start},"agentId":"a","createdAt":"2026-01-01T00:0{}:00Z"}}"#, number % 10);
@@ -140,7 +140,7 @@ async fn follow(
 }
 
 pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let stop = Arc::new(AtomicBool::new(false));
     for number in 0..300 {
         put(&*store, "w", &format!("s{number}"), "{}", 1).await;
@@ -162,7 +162,7 @@ pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
     // The follower and the store both start anew; the cursor is good for ever.
     store.close().await;
     drop(store);
-    let store = database.open();
+    let store = database.open().await;
     follow(&*store, cursor, &mut table, &mut last).await;
     let mut query = ListQuery { limit: Some(1000), ..ListQuery::default() };
     query.include_total = true;
@@ -177,7 +177,7 @@ pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
 }
 
 pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let cursor = store.call_changes(&workspace("w"), None, 10).await.unwrap().cursor;
     let waiting = {
         let store = Arc::clone(&store);
@@ -192,7 +192,7 @@ pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Dat
 
 /// A group in which some writes fail keeps the index of terms as the others make it.
 pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     for round in 0..20 {
         let write = |call: String, precondition: Precondition| {
             let store = Arc::clone(&store);
@@ -226,7 +226,7 @@ pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Dat
 
 /// A workspace whose exports nobody reads on does not take the places of the others.
 pub(crate) async fn exports_of_one_workspace_leave_room_for_others(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let large = format!(r#"{{"metadata":{{"x":"{}"}}}}"#, "x".repeat(100_000));
     for number in 0..20 {
         put(&*store, "w", &format!("c{number}"), &large, 1).await;

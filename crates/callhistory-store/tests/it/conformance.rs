@@ -18,11 +18,42 @@ pub(crate) use crate::oracle::{
 
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {
-    fn open(&self) -> Arc<dyn CallStore>;
+    fn open(&self) -> impl Future<Output = Arc<dyn CallStore>> + Send;
 }
 
-/// Makes one test of each promise for an engine: `conformance!(function that makes an empty Database)`.
+/// Makes one test of each promise for an engine, from a function that makes an empty [`Database`].
 macro_rules! conformance {
+    ($make:path) => {
+        $crate::conformance::conformance!($make:
+            a_record_comes_back_byte_for_byte,
+            an_absent_record_is_none,
+            a_workspace_sees_nothing_of_another,
+            an_answered_write_survives_reopening,
+            the_same_write_again_changes_nothing,
+            a_replacement_keeps_created_and_stamps_updated,
+            original_times_can_be_brought,
+            each_change_has_the_next_sequence,
+            concurrent_writes_get_distinct_gapless_sequences,
+            preconditions_are_checked_in_the_transaction,
+            a_creation_does_not_replace,
+            a_keyed_creation_happens_once,
+            a_write_survives_a_caller_that_hangs_up,
+            a_write_that_panics_harms_no_other,
+            a_closed_store_refuses_writes,
+            a_patch_changes_what_it_names,
+            a_deletion_leaves_a_change,
+            a_cursor_is_good_for_its_list_alone,
+            numbers_add_up_at_the_ends_of_time,
+            a_failed_write_leaves_no_trace_in_a_list,
+            a_follower_rebuilds_the_table,
+            a_scan_under_writes_meets_each_steady_record_once,
+            a_thousand_keys_in_sixteen_copies_have_a_thousand_effects,
+            a_waiter_is_woken_by_its_workspace_alone,
+            exports_of_one_workspace_leave_room_for_others,
+            queries_answer_as_a_naive_reading_does,
+            queries_answer_as_a_naive_reading_does_with_other_data,
+        );
+    };
     ($make:path: $($promise:ident),+ $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
@@ -58,7 +89,7 @@ pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str,
 }
 
 pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let written = put(&*store, "w", "c", sample::COMPLETE_EXAMPLE, 1).await;
     assert_eq!(written.effect, Effect::Created);
     let read = store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
@@ -72,12 +103,12 @@ pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) 
 }
 
 pub(crate) async fn an_absent_record_is_none(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
 }
 
 pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let mine = put(&*store, "mine", "c", r#"{"summary": "mine"}"#, 1).await;
     assert_eq!(store.get_call(&workspace("theirs"), &id("c")).await.unwrap(), None);
     let theirs = put(&*store, "theirs", "c", r#"{"summary": "theirs"}"#, 2).await;
@@ -90,16 +121,16 @@ pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database
 }
 
 pub(crate) async fn an_answered_write_survives_reopening(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let written = put(&*store, "w", "c", sample::SOURCE_EXAMPLE, 1).await;
     store.close().await;
     drop(store);
-    let read = database.open().get_call(&workspace("w"), &id("c")).await.unwrap();
+    let read = database.open().await.get_call(&workspace("w"), &id("c")).await.unwrap();
     assert_eq!(read, Some(written.call));
 }
 
 pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let first = put(&*store, "w", "c", r#"{"status": "ongoing", "metadata": {"n": 1.50}}"#, 1).await;
     let again = put(&*store, "w", "c", r#"{"metadata": {"n": 1.50}, "status": "ongoing"}"#, 2).await;
     assert_eq!((again.effect, &again.call), (Effect::Unchanged, &first.call));
@@ -108,7 +139,7 @@ pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Databas
 }
 
 pub(crate) async fn a_replacement_keeps_created_and_stamps_updated(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     put(&*store, "w", "c", r#"{"status": "ongoing", "agentId": "a"}"#, 10).await;
     let replaced = put(&*store, "w", "c", r#"{"status": "completed"}"#, 20).await;
     assert_eq!(replaced.effect, Effect::Replaced);
@@ -120,7 +151,7 @@ pub(crate) async fn a_replacement_keeps_created_and_stamps_updated(database: &im
 }
 
 pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let both = r#"{"createdAt": "2025-01-01T10:00:00Z", "updatedAt": "2025-01-01T10:05:00.5Z"}"#;
     let written = record(&put(&*store, "w", "both", both, 1).await);
     assert_eq!(written.created_at.as_str(), "2025-01-01T10:00:00Z");
@@ -134,7 +165,7 @@ pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
 }
 
 pub(crate) async fn each_change_has_the_next_sequence(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let mut sequences = Vec::new();
     for (call, status) in [("a", "ongoing"), ("b", "ongoing"), ("a", "ongoing"), ("a", "completed")] {
         let json = format!(r#"{{"status": "{status}"}}"#);
@@ -144,7 +175,7 @@ pub(crate) async fn each_change_has_the_next_sequence(database: &impl Database) 
 }
 
 pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let tasks = (0..200).map(|n| {
         let store = store.clone();
         tokio::spawn(async move { put(&*store, "w", &format!("c{n}"), "{}", 1).await.call.sequence })
@@ -157,7 +188,7 @@ pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &
 }
 
 pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let write = |precondition: Precondition, status: &str| {
         let (store, draft) = (store.clone(), draft(&format!(r#"{{"status": "{status}"}}"#)));
         async move { store.put_call(&workspace("w"), &id("c"), draft, precondition, at(1)).await }
@@ -184,7 +215,7 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
 }
 
 pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let create = || store.create_call(&WS, &ID, CallDraft::default(), None, at(1));
     static WS: std::sync::LazyLock<WorkspaceId> = std::sync::LazyLock::new(|| workspace("w"));
     static ID: std::sync::LazyLock<CallId> = std::sync::LazyLock::new(|| id("c"));
@@ -195,7 +226,7 @@ pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
 }
 
 pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let create = |call: String, json: &str, key: &str, ws: &str, time: Timestamp| {
         let (store, draft, ws) = (store.clone(), draft(json), workspace(ws));
         let key = Some(IdempotencyKey(key.to_owned()));
@@ -216,7 +247,7 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
     // The key outlives a restart, and ends after its day.
     store.close().await;
     drop(store);
-    let reopened = database.open();
+    let reopened = database.open().await;
     let again = |time: &str| {
         let (store, time, key) = (reopened.clone(), time.parse().unwrap(), Some(IdempotencyKey("k".to_owned())));
         async move { store.create_call(&workspace("w"), &id("late"), draft(r#"{"agentId": "a"}"#), key, time).await }
@@ -227,7 +258,7 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
 }
 
 pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     for n in 0..2000 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
         let write = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), at(1));
@@ -238,7 +269,7 @@ pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Data
     }
     store.close().await;
     drop(store);
-    let reopened = database.open();
+    let reopened = database.open().await;
     for n in 0..2000 {
         assert!(
             reopened.get_call(&workspace("w"), &id(&format!("c{n}"))).await.unwrap().is_some(),
@@ -248,7 +279,7 @@ pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Data
 }
 
 pub(crate) async fn a_write_that_panics_harms_no_other(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let write = |call: &'static str, precondition| {
         let store = store.clone();
         async move { store.put_call(&workspace("w"), &id(call), CallDraft::default(), precondition, at(1)).await }
@@ -262,7 +293,7 @@ pub(crate) async fn a_write_that_panics_harms_no_other(database: &impl Database)
 }
 
 pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     put(&*store, "w", "c", "{}", 1).await;
     store.check().await.unwrap();
     store.close().await;
@@ -272,7 +303,7 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
 }
 
 pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
     let patch = |json: &str, precondition: Precondition| {
         let (store, patch) = (store.clone(), CallPatch::from_json(json.as_bytes()).unwrap());
@@ -307,7 +338,7 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
 }
 
 pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     let first = put(&*store, "w", "c", r#"{"summary":"first"}"#, 1).await.call.sequence;
     let other = Precondition::new(move |now| now == Some(first + 1));
     let delete = |precondition| {
@@ -334,7 +365,7 @@ pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
 
 /// The last moment that there is belongs to a bucket whose query finds it.
 pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     put(&*store, "w", "first", r#"{"startTime":0}"#, 1).await;
     put(&*store, "w", "last", r#"{"startTime":9151487999.999999999}"#, 1).await;
     for key in ["hour", "day", "week", "month"] {
@@ -351,7 +382,7 @@ pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database)
 }
 
 pub(crate) async fn a_cursor_is_good_for_its_list_alone(database: &impl Database) {
-    let store = database.open();
+    let store = database.open().await;
     for number in 0..5 {
         put(&*store, "w", &format!("c{number}"), r#"{"agentId":"a"}"#, 1).await;
     }

@@ -585,7 +585,7 @@ fn comparisons() -> usize {
 async fn examine(database: &impl Database, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut exam =
-        Exam { store: database.open(), workspace: "w".parse().unwrap(), facts: BTreeMap::new(), comparisons: 0 };
+        Exam { store: database.open().await, workspace: "w".parse().unwrap(), facts: BTreeMap::new(), comparisons: 0 };
     // Another workspace has records like ours, and must not be seen.
     for n in 0..100 {
         let fact = fact(&mut rng, format!("c{n}"));

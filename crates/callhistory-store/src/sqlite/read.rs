@@ -2,17 +2,18 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, Fault, FaultCode, ListQuery,
-    MetricsQuery, Sort, SortKey, Timestamp, WorkspaceId, visit_members,
+    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey,
+    Timestamp, WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
 
+use super::filter::{Indexed, first_position, last_position, new_sql};
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
-    cursor::{ListPosition, Seal},
-    filter::{self, Predicate, Range, Sql, first_position, last_position},
+    cursor::{ListPosition, Seal, after_the_end, page_too_large},
+    exports,
+    filter::{self as keys, BodyTest, Range, Sql},
     metrics::{self, Totals},
-    terms::has_digits,
 };
 
 /// For each record of a page, up to so many are fetched by a filter and sorted; where a filter has more, the index of the
@@ -24,18 +25,14 @@ const SORTED_AT_MOST: usize = 5_000;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Above so many records, numbers come from the index by time instead of from the records of a filter.
 const COUNTED_ONE_BY_ONE: i64 = 20_000;
-/// Records that an export reads at a time.
-const EXPORT_PAGE: usize = 500;
-/// The size that a chunk of an export reaches before it is sent, in bytes.
-const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
-
 /// The tests of filters that need a look at the body.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("call_digits", 2, flags, |context| {
         let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
         let digits = context.get_raw(1).as_str()?;
-        Ok(record.is_some_and(|record| has_digits(&record, digits)))
+        let test = BodyTest::Digits(digits.to_owned());
+        Ok(record.is_some_and(|record| test.holds(&record)))
     })?;
     db.create_scalar_function("call_analysis", 2, flags, |context| {
         let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
@@ -44,12 +41,7 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
             Ok(AnalysisCondition::parse(text.as_str()?).unwrap_or_default())
         })?;
         let Some((record, condition)) = record.zip(conditions.first()) else { return Ok(false) };
-        let mut holds = false;
-        visit_members(record.analyzed_data.as_str(), &mut |path, value| {
-            let scalar = || callhistory_model::Scalar::from_json(value);
-            holds |= path == condition.member && scalar().is_some_and(|value| condition.test.holds(&value));
-        });
-        Ok(holds)
+        Ok(BodyTest::Analysis(condition.clone()).holds(&record))
     })
 }
 
@@ -57,7 +49,7 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
 struct Listing<'a> {
     db: &'a Connection,
     workspace: &'a WorkspaceId,
-    predicate: Predicate,
+    filter: Indexed,
     sort: Sort,
     index: &'static str,
     key: &'static str,
@@ -89,9 +81,7 @@ pub(crate) fn list_calls(
         _ => listing.page(after, query.page_size(), query.offset())?,
     };
     if more && query.page.is_some() && entries.len() < query.page_size() {
-        let detail =
-            "has records so large that pages end early, and numbers would leave some out; follow the header Link";
-        return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page")));
+        return Err(page_too_large());
     }
     let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
     let total = query.include_total.then(|| listing.count()).transpose()?;
@@ -102,7 +92,7 @@ pub(crate) fn list_calls(
 fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
     let mut page = Page { entries: Vec::new(), more: false };
     let (limit, mut offset) = (query.page_size(), query.offset());
-    let none = if query.sort.key == SortKey::Cost { filter::NO_COST } else { filter::NO_DURATION };
+    let none = if query.sort.key == SortKey::Cost { keys::NO_COST } else { keys::NO_DURATION };
     let absent = |position: &ListPosition| position.key == none;
     for expected in [!query.sort.ascending, query.sort.ascending] {
         let after = after.filter(|after| absent(after) != expected);
@@ -142,11 +132,11 @@ pub(crate) fn export_calls(
     let mut after = None;
     let mut chunk = Vec::new();
     loop {
-        let Page { entries, more } = listing.page(after.as_ref(), EXPORT_PAGE, 0)?;
+        let Page { entries, more } = listing.page(after.as_ref(), exports::PAGE, 0)?;
         for entry in entries {
             chunk.extend_from_slice(&entry.body);
             chunk.push(b'\n');
-            if chunk.len() >= EXPORT_CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
+            if chunk.len() >= exports::CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
                 return Err(StoreError::Unavailable("the reader of an export is gone or too slow".to_owned()));
             }
             after = Some(entry.position);
@@ -164,19 +154,19 @@ pub(crate) fn export_calls(
 impl<'a> Listing<'a> {
     fn new(db: &'a Connection, workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
         let (index, key) = match sort.key {
-            SortKey::StartTime => filter::TIME,
-            SortKey::CreatedAt => filter::CREATED,
-            SortKey::UpdatedAt => filter::UPDATED,
-            SortKey::Duration => filter::DURATION,
-            SortKey::Cost => filter::COST,
+            SortKey::StartTime => keys::TIME,
+            SortKey::CreatedAt => keys::CREATED,
+            SortKey::UpdatedAt => keys::UPDATED,
+            SortKey::Duration => keys::DURATION,
+            SortKey::Cost => keys::COST,
         };
-        Self { db, workspace, predicate: Predicate::new(workspace, filter), sort, index, key }
+        Self { db, workspace, filter: Indexed::new(workspace, filter), sort, index, key }
     }
 
     /// The same list of records that have the number of the sort, or of those that have not.
     fn having(&self, filter: &CallFilter, expected: bool) -> Self {
-        let predicate = Predicate::having(self.workspace, filter, (self.index, self.key), expected);
-        Self { predicate, ..*self }
+        let filter = Indexed::having(self.workspace, filter, (self.index, self.key), expected);
+        Self { filter, ..*self }
     }
 
     /// The records after a place. Where the filter has few records, they are fetched and sorted; where it has many, an
@@ -184,28 +174,28 @@ impl<'a> Listing<'a> {
     fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
         let few = i64::try_from(SORTED_AT_MOST.min(SORTED_PER_RECORD * (limit + offset))).unwrap_or(i64::MAX);
         let by_time = self.sort.key == SortKey::StartTime;
-        let by_terms = self.predicate.has_terms();
+        let by_terms = self.filter.predicate.has_terms();
         if by_time && by_terms && self.narrow_range(few)?.is_none() {
             return self.page_by_terms_in_order(after, limit, offset);
         }
         if by_terms && !by_time && self.count_terms(few)? <= few {
-            let mut sql = Sql::new();
-            let expression = sql.bind(self.predicate.terms());
+            let mut sql = new_sql();
+            let expression = sql.bind(self.filter.terms());
             let from =
                 format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
-            let conditions = self.predicate.after_terms(&mut sql);
+            let conditions = self.filter.after_terms(&mut sql);
             return self.sorted(sql, &from, conditions, after, limit, offset);
         }
         let index = self.narrow_range(few)?.map_or(self.index, |range| range.index);
-        let mut sql = Sql::new();
-        let conditions = self.predicate.without_terms(&mut sql);
+        let mut sql = new_sql();
+        let conditions = self.filter.without_terms(&mut sql);
         self.sorted(sql, &format!("call c INDEXED BY {index}"), conditions, after, limit, offset)
     }
 
     /// A range of another number than that of the sort that has few records.
     fn narrow_range(&self, few: i64) -> Result<Option<Range>, StoreError> {
-        for range in self.predicate.ranges.iter().chain([&self.predicate.time]) {
-            let mut sql = Sql::new();
+        for range in self.filter.predicate.every_range() {
+            let mut sql = new_sql();
             let workspace = sql.bind(self.workspace.as_str().to_owned());
             let Some(condition) = range.sql(&mut sql).filter(|_| range.index != self.index) else { continue };
             let limit = sql.bind(few + 1);
@@ -223,9 +213,9 @@ impl<'a> Listing<'a> {
 
     /// How many records the terms give, counted up to one more than `most`.
     fn count_terms(&self, most: i64) -> Result<i64, StoreError> {
-        let mut sql = Sql::new();
-        let (low, high) = self.predicate.positions();
-        let (expression, low, high) = (sql.bind(self.predicate.terms()), sql.bind(low), sql.bind(high));
+        let mut sql = new_sql();
+        let (low, high) = self.filter.positions();
+        let (expression, low, high) = (sql.bind(self.filter.terms()), sql.bind(low), sql.bind(high));
         let limit = sql.bind(most.saturating_add(1));
         let text = format!(
             "SELECT count(*) FROM (SELECT 1 FROM call_term
@@ -245,7 +235,7 @@ impl<'a> Listing<'a> {
         let Some(after) = after else { return conditions.join(" AND ") };
         let id = sql.bind(after.id.as_str().to_owned());
         let beyond = if self.sort.ascending { ">" } else { "<" };
-        if self.predicate.is_one_tie() {
+        if self.filter.is_one_tie() {
             conditions.push(format!("c.id {beyond} {id}"));
         } else {
             let (key, own) = (sql.bind(after.key), self.key);
@@ -269,7 +259,7 @@ impl<'a> Listing<'a> {
         let conditions = self.place(&mut sql, conditions, after);
         let (key, direction) = (self.key, if self.sort.ascending { "ASC" } else { "DESC" });
         // Where all are equal, an order by the equal value would make SQLite sort them.
-        let order = if self.predicate.is_one_tie() { String::new() } else { format!("{key} {direction}, ") };
+        let order = if self.filter.is_one_tie() { String::new() } else { format!("{key} {direction}, ") };
         // One more tells whether there is a next page.
         let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let text = format!(
@@ -300,14 +290,14 @@ impl<'a> Listing<'a> {
         limit: usize,
         offset: usize,
     ) -> Result<Page, StoreError> {
-        let (mut low, mut high) = self.predicate.positions();
+        let (mut low, mut high) = self.filter.positions();
         match (after, self.sort.ascending) {
             (Some(after), true) => low = low.max(first_position(after.key)),
             (Some(after), false) => high = high.min(last_position(after.key)),
             (None, _) => {}
         }
         let direction = if self.sort.ascending { "ASC" } else { "DESC" };
-        let mut sql = Sql::new();
+        let mut sql = new_sql();
         let (from, conditions) = self.terms_between(&mut sql, low, high);
         let conditions = self.place(&mut sql, conditions, after);
         let skipped = sql.bind((offset + limit) as i64);
@@ -321,22 +311,22 @@ impl<'a> Listing<'a> {
             (Some(last), false) => low = first_position(last),
             (None, _) => {}
         }
-        let mut sql = Sql::new();
+        let mut sql = new_sql();
         let (from, conditions) = self.terms_between(&mut sql, low, high);
         self.sorted(sql, &from, conditions, after, limit, offset)
     }
 
     fn terms_between(&self, sql: &mut Sql, low: i64, high: i64) -> (String, Vec<String>) {
-        let (expression, low, high) = (sql.bind(self.predicate.terms()), sql.bind(low), sql.bind(high));
+        let (expression, low, high) = (sql.bind(self.filter.terms()), sql.bind(low), sql.bind(high));
         let from = format!(
             "call_term t CROSS JOIN call c
              ON c.position = t.rowid AND t.call_term MATCH {expression} AND t.rowid BETWEEN {low} AND {high}"
         );
-        (from, self.predicate.after_terms(sql))
+        (from, self.filter.after_terms(sql))
     }
 
     fn count(&self) -> Result<u64, StoreError> {
-        let mut sql = Sql::new();
+        let mut sql = new_sql();
         let (from, conditions) = self.cheapest(&mut sql)?;
         let conditions = self.place(&mut sql, conditions, None);
         let count = self.number(&format!("SELECT count(*) FROM {from} WHERE {conditions}"), sql)?;
@@ -346,17 +336,17 @@ impl<'a> Listing<'a> {
     /// Where all records of the filter come from at the least cost, in no order.
     fn cheapest(&self, sql: &mut Sql) -> Result<(String, Vec<String>), StoreError> {
         if let Some(range) = self.narrow_range(COUNTED_ONE_BY_ONE)? {
-            let conditions = self.predicate.without_terms(sql);
+            let conditions = self.filter.without_terms(sql);
             return Ok((format!("call c INDEXED BY {}", range.index), conditions));
         }
-        let scan = self.predicate.is_covered()
-            && (!self.predicate.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
-        if self.predicate.has_terms() && !scan {
-            let (low, high) = self.predicate.positions();
+        let scan = self.filter.is_covered()
+            && (!self.filter.predicate.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
+        if self.filter.predicate.has_terms() && !scan {
+            let (low, high) = self.filter.positions();
             return Ok(self.terms_between(sql, low, high));
         }
-        let conditions = self.predicate.without_terms(sql);
-        Ok((format!("call c INDEXED BY {}", filter::TIME.0), conditions))
+        let conditions = self.filter.without_terms(sql);
+        Ok((format!("call c INDEXED BY {}", keys::TIME.0), conditions))
     }
 }
 
@@ -374,7 +364,7 @@ pub(crate) fn call_metrics(
 ) -> Result<CallMetrics, StoreError> {
     let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
     let listing = Listing::new(db, workspace, &query.filter, Sort::default());
-    let mut sql = Sql::new();
+    let mut sql = new_sql();
     let (from, conditions) = listing.cheapest(&mut sql)?;
     let conditions = listing.place(&mut sql, conditions, None);
     let text = format!(
@@ -416,9 +406,7 @@ pub(crate) fn call_changes(
     let last = last_sequence(db, workspace)?;
     let after = after.unwrap_or(last);
     if after > last {
-        return Err(crate::cursor::invalid(
-            "lies after the last change of this workspace, as after a restore of an older backup: start again without it",
-        ));
+        return Err(after_the_end());
     }
     let (mut changes, mut bytes) = (Vec::new(), 0);
     let mut statement = db.prepare_cached(

@@ -7,24 +7,18 @@ use callhistory_model::{
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use sha2::{Digest as _, Sha256};
 
+use super::{
+    filter::{POSITIONS_PER_SECOND, first_position, push_text},
+    writer::Batch,
+};
 use crate::{
     Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
-    filter::{POSITIONS_PER_SECOND, first_position},
-    sqlite_writer::Batch,
-    terms::{Terms, charge},
-    write::{self, key_expiry_nanos, request_hash},
+    terms::{Term, Terms, charge},
+    write::{self, Kind, key_expiry_nanos, request_hash},
 };
 
 /// How many expired idempotency keys one creation clears away.
 const EXPIRED_KEYS_PER_CREATION: i64 = 16;
-
-/// What happened to a record, as the table of changes says it.
-#[derive(Clone, Copy)]
-pub(crate) enum Kind {
-    Created = 1,
-    Updated = 2,
-    Deleted = 3,
-}
 
 /// A record with its position.
 pub(crate) fn read_call(
@@ -214,7 +208,7 @@ fn update_call(
         tx.index(position, None);
     }
     if moves || new_terms != terms.of(before) {
-        tx.index(new_position, Some(new_terms));
+        tx.index(new_position, Some(text(&new_terms)));
     }
     Ok(Written { id: record.id, call, effect: Effect::Replaced })
 }
@@ -239,8 +233,18 @@ fn insert_call(tx: &Batch<'_>, record: CallRecord, now: &Timestamp) -> Result<Wr
     if inserted == 0 {
         return Err(StoreError::IdTaken);
     }
-    tx.index(position, Some(Terms::new(&record.workspace_id).of(&record)));
+    tx.index(position, Some(text(&Terms::new(&record.workspace_id).of(&record))));
     Ok(Written { id: record.id, call, effect: Effect::Created })
+}
+
+/// The terms as the index takes them.
+fn text(terms: &[Term]) -> String {
+    let mut text = String::with_capacity(terms.len() * 17);
+    for term in terms {
+        push_text(&mut text, *term);
+        text.push(' ');
+    }
+    text
 }
 
 /// A position in the second of the record that no other record has. They are spread over the second by a digest of the

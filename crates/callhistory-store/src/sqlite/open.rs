@@ -9,7 +9,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{StoreError, sqlite_read};
+use super::read;
+use crate::StoreError;
 
 /// Older libraries can corrupt the write-ahead log.
 const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
@@ -61,7 +62,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
-    sqlite_read::register_functions(&db)?;
+    read::register_functions(&db)?;
     Ok(db)
 }
 

@@ -1,0 +1,83 @@
+-- Every table, key and index leads with the workspace, so the tables can be distributed by it. Two stand apart: `secret`
+-- and the history of migrations belong to the whole database and are a few rows.
+--
+-- Texts are ordered by their bytes, as on every engine.
+
+-- The sequence of each workspace: raised by every change in the last breath of its transaction, and locked from there to
+-- the commit, so its order is the commit order. The free space keeps updates on their page.
+CREATE TABLE workspace (
+    workspace_id  text COLLATE "C" NOT NULL PRIMARY KEY,
+    last_sequence bigint           NOT NULL
+) WITH (fillfactor = 50);
+
+-- `body` holds the canonical bytes that are answered; the columns beside it repeat what is filtered, sorted or counted.
+-- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
+CREATE TABLE call (
+    workspace_id      text COLLATE "C" NOT NULL,
+    id                text COLLATE "C" NOT NULL,
+    sequence          bigint           NOT NULL,
+    sort_time         bigint           NOT NULL,
+    created_at        bigint           NOT NULL,
+    updated_at        bigint           NOT NULL,
+    duration          bigint,
+    cost              bigint,
+    agent_id          text COLLATE "C",
+    call_flow_id      text COLLATE "C",
+    batch_id          text COLLATE "C",
+    call_id           text COLLATE "C",
+    status            text COLLATE "C",
+    direction         text COLLATE "C",
+    call_type         text COLLATE "C",
+    from_phone_number text COLLATE "C",
+    to_phone_number   text COLLATE "C",
+    terms             bigint[]         NOT NULL,
+    body              bytea            NOT NULL,
+    PRIMARY KEY (workspace_id, id)
+);
+
+-- Beyond its order it covers what most metrics read. Another text of 256 characters could make an entry too large.
+CREATE INDEX call_by_time ON call (workspace_id, sort_time, id)
+    INCLUDE (status, duration, cost, agent_id, direction, call_type);
+CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
+CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
+-- A record without the value counts as less than all others, on every engine.
+CREATE INDEX call_by_duration ON call (workspace_id, coalesce(duration, -1), id);
+CREATE INDEX call_by_cost ON call (workspace_id, coalesce(cost, -9223372036854775807), id);
+
+-- A term is a digest of the workspace, a member and a value or word: an entry belongs to one workspace.
+CREATE INDEX call_by_term ON call USING gin (terms);
+
+-- Every change, in the order of commits. `kind` is 1 for created, 2 for updated, 3 for deleted.
+CREATE TABLE change (
+    workspace_id text COLLATE "C" NOT NULL,
+    sequence     bigint           NOT NULL,
+    kind         smallint         NOT NULL,
+    id           text COLLATE "C" NOT NULL,
+    changed_at   bigint           NOT NULL,
+    PRIMARY KEY (workspace_id, sequence)
+);
+
+-- The answer to each keyed creation, committed together with its effect and replayed until it expires.
+CREATE TABLE idempotency (
+    workspace_id text COLLATE "C" NOT NULL,
+    key          text COLLATE "C" NOT NULL,
+    request_hash bytea            NOT NULL,
+    expires_at   bigint           NOT NULL,
+    call_id      text COLLATE "C" NOT NULL,
+    sequence     bigint           NOT NULL,
+    body         bytea            NOT NULL,
+    PRIMARY KEY (workspace_id, key)
+);
+
+-- A deletion empties the answer that its record was created with.
+CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
+CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
+
+-- What seals the cursors; made once for each database.
+CREATE TABLE secret (
+    name  text  NOT NULL PRIMARY KEY,
+    value bytea NOT NULL
+);
+
+INSERT INTO secret (name, value)
+VALUES ('cursor', decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));

@@ -1,0 +1,279 @@
+//! PostgreSQL, or an engine that speaks its protocol: any number of servers over one database. A server keeps nothing
+//! between requests that another would have to know.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use callhistory_model::{
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, Faults, ListQuery, MetricsQuery, Timestamp,
+    WorkspaceId,
+};
+use deadpool_postgres::{ClientWrapper, Pool};
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep, timeout_at},
+};
+
+mod connect;
+mod failure;
+mod listen;
+mod open;
+mod plan;
+mod read;
+mod tls;
+mod write;
+mod writer;
+
+pub(crate) use connect::redacted;
+
+use connect::{Lines, Server, Work};
+use failure::Failure;
+use listen::Listener;
+use writer::{Touched, Writer};
+
+use crate::{
+    CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    cursor::Seal,
+    exports::{self, Exports},
+    feed::Feed,
+    write::request_hash,
+};
+
+/// Groups of writes at a time; each is of another workspace.
+const WRITERS: usize = 8;
+/// Lists and numbers at a time, and apart from them reads of the feed.
+const SCANS: usize = 8;
+const FOLLOWERS: usize = 4;
+
+pub(crate) struct PostgresStore {
+    server: Arc<Server>,
+    lines: Lines,
+    scans: Pool,
+    followers: Pool,
+    writer: Writer,
+    exports: Arc<Exports>,
+    seal: Arc<Seal>,
+    feed: Feed,
+    listener: Listener,
+    listening: AbortHandle,
+}
+
+impl PostgresStore {
+    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+        let server = Arc::new(Server::parse(url)?);
+        let secret = open::prepare(&server).await?;
+        let feed = Feed::default();
+        let (listener, listening) = Listener::start(Arc::clone(&server), feed.clone(), seed(&server));
+        Ok(Self {
+            lines: Lines::new(Arc::clone(&server)),
+            scans: server.pool(Work::Read, SCANS)?,
+            followers: server.pool(Work::Read, FOLLOWERS)?,
+            writer: Writer::new(server.pool(Work::Write, WRITERS)?, listener.clone()),
+            exports: Arc::default(),
+            seal: Arc::new(Seal::new(secret)),
+            feed,
+            listener,
+            listening,
+            server,
+        })
+    }
+}
+
+/// Something that differs between the servers of a database. Only pauses depend on it.
+fn seed(server: &Arc<Server>) -> u64 {
+    u64::from(std::process::id()) << 32 ^ Arc::as_ptr(server).addr() as u64
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Runs a read on a session of its own, and once more where that session had ended. It goes on when its caller has hung
+/// up: a session goes back to the others only after its statement.
+async fn scan<T: Send + 'static, A: Send + Sync + 'static>(
+    pool: &Pool,
+    arguments: A,
+    work: for<'a> fn(&'a ClientWrapper, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
+) -> Result<T, StoreError> {
+    let pool = pool.clone();
+    let read = tokio::spawn(async move {
+        let mut again = true;
+        loop {
+            let outcome = match pool.get().await {
+                Ok(db) => work(&db, &arguments).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Err(failure) if again && failure.is_disconnected() && !matches!(failure, Failure::NoSession(_)) => {
+                    again = false;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    });
+    read.await.map_err(|error| StoreError::Internal(error.to_string()))?
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+fn one(id: &CallId) -> Touched {
+    Touched { ids: vec![id.clone()], key: None }
+}
+
+#[async_trait]
+impl CallStore for PostgresStore {
+    async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
+        let Some(row) = self.lines.call(workspace, id.as_str()).await? else { return Ok(None) };
+        Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(row.try_get(1)?) }))
+    }
+
+    async fn create_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        draft: CallDraft,
+        key: Option<IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&draft)?))).transpose()?;
+        let touched = Touched { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
+        let id = id.clone();
+        self.writer.run(workspace, touched, move |plan| plan.create(&id, &draft, key.as_ref(), &now)).await
+    }
+
+    async fn put_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        draft: CallDraft,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let (touched, id) = (one(id), id.clone());
+        self.writer.run(workspace, touched, move |plan| plan.put(&id, &draft, &precondition, &now)).await
+    }
+
+    async fn patch_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        patch: CallPatch,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<Option<Written>, StoreError> {
+        let (touched, id) = (one(id), id.clone());
+        self.writer.run(workspace, touched, move |plan| plan.patch(&id, &patch, &precondition, &now)).await
+    }
+
+    async fn delete_call(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (touched, id) = (one(id), id.clone());
+        self.writer.run(workspace, touched, move |plan| plan.delete(&id, &precondition, &now)).await
+    }
+
+    async fn import_calls(
+        &self,
+        workspace: &WorkspaceId,
+        calls: Vec<(CallId, CallDraft)>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
+        let touched = Touched { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
+        self.writer.run(workspace, touched, move |plan| plan.import(&calls, &now)).await
+    }
+
+    async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
+        let cursor = query.cursor.as_ref();
+        let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
+        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.seal));
+        scan(&self.scans, arguments, |db, (workspace, query, after, seal)| {
+            Box::pin(read::list_calls(db, workspace, query, after.as_ref(), seal))
+        })
+        .await
+    }
+
+    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
+        let arguments = (workspace.clone(), query.clone());
+        scan(&self.scans, arguments, |db, (workspace, query)| Box::pin(read::call_metrics(db, workspace, query))).await
+    }
+
+    async fn export_calls(
+        &self,
+        workspace: &WorkspaceId,
+        filter: &CallFilter,
+    ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
+        let place = Exports::enter(&self.exports, workspace)?;
+        let (chunks, verdict, receiver) = exports::channel();
+        let (workspace, filter, server) = (workspace.clone(), filter.clone(), Arc::clone(&self.server));
+        tokio::spawn(async move {
+            let deadline = Instant::now() + exports::TIMEOUT;
+            let export = async {
+                let db = server.client(Work::Export).await?;
+                read::export_calls(&db, &workspace, &filter, &chunks).await
+            };
+            // A reader that takes a byte now and then must not keep the snapshot for ever.
+            let outcome = timeout_at(deadline, export).await;
+            if let Err(failure) = outcome.unwrap_or_else(|_| Err(read::slow_reader())) {
+                verdict.send(Err(failure.into()));
+            }
+            drop(place);
+        });
+        Ok(receiver)
+    }
+
+    async fn call_changes(
+        &self,
+        workspace: &WorkspaceId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<ChangeBatch, StoreError> {
+        let after = match cursor {
+            None => Some(0),
+            Some(ChangesQuery::LATEST) => None,
+            Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
+        };
+        // First: whatever has a number up to this one is committed, and so is everything before it.
+        let last = self.lines.last_sequence(workspace).await?;
+        let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.seal));
+        scan(&self.followers, arguments, |db, (workspace, after, last, limit, seal)| {
+            Box::pin(read::call_changes(db, workspace, *after..*last, *limit, seal))
+        })
+        .await
+    }
+
+    async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
+        let after = self.seal.open_feed(workspace, cursor)?;
+        // Before the look: what is committed after it is announced.
+        let mut announcements = self.feed.subscribe(workspace);
+        while self.lines.last_sequence(workspace).await? <= after {
+            tokio::select! {
+                heard = announcements.changed() => heard.map_err(|_| closed())?,
+                () = sleep(self.listener.look()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.lines.call(&"check".parse().map_err(|_| closed())?, "").await?;
+        self.writer.check().await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.listening.abort();
+        self.scans.close();
+        self.followers.close();
+    }
+}

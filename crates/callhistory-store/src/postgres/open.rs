@@ -1,0 +1,78 @@
+//! Opening a PostgreSQL database: what it must be, and the migrations.
+
+use tokio_postgres::{Client, error::SqlState};
+
+use super::connect::{Server, Work};
+use crate::StoreError;
+
+/// Older servers lack what the statements use.
+const OLDEST_SERVER: i32 = 130_000;
+/// The key of the lock under which one server migrates while the others wait: "CALLHIST".
+const MIGRATION_LOCK: i64 = 0x4341_4c4c_4849_5354;
+
+mod migrations {
+    refinery::embed_migrations!("migrations/postgres");
+}
+
+/// Checks the server, migrates the database if need be, and reads what seals its cursors.
+pub(super) async fn prepare(server: &Server) -> Result<Vec<u8>, StoreError> {
+    let name = &server.name;
+    let cannot = |reason: &dyn std::fmt::Display| StoreError::Open(format!("cannot use the database {name}: {reason}"));
+    let failed = |error: tokio_postgres::Error| cannot(&message(&error));
+    let mut client = server.client(Work::Migrate).await.map_err(failed)?;
+    let settings = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
+         coalesce(current_setting('fsync', true), 'on')";
+    let settings = client.query_one(settings, &[]).await.map_err(failed)?;
+    let (version, encoding, fsync): (i32, &str, &str) = (settings.get(0), settings.get(1), settings.get(2));
+    if version < OLDEST_SERVER {
+        return Err(cannot(&"the server is older than PostgreSQL 13"));
+    }
+    if encoding != "UTF8" {
+        return Err(cannot(&format!("its encoding is {encoding}; create one with ENCODING 'UTF8'")));
+    }
+    if fsync == "off" {
+        tracing::warn!("the database server runs with fsync = off: a loss of power loses answered writes");
+    }
+    if !is_current(&mut client).await.map_err(|reason| cannot(&reason))? {
+        // Held until the session ends, however that comes about.
+        client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await.map_err(failed)?;
+        migrations::migrations::runner()
+            .run_async(&mut client)
+            .await
+            .map_err(|error| cannot(&format!("it cannot be migrated: {}", migration_message(&error))))?;
+    }
+    let secret = client.query_one("SELECT value FROM secret WHERE name = 'cursor'", &[]).await.map_err(failed)?;
+    secret.try_get(0).map_err(failed)
+}
+
+/// Whether there is nothing to migrate. A server whose role may not change tables starts on a database that is current.
+async fn is_current(client: &mut Client) -> Result<bool, String> {
+    let text = |error: tokio_postgres::Error| message(&error);
+    let applied = match client.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(false),
+        rows => rows.map_err(text)?,
+    };
+    let applied: Vec<i32> = applied.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(text)?;
+    let runner = migrations::migrations::runner();
+    let known: Vec<_> = runner.get_migrations().iter().map(refinery::Migration::version).collect();
+    if let Some(newer) =
+        applied.iter().find(|version| !known.iter().any(|known| i64::from(*known) == i64::from(**version)))
+    {
+        return Err(format!("it was made by a newer version (migration {newer}); use that version or a later one"));
+    }
+    Ok(applied.len() == known.len())
+}
+
+/// What an operator needs, without the values of rows: there are none yet, so the server's own words may be told.
+fn message(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(fault), _) => format!("{} ({})", fault.message(), fault.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+fn migration_message(error: &refinery::Error) -> String {
+    let database = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    database.map_or_else(|| error.to_string(), message)
+}

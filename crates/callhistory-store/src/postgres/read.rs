@@ -1,0 +1,452 @@
+//! The reads of PostgreSQL that go through many records: lists, numbers, exports, changes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use callhistory_model::{
+    CallFilter, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey, Timestamp, WorkspaceId,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
+use tokio::sync::mpsc;
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+
+use super::failure::Failure;
+use crate::{
+    CallPage, Change, ChangeBatch, StoreError,
+    cursor::{ListPosition, Seal, after_the_end, page_too_large},
+    exports,
+    filter::{self as keys, BodyTest, Choice, Condition, Dialect, Predicate, Sql, TermTest, Value},
+    metrics::{self, Totals},
+    terms::Term,
+};
+
+/// A page ends early with the record that reaches this size, in bytes.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Records of the index of the sort that are looked at before anything else is tried.
+const SHORT_WALK: usize = 1_000;
+/// The same where the first ones promise that these will fill the page.
+const LONG_WALK: usize = 30_000;
+/// Records that are fetched at a time where the body decides.
+const CANDIDATES: usize = 200;
+
+/// Where the records of a page come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The index of the sort, from the place on: so many records at most, of which the filter leaves some.
+    Walk(usize),
+    /// Whatever finds the records of the filter, all of which are then sorted.
+    Found,
+}
+
+/// Which records of which order: what a page and its cursor are made of.
+pub(super) struct Listing<'a> {
+    workspace: &'a WorkspaceId,
+    predicate: Predicate,
+    /// What is left to be tested with the body in hand.
+    bodies: Vec<BodyTest>,
+    sort: Sort,
+    index: &'static str,
+    key: &'static str,
+}
+
+/// One record of a page.
+struct Entry {
+    body: Bytes,
+    position: ListPosition,
+}
+
+/// Records in order.
+struct Page {
+    entries: Vec<Entry>,
+    /// Whether there are more after them.
+    more: bool,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
+        let (index, key) = match sort.key {
+            SortKey::StartTime => keys::TIME,
+            SortKey::CreatedAt => keys::CREATED,
+            SortKey::UpdatedAt => keys::UPDATED,
+            SortKey::Duration => keys::DURATION,
+            SortKey::Cost => keys::COST,
+        };
+        let predicate = Predicate::new(workspace, filter);
+        let bodies = predicate.conditions.iter().filter_map(|condition| match condition {
+            Condition::Terms { body, .. } => body.clone(),
+            _ => None,
+        });
+        Self { workspace, bodies: bodies.collect(), predicate, sort, index, key }
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.sort.ascending { "ASC" } else { "DESC" }
+    }
+
+    /// The records after a place that pass every test.
+    async fn page(
+        &self,
+        db: &Client,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, Failure> {
+        if self.bodies.is_empty() {
+            return self.candidates(db, after, limit, offset).await;
+        }
+        let (mut after, mut skip, mut bytes) = (after.cloned(), offset, 0);
+        let mut entries = Vec::new();
+        loop {
+            let candidates = self.candidates(db, after.as_ref(), limit.max(CANDIDATES), 0).await?;
+            for entry in candidates.entries {
+                after = Some(entry.position.clone());
+                if !passes(&self.bodies, &entry.body) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                if entries.len() == limit || bytes >= PAGE_BYTES {
+                    return Ok(Page { entries, more: true });
+                }
+                bytes += entry.body.len();
+                entries.push(entry);
+            }
+            if !candidates.more {
+                return Ok(Page { entries, more: false });
+            }
+        }
+    }
+
+    /// The records after a place that pass what SQL can test. Where the filter lets many through, the index of the sort is
+    /// gone through until the page is full; where that does not fill it soon, the planner chooses the indexes of the
+    /// filter, and what they find is sorted.
+    async fn candidates(
+        &self,
+        db: &Client,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, Failure> {
+        let wanted = offset + limit + 1;
+        if self.rest(&mut new_sql(), false).is_empty() {
+            return self.fetch(db, Source::Walk(wanted), after, limit, offset).await;
+        }
+        let short = SHORT_WALK.max(2 * wanted);
+        let page = self.fetch(db, Source::Walk(short), after, limit, offset).await?;
+        if page.more {
+            return Ok(page);
+        }
+        let found = if page.entries.is_empty() { 0 } else { offset + page.entries.len() };
+        if short < LONG_WALK && found * (LONG_WALK / short) > wanted {
+            let page = self.fetch(db, Source::Walk(LONG_WALK), after, limit, offset).await?;
+            if page.more {
+                return Ok(page);
+            }
+        }
+        self.fetch(db, Source::Found, after, limit, offset).await
+    }
+
+    async fn fetch(
+        &self,
+        db: &Client,
+        source: Source,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, Failure> {
+        let (mut sql, key, direction) = (new_sql(), self.key, self.direction());
+        let start = self.start(&mut sql, after);
+        // One more tells whether there is a next page.
+        let bounds = format!("LIMIT {} OFFSET {}", sql.bind(limit as i64 + 1), sql.bind(offset as i64));
+        let order = format!("ORDER BY k {direction}, i {direction}");
+        let page = match source {
+            Source::Walk(most) => {
+                let most = sql.bind(most as i64);
+                let rest = all(self.rest(&mut sql, false));
+                format!(
+                    "SELECT c.body, {key} AS k, c.id AS i FROM (
+                         SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
+                     ) c WHERE {rest} {order} {bounds}"
+                )
+            }
+            // The list of what was found has no bodies; only those of the page are fetched.
+            Source::Found => {
+                let rest = all(self.rest(&mut sql, true));
+                format!(
+                    "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest})
+                     SELECT c.body, f.k, f.i FROM (SELECT k, i FROM found {order} {bounds}) f
+                     JOIN call c ON c.workspace_id = $1 AND c.id = f.i"
+                )
+            }
+        };
+        // No body leaves the database beyond what a page may hold.
+        let text = format!(
+            "SELECT CASE WHEN sum(octet_length(p.body)) OVER before - octet_length(p.body) < {PAGE_BYTES} THEN p.body END,
+                 p.k, p.i
+             FROM ({page}) p WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING) {order}"
+        );
+        let rows = db.query_typed(&text, &parameters(&sql)).await?;
+        let mut entries = Vec::with_capacity(rows.len().min(limit));
+        for row in &rows {
+            let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
+                return Ok(Page { entries, more: true });
+            };
+            let id = row.try_get::<_, &str>(2)?.parse();
+            let id = id.map_err(|_| StoreError::Internal("a record has no sound id".to_owned()))?;
+            let position = ListPosition { key: row.try_get(1)?, id };
+            entries.push(Entry { body: Bytes::copy_from_slice(body), position });
+        }
+        Ok(Page { entries, more: false })
+    }
+
+    /// Where the index of the sort is entered: the workspace, its own range, and the place to go on at.
+    fn start(&self, sql: &mut Sql, after: Option<&ListPosition>) -> String {
+        let mut parts = vec![format!("c.workspace_id = {}", sql.bind(self.workspace.as_str().to_owned()))];
+        parts.extend(self.predicate.every_range().filter(|range| range.index == self.index).filter_map(|r| r.sql(sql)));
+        if let Some(after) = after {
+            let (key, id) = (sql.bind(after.key), sql.bind(after.id.as_str().to_owned()));
+            let (own, beyond) = (self.key, if self.sort.ascending { ">" } else { "<" });
+            parts.push(format!("({own}, c.id) {beyond} ({key}, {id})"));
+        }
+        parts.join(" AND ")
+    }
+
+    /// What else the filter says, by terms or, where columns can tell, by columns.
+    fn rest(&self, sql: &mut Sql, by_terms: bool) -> Vec<String> {
+        let mut parts = Vec::new();
+        for condition in &self.predicate.conditions {
+            match condition {
+                // An index finds what has a term, not what has not.
+                Condition::Either { terms, exact, columns, .. } if by_terms && !terms.negated => {
+                    parts.push(term_test(sql, terms));
+                    parts.extend((!exact).then(|| columns.sql(sql)));
+                }
+                Condition::Either { columns, .. } | Condition::Columns(columns) => parts.push(columns.sql(sql)),
+                Condition::Terms { terms, .. } => parts.push(term_test(sql, terms)),
+            }
+        }
+        let others = self.predicate.every_range().filter(|range| range.index != self.index);
+        parts.extend(others.filter_map(|range| range.sql(sql)));
+        parts
+    }
+
+    /// Rows of the records of the filter, in no order, each with its body behind them if that has to be looked at.
+    fn rows(&self, columns: &str) -> (String, Sql) {
+        let mut sql = new_sql();
+        let (start, rest) = (self.start(&mut sql, None), all(self.rest(&mut sql, true)));
+        let body = if self.bodies.is_empty() { "" } else { ", c.body" };
+        (format!("SELECT {columns}{body} FROM call c WHERE {start} AND {rest}"), sql)
+    }
+
+    async fn count(&self, db: &Client) -> Result<u64, Failure> {
+        if self.bodies.is_empty() {
+            let (text, sql) = self.rows("count(*)");
+            let count: i64 = db.query_typed_one(&text, &parameters(&sql)).await?.try_get(0)?;
+            return Ok(count.unsigned_abs());
+        }
+        let (text, sql) = self.rows("NULL");
+        let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
+        pin_mut!(rows);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            count += u64::from(passes(&self.bodies, row.try_get(1)?));
+        }
+        Ok(count)
+    }
+}
+
+fn new_sql() -> Sql {
+    Sql::new(Dialect::Postgres)
+}
+
+fn all(parts: Vec<String>) -> String {
+    if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") }
+}
+
+fn passes(tests: &[BodyTest], body: &[u8]) -> bool {
+    let record: Option<CallRecord> = serde_json::from_slice(body).ok();
+    record.is_some_and(|record| tests.iter().all(|test| test.holds(&record)))
+}
+
+fn term_test(sql: &mut Sql, test: &TermTest) -> String {
+    let (terms, operator) = match &test.choice {
+        Choice::All(terms) => (terms, "@>"),
+        Choice::Any(terms) => (terms, "&&"),
+    };
+    let has = format!("c.terms {operator} {}", sql.bind(Value::Terms(terms.iter().map(Term::number).collect())));
+    if test.negated { format!("NOT ({has})") } else { has }
+}
+
+/// The values of a statement with their types, so that it need not be prepared: its text is one of very many.
+fn parameters(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    sql.values
+        .iter()
+        .map(|value| match value {
+            Value::Integer(number) => (number as &(dyn ToSql + Sync), Type::INT8),
+            Value::Text(text) => (text as _, Type::TEXT),
+            Value::Texts(texts) => (texts as _, Type::TEXT_ARRAY),
+            Value::Terms(terms) => (terms as _, Type::INT8_ARRAY),
+        })
+        .collect()
+}
+
+pub(super) async fn list_calls(
+    db: &Client,
+    workspace: &WorkspaceId,
+    query: &ListQuery,
+    after: Option<&ListPosition>,
+    seal: &Seal,
+) -> Result<CallPage, Failure> {
+    let listing = Listing::new(workspace, &query.filter, query.sort);
+    let Page { entries, more } = listing.page(db, after, query.page_size(), query.offset()).await?;
+    if more && query.page.is_some() && entries.len() < query.page_size() {
+        return Err(page_too_large().into());
+    }
+    let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
+    let total = if query.include_total { Some(listing.count(db).await?) } else { None };
+    Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+}
+
+pub(super) async fn call_metrics(
+    db: &Client,
+    workspace: &WorkspaceId,
+    query: &MetricsQuery,
+) -> Result<CallMetrics, Failure> {
+    let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
+    let listing = Listing::new(workspace, &query.filter, Sort::default());
+    // The one column that the index by time has not.
+    let by_flow = query.group_by.contains(&callhistory_model::GroupKey::CallFlowId);
+    let flow = if by_flow { "c.call_flow_id" } else { "NULL::text" };
+    let (text, sql) = listing
+        .rows(&format!("c.sort_time, c.duration, c.cost, c.status, c.agent_id, {flow}, c.direction, c.call_type"));
+    let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
+    pin_mut!(rows);
+    while let Some(row) = rows.try_next().await? {
+        if !listing.bodies.is_empty() && !passes(&listing.bodies, row.try_get(8)?) {
+            continue;
+        }
+        totals.add(&metrics::Row {
+            sort_time: row.try_get(0)?,
+            duration: row.try_get(1)?,
+            cost: row.try_get(2)?,
+            status: row.try_get(3)?,
+            agent_id: row.try_get(4)?,
+            call_flow_id: row.try_get(5)?,
+            direction: row.try_get(6)?,
+            call_type: row.try_get(7)?,
+        })?;
+    }
+    Ok(totals.finish(&query.filter)?)
+}
+
+/// Sends every record of the filter in chunks, from one snapshot, until there are no more or nobody takes them.
+pub(super) async fn export_calls(
+    db: &Client,
+    workspace: &WorkspaceId,
+    filter: &CallFilter,
+    chunks: &mpsc::Sender<Result<Bytes, StoreError>>,
+) -> Result<(), Failure> {
+    let listing = Listing::new(workspace, filter, Sort::default());
+    let mut sql = new_sql();
+    let (start, rest) = (listing.start(&mut sql, None), all(listing.rest(&mut sql, true)));
+    // The beginning is wanted soon: of two ways the planner prefers the one that is in order.
+    db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL cursor_tuple_fraction = 0.01").await?;
+    let text = format!(
+        "DECLARE export NO SCROLL CURSOR FOR
+         SELECT c.body FROM call c WHERE {start} AND {rest} ORDER BY c.sort_time DESC, c.id DESC"
+    );
+    let declared = db.query_typed_raw(&text, parameters(&sql)).await?;
+    pin_mut!(declared);
+    while declared.next().await.transpose()?.is_some() {}
+    let fetch = db.prepare(&format!("FETCH {} FROM export", exports::PAGE)).await?;
+    let mut chunk = Vec::new();
+    loop {
+        let rows = db.query_raw(&fetch, std::iter::empty::<i64>()).await?;
+        pin_mut!(rows);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            count += 1;
+            let body: &[u8] = row.try_get(0)?;
+            if !listing.bodies.is_empty() && !passes(&listing.bodies, body) {
+                continue;
+            }
+            chunk.extend_from_slice(body);
+            chunk.push(b'\n');
+            if chunk.len() >= exports::CHUNK_BYTES {
+                let full = Ok(std::mem::take(&mut chunk).into());
+                chunks.send(full).await.map_err(|_| slow_reader())?;
+            }
+        }
+        if count < exports::PAGE {
+            break;
+        }
+    }
+    if !chunk.is_empty() {
+        chunks.send(Ok(chunk.into())).await.map_err(|_| slow_reader())?;
+    }
+    Ok(())
+}
+
+/// The end of an export that nobody takes.
+pub(super) fn slow_reader() -> Failure {
+    StoreError::Unavailable("the reader of an export is gone or too slow".to_owned()).into()
+}
+
+/// The changes after a number, up to one that was the last when it was read.
+pub(super) async fn call_changes(
+    db: &Client,
+    workspace: &WorkspaceId,
+    Range { start: after, end: last }: Range<i64>,
+    limit: usize,
+    seal: &Seal,
+) -> Result<ChangeBatch, Failure> {
+    if after > last {
+        return Err(after_the_end().into());
+    }
+    let text = format!(
+        "SELECT p.sequence, p.kind, p.id, p.changed_at,
+             CASE WHEN coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
+                 THEN p.body END,
+             coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
+         FROM (
+             SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
+             FROM change h LEFT JOIN call c ON c.workspace_id = $1 AND c.id = h.id AND c.sequence = h.sequence
+             WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4
+         ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING) ORDER BY p.sequence"
+    );
+    let limit = limit as i64;
+    let values: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&workspace.as_str(), Type::TEXT), (&after, Type::INT8), (&last, Type::INT8), (&limit, Type::INT8)];
+    let mut changes = Vec::new();
+    for row in db.query_typed(&text, &values).await? {
+        if !row.try_get::<_, bool>(5)? {
+            break;
+        }
+        changes.push(change(&row, workspace, seal)?);
+    }
+    let reached = changes.last().map_or(after, |change: &Change| change.sequence);
+    let start = seal.feed(workspace, after);
+    Ok(ChangeBatch { start, changes, cursor: seal.feed(workspace, reached), has_more: reached < last })
+}
+
+fn change(row: &Row, workspace: &WorkspaceId, seal: &Seal) -> Result<Change, Failure> {
+    let sequence = row.try_get(0)?;
+    let unsound = |_| StoreError::Internal("a change has no sound id".to_owned());
+    Ok(Change {
+        kind: match row.try_get::<_, i16>(1)? {
+            1 => ChangeType::Created,
+            2 => ChangeType::Updated,
+            _ => ChangeType::Deleted,
+        },
+        id: row.try_get::<_, &str>(2)?.parse().map_err(unsound)?,
+        sequence,
+        at: Timestamp::from_unix_nanos(row.try_get(3)?),
+        body: row.try_get::<_, Option<&[u8]>>(4)?.map(Bytes::copy_from_slice),
+        cursor: seal.feed(workspace, sequence),
+    })
+}

@@ -1,0 +1,200 @@
+//! How the embedded engine asks for terms: as an expression of its full-text index.
+
+use callhistory_model::{AnalysisCondition, CallFilter, WorkspaceId};
+use rusqlite::{
+    ToSql,
+    types::{ToSqlOutput, Value as SqlValue},
+};
+
+use crate::{
+    filter::{
+        BodyTest, COST, Choice, Condition, DURATION, Dialect, NO_COST, NO_DURATION, Predicate, Sql, TermTest, UPDATED,
+        Value,
+    },
+    terms::{self, Term, Terms},
+};
+
+/// A billion positions for each second; see the migration.
+pub(super) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Integer(number) => ToSqlOutput::from(*number),
+            Self::Text(text) => ToSqlOutput::from(text.as_str()),
+            Self::Texts(texts) => {
+                ToSqlOutput::Owned(SqlValue::Text(serde_json::Value::from(texts.as_slice()).to_string()))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Terms(_) => return Err(rusqlite::Error::InvalidQuery),
+        })
+    }
+}
+
+/// A statement in the making.
+pub(super) fn new_sql() -> Sql {
+    Sql::new(Dialect::Sqlite)
+}
+
+/// Whether a record has the number of a sort: those that have not are all equal, and would otherwise have to be gone
+/// through to find those that have, or the other way round.
+struct Presence {
+    expected: bool,
+    term: Term,
+    columns: String,
+}
+
+/// A filter and what the index of terms makes of it.
+pub(super) struct Indexed {
+    pub(super) predicate: Predicate,
+    every: Term,
+    /// Terms that the ranges imply. They only help other terms: alone, the ranges do better.
+    implied: Vec<Term>,
+    /// Only records that have the number of the sort, or only those that have not.
+    presence: Option<Presence>,
+}
+
+impl Indexed {
+    pub(super) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
+        let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter));
+        let implied = [(DURATION.0, terms::DURATION), (COST.0, terms::COST)].into_iter();
+        let implied = implied.filter(|(index, _)| predicate.ranges.iter().any(|range| range.index == *index));
+        let implied = implied.map(|(_, name)| terms.present(name)).collect();
+        Self { predicate, every: terms.every(), implied, presence: None }
+    }
+
+    /// The same filter for records that have the number of an index, or for those that have not.
+    pub(super) fn having(workspace: &WorkspaceId, filter: &CallFilter, number: (&str, &str), expected: bool) -> Self {
+        let (index, key) = number;
+        let (name, absent) = if index == COST.0 { (terms::COST, NO_COST) } else { (terms::DURATION, NO_DURATION) };
+        let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
+        let term = Terms::new(workspace).present(name);
+        Self { presence: Some(Presence { expected, term, columns }), ..Self::new(workspace, filter) }
+    }
+
+    /// Whether all records are equal in the number of the sort, because none has it.
+    pub(super) fn is_one_tie(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| !presence.expected)
+    }
+
+    /// Whether the index by time alone answers the filter.
+    pub(super) fn is_covered(&self) -> bool {
+        let covered = |condition: &Condition| matches!(condition, Condition::Either { covered: true, .. });
+        let Predicate { conditions, ranges, .. } = &self.predicate;
+        conditions.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)
+    }
+
+    /// The expression of the index of terms.
+    pub(super) fn terms(&self) -> String {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for condition in &self.predicate.conditions {
+            let (Condition::Either { terms, .. } | Condition::Terms { terms, .. }) = condition else { continue };
+            if terms.negated { without.push(expression(terms)) } else { with.push(expression(terms)) }
+        }
+        with.extend(self.implied.iter().map(quoted));
+        if let Some(presence) = &self.presence {
+            if presence.expected { with.push(quoted(&presence.term)) } else { without.push(quoted(&presence.term)) }
+        }
+        self.combined(with, &without)
+    }
+
+    fn combined(&self, mut with: Vec<String>, without: &[String]) -> String {
+        if with.is_empty() {
+            with.push(quoted(&self.every));
+        }
+        let with = with.join(" AND ");
+        if without.is_empty() { with } else { format!("({with}) NOT ({})", without.join(" OR ")) }
+    }
+
+    /// What is left to check where the index of terms gives the records. `c` is the table of calls.
+    pub(super) fn after_terms(&self, sql: &mut Sql) -> Vec<String> {
+        let mut parts = Vec::new();
+        for condition in &self.predicate.conditions {
+            match condition {
+                Condition::Either { exact: true, .. } | Condition::Terms { body: None, .. } => {}
+                Condition::Either { columns, .. } | Condition::Columns(columns) => parts.push(columns.sql(sql)),
+                Condition::Terms { body: Some(test), .. } => parts.push(body_test(sql, test)),
+            }
+        }
+        parts.extend(self.predicate.every_range().filter_map(|range| range.sql(sql)));
+        parts
+    }
+
+    /// The whole filter, where another index gives the records.
+    pub(super) fn without_terms(&self, sql: &mut Sql) -> Vec<String> {
+        let (mut parts, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        for condition in &self.predicate.conditions {
+            match condition {
+                Condition::Either { columns, .. } | Condition::Columns(columns) => parts.push(columns.sql(sql)),
+                Condition::Terms { terms, body } => {
+                    if terms.negated {
+                        without.push(expression(terms))
+                    } else {
+                        with.push(expression(terms))
+                    }
+                    parts.extend(body.as_ref().map(|test| body_test(sql, test)));
+                }
+            }
+        }
+        if !with.is_empty() || !without.is_empty() {
+            let expression = self.combined(with, &without);
+            let expression = sql.bind(expression);
+            parts.push(format!("c.position IN (SELECT rowid FROM call_term WHERE call_term MATCH {expression})"));
+        }
+        parts.extend(self.predicate.every_range().filter_map(|range| range.sql(sql)));
+        parts.extend(self.presence.as_ref().map(|presence| presence.columns.clone()));
+        parts
+    }
+
+    /// The positions that the range of time allows.
+    pub(super) fn positions(&self) -> (i64, i64) {
+        let low = self.predicate.time.low.map_or(0, first_position);
+        let high = self.predicate.time.high.map_or(i64::MAX, last_position);
+        (low, high)
+    }
+}
+
+/// The first and the last position of the second of a time.
+pub(super) fn first_position(nanos: i64) -> i64 {
+    nanos.div_euclid(1_000_000_000).saturating_mul(POSITIONS_PER_SECOND)
+}
+
+pub(super) fn last_position(nanos: i64) -> i64 {
+    first_position(nanos).saturating_add(POSITIONS_PER_SECOND - 1)
+}
+
+/// The text by which the index knows a term: 16 hexadecimal digits.
+pub(super) fn push_text(text: &mut String, term: Term) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for byte in term.0.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// A term as a string of the index's grammar.
+fn quoted(term: &Term) -> String {
+    let mut text = "\"".to_owned();
+    push_text(&mut text, *term);
+    text.push('"');
+    text
+}
+
+fn expression(test: &TermTest) -> String {
+    let (terms, operator) = match &test.choice {
+        Choice::Any(terms) => (terms, " OR "),
+        Choice::All(terms) => (terms, " AND "),
+    };
+    format!("({})", terms.iter().map(quoted).collect::<Vec<_>>().join(operator))
+}
+
+/// A test of the body, by one of our own functions.
+fn body_test(sql: &mut Sql, test: &BodyTest) -> String {
+    match test {
+        BodyTest::Digits(digits) => format!("call_digits(c.body, {})", sql.bind(digits.clone())),
+        BodyTest::Analysis(condition) => {
+            let condition = AnalysisCondition::to_json(std::slice::from_ref(condition));
+            format!("call_analysis(c.body, {})", sql.bind(condition))
+        }
+    }
+}

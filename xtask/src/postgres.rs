@@ -1,0 +1,185 @@
+//! A throw-away PostgreSQL cluster for tests and measurements, made with the server programs of this machine.
+//!
+//! The tests of other crates include this file by its path: they cannot depend on xtask, which depends on them.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use tempfile::TempDir;
+
+const MISSING: &str = "the PostgreSQL server programs (initdb, postgres) are missing: install them, on Debian and Ubuntu with \
+                       `apt-get install postgresql`";
+
+/// A running cluster, reached over a socket in its own folder. It ends with this value or with the process, whichever is
+/// first and however that comes about.
+pub struct Cluster {
+    directory: TempDir,
+    programs: PathBuf,
+    user: Option<(u32, u32)>,
+    /// The watcher stops the cluster when this is closed.
+    watcher: Option<(Child, ChildStdin)>,
+    databases: AtomicU32,
+}
+
+impl Cluster {
+    /// Makes and starts a cluster with settings beyond the usual ones.
+    ///
+    /// # Errors
+    ///
+    /// Says what to do where the server programs are missing or fail.
+    pub fn start(settings: &[&str]) -> Result<Self, String> {
+        let programs = programs()?;
+        let text = |error: io::Error| format!("a throw-away PostgreSQL cluster cannot be made: {error}");
+        let directory = tempfile::Builder::new().prefix("callhistory-pg-").tempdir().map_err(text)?;
+        let user = unprivileged(directory.path())?;
+        if let Some((user, group)) = user {
+            chown(directory.path(), Some(user), Some(group)).map_err(text)?;
+        }
+        let mut cluster = Self { directory, programs, user, watcher: None, databases: AtomicU32::new(0) };
+        let data = cluster.data();
+        cluster.run(
+            "initdb",
+            &["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username=callhistory"],
+            &["-D"],
+            &data,
+        )?;
+        let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).map_err(text)?;
+        let socket = cluster.directory.path().display();
+        let common = format!("listen_addresses = ''\nunix_socket_directories = '{socket}'\nmax_connections = 400\n");
+        file.write_all(format!("{common}{}\n", settings.join("\n")).as_bytes()).map_err(text)?;
+        cluster.watch().map_err(text)?;
+        cluster.up()?;
+        Ok(cluster)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The log of the server.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        // The folder that this process stands in may be closed to the other user.
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], flags: &[&str], data: &Path) -> Result<(), String> {
+        let output = self.command(program).args(arguments).args(flags).arg(data).output();
+        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        Err(format!("{program}: {}\n{log}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Starts a watcher that outlives this process: whoever is killed cannot clean up.
+    fn watch(&mut self) -> io::Result<()> {
+        let script = "cat >/dev/null; \"$0\"/pg_ctl -D \"$1\"/data -m immediate -w stop; rm -rf \"$1\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&self.programs).arg(self.directory.path()).current_dir("/");
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        // A group of its own, so that an interrupt at the terminal reaches it only through the closed pipe.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut watcher = command.spawn()?;
+        let stdin = watcher.stdin.take().ok_or_else(|| io::Error::other("the watcher has no input"))?;
+        self.watcher = Some((watcher, stdin));
+        Ok(())
+    }
+
+    fn up(&self) -> Result<(), String> {
+        let log = self.log();
+        let log = log.to_str().ok_or("the log's path is no text")?;
+        self.run("pg_ctl", &["start", "-w", "-t", "60", "-l", log], &["-D"], &self.data())
+    }
+
+    /// Stops the server as a crash would, and starts it again.
+    ///
+    /// # Errors
+    ///
+    /// Where that fails, in the words of the server.
+    pub fn crash_and_restart(&self) -> Result<(), String> {
+        self.run("pg_ctl", &["stop", "-w", "-m", "immediate"], &["-D"], &self.data())?;
+        self.up()
+    }
+
+    /// A new database, which is a copy of another one, or empty.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub fn database(&self, template: Option<&str>) -> Result<String, String> {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut command = self.command("createdb");
+        command.arg("-h").arg(self.directory.path()).args(["-U", "callhistory", "-T", template.unwrap_or("template0")]);
+        let output = command.arg(&name).output().map_err(|error| format!("createdb: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("createdb: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(name)
+    }
+
+    /// The URL of a database of the cluster.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let socket = self.directory.path().display().to_string().replace('/', "%2F");
+        format!("postgres://callhistory@{socket}/{database}")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some((mut watcher, stdin)) = self.watcher.take() {
+            drop(stdin);
+            drop(watcher.wait());
+        }
+    }
+}
+
+/// The folder of the server programs: on the path, or where Debian puts them.
+fn programs() -> Result<PathBuf, String> {
+    let on_path = Command::new("pg_config").arg("--bindir").output().ok();
+    let on_path =
+        on_path.and_then(|output| String::from_utf8(output.stdout).ok()).map(|text| PathBuf::from(text.trim()));
+    let versions =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let mut found: Vec<_> = versions.collect();
+    found.sort();
+    let mut found = found.into_iter().chain(on_path).filter(|folder| folder.join("initdb").exists());
+    found.next_back().ok_or_else(|| MISSING.to_owned())
+}
+
+/// The user to step down to, where this process is the super-user's: the server programs refuse that one.
+fn unprivileged(own: &Path) -> Result<Option<(u32, u32)>, String> {
+    if fs::metadata(own).map_err(|error| error.to_string())?.uid() != 0 {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let find = |name: &str| {
+        let user = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut ids = user.split(':').skip(2).map(str::parse);
+        Some((ids.next()?.ok()?, ids.next()?.ok()?))
+    };
+    let user = find("postgres").or_else(|| find("nobody"));
+    user.map(Some).ok_or_else(|| "there is neither a user postgres nor nobody to run the server as".to_owned())
+}
