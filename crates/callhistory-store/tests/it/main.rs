@@ -8,4 +8,5 @@ mod concurrent;
 mod conformance;
 mod oracle;
 mod postgres;
+mod script;
 mod sqlite;

@@ -19,7 +19,7 @@ const WORDS: [&str; 12] =
 
 /// What is known of a record: what was put into it, and nothing that was read back.
 #[derive(Clone, Debug, Default)]
-struct Fact {
+pub(crate) struct Fact {
     id: String,
     created: i64,
     updated: i64,
@@ -146,7 +146,7 @@ fn free_form(rng: &mut Rng) -> Value {
     Value::Object(members)
 }
 
-fn fact(rng: &mut Rng, id: String) -> Fact {
+pub(crate) fn fact(rng: &mut Rng, id: String) -> Fact {
     let created = (START + rng.i64(0..200_000)) * SECOND;
     // Few distinct seconds, so that there are many ties; some within a second.
     let start = (START + rng.i64(0..40) * 5_000) * SECOND + [0, 0, 1, 500_000_000][rng.usize(0..4)];
@@ -183,7 +183,7 @@ fn fact(rng: &mut Rng, id: String) -> Fact {
     }
 }
 
-fn draft(fact: &Fact) -> CallDraft {
+pub(crate) fn draft(fact: &Fact) -> CallDraft {
     let mut members = vec![
         format!(r#""createdAt":"{}","updatedAt":"{}""#, rfc3339(fact.created), rfc3339(fact.updated)),
         format!(r#""metadata":{},"analyzedData":{}"#, fact.metadata, fact.analysis),
@@ -202,7 +202,7 @@ type Test = Box<dyn Fn(&Fact) -> bool>;
 type ValueTest = Box<dyn Fn(&Value) -> bool>;
 
 /// One parameter and what it means.
-struct Clause {
+pub(crate) struct Clause {
     name: String,
     value: String,
     test: Test,
@@ -389,7 +389,7 @@ fn ids_clause(rng: &mut Rng) -> Clause {
     clause("callIds", json!(ids).to_string(), test)
 }
 
-fn clauses(rng: &mut Rng) -> Vec<Clause> {
+pub(crate) fn clauses(rng: &mut Rng) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..rng.usize(0..4) {
         let next = match rng.u8(0..12) {
@@ -412,7 +412,7 @@ fn clauses(rng: &mut Rng) -> Vec<Clause> {
     clauses
 }
 
-fn query_string(clauses: &[Clause]) -> String {
+pub(crate) fn query_string(clauses: &[Clause]) -> String {
     let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     clauses
         .iter()

@@ -42,4 +42,11 @@ pub(crate) fn empty() -> PostgresDatabase {
     PostgresDatabase { url: CLUSTER.url(&CLUSTER.database(Some(template)).unwrap()) }
 }
 
+/// A session beside the store's own.
+pub(crate) async fn client(url: &str) -> tokio_postgres::Client {
+    let (client, session) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(session);
+    client
+}
+
 conformance!(empty);

@@ -1,0 +1,216 @@
+//! One random script on both engines: every answer is the same, to the byte.
+
+use std::{fmt::Debug, sync::Arc};
+
+use callhistory_model::{CallDraft, CallId, CallPatch, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, open};
+use fastrand::Rng;
+use tempfile::TempDir;
+
+use crate::{oracle, postgres};
+
+/// So many steps; `CALLHISTORY_SCRIPT_STEPS` asks for another number.
+fn steps() -> usize {
+    option_env!("CALLHISTORY_SCRIPT_STEPS").map_or(5_000, |count| count.parse().unwrap())
+}
+
+/// Both engines, and what both have answered so far.
+struct Pair {
+    stores: [Arc<dyn CallStore>; 2],
+    cursors: Vec<(String, String)>,
+    feed: Option<String>,
+    compared: usize,
+    bytes: usize,
+}
+
+impl Pair {
+    fn same<T: Debug>(&mut self, what: &str, answers: [T; 2]) -> T {
+        let [sqlite, postgres] = answers.each_ref().map(|answer| format!("{answer:?}"));
+        assert_eq!(sqlite, postgres, "step {}: {what}", self.compared);
+        self.compared += 1;
+        self.bytes += sqlite.len();
+        let [answer, _] = answers;
+        answer
+    }
+}
+
+/// Runs one method on both stores and compares what they say.
+macro_rules! both {
+    ($pair:expr, $what:expr, $method:ident ( $($argument:expr),* )) => {{
+        let [one, other] = $pair.stores.clone();
+        let answers = [one.$method($($argument),*).await, other.$method($($argument),*).await];
+        $pair.same($what, answers)
+    }};
+}
+
+fn workspace(rng: &mut Rng) -> WorkspaceId {
+    ["w", "W", "w-2"][rng.usize(0..3)].parse().unwrap()
+}
+
+fn id(rng: &mut Rng) -> CallId {
+    let case = if rng.u8(0..4) == 0 { "C" } else { "c" };
+    format!("{case}{}", rng.u8(0..90)).parse().unwrap()
+}
+
+fn now(rng: &mut Rng) -> Timestamp {
+    Timestamp::from_unix_nanos(1_780_272_000_000_000_000 + rng.i64(0..10_000_000_000_000))
+}
+
+/// Records as people write them, and some at the ends of what is allowed.
+fn draft(rng: &mut Rng) -> CallDraft {
+    let long = |rng: &mut Rng, chars: usize| -> String {
+        (0..chars).map(|_| char::from_u32(rng.u32(0x1_0000..0x1_ffff)).unwrap_or('x')).collect()
+    };
+    let json = match rng.u8(0..12) {
+        0 => format!(
+            r#"{{"agentId":"{}","callFlowId":"{}","status":"{}","direction":"{}","callType":"{}","batchId":"{}","fromPhoneNumber":"{}"}}"#,
+            long(rng, 256),
+            long(rng, 256),
+            long(rng, 64),
+            long(rng, 64),
+            long(rng, 64),
+            long(rng, 256),
+            long(rng, 128)
+        ),
+        1 => r#"{"metadata":{"big":123456789012345678901234567890.000,"tiny":1E-400,"huge":-1.50e+999,"zero":-0.0},"cost":{"customer_charge":999999999.999999999}}"#.to_owned(),
+        2 => r#"{"startTime":9151487999.999999999,"duration":31622400}"#.to_owned(),
+        3 => r#"{"startTime":0,"cost":{"customer_charge":-0.000000001},"summary":"O'Brien \"quoted\" \\ % _ ; -- 東京"}"#.to_owned(),
+        4 => format!(r#"{{"agentId":"","summary":"{}","transcript":[{{"role":"agent","content":"{}"}}]}}"#, long(rng, 400), long(rng, 2000)),
+        _ => return oracle::draft(&oracle::fact(rng, String::new())),
+    };
+    CallDraft::from_json(json.as_bytes()).unwrap()
+}
+
+fn precondition(rng: &mut Rng) -> Precondition {
+    let number = rng.i64(0..400);
+    match rng.u8(0..8) {
+        0 => Precondition::new(|now| now.is_none()),
+        1 => Precondition::new(|now| now.is_some()),
+        2 => Precondition::new(move |now| now.is_some_and(|now| now > number)).seen(),
+        _ => Precondition::default(),
+    }
+}
+
+async fn write(pair: &mut Pair, rng: &mut Rng) {
+    let (ws, call, now) = (workspace(rng), id(rng), now(rng));
+    match rng.u8(0..10) {
+        0 => {
+            let key = (rng.u8(0..3) > 0).then(|| IdempotencyKey(format!("key {}", rng.u8(0..12))));
+            let draft = if rng.bool() { draft(rng) } else { CallDraft::default() };
+            let what = format!("create {ws} {call} {key:?}");
+            both!(pair, &what, create_call(&ws, &call, draft.clone(), key.clone(), now.clone())).ok();
+        }
+        1 | 2 => {
+            let patch = match rng.u8(0..4) {
+                0 => r#"{"status":"ongoing"}"#.to_owned(),
+                1 => r#"{"agentId":null,"metadata":{"score":null,"n":0.10}}"#.to_owned(),
+                2 => r#"{"startTime":"x"}"#.to_owned(),
+                _ => format!(r#"{{"summary":"refund {}","duration":{}}}"#, rng.u8(0..9), rng.u8(0..9)),
+            };
+            let patch = CallPatch::from_json(patch.as_bytes()).unwrap();
+            let condition = precondition(rng);
+            let what = format!("patch {ws} {call}");
+            both!(pair, &what, patch_call(&ws, &call, patch.clone(), condition.clone(), now.clone())).ok();
+        }
+        3 => {
+            let condition = precondition(rng);
+            both!(pair, &format!("delete {ws} {call}"), delete_call(&ws, &call, condition.clone(), now.clone())).ok();
+        }
+        4 => {
+            let calls: Vec<_> = (0..rng.usize(0..20)).map(|_| (id(rng), draft(rng))).collect();
+            both!(pair, &format!("import {ws}"), import_calls(&ws, calls.clone(), now.clone())).ok();
+        }
+        _ => {
+            let (draft, condition) = (draft(rng), precondition(rng));
+            let what = format!("put {ws} {call}");
+            both!(pair, &what, put_call(&ws, &call, draft.clone(), condition.clone(), now.clone())).ok();
+        }
+    }
+}
+
+async fn list(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
+    let filter = oracle::query_string(&oracle::clauses(rng));
+    let sort = ["startTime", "createdAt", "updatedAt", "duration", "cost"][rng.usize(0..5)];
+    let mut text = format!("{filter}&sort={}{sort}&limit={}", ["", "-"][rng.usize(0..2)], rng.usize(1..30));
+    if rng.bool() {
+        text.push_str("&includeTotal=true");
+    }
+    if rng.u8(0..5) == 0 {
+        text.push_str(&format!("&page={}", rng.u8(1..5)));
+    }
+    let Ok(mut query) = ListQuery::from_query(&text) else { return };
+    // Some go on where an earlier page ended, whatever was written since.
+    if rng.u8(0..4) == 0 && !pair.cursors.is_empty() {
+        let (earlier, cursor) = &pair.cursors[rng.usize(0..pair.cursors.len())];
+        query = ListQuery::from_query(earlier).unwrap();
+        query.page = None;
+        query.cursor = Some(cursor.clone());
+        text.clone_from(earlier);
+    }
+    if let Ok(page) = both!(pair, &format!("list {ws} {text}"), list_calls(ws, &query))
+        && let Some(next) = page.next
+    {
+        pair.cursors.push((text, next));
+    }
+}
+
+async fn export(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
+    let text = oracle::query_string(&oracle::clauses(rng));
+    let Ok(query) = ListQuery::from_query(&text) else { return };
+    let mut exports = Vec::new();
+    for store in pair.stores.clone() {
+        let mut chunks = store.export_calls(ws, &query.filter).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(chunk) = chunks.recv().await {
+            all.extend_from_slice(&chunk.unwrap());
+        }
+        exports.push(String::from_utf8(all).unwrap());
+    }
+    let exports: [String; 2] = exports.try_into().unwrap();
+    pair.same(&format!("export {ws} {text}"), exports);
+}
+
+async fn read(pair: &mut Pair, rng: &mut Rng) {
+    let ws = workspace(rng);
+    match rng.u8(0..12) {
+        0 => {
+            let call = id(rng);
+            both!(pair, &format!("get {ws} {call}"), get_call(&ws, &call)).ok();
+        }
+        1 | 2 => {
+            let by = ["", "&groupBy=agentId", "&groupBy=day,status&timezone=Europe/Berlin", "&groupBy=callFlowId,hour"];
+            let text = format!("{}{}", oracle::query_string(&oracle::clauses(rng)), by[rng.usize(0..by.len())]);
+            let Ok(query) = MetricsQuery::from_query(&text) else { return };
+            both!(pair, &format!("metrics {ws} {text}"), call_metrics(&ws, &query)).ok();
+        }
+        3 => export(pair, rng, &ws).await,
+        4 => {
+            let (ws, limit) = ("w".parse().unwrap(), rng.usize(1..40));
+            let cursor = pair.feed.clone().filter(|_| rng.u8(0..9) > 0);
+            let batch = both!(pair, "changes", call_changes(&ws, cursor.as_deref(), limit)).unwrap();
+            pair.feed = Some(batch.cursor);
+        }
+        _ => list(pair, rng, &ws).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_script_has_the_same_answers_on_both_engines() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("callhistory.db");
+    let urls = [format!("sqlite:{}", file.display()), postgres::empty().url];
+    for url in &urls {
+        open(url).await.unwrap().close().await;
+    }
+    // Cursors are sealed by a secret of the database; with the same one they are the same.
+    let secret = [7_u8; 32];
+    rusqlite::Connection::open(&file).unwrap().execute("UPDATE secret SET value = ?1", [secret]).unwrap();
+    postgres::client(&urls[1]).await.execute("UPDATE secret SET value = $1", &[&secret.as_slice()]).await.unwrap();
+    let stores = [open(&urls[0]).await.unwrap(), open(&urls[1]).await.unwrap()];
+    let mut pair = Pair { stores, cursors: Vec::new(), feed: None, compared: 0, bytes: 0 };
+    let mut rng = Rng::with_seed(4);
+    while pair.compared < steps() {
+        if rng.u8(0..3) == 0 { write(&mut pair, &mut rng).await } else { read(&mut pair, &mut rng).await }
+    }
+    assert!(pair.bytes > 1000 * steps(), "the answers were nearly empty: {} bytes", pair.bytes);
+}
