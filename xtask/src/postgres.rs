@@ -65,6 +65,12 @@ impl Cluster {
         self.directory.path().join("data")
     }
 
+    /// The folder of the cluster, in which its socket is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The log of the server.
     #[must_use]
     pub fn log(&self) -> PathBuf {

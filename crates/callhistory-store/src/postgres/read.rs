@@ -389,7 +389,7 @@ pub(super) async fn export_calls(
     if !chunk.is_empty() {
         chunks.send(Ok(chunk.into())).await.map_err(|_| slow_reader())?;
     }
-    Ok(())
+    Ok(db.batch_execute("COMMIT").await?)
 }
 
 /// The end of an export that nobody takes.

@@ -6,7 +6,10 @@
 mod cluster;
 mod concurrent;
 mod conformance;
+mod faults;
 mod oracle;
+mod plans;
 mod postgres;
 mod script;
+mod servers;
 mod sqlite;

@@ -1,0 +1,350 @@
+//! What a database server and the way to it can do wrong: nothing that was answered is lost, nothing happens twice, and who
+//! cannot be served is told so in time.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use callhistory_model::{CallDraft, CallRecord, ListQuery};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, Written, open};
+use fastrand::Rng;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    cluster::Cluster,
+    conformance::{at, draft, id, put, workspace},
+    postgres::{CLUSTER, client, empty},
+};
+
+/// A socket in front of that of the server, which loses connections at the worst moment.
+struct Wire {
+    directory: TempDir,
+    cuts: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn new(server: PathBuf) -> Self {
+        let directory = TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        let (cuts, chance) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Rng::with_seed(9))));
+        let cutting = Arc::clone(&cuts);
+        tokio::spawn(async move {
+            while let Ok((here, _)) = listener.accept().await {
+                let Ok(there) = UnixStream::connect(&server).await else { continue };
+                tokio::spawn(relay(here, there, Arc::clone(&cutting), Arc::clone(&chance)));
+            }
+        });
+        Self { directory, cuts }
+    }
+
+    fn url(&self, database: &str) -> String {
+        let socket = self.directory.path().display().to_string().replace('/', "%2F");
+        format!("postgres://callhistory@{socket}/{database}")
+    }
+}
+
+async fn relay(here: UnixStream, there: UnixStream, cuts: Arc<AtomicBool>, chance: Arc<Mutex<Rng>>) {
+    let (mut from_client, mut to_client) = here.into_split();
+    let (mut from_server, mut to_server) = there.into_split();
+    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+        let sent = &buffer[..count];
+        let commit = sent.windows(7).position(|window| window == b"COMMIT\0");
+        // Its five bytes of head belong to it.
+        let commit = commit.map(|at| at.saturating_sub(5));
+        let fate = if cuts.load(Ordering::Relaxed) { chance.lock().unwrap().u8(0..10) } else { 9 };
+        match (commit, fate) {
+            // Everything but the commit arrives.
+            (Some(at), 0) => {
+                let _ = to_server.write_all(&sent[..at]).await;
+                break;
+            }
+            // The commit arrives, and its answer is lost.
+            (Some(_), 1) => {
+                answers.abort();
+                let _ = to_server.write_all(sent).await;
+                break;
+            }
+            _ => {
+                if to_server.write_all(sent).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    answers.abort();
+}
+
+/// Creates records under keys, each again until it is answered; gives the answers.
+async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<Written>, usize) {
+    let (mut answers, mut refusals) = (Vec::new(), 0);
+    for number in 0..count {
+        let name = format!("c{writer}-{number}");
+        let key = Some(IdempotencyKey(name.clone()));
+        let json = format!(r#"{{"agentId":"a{writer}","summary":"{number}"}}"#);
+        let deadline = Instant::now() + Duration::from_secs(40);
+        loop {
+            // A creation has a fresh id each time; the key is what makes it one.
+            let call = id(&format!("{name}-{refusals}"));
+            match store.create_call(&workspace("w"), &call, draft(&json), key.clone(), at(1)).await {
+                Ok(written) => {
+                    answers.push(written);
+                    break;
+                }
+                Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {
+                    refusals += 1;
+                    sleep(Duration::from_millis(5)).await;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    (answers, refusals)
+}
+
+/// Each answered record is there as it was answered, there is no other one, and the feed says the same.
+async fn verify(store: &dyn CallStore, answers: &[Written]) {
+    for written in answers {
+        let read = store.get_call(&workspace("w"), &written.id).await.unwrap();
+        assert_eq!(read.as_ref(), Some(&written.call), "{}", written.id);
+    }
+    let query = ListQuery::from_query("includeTotal=true&limit=1000").unwrap();
+    let total = store.list_calls(&workspace("w"), &query).await.unwrap().total;
+    assert_eq!(total, Some(answers.len() as u64), "a creation took effect twice");
+    let (mut cursor, mut last) = (None, 0);
+    loop {
+        let batch = store.call_changes(&workspace("w"), cursor.as_deref(), 500).await.unwrap();
+        for change in &batch.changes {
+            last += 1;
+            assert_eq!(change.sequence, last);
+            let call: CallRecord = serde_json::from_slice(change.body.as_ref().unwrap()).unwrap();
+            assert_eq!(call.id, change.id);
+        }
+        cursor = Some(batch.cursor);
+        if !batch.has_more {
+            break;
+        }
+    }
+    assert_eq!(last as usize, answers.len());
+}
+
+async fn insist_together(store: &Arc<dyn CallStore>, count: usize) -> (Vec<Written>, usize) {
+    let writers: Vec<_> = (0..12).map(|writer| tokio::spawn(insist(Arc::clone(store), writer, count))).collect();
+    let (mut answers, mut refusals) = (Vec::new(), 0);
+    for writer in writers {
+        let (own, refused) = writer.await.unwrap();
+        answers.extend(own);
+        refusals += refused;
+    }
+    (answers, refusals)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_lost_around_a_commit_neither_loses_nor_doubles() {
+    let database = empty().url.rsplit_once('/').unwrap().1.to_owned();
+    let wire = Wire::new(CLUSTER.directory().join(".s.PGSQL.5432"));
+    let store = open(&wire.url(&database)).await.unwrap();
+    wire.cuts.store(true, Ordering::Relaxed);
+    let (answers, refusals) = insist_together(&store, 60).await;
+    assert!(refusals > 0, "no answer was lost, so nothing was tested");
+    wire.cuts.store(false, Ordering::Relaxed);
+    verify(&*store, &answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
+    let cluster = Arc::new(Cluster::start(&["fsync = off"]).unwrap());
+    let url = cluster.url(&cluster.database(None).unwrap());
+    let store = open(&url).await.unwrap();
+    let crashing = Arc::clone(&cluster);
+    let crashes = tokio::task::spawn_blocking(move || {
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(400));
+            crashing.crash_and_restart().unwrap();
+        }
+    });
+    let mut all = Vec::new();
+    let mut round = 0;
+    while !crashes.is_finished() || round == 0 {
+        // Ids and keys of a round are its own.
+        let writers = (0..12).map(|writer| tokio::spawn(insist(Arc::clone(&store), round * 100 + writer, 20)));
+        for writer in writers.collect::<Vec<_>>() {
+            all.extend(writer.await.unwrap().0);
+        }
+        round += 1;
+    }
+    crashes.await.unwrap();
+    verify(&*store, &all).await;
+    store.check().await.unwrap();
+    // A waiter that comes after the crash is woken as before.
+    let cursor = store.call_changes(&workspace("w"), Some("latest"), 1).await.unwrap().cursor;
+    let woken = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.wait_for_change(&workspace("w"), &cursor).await }
+    });
+    put(&*store, "w", "last", "{}", 1).await;
+    timeout(Duration::from_secs(10), woken).await.unwrap().unwrap().unwrap();
+}
+
+/// Has every so manieth insertion of changes fail with a code.
+async fn fail_with(url: &str, code: &str, every: u32) {
+    let trigger = format!(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('tries') % {every} = 0 THEN RAISE EXCEPTION 'as an engine may' USING ERRCODE = '{code}'; END IF;
+             RETURN NULL; END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON change FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+    );
+    client(url).await.batch_execute(&trigger).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_tried_again() {
+    for code in ["40001", "40P01"] {
+        let url = empty().url;
+        let store = open(&url).await.unwrap();
+        fail_with(&url, code, 3).await;
+        let (answers, refusals) = insist_together(&store, 20).await;
+        assert_eq!(refusals, 0, "{code} reached a caller");
+        verify(&*store, &answers).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_that_stays_one_is_told_in_time() {
+    let url = empty().url;
+    let store = open(&url).await.unwrap();
+    fail_with(&url, "40001", 1).await;
+    let start = Instant::now();
+    let any = Precondition::default();
+    let refused = store.put_call(&workspace("w"), &id("c"), CallDraft::default(), any, at(1)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
+}
+
+/// A value that only the database refuses is the failure of its own write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_row_harms_no_other_write() {
+    let url = empty().url;
+    let store = open(&url).await.unwrap();
+    let rule = "ALTER TABLE call ADD CHECK (agent_id <> 'refused')";
+    client(&url).await.batch_execute(rule).await.unwrap();
+    let writes: Vec<_> = (0..40)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let agent = if number % 10 == 3 { "refused" } else { "a" };
+                let draft = draft(&format!(r#"{{"agentId":"{agent}"}}"#));
+                let call = id(&format!("c{number}"));
+                let written = store.put_call(&workspace("w"), &call, draft, Precondition::default(), at(1)).await;
+                (agent, written)
+            })
+        })
+        .collect();
+    for write in writes {
+        match write.await.unwrap() {
+            ("refused", Err(StoreError::Internal(message))) => assert!(!message.contains("refused"), "{message}"),
+            ("a", Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_transaction_holds_up_its_workspace_alone() {
+    let url = empty().url;
+    let store = open(&url).await.unwrap();
+    put(&*store, "w", "c", "{}", 1).await;
+    let stuck = client(&url).await;
+    let lock = "BEGIN; UPDATE workspace SET last_sequence = last_sequence WHERE workspace_id = 'w'";
+    stuck.batch_execute(lock).await.unwrap();
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { put(&*store, "w", "d", "{}", 1).await }
+    });
+    let quick = async {
+        put(&*store, "v", "c", "{}", 1).await;
+        store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
+        assert_eq!(store.call_changes(&workspace("w"), None, 10).await.unwrap().changes.len(), 1);
+        let page = store.list_calls(&workspace("w"), &ListQuery::default()).await.unwrap();
+        assert_eq!(page.calls.len(), 1);
+    };
+    timeout(Duration::from_secs(3), quick).await.unwrap();
+    assert!(!waiting.is_finished());
+    stuck.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(timeout(Duration::from_secs(3), waiting).await.unwrap().unwrap().call.sequence, 2);
+}
+
+/// As many stuck workspaces as there are sessions for writes: everyone is answered in time, and reads go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exhausted_pool_is_told_in_time() {
+    let url = empty().url;
+    let store = open(&url).await.unwrap();
+    for number in 0..12 {
+        put(&*store, &format!("w{number}"), "c", "{}", 1).await;
+    }
+    let stuck = client(&url).await;
+    stuck.batch_execute("BEGIN; UPDATE workspace SET last_sequence = last_sequence").await.unwrap();
+    let start = Instant::now();
+    let writes: Vec<_> = (0..12)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            let ws = workspace(&format!("w{number}"));
+            tokio::spawn(async move {
+                store.put_call(&ws, &id("d"), CallDraft::default(), Precondition::default(), at(1)).await
+            })
+        })
+        .collect();
+    sleep(Duration::from_millis(300)).await;
+    let read = timeout(Duration::from_secs(2), store.get_call(&workspace("w11"), &id("c"))).await;
+    assert!(read.unwrap().unwrap().is_some());
+    for write in writes {
+        let refused = write.await.unwrap();
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    stuck.batch_execute("ROLLBACK").await.unwrap();
+    for number in 0..12 {
+        assert_eq!(put(&*store, &format!("w{number}"), "d", "{}", 1).await.call.sequence, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_broken_off_is_told() {
+    let url = empty().url;
+    let store = open(&url).await.unwrap();
+    put(&*store, "w", "c", "{}", 1).await;
+    let other = client(&url).await;
+    other.batch_execute("BEGIN; LOCK TABLE call IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let query = ListQuery::default();
+    let watcher = client(&url).await;
+    let cancel = async {
+        // As the server does when the time of a statement is over.
+        let cancelled = "SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        loop {
+            let count: i64 = watcher.query_one(cancelled, &[]).await.unwrap().get(0);
+            if count > 0 {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ws = workspace("w");
+    let (page, ()) = tokio::join!(store.list_calls(&ws, &query), cancel);
+    assert!(matches!(page, Err(StoreError::Unavailable(_))), "{page:?}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(store.list_calls(&ws, &query).await.unwrap().calls.len(), 1);
+}

@@ -1,0 +1,209 @@
+//! How the tables are laid out, and how every statement finds its rows: by the workspace, through an index.
+
+use std::{collections::BTreeMap, fs, sync::LazyLock, time::Duration};
+
+use callhistory_model::{CallPatch, ListQuery, MetricsQuery};
+use callhistory_store::{IdempotencyKey, Precondition, open};
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::{
+    cluster::Cluster,
+    conformance::{at, draft, id, workspace},
+    oracle,
+    postgres::client,
+};
+
+/// A cluster of its own, whose log has the plan of every statement.
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
+    let settings = [
+        "fsync = off",
+        "log_line_prefix = '%d '",
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_format = 'json'",
+    ];
+    Cluster::start(&settings).unwrap()
+});
+
+/// Every plan that the log has of a database, with its statement.
+fn plans(database: &str) -> Vec<(String, Value)> {
+    let log = fs::read_to_string(CLUSTER.log()).unwrap();
+    let mut plans = Vec::new();
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.starts_with(&format!("{database} ")) || !line.ends_with("plan:") {
+            continue;
+        }
+        let mut json = String::new();
+        while let Some(more) = lines.next_if(|line| line.starts_with('\t')) {
+            json.push_str(more);
+        }
+        let plan: Value = serde_json::from_str(&json).unwrap();
+        plans.push((plan["Query Text"].as_str().unwrap().to_owned(), plan["Plan"].clone()));
+    }
+    plans
+}
+
+/// The conditions of a node and of what feeds it alone.
+fn conditions(node: &Value, text: &mut String) {
+    for name in ["Index Cond", "Filter", "Recheck Cond"] {
+        text.push_str(node[name].as_str().unwrap_or(""));
+    }
+    for part in node["Plans"].as_array().into_iter().flatten().filter(|part| part["Relation Name"].is_null()) {
+        conditions(part, text);
+    }
+}
+
+/// What a plan does that none may.
+fn faults(node: &Value, found: &mut Vec<String>) {
+    if let Some(table) = node["Relation Name"].as_str() {
+        let kind = node["Node Type"].as_str().unwrap();
+        let writes = kind == "ModifyTable";
+        let mut text = String::new();
+        conditions(node, &mut text);
+        if table != "secret" && !writes {
+            if !["Index Scan", "Index Only Scan", "Bitmap Heap Scan"].contains(&kind) {
+                found.push(format!("{kind} on {table}"));
+            }
+            if !text.contains("workspace_id = ") {
+                found.push(format!("{table} without its workspace: {text}"));
+            }
+        }
+    }
+    if let Some(index) = node["Index Name"].as_str() {
+        let condition = node["Index Cond"].as_str().unwrap_or("");
+        let leads = condition.contains("workspace_id = ") || index == "call_by_term" && condition.contains("terms");
+        if !leads && index != "secret_pkey" {
+            found.push(format!("{index} is gone through from end to end"));
+        }
+    }
+    node["Plans"].as_array().into_iter().flatten().for_each(|part| faults(part, found));
+}
+
+fn check(plans: &[(String, Value)]) -> Vec<String> {
+    let ours = |text: &str| !text.contains("pg_") && !text.contains("refinery") && !text.contains("current_setting");
+    let mut all = Vec::new();
+    for (text, plan) in plans.iter().filter(|(text, _)| ours(text)) {
+        let mut found = Vec::new();
+        faults(plan, &mut found);
+        all.extend(found.into_iter().map(|fault| format!("{fault}\n    in {text}")));
+    }
+    all
+}
+
+/// Everything that a store is asked, on records of three workspaces.
+async fn use_everything(url: &str) {
+    let store = open(url).await.unwrap();
+    let mut rng = Rng::with_seed(3);
+    for ws in ["w", "v", "u"] {
+        let calls = (0..600).map(|n| (id(&format!("c{n}")), oracle::draft(&oracle::fact(&mut rng, String::new()))));
+        store.import_calls(&workspace(ws), calls.collect(), at(1)).await.unwrap();
+    }
+    client(url).await.batch_execute("VACUUM ANALYZE").await.unwrap();
+    let (w, any) = (workspace("w"), Precondition::default);
+    for number in 0..5 {
+        let key = Some(IdempotencyKey(format!("k{}", number % 3)));
+        drop(store.create_call(&w, &id(&format!("n{number}")), draft("{}"), key, at(1)).await);
+        store.put_call(&w, &id("c1"), draft(&format!(r#"{{"summary":"{number}"}}"#)), any(), at(2)).await.unwrap();
+        let patch = CallPatch::from_json(br#"{"agentId":"z"}"#).unwrap();
+        store.patch_call(&w, &id(&format!("c{number}")), patch, any(), at(3)).await.unwrap();
+        store.delete_call(&w, &id(&format!("n{number}")), any(), at(4)).await.unwrap();
+        store.get_call(&w, &id("c9")).await.unwrap();
+        store.call_changes(&w, None, 50).await.unwrap();
+    }
+    let sorts = ["startTime", "-startTime", "createdAt", "-updatedAt", "duration", "-duration", "cost", "-cost"];
+    for round in 0..300 {
+        let filter = oracle::query_string(&oracle::clauses(&mut rng));
+        let sort = sorts[round % sorts.len()];
+        let Ok(mut query) = ListQuery::from_query(&format!("{filter}&sort={sort}&limit=7&includeTotal=true")) else {
+            continue;
+        };
+        query.cursor = store.list_calls(&w, &query).await.unwrap().next;
+        store.list_calls(&w, &query).await.unwrap();
+        let metrics = MetricsQuery::from_query(&format!("{filter}&groupBy=day,agentId")).unwrap();
+        store.call_metrics(&w, &metrics).await.unwrap();
+        if round % 10 == 0 {
+            let mut export = store.export_calls(&w, &query.filter).await.unwrap();
+            while let Some(chunk) = export.recv().await {
+                chunk.unwrap();
+            }
+        }
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_statement_goes_by_the_workspace_through_an_index() {
+    let database = CLUSTER.database(None).unwrap();
+    let url = CLUSTER.url(&database);
+    use_everything(&url).await;
+    // The log is written by each session on its own.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let plans = plans(&database);
+    let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
+    for (text, _) in &plans {
+        for table in
+            ["FROM call", "INTO call", "UPDATE call", "INTO change", "INTO workspace", "INTO idempotency", "DECLARE"]
+        {
+            *tables.entry(table).or_default() += usize::from(text.contains(table));
+        }
+    }
+    assert!(tables.len() == 7 && tables.values().all(|count| *count > 0), "the log is not complete: {tables:?}");
+    let faults = check(&plans);
+    assert!(
+        faults.is_empty(),
+        "{} of {} plans:\n{}",
+        faults.len(),
+        plans.len(),
+        faults[..faults.len().min(5)].join("\n")
+    );
+}
+
+/// The negative control: the same check finds a scan, a walk through all workspaces, and an unrouted statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_would_be_found() {
+    let database = CLUSTER.database(None).unwrap();
+    let url = CLUSTER.url(&database);
+    open(&url).await.unwrap().close().await;
+    let client = client(&url).await;
+    for bad in [
+        "SET enable_seqscan = on; SELECT body FROM call WHERE agent_id = 'a'",
+        "SET enable_seqscan = off; SELECT id FROM call ORDER BY workspace_id, sort_time, id",
+        "SET enable_seqscan = off; SELECT body FROM call WHERE terms @> ARRAY[1::bigint]",
+    ] {
+        let before = check(&plans(&database)).len();
+        client.batch_execute(bad).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(check(&plans(&database)).len() > before, "{bad} was not found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_table_and_index_leads_with_the_workspace() {
+    let database = CLUSTER.database(None).unwrap();
+    let url = CLUSTER.url(&database);
+    open(&url).await.unwrap().close().await;
+    let client = client(&url).await;
+    let rows = async |query: &str| -> Vec<String> {
+        client.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let indexes = rows(
+        "SELECT i.indexrelid::regclass::text || ' ' || coalesce((SELECT attname FROM pg_attribute a
+             WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]), 'an expression')
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' ORDER BY 1",
+    )
+    .await;
+    assert!(indexes.len() >= 12, "{indexes:?}");
+    let others: Vec<_> = indexes.iter().filter(|index| !index.ends_with(" workspace_id")).collect();
+    // Each entry of the first is a digest of a workspace. The others belong to the whole database.
+    assert_eq!(others, ["call_by_term terms", "refinery_schema_history_pkey version", "secret_pkey name"]);
+    let not_null = "SELECT table_name::text FROM information_schema.columns
+         WHERE table_schema = 'public' AND column_name = 'workspace_id' AND ordinal_position = 1 AND is_nullable = 'NO'
+         ORDER BY 1";
+    assert_eq!(rows(not_null).await, ["call", "change", "idempotency", "workspace"]);
+    let across = "SELECT conname::text FROM pg_constraint WHERE contype = 'f' UNION ALL
+         SELECT relname::text FROM pg_class WHERE relkind = 'S' UNION ALL SELECT tgname::text FROM pg_trigger";
+    assert_eq!(rows(across).await, Vec::<String>::new(), "no foreign key, sequence or trigger");
+}

@@ -1,0 +1,260 @@
+//! Several servers over one PostgreSQL database: what must hold between them.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use callhistory_model::{CallDraft, ListQuery};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, open};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    conformance::{at, draft, id, put, workspace},
+    postgres::{client, empty},
+};
+
+const WRITERS: usize = 16;
+const WRITES: usize = 40;
+
+/// A feed that many write to and one reads.
+trait Feed: Send + Sync + 'static {
+    fn write(&self, writer: usize, id: &str) -> impl Future<Output = ()> + Send;
+    /// The changes after a place, each with its number, and the place after them.
+    fn read(&self, reader: usize, after: Option<String>) -> impl Future<Output = (Vec<(i64, String)>, String)> + Send;
+    /// A transaction that writes `stuck` and whose client says nothing for a while before it commits.
+    fn stick(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Three servers as they are.
+struct Servers {
+    stores: Vec<Arc<dyn CallStore>>,
+    url: String,
+}
+
+impl Feed for Servers {
+    async fn write(&self, writer: usize, name: &str) {
+        put(&*self.stores[writer % 3], "w", name, "{}", 1).await;
+    }
+
+    async fn read(&self, reader: usize, after: Option<String>) -> (Vec<(i64, String)>, String) {
+        let batch = self.stores[reader].call_changes(&workspace("w"), after.as_deref(), 20).await.unwrap();
+        let changes = batch.changes.iter().map(|change| (change.sequence, change.id.to_string()));
+        (changes.collect(), batch.cursor)
+    }
+
+    async fn stick(&self) {
+        let client = client(&self.url).await;
+        let begin = "BEGIN; UPDATE workspace SET last_sequence = last_sequence + 1 WHERE workspace_id = 'w';
+             INSERT INTO change SELECT 'w', last_sequence, 3, 'stuck', 0 FROM workspace WHERE workspace_id = 'w'";
+        client.batch_execute(begin).await.unwrap();
+        sleep(Duration::from_millis(700)).await;
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// What a feed is without a counter that is locked until the commit: a sequence.
+struct PlainSequence {
+    clients: Vec<tokio_postgres::Client>,
+}
+
+impl Feed for PlainSequence {
+    async fn write(&self, writer: usize, name: &str) {
+        self.clients[writer].execute("INSERT INTO plain (id) VALUES ($1)", &[&name]).await.unwrap();
+    }
+
+    async fn read(&self, reader: usize, after: Option<String>) -> (Vec<(i64, String)>, String) {
+        let last: i64 = after.map_or(0, |after| after.parse().unwrap());
+        let client = &self.clients[WRITERS + reader];
+        let after = "SELECT sequence, id FROM plain WHERE sequence > $1 ORDER BY 1 LIMIT 20";
+        let rows = client.query(after, &[&last]).await.unwrap();
+        let rows: Vec<(i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let last = rows.last().map_or(last, |(sequence, _)| *sequence);
+        (rows, last.to_string())
+    }
+
+    async fn stick(&self) {
+        let client = &self.clients[WRITERS + 3];
+        client.batch_execute("BEGIN; INSERT INTO plain (id) VALUES ('stuck')").await.unwrap();
+        sleep(Duration::from_millis(700)).await;
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// Has some commits take long, on a table of changes.
+async fn slow_commits(url: &str, table: &str) {
+    let trigger = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN IF random() < 0.2 THEN PERFORM pg_sleep(random() * 0.02); END IF; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION slow()"
+    );
+    client(url).await.batch_execute(&trigger).await.unwrap();
+}
+
+/// Follows a feed while it is written to, from three places; says what was missed.
+async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let feed = Arc::clone(&feed);
+            tokio::spawn(async move {
+                for number in 0..WRITES {
+                    feed.write(writer, &format!("c{writer}-{number}")).await;
+                }
+            })
+        })
+        .collect();
+    let stuck = tokio::spawn({
+        let feed = Arc::clone(&feed);
+        async move {
+            sleep(Duration::from_millis(100)).await;
+            feed.stick().await;
+        }
+    });
+    let mut expected: BTreeSet<String> =
+        (0..WRITERS).flat_map(|writer| (0..WRITES).map(move |number| format!("c{writer}-{number}"))).collect();
+    expected.insert("stuck".to_owned());
+    let followers: Vec<_> = (0..3)
+        .map(|reader| {
+            let (feed, expected) = (Arc::clone(&feed), expected.clone());
+            tokio::spawn(async move {
+                let (mut seen, mut place, mut last, mut idle) = (BTreeSet::new(), None, 0, 0);
+                // Until all is seen, or nothing has come for long after the last write.
+                while seen != expected && idle < 400 {
+                    let (changes, next) = feed.read(reader, place).await;
+                    idle = if changes.is_empty() { idle + 1 } else { 0 };
+                    for (sequence, id) in changes {
+                        if sequence <= last {
+                            return Err(format!("{id} is out of order"));
+                        }
+                        last = sequence;
+                        seen.insert(id);
+                    }
+                    place = Some(next);
+                    sleep(Duration::from_millis(5)).await;
+                }
+                let missed: Vec<_> = expected.difference(&seen).collect();
+                if missed.is_empty() { Ok(()) } else { Err(format!("{} changes were missed", missed.len())) }
+            })
+        })
+        .collect();
+    for task in writers.into_iter().chain([stuck]) {
+        task.await.unwrap();
+    }
+    let mut outcome = Ok(());
+    for follower in followers {
+        outcome = outcome.and(follower.await.unwrap());
+    }
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_have_one_feed_that_misses_nothing() {
+    let url = empty().url;
+    let stores = vec![open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
+    put(&*stores[0], "w", "c0-0", r#"{"summary":"before"}"#, 1).await;
+    slow_commits(&url, "change").await;
+    follow(Arc::new(Servers { stores, url })).await.unwrap();
+}
+
+/// The negative control: the same test finds what a plain sequence misses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_sequence_would_miss_changes() {
+    let url = empty().url;
+    let table = "CREATE TABLE plain (sequence bigserial PRIMARY KEY, id text NOT NULL)";
+    client(&url).await.batch_execute(table).await.unwrap();
+    slow_commits(&url, "plain").await;
+    let mut clients = Vec::new();
+    for _ in 0..WRITERS + 4 {
+        clients.push(client(&url).await);
+    }
+    let missed = follow(Arc::new(PlainSequence { clients })).await.unwrap_err();
+    assert!(missed.contains("missed") || missed.contains("out of order"), "{missed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_holds_on_every_server() {
+    let url = empty().url;
+    let stores = [open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
+    let mut copies = Vec::new();
+    for number in 0..900 {
+        let store = Arc::clone(&stores[number % 3]);
+        copies.push(tokio::spawn(async move {
+            let key = number % 100;
+            let draft = draft(&format!(r#"{{"metadata":{{"key":{key}}}}}"#));
+            let name = Some(IdempotencyKey(format!("key-{key}")));
+            let written = store.create_call(&workspace("w"), &id(&format!("c{number}")), draft, name, at(1)).await;
+            let written = written.unwrap();
+            (key, (written.id.to_string(), written.call.sequence, written.call.body))
+        }));
+    }
+    let mut answers: HashMap<usize, HashSet<_>> = HashMap::new();
+    for copy in copies {
+        let (key, answer) = copy.await.unwrap();
+        answers.entry(key).or_default().insert(answer);
+    }
+    assert!(answers.len() == 100 && answers.values().all(|answers| answers.len() == 1), "a copy got another answer");
+    let query = ListQuery::from_query("includeTotal=true").unwrap();
+    assert_eq!(stores[0].list_calls(&workspace("w"), &query).await.unwrap().total, Some(100));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
+    let url = empty().url;
+    let stores = [open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
+    let mut seen = put(&*stores[0], "w", "c", "{}", 1).await.call.sequence;
+    for round in 0..30 {
+        let writers: Vec<_> = (0..12)
+            .map(|writer| {
+                let store = Arc::clone(&stores[writer % 3]);
+                tokio::spawn(async move {
+                    let draft = draft(&format!(r#"{{"summary":"{round} {writer}"}}"#));
+                    let condition = Precondition::new(move |now| now == Some(seen));
+                    store.put_call(&workspace("w"), &id("c"), draft, condition, at(2)).await
+                })
+            })
+            .collect();
+        let mut wins = Vec::new();
+        for writer in writers {
+            match writer.await.unwrap() {
+                Ok(written) => wins.push(written.call.sequence),
+                Err(StoreError::PreconditionFailed) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(wins.len(), 1, "round {round}: {wins:?}");
+        seen = wins[0];
+        // What one server has answered, every other one reads.
+        for store in &stores {
+            let read = store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
+            assert_eq!(read.sequence, seen);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_is_woken_by_another_server() {
+    let url = empty().url;
+    let stores = [open(&url).await.unwrap(), open(&url).await.unwrap()];
+    let mut slowest = Duration::ZERO;
+    for number in 0..20 {
+        let ws = workspace("w");
+        let cursor = stores[0].call_changes(&ws, Some("latest"), 10).await.unwrap().cursor;
+        let waiting = tokio::spawn({
+            let (store, cursor) = (Arc::clone(&stores[0]), cursor.clone());
+            async move { store.wait_for_change(&workspace("w"), &cursor).await }
+        });
+        sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished());
+        let start = tokio::time::Instant::now();
+        let any = Precondition::default();
+        stores[1].put_call(&ws, &id(&format!("c{number}")), CallDraft::default(), any, at(1)).await.unwrap();
+        timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+        // The first ones may come before either server listens.
+        if number >= 10 {
+            slowest = slowest.max(start.elapsed());
+        }
+    }
+    assert!(slowest < Duration::from_secs(2), "a waiter found out by itself, after {slowest:?}");
+}
