@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{self, Write as _},
     os::unix::{
-        fs::{MetadataExt as _, chown},
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -127,6 +127,26 @@ impl Cluster {
     pub fn crash_and_restart(&self) -> Result<(), String> {
         self.run("pg_ctl", &["stop", "-w", "-m", "immediate"], &["-D"], &self.data())?;
         self.up()
+    }
+
+    /// Has the server speak TLS over TCP with a certificate and its key, both as PEM.
+    ///
+    /// # Errors
+    ///
+    /// Where the files cannot be written, or the server does not start with them.
+    pub fn serve_tls(&self, certificate: &str, key: &str) -> Result<(), String> {
+        let write = |name: &str, text: &str| {
+            let file = self.data().join(name);
+            fs::write(&file, text)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            self.user.map_or(Ok(()), |(user, group)| chown(&file, Some(user), Some(group)))
+        };
+        let on = write("server.crt", certificate).and_then(|()| write("server.key", key)).and_then(|()| {
+            let mut file = fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
+            file.write_all(b"ssl = on\n")
+        });
+        on.map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        self.crash_and_restart()
     }
 
     /// A new database, which is a copy of another one, or empty.

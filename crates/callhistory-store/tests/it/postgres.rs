@@ -1,12 +1,15 @@
-//! PostgreSQL against the conformance suite.
+//! PostgreSQL against the conformance suite; what only a server can be asked wrongly.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
-use callhistory_store::{CallStore, open};
+use callhistory_store::{CallStore, StoreError, open, redacted};
 
 use crate::{
     cluster::Cluster,
-    conformance::{Database, conformance},
+    conformance::{Database, conformance, put},
 };
 
 /// One cluster for all tests of this binary. Nothing in it has to survive the machine.
@@ -50,3 +53,132 @@ pub(crate) async fn client(url: &str) -> tokio_postgres::Client {
 }
 
 conformance!(empty);
+
+async fn refusal(url: &str) -> String {
+    match open(url).await {
+        Err(StoreError::Open(message)) => message,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("{url} was opened"),
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_work_is_told_without_its_password() {
+    let dead = "postgres://me:s3cret@127.0.0.1:1/db";
+    for (url, says) in [
+        (dead.to_owned(), "127.0.0.1:1/db"),
+        (format!("{dead}?sslmode=maybe"), "sslmode=maybe is none of disable, prefer, require, verify-ca, verify-full"),
+        (format!("{dead}?colour=red"), "colour"),
+        (format!("{dead}?sslmode=verify-full&sslrootcert=/no/such/file"), "/no/such/file"),
+        (CLUSTER.url("no_such_database"), "\"no_such_database\" does not exist"),
+    ] {
+        let message = refusal(&url).await;
+        assert!(message.contains(says) && !message.contains("s3cret"), "{message}");
+    }
+    assert_eq!(redacted("postgres://me:s3c@ret@h:1,i:2/db?password=x&sslmode=require"), "postgres://me@h:1,i:2/db");
+    assert_eq!(redacted("postgresql:///db?host=%2Ftmp&user=me"), "postgresql:///db?host=%2Ftmp");
+    assert_eq!(redacted("sqlite:a?b"), "sqlite:a?b");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let url = empty().url;
+    let newer = "INSERT INTO refinery_schema_history VALUES (9999, 'future', '2026-01-01T00:00:00Z', '1')";
+    client(&url).await.batch_execute(newer).await.unwrap();
+    assert!(refusal(&url).await.contains("newer version (migration 9999)"));
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_refused() {
+    let admin = client(&CLUSTER.url("postgres")).await;
+    admin
+        .batch_execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        .await
+        .unwrap();
+    assert!(refusal(&CLUSTER.url("latin")).await.contains("ENCODING 'UTF8'"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_at_once_migrate_once() {
+    let url = CLUSTER.url(&CLUSTER.database(None).unwrap());
+    let starts = (0..8).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { open(&url).await.unwrap() })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap().check().await.unwrap();
+    }
+}
+
+/// A role that may read and write rows but change no table serves a database that another one has migrated.
+#[tokio::test]
+async fn a_role_without_the_right_to_create_serves() {
+    let url = empty().url;
+    let grants =
+        "CREATE ROLE clerk LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk";
+    client(&url).await.batch_execute(grants).await.unwrap();
+    let store = open(&url.replace("callhistory@", "clerk@")).await.unwrap();
+    put(&*store, "w", "c", "{}", 1).await;
+    store.check().await.unwrap();
+}
+
+/// A cluster that speaks TLS with a certificate for `localhost`, and the authority that issued it.
+fn with_tls() -> (Cluster, String, PathBuf) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let settings = ["listen_addresses = '127.0.0.1'".to_owned(), format!("port = {port}"), "fsync = off".to_owned()];
+    let cluster = Cluster::start(&settings.each_ref().map(String::as_str)).unwrap();
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let root_file = cluster.directory().join("root.crt");
+    std::fs::write(&root_file, root.pem()).unwrap();
+    cluster.serve_tls(&leaf.pem(), &key.serialize_pem()).unwrap();
+    (cluster, format!("postgres://callhistory@HOST:{port}/postgres"), root_file)
+}
+
+#[tokio::test]
+async fn the_way_to_the_database_is_as_safe_as_its_url_says() {
+    let (cluster, url, root) = with_tls();
+    let url = |host: &str, query: &str| {
+        format!("{}?{}", url.replace("HOST", host), query.replace("ROOT", root.to_str().unwrap()))
+    };
+    let foreign = cluster.directory().join("foreign.crt");
+    let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
+    std::fs::write(&foreign, other.cert.pem()).unwrap();
+    for (host, query, encrypted) in [
+        ("localhost", "sslmode=verify-full&sslrootcert=ROOT", true),
+        ("127.0.0.1", "sslmode=verify-ca&sslrootcert=ROOT", true),
+        ("127.0.0.1", "sslmode=require&sslrootcert=ROOT", true),
+        ("127.0.0.1", "sslmode=require", true),
+        ("127.0.0.1", "", true),
+        ("127.0.0.1", "sslmode=disable", false),
+    ] {
+        let store = open(&url(host, query)).await.unwrap();
+        store.check().await.unwrap();
+        let own = client(&url("127.0.0.1", "sslmode=disable&application_name=test")).await;
+        let sessions = "SELECT count(*) FILTER (WHERE ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+             WHERE application_name = 'callhistory'";
+        let row = own.query_one(sessions, &[]).await.unwrap();
+        let (with_tls, all): (i64, i64) = (row.get(0), row.get(1));
+        assert!(all > 0 && with_tls == if encrypted { all } else { 0 }, "{query}: {with_tls} of {all}");
+        store.close().await;
+        drop(store);
+        // The sessions end a moment later.
+        while own.query_one(sessions, &[]).await.unwrap().get::<_, i64>(1) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    let foreign = format!("sslmode=verify-ca&sslrootcert={}", foreign.display());
+    for (host, query) in [
+        ("127.0.0.1", "sslmode=verify-full&sslrootcert=ROOT"),
+        ("localhost", "sslmode=verify-full"),
+        ("localhost", foreign.as_str()),
+        ("localhost", "sslmode=verify-full&sslrootcert=/dev/null"),
+    ] {
+        refusal(&url(host, query)).await;
+    }
+}
