@@ -21,21 +21,21 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_callhistory-server");
 
-fn command(directory: &Path) -> Command {
+pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.current_dir(directory).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// A program that serves, with what it printed when it was ready.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    welcome: String,
+    pub(crate) welcome: String,
     base: String,
 }
 
 impl Running {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
         let mut child = command(directory).args(["--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut welcome = String::new();
@@ -48,11 +48,11 @@ impl Running {
         Self { child, welcome, base }
     }
 
-    fn client(&self, workspace: &str) -> Client {
+    pub(crate) fn client(&self, workspace: &str) -> Client {
         Client::builder(&self.base).workspace(workspace).max_retries(0).build().unwrap()
     }
 
-    fn signal(&mut self, signal: &str) {
+    pub(crate) fn signal(&mut self, signal: &str) {
         Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
     }
 }

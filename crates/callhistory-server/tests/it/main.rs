@@ -4,10 +4,14 @@
 mod binary;
 mod calls;
 mod changes;
+#[expect(dead_code, unreachable_pub, reason = "xtask has it in its library, and other tests use more of it")]
+#[path = "../../../../xtask/src/postgres.rs"]
+mod cluster;
 mod contract;
 mod examples;
 mod harness;
 mod list;
+mod postgres;
 mod refusals;
 mod tenancy;
 mod transfer;

@@ -1,0 +1,93 @@
+//! The program over PostgreSQL: several of them, one database.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use callhistory_client::{
+    CallDraft, Client,
+    model::{ChangeType, ListQuery},
+};
+use futures_util::StreamExt as _;
+use tempfile::TempDir;
+
+use crate::{
+    binary::{Running, command},
+    cluster::Cluster,
+};
+
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]).unwrap());
+
+/// The URL of a new database, with a password that must not be seen.
+fn database() -> String {
+    CLUSTER.url(&CLUSTER.database(None).unwrap()).replace("callhistory@", "callhistory:s3cret@")
+}
+
+#[test]
+fn migrate_makes_the_database_and_names_it_without_its_password() {
+    let (directory, url) = (TempDir::new().unwrap(), database());
+    for _ in 0..2 {
+        let output = command(directory.path()).args(["migrate", "--database-url", &url]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && said.contains("is as this version needs it"), "{said}");
+        assert!(!said.contains("s3cret") && !String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+    }
+    let output =
+        command(directory.path()).args(["--database-url", "postgres://me:s3cret@127.0.0.1:1/x"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("cannot use the database postgres://me@127.0.0.1:1/x"), "{said}");
+    assert!(!said.contains("s3cret"));
+}
+
+/// Writes through one program and reads through the next; goes on with the next where one is gone.
+async fn write(clients: Arc<Vec<Client>>, writer: usize) {
+    for number in 0..30 {
+        let (id, mut place) = (format!("c{writer}-{number}"), writer + number);
+        while let Err(error) = clients[place % 3].put_call(&id, &CallDraft::default()).await {
+            assert!(error.is_retryable() || error.is_connect(), "{error}");
+            place += 1;
+        }
+        if let Err(error) = clients[(place + 1) % 3].get_call(&id).await {
+            assert!(error.is_connect() || error.is_retryable(), "{id} is not read where it was not written: {error}");
+        }
+    }
+}
+
+async fn follow(client: Client) -> Vec<(u64, String)> {
+    let (mut seen, mut pages) = (Vec::new(), Box::pin(client.follow_changes(None)));
+    while seen.len() < 480 {
+        let page = tokio::time::timeout(Duration::from_secs(60), pages.next()).await.unwrap().unwrap().unwrap();
+        seen.extend(page.changes.iter().map(|change| {
+            assert_eq!(change.kind, ChangeType::Created);
+            (change.version, change.id.to_string())
+        }));
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_programs_are_one_service_and_one_may_die() {
+    let (directory, url) = (TempDir::new().unwrap(), database());
+    let start = || Running::start(directory.path(), &["--database-url", &url]);
+    let mut programs = vec![start(), start(), start()];
+    assert!(!programs[0].welcome.contains("s3cret"));
+    let clients = Arc::new(programs.iter().map(|program| program.client("w")).collect::<Vec<_>>());
+    let followers: Vec<_> = clients[..2].iter().map(|client| tokio::spawn(follow(client.clone()))).collect();
+    let writers: Vec<_> = (0..16).map(|writer| tokio::spawn(write(Arc::clone(&clients), writer))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    programs[2].signal("-9");
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let mut first: Option<Vec<_>> = None;
+    for follower in followers {
+        let seen = follower.await.unwrap();
+        assert!(seen.iter().zip(1..).all(|((sequence, _), expected)| *sequence == expected), "a gap, or out of order");
+        assert_eq!(first.get_or_insert_with(|| seen.clone()), &seen);
+    }
+    assert_eq!(
+        clients[0].list_calls(&ListQuery { include_total: true, ..ListQuery::default() }).await.unwrap().total,
+        Some(480)
+    );
+}
