@@ -1,0 +1,379 @@
+//! Both engines beside each other, and PostgreSQL beside a bare driver that sends the very statements of the store: read
+//! from the server's log, so that they cannot differ. Prints ratios; `-- --records N` asks for another size.
+
+#[expect(dead_code, unreachable_pub, reason = "xtask has it in its library, and tests use more of it")]
+#[path = "../../../xtask/src/postgres.rs"]
+mod cluster;
+
+use std::{
+    env, fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use callhistory_model::{CallDraft, CallId, ListQuery, Timestamp, WorkspaceId};
+use callhistory_store::{CallStore, Precondition, open};
+use cluster::Cluster;
+use tokio_postgres::{
+    Client, NoTls, Row, Statement,
+    types::{ToSql, Type},
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(3);
+const TASKS: usize = 64;
+/// Sessions of the bare driver: as many as the store has for point reads, and for lists.
+const LINES: usize = 4;
+const SCANS: usize = 8;
+
+/// A record of about 700 bytes, as voice platforms write them.
+fn record(number: u64) -> CallDraft {
+    let json = format!(
+        r#"{{"agentId":"agent-{}","callFlowId":"flow-{}","direction":"{}","fromPhoneNumber":"+1415555{:04}",
+        "toPhoneNumber":"+4930{:07}","status":"{}","startTime":{}.{:03},"endTime":{}.5,"duration":{}.5,
+        "cost":{{"customer_charge":0.{:04}}},"metadata":{{"campaign":"spring-{}","tier":{}}},
+        "summary":"The caller asked about order {number} and was told when the parcel would arrive.",
+        "transcript":[{{"role":"agent","content":"Good morning, how can I help you?"}},
+        {{"role":"user","content":"Where is my parcel {number}?"}}]}}"#,
+        number % 50,
+        number % 9,
+        ["inbound", "outbound"][number as usize % 2],
+        number % 9973,
+        number % 9_999_991,
+        ["completed", "failed", "busy", "no-answer"][number as usize % 7 % 4],
+        1_700_000_000 + number * 13,
+        number % 1000,
+        1_700_000_000 + number * 13 + number % 400,
+        number % 400,
+        number % 9999,
+        number % 12,
+        number % 5,
+    );
+    CallDraft::from_json(json.as_bytes()).unwrap_or_default()
+}
+
+fn call_id(number: u64) -> Result<CallId, Failure> {
+    Ok(format!("{number:024x}").parse().map_err(|fault| format!("{fault:?}"))?)
+}
+
+fn workspace() -> Result<WorkspaceId, Failure> {
+    Ok("bench".parse().map_err(|fault| format!("{fault:?}"))?)
+}
+
+fn now() -> Result<Timestamp, Failure> {
+    Ok("2026-01-01T00:00:00Z".parse().map_err(|fault| format!("{fault:?}"))?)
+}
+
+/// How many times a second something is done by so many tasks.
+async fn rate<F>(tasks: usize, work: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
+where
+    F: Future<Output = Result<u64, Failure>> + Send,
+{
+    let (done, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..tasks)
+        .map(|_| {
+            let (work, done, next) = (work.clone(), Arc::clone(&done), Arc::clone(&next));
+            tokio::spawn(async move {
+                while start.elapsed() < ROUND {
+                    let count = work(next.fetch_add(1, Ordering::Relaxed)).await?;
+                    done.fetch_add(count, Ordering::Relaxed);
+                }
+                Ok::<_, Failure>(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The sides of the comparison.
+struct Sides {
+    sqlite: Arc<dyn CallStore>,
+    postgres: Arc<dyn CallStore>,
+    lines: Arc<Vec<(Client, Statement)>>,
+    scans: Arc<Vec<Client>>,
+    texts: Texts,
+    writer: Arc<BareWriter>,
+    records: u64,
+}
+
+/// Statements as the store sent them.
+#[derive(Clone)]
+struct Texts {
+    get: String,
+    page: String,
+    lock: String,
+    take: String,
+    insert: String,
+    change: String,
+}
+
+impl Texts {
+    /// Every statement of a database that the log has.
+    fn read(log: &str, database: &str) -> Result<Self, Failure> {
+        let mut texts = Vec::new();
+        let mut lines = log.lines().peekable();
+        while let Some(line) = lines.next() {
+            if line.starts_with(&format!("{database} ")) && line.ends_with("plan:") {
+                let mut json = String::new();
+                while let Some(more) = lines.next_if(|line| line.starts_with('\t')) {
+                    json.push_str(more);
+                }
+                let plan: serde_json::Value = serde_json::from_str(&json)?;
+                texts.extend(plan["Query Text"].as_str().map(str::to_owned));
+            }
+        }
+        let find = |part: &str| {
+            let found = texts.iter().rev().find(|text| text.contains(part));
+            found.cloned().ok_or_else(|| format!("the log has no {part}"))
+        };
+        Ok(Self {
+            get: find("SELECT sequence, body FROM call")?,
+            page: find("octet_length(p.body)")?,
+            lock: find("FOR UPDATE")?,
+            take: find("INTO workspace")?,
+            insert: find("INTO call")?,
+            change: find("INTO change")?,
+        })
+    }
+}
+
+async fn session(url: &str) -> Result<Client, Failure> {
+    let (client, session) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(session);
+    client.batch_execute("SET enable_seqscan = off; SET jit = off").await?;
+    Ok(client)
+}
+
+/// Writes groups of rows as the store does, with everything computed beforehand.
+struct BareWriter {
+    client: Client,
+    statements: [Statement; 4],
+    rows: Vec<Row>,
+}
+
+/// What the columns of a group are filled with; the ids differ.
+const COLUMNS: &str =
+    "sort_time, created_at, updated_at, duration, cost, agent_id, call_flow_id, batch_id, call_id, status,
+    direction, call_type, from_phone_number, to_phone_number, terms::text, body";
+
+impl BareWriter {
+    async fn new(url: &str, texts: &Texts) -> Result<Self, Failure> {
+        let client = session(url).await?;
+        let rows = client.query(&format!("SELECT {COLUMNS} FROM call LIMIT {TASKS}"), &[]).await?;
+        let statements = [
+            client.prepare(&texts.lock).await?,
+            client.prepare(&texts.take).await?,
+            client.prepare(&texts.insert).await?,
+            client.prepare(&texts.change).await?,
+        ];
+        Ok(Self { client, statements, rows })
+    }
+
+    async fn write(&self, number: u64) -> Result<u64, Failure> {
+        let ids: Vec<String> = (0..self.rows.len()).map(|row| format!("bare-{number}-{row}")).collect();
+        let (workspace, count) = ("bench".to_owned(), self.rows.len() as i64);
+        let [lock, take, insert, change] = &self.statements;
+        let lock_values: [&(dyn ToSql + Sync); 2] = [&workspace, &ids];
+        let (begun, locked) =
+            tokio::join!(biased; self.client.batch_execute("BEGIN"), self.client.query(lock, &lock_values));
+        (begun?, locked?);
+        let integers: Vec<Vec<Option<i64>>> =
+            (0..5).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+        let texts: Vec<Vec<Option<&str>>> =
+            (5..15).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+        let bodies: Vec<&[u8]> = self.rows.iter().map(|row| row.get(15)).collect();
+        let numbers: Vec<i64> = (1..=count).collect();
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&workspace, &count, &ids, &numbers];
+        values.extend(integers.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.extend(texts.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.push(&bodies);
+        let (kinds, times) = (vec![1_i16; ids.len()], vec![0_i64; ids.len()]);
+        let take_values: [&(dyn ToSql + Sync); 2] = [&workspace, &count];
+        let changes: [&(dyn ToSql + Sync); 6] = [&workspace, &count, &numbers, &kinds, &ids, &times];
+        let (taken, inserted, changed, committed) = tokio::join!(
+            biased;
+            self.client.query_one(take, &take_values),
+            self.client.execute(insert, &values),
+            self.client.execute(change, &changes),
+            self.client.batch_execute("COMMIT"),
+        );
+        (taken?, changed?, committed?);
+        Ok(inserted?)
+    }
+}
+
+async fn put(store: Arc<dyn CallStore>, number: u64) -> Result<u64, Failure> {
+    let any = Precondition::default();
+    store.put_call(&workspace()?, &call_id(number)?, record(number), any, now()?).await?;
+    Ok(1)
+}
+
+impl Sides {
+    async fn get(&self) -> Result<[f64; 3], Failure> {
+        let records = self.records;
+        let read = |store: Arc<dyn CallStore>| {
+            move |number: u64| {
+                let store = Arc::clone(&store);
+                async move {
+                    let id = call_id(number.wrapping_mul(7919) % records)?;
+                    let found = store.get_call(&workspace()?, &id).await?;
+                    Ok(u64::from(found.is_some()))
+                }
+            }
+        };
+        let lines = Arc::clone(&self.lines);
+        let bare = move |number: u64| {
+            let lines = Arc::clone(&lines);
+            async move {
+                let (client, statement) = &lines[number as usize % LINES];
+                let id = call_id(number.wrapping_mul(7919) % records)?;
+                let row = client.query_opt(statement, &[&"bench", &id.as_str()]).await?;
+                let body: Option<bytes::Bytes> = row.map(|row| bytes::Bytes::copy_from_slice(row.get(1)));
+                Ok(u64::from(body.is_some()))
+            }
+        };
+        let sqlite = rate(TASKS, read(Arc::clone(&self.sqlite))).await?;
+        let postgres = rate(TASKS, read(Arc::clone(&self.postgres))).await?;
+        Ok([sqlite, postgres, rate(TASKS, bare).await?])
+    }
+
+    async fn page(&self) -> Result<[f64; 3], Failure> {
+        let list = |store: Arc<dyn CallStore>| {
+            move |_| {
+                let store = Arc::clone(&store);
+                async move {
+                    let query = ListQuery { limit: Some(50), ..ListQuery::default() };
+                    Ok(u64::from(store.list_calls(&workspace()?, &query).await?.calls.len() == 50))
+                }
+            }
+        };
+        let (scans, text) = (Arc::clone(&self.scans), self.texts.page.clone());
+        let bare = move |number: u64| {
+            let (scans, text) = (Arc::clone(&scans), text.clone());
+            async move {
+                let values: [(&(dyn ToSql + Sync), Type); 4] =
+                    [(&"bench", Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
+                let rows = scans[number as usize % SCANS].query_typed(&text, &values).await?;
+                let bodies: Vec<_> = rows.iter().map(|row| bytes::Bytes::copy_from_slice(row.get(0))).collect();
+                Ok(u64::from(bodies.len() == 51))
+            }
+        };
+        let sqlite = rate(SCANS, list(Arc::clone(&self.sqlite))).await?;
+        let postgres = rate(SCANS, list(Arc::clone(&self.postgres))).await?;
+        Ok([sqlite, postgres, rate(SCANS, bare).await?])
+    }
+
+    async fn write(&self, round: u64) -> Result<[f64; 3], Failure> {
+        let write =
+            |store: Arc<dyn CallStore>| move |number: u64| put(Arc::clone(&store), (round + 1) * 100_000_000 + number);
+        let writer = Arc::clone(&self.writer);
+        let bare = move |number: u64| {
+            let writer = Arc::clone(&writer);
+            async move { writer.write((round + 1) * 100_000_000 + number).await }
+        };
+        let sqlite = rate(TASKS, write(Arc::clone(&self.sqlite))).await?;
+        let postgres = rate(TASKS, write(Arc::clone(&self.postgres))).await?;
+        Ok([sqlite, postgres, rate(1, bare).await?])
+    }
+}
+
+/// Fills a store in groups, as an import does; gives how many records a second.
+async fn import(store: &dyn CallStore, records: u64) -> Result<f64, Failure> {
+    let start = Instant::now();
+    let all: Vec<u64> = (0..records).collect();
+    for part in all.chunks(2000) {
+        let calls =
+            part.iter().map(|number| Ok((call_id(*number)?, record(*number)))).collect::<Result<_, Failure>>()?;
+        store.import_calls(&workspace()?, calls, now()?).await?;
+    }
+    Ok(records as f64 / start.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn print(name: &str, sides: &[Vec<f64>]) {
+    let rates: Vec<f64> = sides.iter().cloned().map(median).collect();
+    let bare = rates.get(2).map_or_else(String::new, |bare| format!("{bare:>10.0} {:>16.2}", rates[1] / bare));
+    println!("{name:<24} {:>10.0} {:>10.0} {:>18.2} {bare}", rates[0], rates[1], rates[1] / rates[0]);
+}
+
+async fn run() -> Result<(), Failure> {
+    let arguments: Vec<String> = env::args().collect();
+    let asked = arguments.iter().position(|argument| argument == "--records").and_then(|at| arguments.get(at + 1));
+    let records: u64 = asked.map_or(Ok(50_000), |count| count.parse())?;
+    let cluster = Cluster::start(&[
+        "shared_buffers = '1GB'",
+        "max_wal_size = '8GB'",
+        "log_line_prefix = '%d '",
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_format = 'json'",
+    ])?;
+    let texts = {
+        let name = cluster.database(None)?;
+        let admin = session(&cluster.url("postgres")).await?;
+        admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
+        let store = open(&cluster.url(&name)).await?;
+        put(Arc::clone(&store), 1).await?;
+        store.get_call(&workspace()?, &call_id(1)?).await?;
+        store.list_calls(&workspace()?, &ListQuery::default()).await?;
+        store.close().await;
+        drop(store);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Texts::read(&fs::read_to_string(cluster.log())?, &name)?
+    };
+    let directory = tempfile::tempdir()?;
+    let url = cluster.url(&cluster.database(None)?);
+    let sqlite = open(&format!("sqlite:{}", directory.path().join("callhistory.db").display())).await?;
+    let postgres = open(&url).await?;
+    println!(
+        "{:<24} {:>10} {:>10} {:>18} {:>10} {:>16}",
+        "a second", "SQLite", "PostgreSQL", "PostgreSQL/SQLite", "bare", "PostgreSQL/bare"
+    );
+    let imports = [vec![import(&*sqlite, records).await?], vec![import(&*postgres, records).await?]];
+    print("import_calls, records", &imports);
+    let admin = session(&url).await?;
+    admin.batch_execute("VACUUM ANALYZE; CHECKPOINT").await?;
+    let (mut lines, mut scans) = (Vec::new(), Vec::new());
+    for _ in 0..LINES {
+        let client = session(&url).await?;
+        let statement = client.prepare(&texts.get).await?;
+        lines.push((client, statement));
+    }
+    for _ in 0..SCANS {
+        scans.push(session(&url).await?);
+    }
+    let writer = Arc::new(BareWriter::new(&url, &texts).await?);
+    let sides = Sides { sqlite, postgres, lines: Arc::new(lines), scans: Arc::new(scans), texts, writer, records };
+    let mut measured: [[Vec<f64>; 3]; 3] = Default::default();
+    for round in 0..ROUNDS {
+        for (at, rates) in
+            [sides.get().await?, sides.page().await?, sides.write(round as u64).await?].iter().enumerate()
+        {
+            measured[at].iter_mut().zip(rates).for_each(|(side, rate)| side.push(*rate));
+        }
+    }
+    for (name, sides) in
+        ["get_call, 64 at once", "list_calls of 50, 8 at once", "put_call, 64 at once"].iter().zip(&measured)
+    {
+        print(name, sides);
+    }
+    sides.sqlite.close().await;
+    sides.postgres.close().await;
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
+}
