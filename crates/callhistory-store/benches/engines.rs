@@ -185,7 +185,8 @@ impl BareWriter {
         let lock_values: [&(dyn ToSql + Sync); 2] = [&workspace, &ids];
         let (begun, locked) =
             tokio::join!(biased; self.client.batch_execute("BEGIN"), self.client.query(lock, &lock_values));
-        (begun?, locked?);
+        begun?;
+        locked?;
         let integers: Vec<Vec<Option<i64>>> =
             (0..5).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let texts: Vec<Vec<Option<&str>>> =
@@ -206,7 +207,9 @@ impl BareWriter {
             self.client.execute(change, &changes),
             self.client.batch_execute("COMMIT"),
         );
-        (taken?, changed?, committed?);
+        taken?;
+        changed?;
+        committed?;
         Ok(inserted?)
     }
 }

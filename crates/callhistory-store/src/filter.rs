@@ -77,7 +77,7 @@ impl Sql {
 /// One condition of a filter, by how it can be answered.
 pub(crate) enum Condition {
     /// By terms or by columns; the terms alone may let too much through.
-    Either { terms: TermTest, exact: bool, covered: bool, columns: ColumnTest },
+    Either { terms: TermTest, exact: bool, columns: ColumnTest },
     /// By terms, and where those let too much through also by a look at the body.
     Terms { terms: TermTest, body: Option<BodyTest> },
     /// By columns alone.
@@ -163,8 +163,7 @@ pub(crate) const UPDATED: (&str, &str) = ("call_by_updated", "c.updated_at");
 pub(crate) const DURATION: (&str, &str) = ("call_by_duration", "coalesce(c.duration, -1)");
 pub(crate) const COST: (&str, &str) = ("call_by_cost", "coalesce(c.cost, -9223372036854775807)");
 
-/// What the indexes have for a record without the number; less than any that there is.
-pub(crate) const NO_DURATION: i64 = -1;
+/// What the index has for a record without a cost; less than any that there is.
 pub(crate) const NO_COST: i64 = -i64::MAX;
 
 /// A filter, ready to become SQL.
@@ -180,15 +179,15 @@ impl Predicate {
         let terms = Terms::new(workspace);
         let mut conditions = Vec::new();
         let sets = [
-            ("agentId", "c.agent_id", &filter.agent_id, true),
-            ("callFlowId", "c.call_flow_id", &filter.call_flow_id, true),
-            ("batchId", "c.batch_id", &filter.batch_id, false),
-            ("status", "c.status", &filter.status, true),
-            ("direction", "c.direction", &filter.direction, true),
-            ("callType", "c.call_type", &filter.call_type, true),
+            ("agentId", "c.agent_id", &filter.agent_id),
+            ("callFlowId", "c.call_flow_id", &filter.call_flow_id),
+            ("batchId", "c.batch_id", &filter.batch_id),
+            ("status", "c.status", &filter.status),
+            ("direction", "c.direction", &filter.direction),
+            ("callType", "c.call_type", &filter.call_type),
         ];
-        for (name, column, set, covered) in sets {
-            conditions.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set, covered)));
+        for (name, column, set) in sets {
+            conditions.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
         }
         let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
         let sides: [(&[(&str, &'static str)], _); 3] = [
@@ -197,7 +196,7 @@ impl Predicate {
             (&[from, to], &filter.phone_number),
         ];
         for (sides, set) in sides {
-            conditions.extend(set.as_ref().map(|set| one_of(&terms, sides, set, false)));
+            conditions.extend(set.as_ref().map(|set| one_of(&terms, sides, set)));
         }
         conditions.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
         for (path, value) in &filter.metadata {
@@ -230,17 +229,12 @@ impl Predicate {
         Self { conditions, time, ranges }
     }
 
-    /// Whether terms narrow this filter down.
-    pub(crate) fn has_terms(&self) -> bool {
-        self.conditions.iter().any(|condition| !matches!(condition, Condition::Columns(_)))
-    }
-
     pub(crate) fn every_range(&self) -> impl Iterator<Item = &Range> {
         self.ranges.iter().chain([&self.time])
     }
 }
 
-fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf, covered: bool) -> Condition {
+fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Condition {
     let (mut any, mut exact) = (Vec::new(), true);
     for (name, _) in columns {
         any.extend(set.values.iter().map(|pattern| match pattern {
@@ -266,7 +260,7 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf, covered:
     if set.negated && !exact {
         return Condition::Columns(columns);
     }
-    Condition::Either { terms: test, exact, covered, columns }
+    Condition::Either { terms: test, exact, columns }
 }
 
 fn one_of_columns(sql: &mut Sql, columns: &[&str], set: &OneOf) -> String {
@@ -295,7 +289,7 @@ fn one_of_columns(sql: &mut Sql, columns: &[&str], set: &OneOf) -> String {
 fn call_ids(terms: &Terms, ids: &[String]) -> Condition {
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
-    Condition::Either { terms, exact: true, covered: false, columns: ColumnTest::Ids(ids.to_vec()) }
+    Condition::Either { terms, exact: true, columns: ColumnTest::Ids(ids.to_vec()) }
 }
 
 fn analysis(terms: &Terms, condition: &AnalysisCondition) -> Condition {

@@ -70,7 +70,7 @@ async fn follow(client: Client) -> Vec<(u64, String)> {
 async fn three_programs_are_one_service_and_one_may_die() {
     let (directory, url) = (TempDir::new().unwrap(), database());
     let start = || Running::start(directory.path(), &["--database-url", &url]);
-    let mut programs = vec![start(), start(), start()];
+    let mut programs = [start(), start(), start()];
     assert!(!programs[0].welcome.contains("s3cret"));
     let clients = Arc::new(programs.iter().map(|program| program.client("w")).collect::<Vec<_>>());
     let followers: Vec<_> = clients[..2].iter().map(|client| tokio::spawn(follow(client.clone()))).collect();

@@ -8,11 +8,16 @@ use rusqlite::{
 
 use crate::{
     filter::{
-        BodyTest, COST, Choice, Condition, DURATION, Dialect, NO_COST, NO_DURATION, Predicate, Sql, TermTest, UPDATED,
+        BodyTest, COST, Choice, ColumnTest, Condition, DURATION, Dialect, NO_COST, Predicate, Sql, TermTest, UPDATED,
         Value,
     },
     terms::{self, Term, Terms},
 };
+
+/// What the index has for a record without a duration; less than any that there is.
+pub(super) const NO_DURATION: i64 = -1;
+/// The columns that the index by time has.
+const COVERED: [&str; 5] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type"];
 
 /// A billion positions for each second; see the migration.
 pub(super) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
@@ -77,9 +82,19 @@ impl Indexed {
         self.presence.as_ref().is_some_and(|presence| !presence.expected)
     }
 
+    /// Whether terms narrow this filter down.
+    pub(super) fn has_terms(&self) -> bool {
+        self.predicate.conditions.iter().any(|condition| !matches!(condition, Condition::Columns(_)))
+    }
+
     /// Whether the index by time alone answers the filter.
     pub(super) fn is_covered(&self) -> bool {
-        let covered = |condition: &Condition| matches!(condition, Condition::Either { covered: true, .. });
+        let covered = |condition: &Condition| match condition {
+            Condition::Either { columns: ColumnTest::OneOf { columns, .. }, .. } => {
+                columns.iter().all(|column| COVERED.contains(column))
+            }
+            _ => false,
+        };
         let Predicate { conditions, ranges, .. } = &self.predicate;
         conditions.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)
     }

@@ -7,7 +7,7 @@ use callhistory_model::{
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
 
-use super::filter::{Indexed, first_position, last_position, new_sql};
+use super::filter::{Indexed, NO_DURATION, first_position, last_position, new_sql};
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
     cursor::{ListPosition, Seal, after_the_end, page_too_large},
@@ -92,7 +92,7 @@ pub(crate) fn list_calls(
 fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
     let mut page = Page { entries: Vec::new(), more: false };
     let (limit, mut offset) = (query.page_size(), query.offset());
-    let none = if query.sort.key == SortKey::Cost { keys::NO_COST } else { keys::NO_DURATION };
+    let none = if query.sort.key == SortKey::Cost { keys::NO_COST } else { NO_DURATION };
     let absent = |position: &ListPosition| position.key == none;
     for expected in [!query.sort.ascending, query.sort.ascending] {
         let after = after.filter(|after| absent(after) != expected);
@@ -174,7 +174,7 @@ impl<'a> Listing<'a> {
     fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
         let few = i64::try_from(SORTED_AT_MOST.min(SORTED_PER_RECORD * (limit + offset))).unwrap_or(i64::MAX);
         let by_time = self.sort.key == SortKey::StartTime;
-        let by_terms = self.filter.predicate.has_terms();
+        let by_terms = self.filter.has_terms();
         if by_time && by_terms && self.narrow_range(few)?.is_none() {
             return self.page_by_terms_in_order(after, limit, offset);
         }
@@ -340,8 +340,8 @@ impl<'a> Listing<'a> {
             return Ok((format!("call c INDEXED BY {}", range.index), conditions));
         }
         let scan = self.filter.is_covered()
-            && (!self.filter.predicate.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
-        if self.filter.predicate.has_terms() && !scan {
+            && (!self.filter.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
+        if self.filter.has_terms() && !scan {
             let (low, high) = self.filter.positions();
             return Ok(self.terms_between(sql, low, high));
         }
