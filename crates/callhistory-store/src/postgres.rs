@@ -1,7 +1,7 @@
 //! PostgreSQL, or an engine that speaks its protocol: any number of servers over one database. A server keeps nothing
 //! between requests that another would have to know.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,12 +9,12 @@ use callhistory_model::{
     CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, Faults, ListQuery, MetricsQuery, Timestamp,
     WorkspaceId,
 };
-use deadpool_postgres::{ClientWrapper, Pool};
+use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 mod connect;
@@ -30,7 +30,7 @@ mod writer;
 pub(crate) use connect::redacted;
 
 use connect::{Lines, Server, Work};
-use failure::Failure;
+use failure::{Failure, late};
 use listen::Listener;
 use writer::{Touched, Writer};
 
@@ -47,6 +47,8 @@ const WRITERS: usize = 8;
 /// Lists and numbers at a time, and apart from them reads of the feed.
 const SCANS: usize = 8;
 const FOLLOWERS: usize = 4;
+/// How long one read may take, of several statements and beside the server's own bound on each.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(35);
 
 pub(crate) struct PostgresStore {
     server: Arc<Server>,
@@ -105,13 +107,18 @@ async fn scan<T: Send + 'static, A: Send + Sync + 'static>(
         let mut again = true;
         loop {
             let outcome = match pool.get().await {
-                Ok(db) => work(&db, &arguments).await,
+                Ok(db) => match timeout(SCAN_TIMEOUT, work(&db, &arguments)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        // Its statement goes on, and nobody else should wait for that.
+                        drop(Object::take(db));
+                        Err(late())
+                    }
+                },
                 Err(error) => Err(error.into()),
             };
             match outcome {
-                Err(failure) if again && failure.is_disconnected() && !matches!(failure, Failure::NoSession(_)) => {
-                    again = false;
-                }
+                Err(failure) if again && failure.is_disconnected() => again = false,
                 outcome => return Ok(outcome?),
             }
         }

@@ -21,7 +21,10 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::tls;
+use super::{
+    failure::{Failure, late},
+    tls,
+};
 use crate::StoreError;
 
 /// How long a connection may take to be made, and how long a read or a write waits for one of a pool: less than any
@@ -65,7 +68,7 @@ impl Work {
     fn settings(self) -> Vec<String> {
         let (statement, lock, idle) = match self {
             Self::Read => (30_000, 5_000, 10_000),
-            Self::Write => (30_000, 5_000, 10_000),
+            Self::Write => (15_000, 5_000, 10_000),
             // A reader may be slow; the export itself is bounded.
             Self::Export => (600_000, 5_000, 3_600_000),
             // An index on a large table takes what it takes, and other servers wait for it.
@@ -136,16 +139,18 @@ impl Server {
     }
 
     /// A session of its own, for whoever drives and configures it.
-    pub(super) async fn connect(&self) -> Result<(Client, Session), tokio_postgres::Error> {
-        self.config.connect(self.tls.clone()).await
+    pub(super) async fn connect(&self) -> Result<(Client, Session), Failure> {
+        // The library's own bound ends where the server begins to speak.
+        let connected = timeout(2 * CONNECT_TIMEOUT, self.config.connect(self.tls.clone())).await;
+        Ok(connected.map_err(|_| late())??)
     }
 
     /// A session that drives itself until its client is dropped.
-    pub(super) async fn client(&self, work: Work) -> Result<Client, tokio_postgres::Error> {
+    pub(super) async fn client(&self, work: Work) -> Result<Client, Failure> {
         let (client, session) = self.connect().await?;
         // How it ended is told to whoever asks next.
         tokio::spawn(async { drop(session.await) });
-        configure(&client, work).await?;
+        timeout(CONNECT_TIMEOUT, configure(&client, work)).await.map_err(|_| late())??;
         Ok(client)
     }
 
@@ -225,12 +230,21 @@ impl Lines {
             let client = self.server.client(Work::Read).await?;
             let call = client.prepare("SELECT sequence, body FROM call WHERE workspace_id = $1 AND id = $2").await?;
             let last = client.prepare("SELECT last_sequence FROM workspace WHERE workspace_id = $1").await?;
-            Ok::<_, tokio_postgres::Error>(Arc::new(Line { client, call, last_sequence: last }))
+            Ok::<_, Failure>(Arc::new(Line { client, call, last_sequence: last }))
         };
-        let line = timeout(2 * CONNECT_TIMEOUT, open).await;
-        let line = line.map_err(|_| StoreError::Unavailable("the database does not answer".to_owned()))??;
+        let line = timeout(2 * CONNECT_TIMEOUT, open).await.map_err(|_| late())??;
         *place.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
         Ok(line)
+    }
+
+    /// Has others not wait on a session that does not answer.
+    fn forget(&self, line: &Arc<Line>) {
+        for place in &self.open {
+            let mut open = place.write().unwrap_or_else(PoisonError::into_inner);
+            if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, line)) {
+                *open = None;
+            }
+        }
     }
 
     /// Runs one point read, and once more where its session had ended.
@@ -245,7 +259,10 @@ impl Lines {
             match timeout(LINE_TIMEOUT, line.client.query_opt(statement(&line), values)).await {
                 Ok(Err(error)) if again && (error.is_closed() || line.client.is_closed()) => again = false,
                 Ok(row) => return Ok(row?),
-                Err(_) => return Err(StoreError::Unavailable("the database does not answer".to_owned())),
+                Err(_) => {
+                    self.forget(&line);
+                    return Err(late().into());
+                }
             }
         }
     }

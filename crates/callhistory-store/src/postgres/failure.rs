@@ -31,11 +31,10 @@ impl Failure {
         })
     }
 
-    /// Whether there was no session, or it ended or was about to: what was not committed is undone.
+    /// Whether the session ended or was about to: what was not committed is undone.
     pub(super) fn is_disconnected(&self) -> bool {
         match self {
-            Self::Store(_) => false,
-            Self::NoSession(_) => true,
+            Self::Store(_) | Self::NoSession(_) => false,
             Self::Database(error) => error.as_db_error().is_none_or(|error| {
                 // 57P: the server is stopped or starts; 08: the way; 53300: too many sessions; 25006: no longer the primary.
                 let code = error.code().code();
@@ -43,6 +42,11 @@ impl Failure {
             }),
         }
     }
+}
+
+/// Nothing has come within the time there was, which was long enough for one attempt.
+pub(super) fn late() -> Failure {
+    Failure::NoSession("it takes too long".to_owned())
 }
 
 impl From<StoreError> for Failure {

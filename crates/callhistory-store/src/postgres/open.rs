@@ -2,7 +2,10 @@
 
 use tokio_postgres::{Client, error::SqlState};
 
-use super::connect::{Server, Work};
+use super::{
+    connect::{Server, Work},
+    failure::Failure,
+};
 use crate::StoreError;
 
 /// Older servers lack what the statements use.
@@ -19,7 +22,10 @@ pub(super) async fn prepare(server: &Server) -> Result<Vec<u8>, StoreError> {
     let name = &server.name;
     let cannot = |reason: &dyn std::fmt::Display| StoreError::Open(format!("cannot use the database {name}: {reason}"));
     let failed = |error: tokio_postgres::Error| cannot(&message(&error));
-    let mut client = server.client(Work::Migrate).await.map_err(failed)?;
+    let mut client = server.client(Work::Migrate).await.map_err(|failure| match failure {
+        Failure::Database(error) => failed(error),
+        other => cannot(&StoreError::from(other)),
+    })?;
     let settings = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
          coalesce(current_setting('fsync', true), 'on')";
     let settings = client.query_one(settings, &[]).await.map_err(failed)?;

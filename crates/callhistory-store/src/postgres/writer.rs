@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    failure::Failure,
+    failure::{Failure, late},
     listen::Listener,
     plan::{Answer, Plan, Stop},
     write::{self, Rows},
@@ -34,8 +34,8 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 6;
 /// The wait before the second attempt; it doubles with each further one, and a part of it is left to chance.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long one flight of statements may take before its connection is given up.
-const FLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one flight of statements may take before its session is given up: longer than the server lets a statement run.
+const FLIGHT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The handle of all writes of a store.
 #[derive(Clone)]
@@ -153,8 +153,12 @@ impl Writer {
             return Err(StoreError::Unavailable("the writer is closed".to_owned()));
         }
         let db = self.0.pool.get().await.map_err(Failure::from)?;
-        let standby: bool = db.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?;
-        if standby { Err(StoreError::Unavailable("the database is a standby".to_owned())) } else { Ok(()) }
+        let standby = timeout(QUEUE_TIMEOUT, db.query_one("SELECT pg_is_in_recovery()", &[])).await;
+        let Ok(standby) = standby else {
+            drop(Object::take(db));
+            return Err(late().into());
+        };
+        if standby?.try_get(0)? { Err(StoreError::Unavailable("the database is a standby".to_owned())) } else { Ok(()) }
     }
 
     /// Lets every write finish, refuses further ones, and closes the connections.
@@ -196,6 +200,7 @@ impl Inner {
     }
 
     async fn run_groups(self: Arc<Self>, workspace: WorkspaceId) {
+        let _gone = Gone { inner: &self, workspace: &workspace };
         loop {
             let group = self.next_group(&workspace);
             if group.is_empty() {
@@ -243,7 +248,6 @@ impl Inner {
 
     async fn try_group(&self, workspace: &WorkspaceId, group: &mut Vec<Box<dyn Job>>) -> Result<i64, Undone> {
         let before = |failure: Failure| Undone { failure, certainly: true };
-        let late = || Failure::NoSession("it takes too long".to_owned());
         let db = self.pool.get().await.map_err(|error| before(error.into()))?;
         let ids: HashSet<_> = group.iter().flat_map(|job| job.ids()).map(CallId::as_str).collect();
         let keys: HashSet<_> = group.iter().filter_map(|job| job.key()).collect();
@@ -295,6 +299,21 @@ impl Inner {
     }
 }
 
+/// Whatever ends the task of a workspace, the next write of the workspace starts another.
+struct Gone<'a> {
+    inner: &'a Inner,
+    workspace: &'a WorkspaceId,
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        // Only after a panic there is anything left, and its callers are told that the writer has stopped.
+        if std::thread::panicking() {
+            drop(self.inner.queues().remove(self.workspace));
+        }
+    }
+}
+
 type Planned = (Vec<Box<dyn Job>>, Vec<Box<dyn Job>>, Rows);
 
 /// Asks each write what it does; gives those of the group, those of the next, and what is to be written.
@@ -308,8 +327,10 @@ fn make_plan(group: Vec<Box<dyn Job>>, mut plan: Plan) -> Planned {
 
 /// Ends a transaction that failed, or else its session, which must not go back to the others with it.
 async fn give_up(db: Object, failure: Failure) -> Failure {
-    let ended = timeout(FLIGHT_TIMEOUT, db.batch_execute("ROLLBACK")).await;
-    if !matches!(ended, Ok(Ok(()))) || matches!(failure, Failure::NoSession(_)) {
+    // One that was late would be late again.
+    let patience = if matches!(failure, Failure::NoSession(_)) { Duration::ZERO } else { QUEUE_TIMEOUT };
+    let ended = timeout(patience, db.batch_execute("ROLLBACK")).await;
+    if !matches!(ended, Ok(Ok(()))) {
         drop(Object::take(db));
     }
     failure

@@ -26,10 +26,11 @@ use crate::{
     postgres::{CLUSTER, client, empty},
 };
 
-/// A socket in front of that of the server, which loses connections at the worst moment.
+/// A socket in front of that of the server, which loses connections at the worst moment, or says nothing more.
 struct Wire {
     directory: TempDir,
     cuts: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -37,14 +38,15 @@ impl Wire {
         let directory = TempDir::new().unwrap();
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
         let (cuts, chance) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Rng::with_seed(9))));
-        let cutting = Arc::clone(&cuts);
+        let silent = Arc::new(AtomicBool::new(false));
+        let (cutting, silenced) = (Arc::clone(&cuts), Arc::clone(&silent));
         tokio::spawn(async move {
             while let Ok((here, _)) = listener.accept().await {
                 let Ok(there) = UnixStream::connect(&server).await else { continue };
-                tokio::spawn(relay(here, there, Arc::clone(&cutting), Arc::clone(&chance)));
+                tokio::spawn(relay(here, there, Arc::clone(&cutting), Arc::clone(&silenced), Arc::clone(&chance)));
             }
         });
-        Self { directory, cuts }
+        Self { directory, cuts, silent }
     }
 
     fn url(&self, database: &str) -> String {
@@ -53,12 +55,21 @@ impl Wire {
     }
 }
 
-async fn relay(here: UnixStream, there: UnixStream, cuts: Arc<AtomicBool>, chance: Arc<Mutex<Rng>>) {
+async fn relay(
+    here: UnixStream,
+    there: UnixStream,
+    cuts: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
+    chance: Arc<Mutex<Rng>>,
+) {
     let (mut from_client, mut to_client) = here.into_split();
     let (mut from_server, mut to_server) = there.into_split();
     let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut buffer = vec![0; 1 << 20];
     while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+        while silent.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(10)).await;
+        }
         let sent = &buffer[..count];
         let commit = sent.windows(7).position(|window| window == b"COMMIT\0");
         // Its five bytes of head belong to it.
@@ -347,4 +358,33 @@ async fn a_statement_that_is_broken_off_is_told() {
     assert!(matches!(page, Err(StoreError::Unavailable(_))), "{page:?}");
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(store.list_calls(&ws, &query).await.unwrap().calls.len(), 1);
+}
+
+/// A server that takes connections and says nothing, as one does that is stopped or out of reach.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_is_told_in_time() {
+    let database = empty().url.rsplit_once('/').unwrap().1.to_owned();
+    let wire = Wire::new(CLUSTER.directory().join(".s.PGSQL.5432"));
+    let store = open(&wire.url(&database)).await.unwrap();
+    put(&*store, "w", "c", "{}", 1).await;
+    wire.silent.store(true, Ordering::Relaxed);
+    let start = Instant::now();
+    let (ws, call, query) = (workspace("w"), id("c"), ListQuery::default());
+    let any = Precondition::default();
+    let (read, written, listed, checked) = tokio::join!(
+        store.get_call(&ws, &call),
+        store.put_call(&ws, &call, draft(r#"{"summary":"late"}"#), any, at(2)),
+        store.list_calls(&ws, &query),
+        store.check(),
+    );
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
+    assert!(matches!(listed, Err(StoreError::Unavailable(_))), "{listed:?}");
+    assert!(matches!(checked, Err(StoreError::Unavailable(_))), "{checked:?}");
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+    wire.silent.store(false, Ordering::Relaxed);
+    put(&*store, "w", "c", r#"{"summary":"back"}"#, 3).await;
+    assert_eq!(store.list_calls(&ws, &query).await.unwrap().calls.len(), 1);
+    store.get_call(&ws, &call).await.unwrap().unwrap();
+    store.check().await.unwrap();
 }
