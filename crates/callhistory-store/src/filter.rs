@@ -6,7 +6,7 @@ use callhistory_model::{
     visit_members, words,
 };
 
-use crate::terms::{FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
+use crate::terms::{self, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
 
 /// The SQL that a statement is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +227,14 @@ impl Predicate {
         ranges.retain(|range| range.low.is_some() || range.high.is_some());
         let time = range(TIME, nanos(&filter.started_after), nanos(&filter.started_before));
         Self { conditions, time, ranges }
+    }
+
+    /// Terms that the ranges imply. They only help other terms: alone, the ranges do better.
+    pub(crate) fn implied(&self, workspace: &WorkspaceId) -> Vec<Term> {
+        let terms = Terms::new(workspace);
+        let implied = [(DURATION.0, terms::DURATION), (COST.0, terms::COST)].into_iter();
+        let implied = implied.filter(|(index, _)| self.ranges.iter().any(|range| range.index == *index));
+        implied.map(|(_, name)| terms.present(name)).collect()
     }
 
     pub(crate) fn every_range(&self) -> impl Iterator<Item = &Range> {

@@ -27,9 +27,11 @@ use crate::{
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Records of the index of the sort that are looked at before anything else is tried.
 const SHORT_WALK: usize = 1_000;
-/// The same where the first ones promise that these will fill the page.
-const LONG_WALK: usize = 30_000;
-/// Records that are fetched at a time where the body decides.
+/// The same where the filter is known to have many records, so that these will fill the page unless they lie far off.
+const LONG_WALK: usize = 300_000;
+/// Records of a filter that are fetched and sorted at once.
+const FEW: usize = 5_000;
+/// Records that are fetched at first where the body decides; each further time, four times as many.
 const CANDIDATES: usize = 200;
 
 /// Where the records of a page come from.
@@ -37,8 +39,9 @@ const CANDIDATES: usize = 200;
 enum Source {
     /// The index of the sort, from the place on: so many records at most, of which the filter leaves some.
     Walk(usize),
-    /// Whatever finds the records of the filter, all of which are then sorted.
-    Found,
+    /// Whatever finds the records of the filter, all of which are then sorted; so many at most, beyond which there is no
+    /// page.
+    Found(usize),
 }
 
 /// Which records of which order: what a page and its cursor are made of.
@@ -47,6 +50,8 @@ pub(super) struct Listing<'a> {
     predicate: Predicate,
     /// What is left to be tested with the body in hand.
     bodies: Vec<BodyTest>,
+    /// Terms that the ranges imply: they rule out what has no number at all.
+    implied: Vec<Term>,
     sort: Sort,
     index: &'static str,
     key: &'static str,
@@ -79,7 +84,9 @@ impl<'a> Listing<'a> {
             Condition::Terms { body, .. } => body.clone(),
             _ => None,
         });
-        Self { workspace, bodies: bodies.collect(), predicate, sort, index, key }
+        let bodies = bodies.collect();
+        let implied = if predicate.conditions.is_empty() { Vec::new() } else { predicate.implied(workspace) };
+        Self { workspace, predicate, bodies, implied, sort, index, key }
     }
 
     fn direction(&self) -> &'static str {
@@ -98,9 +105,10 @@ impl<'a> Listing<'a> {
             return self.candidates(db, after, limit, offset).await;
         }
         let (mut after, mut skip, mut bytes) = (after.cloned(), offset, 0);
-        let mut entries = Vec::new();
+        let (mut entries, mut most) = (Vec::new(), limit.max(CANDIDATES));
         loop {
-            let candidates = self.candidates(db, after.as_ref(), limit.max(CANDIDATES), 0).await?;
+            let candidates = self.candidates(db, after.as_ref(), most, 0).await?;
+            most = FEW.min(4 * most);
             for entry in candidates.entries {
                 after = Some(entry.position.clone());
                 if !passes(&self.bodies, &entry.body) {
@@ -122,9 +130,9 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The records after a place that pass what SQL can test. Where the filter lets many through, the index of the sort is
-    /// gone through until the page is full; where that does not fill it soon, the planner chooses the indexes of the
-    /// filter, and what they find is sorted.
+    /// The records after a place that pass what SQL can test. Where the filter lets many through, a walk along the index of
+    /// the sort fills the page; where it lets few through, the planner chooses the indexes of the filter, and what they find
+    /// is sorted. Which it is shows in trying the cheap ones first: nobody's statistics have to be right.
     async fn candidates(
         &self,
         db: &Client,
@@ -133,22 +141,26 @@ impl<'a> Listing<'a> {
         offset: usize,
     ) -> Result<Page, Failure> {
         let wanted = offset + limit + 1;
+        let walk = async |most: usize| {
+            let page = self.fetch(db, Source::Walk(most), after, limit, offset).await?;
+            // A page that is not full may have more behind the end of the walk.
+            Ok::<_, Failure>(page.filter(|page| page.more))
+        };
         if self.rest(&mut new_sql(), false).is_empty() {
-            return self.fetch(db, Source::Walk(wanted), after, limit, offset).await;
+            let page = self.fetch(db, Source::Walk(wanted), after, limit, offset).await?;
+            return page.ok_or_else(no_page);
         }
-        let short = SHORT_WALK.max(2 * wanted);
-        let page = self.fetch(db, Source::Walk(short), after, limit, offset).await?;
-        if page.more {
+        if let Some(page) = walk(SHORT_WALK.max(2 * wanted)).await? {
             return Ok(page);
         }
-        let found = if page.entries.is_empty() { 0 } else { offset + page.entries.len() };
-        if short < LONG_WALK && found * (LONG_WALK / short) > wanted {
-            let page = self.fetch(db, Source::Walk(LONG_WALK), after, limit, offset).await?;
-            if page.more {
-                return Ok(page);
-            }
+        if let Some(page) = self.fetch(db, Source::Found(FEW.max(wanted)), after, limit, offset).await? {
+            return Ok(page);
         }
-        self.fetch(db, Source::Found, after, limit, offset).await
+        if let Some(page) = walk(LONG_WALK).await? {
+            return Ok(page);
+        }
+        let all = Source::Found(usize::try_from(i64::MAX - 1).unwrap_or(usize::MAX));
+        self.fetch(db, all, after, limit, offset).await?.ok_or_else(no_page)
     }
 
     async fn fetch(
@@ -158,7 +170,7 @@ impl<'a> Listing<'a> {
         after: Option<&ListPosition>,
         limit: usize,
         offset: usize,
-    ) -> Result<Page, Failure> {
+    ) -> Result<Option<Page>, Failure> {
         let (mut sql, key, direction) = (new_sql(), self.key, self.direction());
         let start = self.start(&mut sql, after);
         // One more tells whether there is a next page.
@@ -174,13 +186,19 @@ impl<'a> Listing<'a> {
                      ) c WHERE {rest} {order} {bounds}"
                 )
             }
-            // The list of what was found has no bodies; only those of the page are fetched.
-            Source::Found => {
+            // The list of what was found has no bodies; only those of the page are fetched, and none where there are too
+            // many: then the one row says so.
+            Source::Found(most) => {
+                let most = sql.bind(most as i64);
                 let rest = all(self.rest(&mut sql, true));
                 format!(
-                    "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest})
-                     SELECT c.body, f.k, f.i FROM (SELECT k, i FROM found {order} {bounds}) f
-                     JOIN call c ON c.workspace_id = $1 AND c.id = f.i"
+                    "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest}),
+                     few AS MATERIALIZED (SELECT k, i FROM found LIMIT {most} + 1),
+                     counted AS MATERIALIZED (SELECT count(*) > {most} AS too_many FROM few)
+                     SELECT c.body, f.k, f.i FROM (
+                         SELECT k, i FROM few WHERE NOT (SELECT too_many FROM counted) {order} {bounds}
+                     ) f JOIN call c ON c.workspace_id = $1 AND c.id = f.i
+                     UNION ALL SELECT NULL, NULL, NULL FROM counted WHERE too_many"
                 )
             }
         };
@@ -191,17 +209,20 @@ impl<'a> Listing<'a> {
              FROM ({page}) p WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING) {order}"
         );
         let rows = db.query_typed(&text, &parameters(&sql)).await?;
+        if rows.first().map_or(Ok(false), |row| Ok::<_, Failure>(row.try_get::<_, Option<&str>>(2)?.is_none()))? {
+            return Ok(None);
+        }
         let mut entries = Vec::with_capacity(rows.len().min(limit));
         for row in &rows {
             let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
-                return Ok(Page { entries, more: true });
+                return Ok(Some(Page { entries, more: true }));
             };
             let id = row.try_get::<_, &str>(2)?.parse();
             let id = id.map_err(|_| StoreError::Internal("a record has no sound id".to_owned()))?;
             let position = ListPosition { key: row.try_get(1)?, id };
             entries.push(Entry { body: Bytes::copy_from_slice(body), position });
         }
-        Ok(Page { entries, more: false })
+        Ok(Some(Page { entries, more: false }))
     }
 
     /// Where the index of the sort is entered: the workspace, its own range, and the place to go on at.
@@ -229,6 +250,9 @@ impl<'a> Listing<'a> {
                 Condition::Either { columns, .. } | Condition::Columns(columns) => parts.push(columns.sql(sql)),
                 Condition::Terms { terms, .. } => parts.push(term_test(sql, terms)),
             }
+        }
+        if by_terms && !self.implied.is_empty() {
+            parts.push(term_test(sql, &TermTest { negated: false, choice: Choice::All(self.implied.clone()) }));
         }
         let others = self.predicate.every_range().filter(|range| range.index != self.index);
         parts.extend(others.filter_map(|range| range.sql(sql)));
@@ -258,6 +282,10 @@ impl<'a> Listing<'a> {
         }
         Ok(count)
     }
+}
+
+fn no_page() -> Failure {
+    StoreError::Internal("a list that has no bound was too long".to_owned()).into()
 }
 
 fn new_sql() -> Sql {

@@ -8,8 +8,7 @@ use rusqlite::{
 
 use crate::{
     filter::{
-        BodyTest, COST, Choice, ColumnTest, Condition, DURATION, Dialect, NO_COST, Predicate, Sql, TermTest, UPDATED,
-        Value,
+        BodyTest, COST, Choice, ColumnTest, Condition, Dialect, NO_COST, Predicate, Sql, TermTest, UPDATED, Value,
     },
     terms::{self, Term, Terms},
 };
@@ -53,7 +52,6 @@ struct Presence {
 pub(super) struct Indexed {
     pub(super) predicate: Predicate,
     every: Term,
-    /// Terms that the ranges imply. They only help other terms: alone, the ranges do better.
     implied: Vec<Term>,
     /// Only records that have the number of the sort, or only those that have not.
     presence: Option<Presence>,
@@ -62,10 +60,7 @@ pub(super) struct Indexed {
 impl Indexed {
     pub(super) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
         let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter));
-        let implied = [(DURATION.0, terms::DURATION), (COST.0, terms::COST)].into_iter();
-        let implied = implied.filter(|(index, _)| predicate.ranges.iter().any(|range| range.index == *index));
-        let implied = implied.map(|(_, name)| terms.present(name)).collect();
-        Self { predicate, every: terms.every(), implied, presence: None }
+        Self { every: terms.every(), implied: predicate.implied(workspace), predicate, presence: None }
     }
 
     /// The same filter for records that have the number of an index, or for those that have not.
