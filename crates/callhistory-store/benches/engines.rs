@@ -347,7 +347,8 @@ async fn run() -> Result<(), Failure> {
     let imports = [vec![import(&*sqlite, records).await?], vec![import(&*postgres, records).await?]];
     print("import_calls, records", &imports);
     let admin = session(&url).await?;
-    admin.batch_execute("VACUUM ANALYZE; CHECKPOINT").await?;
+    admin.batch_execute("VACUUM ANALYZE").await?;
+    admin.batch_execute("CHECKPOINT").await?;
     let (mut lines, mut scans) = (Vec::new(), Vec::new());
     for _ in 0..LINES {
         let client = session(&url).await?;
