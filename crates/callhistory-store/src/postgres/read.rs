@@ -28,11 +28,12 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Records of the index of the sort that are looked at before anything else is tried.
 const SHORT_WALK: usize = 1_000;
 /// The same where the filter is known to have many records, so that these will fill the page unless they lie far off.
-const LONG_WALK: usize = 300_000;
+const LONG_WALK: usize = 50_000;
 /// Records of a filter that are fetched and sorted at once.
-const FEW: usize = 5_000;
+const FEW: usize = 20_000;
 /// Records that are fetched at first where the body decides; each further time, four times as many.
 const CANDIDATES: usize = 200;
+const MOST_CANDIDATES: usize = 5_000;
 
 /// Where the records of a page come from.
 #[derive(Clone, Copy)]
@@ -108,7 +109,7 @@ impl<'a> Listing<'a> {
         let (mut entries, mut most) = (Vec::new(), limit.max(CANDIDATES));
         loop {
             let candidates = self.candidates(db, after.as_ref(), most, 0).await?;
-            most = FEW.min(4 * most);
+            most = MOST_CANDIDATES.min(4 * most);
             for entry in candidates.entries {
                 after = Some(entry.position.clone());
                 if !passes(&self.bodies, &entry.body) {
