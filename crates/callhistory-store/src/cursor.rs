@@ -2,7 +2,7 @@
 //! the workspace and the filter that it was given for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use callhistory_model::{CallId, Fault, FaultCode, ListQuery, WorkspaceId};
+use callhistory_model::{CallId, ChangesQuery, Fault, FaultCode, ListQuery, WorkspaceId};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -52,6 +52,19 @@ impl Seal {
         self.seal(&format!("feed {workspace}"), &sequence.to_be_bytes())
     }
 
+    /// The number after which a reader of the feed begins; `None` for its end.
+    pub(crate) fn start_of_feed(
+        &self,
+        workspace: &WorkspaceId,
+        cursor: Option<&str>,
+    ) -> Result<Option<i64>, StoreError> {
+        match cursor {
+            None => Ok(Some(0)),
+            Some(ChangesQuery::LATEST) => Ok(None),
+            Some(cursor) => self.open_feed(workspace, cursor).map(Some),
+        }
+    }
+
     pub(crate) fn open_feed(&self, workspace: &WorkspaceId, cursor: &str) -> Result<i64, StoreError> {
         let content = self.open(&format!("feed {workspace}"), cursor);
         let sequence = content.and_then(|content| Some(i64::from_be_bytes(content.try_into().ok()?)));
@@ -88,12 +101,6 @@ impl Seal {
 /// What a cursor of a list is good for. The size of the page and its fields may change on the way.
 fn list_scope(workspace: &WorkspaceId, query: &ListQuery) -> String {
     format!("list {workspace} {} {}", query.sort, query.filter.to_query())
-}
-
-/// The refusal of a number of a page, where pages end early.
-pub(crate) fn page_too_large() -> StoreError {
-    let detail = "has records so large that pages end early, and numbers would leave some out; follow the header Link";
-    StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page"))
 }
 
 /// The refusal of a cursor of a feed that has been longer.

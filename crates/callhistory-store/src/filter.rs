@@ -2,8 +2,8 @@
 //! value bound. How an engine asks for terms stands beside its reads; no other place assembles SQL.
 
 use callhistory_model::{
-    AnalysisCondition, AnalysisTest, CallFilter, CallRecord, OneOf, Scalar, TextPattern, Timestamp, WorkspaceId,
-    visit_members, words,
+    AnalysisCondition, AnalysisTest, CallFilter, CallRecord, OneOf, Scalar, SortKey, TextPattern, Timestamp,
+    WorkspaceId, visit_members, words,
 };
 
 use crate::terms::{self, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
@@ -158,10 +158,21 @@ impl Range {
 }
 
 pub(crate) const TIME: (&str, &str) = ("call_by_time", "c.sort_time");
-pub(crate) const CREATED: (&str, &str) = ("call_by_created", "c.created_at");
+const CREATED: (&str, &str) = ("call_by_created", "c.created_at");
 pub(crate) const UPDATED: (&str, &str) = ("call_by_updated", "c.updated_at");
 pub(crate) const DURATION: (&str, &str) = ("call_by_duration", "coalesce(c.duration, -1)");
 pub(crate) const COST: (&str, &str) = ("call_by_cost", "coalesce(c.cost, -9223372036854775807)");
+
+/// The index of a sort and its key.
+pub(crate) fn of_sort(key: SortKey) -> (&'static str, &'static str) {
+    match key {
+        SortKey::StartTime => TIME,
+        SortKey::CreatedAt => CREATED,
+        SortKey::UpdatedAt => UPDATED,
+        SortKey::Duration => DURATION,
+        SortKey::Cost => COST,
+    }
+}
 
 /// What the index has for a record without a cost; less than any that there is.
 pub(crate) const NO_COST: i64 = -i64::MAX;

@@ -11,6 +11,8 @@ mod feed;
 mod filter;
 #[cfg(feature = "engine")]
 mod metrics;
+#[cfg(feature = "engine")]
+mod page;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]

@@ -6,8 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, Faults, ListQuery, MetricsQuery, Timestamp,
-    WorkspaceId,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
 };
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::BoxFuture;
@@ -245,11 +244,7 @@ impl CallStore for PostgresStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        let after = match cursor {
-            None => Some(0),
-            Some(ChangesQuery::LATEST) => None,
-            Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
-        };
+        let after = self.seal.start_of_feed(workspace, cursor)?;
         // First: whatever has a number up to this one is committed, and so is everything before it.
         let last = self.lines.last_sequence(workspace).await?;
         let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.seal));

@@ -12,8 +12,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangesQuery, Faults, ListQuery, MetricsQuery, Timestamp,
-    WorkspaceId,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
 use tokio::{
@@ -265,11 +264,7 @@ impl CallStore for SqliteStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        let after = match cursor {
-            None => Some(0),
-            Some(ChangesQuery::LATEST) => None,
-            Some(cursor) => Some(self.seal.open_feed(workspace, cursor)?),
-        };
+        let after = self.seal.start_of_feed(workspace, cursor)?;
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
         self.followers.run(move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use callhistory_model::{
-    CallDraft, CallId, CallPatch, CallRecord, CallStatus, Fault, FaultCode, Faults, Timestamp, WorkspaceId,
+    CallDraft, CallId, CallPatch, CallRecord, CallStatus, ChangeType, Fault, FaultCode, Faults, Timestamp, WorkspaceId,
 };
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,16 @@ pub(crate) enum Kind {
     Created = 1,
     Updated = 2,
     Deleted = 3,
+}
+
+impl Kind {
+    pub(crate) fn read(stored: impl Into<i64>) -> ChangeType {
+        match stored.into() {
+            1 => ChangeType::Created,
+            2 => ChangeType::Updated,
+            _ => ChangeType::Deleted,
+        }
+    }
 }
 
 /// The state that a record must be in for a write to take effect; by default, any.

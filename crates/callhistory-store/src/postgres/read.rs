@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use callhistory_model::{
-    CallFilter, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey, Timestamp, WorkspaceId,
-};
+use callhistory_model::{CallFilter, CallMetrics, CallRecord, ListQuery, MetricsQuery, Sort, Timestamp, WorkspaceId};
 use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
 use tokio::sync::mpsc;
 use tokio_postgres::{
@@ -16,15 +14,15 @@ use tokio_postgres::{
 use super::failure::Failure;
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
-    cursor::{ListPosition, Seal, after_the_end, page_too_large},
+    cursor::{ListPosition, Seal, after_the_end},
     exports,
     filter::{self as keys, BodyTest, Choice, Condition, Dialect, Predicate, Sql, TermTest, Value},
     metrics::{self, Totals},
+    page::{Entry, PAGE_BYTES, Page},
     terms::Term,
+    write::Kind,
 };
 
-/// A page ends early with the record that reaches this size, in bytes.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Records of the index of the sort that are looked at before anything else is tried.
 const SHORT_WALK: usize = 1_000;
 /// The same where the filter is known to have many records, so that these will fill the page unless they lie far off.
@@ -58,28 +56,9 @@ pub(super) struct Listing<'a> {
     key: &'static str,
 }
 
-/// One record of a page.
-struct Entry {
-    body: Bytes,
-    position: ListPosition,
-}
-
-/// Records in order.
-struct Page {
-    entries: Vec<Entry>,
-    /// Whether there are more after them.
-    more: bool,
-}
-
 impl<'a> Listing<'a> {
     pub(super) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
-        let (index, key) = match sort.key {
-            SortKey::StartTime => keys::TIME,
-            SortKey::CreatedAt => keys::CREATED,
-            SortKey::UpdatedAt => keys::UPDATED,
-            SortKey::Duration => keys::DURATION,
-            SortKey::Cost => keys::COST,
-        };
+        let (index, key) = keys::of_sort(sort.key);
         let predicate = Predicate::new(workspace, filter);
         let bodies = predicate.conditions.iter().filter_map(|condition| match condition {
             Condition::Terms { body, .. } => body.clone(),
@@ -332,13 +311,9 @@ pub(super) async fn list_calls(
     seal: &Seal,
 ) -> Result<CallPage, Failure> {
     let listing = Listing::new(workspace, &query.filter, query.sort);
-    let Page { entries, more } = listing.page(db, after, query.page_size(), query.offset()).await?;
-    if more && query.page.is_some() && entries.len() < query.page_size() {
-        return Err(page_too_large().into());
-    }
-    let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
+    let page = listing.page(db, after, query.page_size(), query.offset()).await?;
     let total = if query.include_total { Some(listing.count(db).await?) } else { None };
-    Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+    Ok(page.answer(workspace, query, total, seal)?)
 }
 
 pub(super) async fn call_metrics(
@@ -467,11 +442,7 @@ fn change(row: &Row, workspace: &WorkspaceId, seal: &Seal) -> Result<Change, Fai
     let sequence = row.try_get(0)?;
     let unsound = |_| StoreError::Internal("a change has no sound id".to_owned());
     Ok(Change {
-        kind: match row.try_get::<_, i16>(1)? {
-            1 => ChangeType::Created,
-            2 => ChangeType::Updated,
-            _ => ChangeType::Deleted,
-        },
+        kind: Kind::read(row.try_get::<_, i16>(1)?),
         id: row.try_get::<_, &str>(2)?.parse().map_err(unsound)?,
         sequence,
         at: Timestamp::from_unix_nanos(row.try_get(3)?),

@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ChangeType, ListQuery, MetricsQuery, Sort, SortKey,
-    Timestamp, WorkspaceId,
+    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ListQuery, MetricsQuery, Sort, SortKey, Timestamp,
+    WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
 
 use super::filter::{Indexed, NO_DURATION, first_position, last_position, new_sql};
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
-    cursor::{ListPosition, Seal, after_the_end, page_too_large},
+    cursor::{ListPosition, Seal, after_the_end},
     exports,
     filter::{self as keys, BodyTest, Range, Sql},
     metrics::{self, Totals},
+    page::{Entry, PAGE_BYTES, Page},
+    write::Kind,
 };
 
 /// For each record of a page, up to so many are fetched by a filter and sorted; where a filter has more, the index of the
@@ -21,8 +23,6 @@ use crate::{
 const SORTED_PER_RECORD: usize = 100;
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
-/// A page ends early with the record that reaches this size, in bytes.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Above so many records, numbers come from the index by time instead of from the records of a filter.
 const COUNTED_ONE_BY_ONE: i64 = 20_000;
 /// The tests of filters that need a look at the body.
@@ -55,19 +55,6 @@ struct Listing<'a> {
     key: &'static str,
 }
 
-/// One record of a page.
-struct Entry {
-    body: Bytes,
-    position: ListPosition,
-}
-
-/// Records in order.
-struct Page {
-    entries: Vec<Entry>,
-    /// Whether there are more after them.
-    more: bool,
-}
-
 pub(crate) fn list_calls(
     db: &Connection,
     workspace: &WorkspaceId,
@@ -76,16 +63,12 @@ pub(crate) fn list_calls(
     seal: &Seal,
 ) -> Result<CallPage, StoreError> {
     let listing = Listing::new(db, workspace, &query.filter, query.sort);
-    let Page { entries, more } = match query.sort.key {
+    let page = match query.sort.key {
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
         _ => listing.page(after, query.page_size(), query.offset())?,
     };
-    if more && query.page.is_some() && entries.len() < query.page_size() {
-        return Err(page_too_large());
-    }
-    let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
     let total = query.include_total.then(|| listing.count()).transpose()?;
-    Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+    page.answer(workspace, query, total, seal)
 }
 
 /// A page in the order of a number that not every record has: those with it and those without are looked for apart.
@@ -153,13 +136,7 @@ pub(crate) fn export_calls(
 
 impl<'a> Listing<'a> {
     fn new(db: &'a Connection, workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
-        let (index, key) = match sort.key {
-            SortKey::StartTime => keys::TIME,
-            SortKey::CreatedAt => keys::CREATED,
-            SortKey::UpdatedAt => keys::UPDATED,
-            SortKey::Duration => keys::DURATION,
-            SortKey::Cost => keys::COST,
-        };
+        let (index, key) = keys::of_sort(sort.key);
         Self { db, workspace, filter: Indexed::new(workspace, filter), sort, index, key }
     }
 
@@ -421,11 +398,7 @@ pub(crate) fn call_changes(
         bytes += body.as_ref().map_or(0, Bytes::len);
         let unsound = |_| StoreError::Internal("a change has no sound id".to_owned());
         changes.push(Change {
-            kind: match row.get(1)? {
-                1 => ChangeType::Created,
-                2 => ChangeType::Updated,
-                _ => ChangeType::Deleted,
-            },
+            kind: Kind::read(row.get::<_, i64>(1)?),
             id: row.get::<_, String>(2)?.parse().map_err(unsound)?,
             sequence,
             at: Timestamp::from_unix_nanos(row.get(3)?),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use callhistory_model::{
     CallDraft, CallId, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, sample,
 };
-use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written};
+use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written, open};
 
 pub(crate) use crate::concurrent::{
     a_failed_write_leaves_no_trace_in_a_list, a_follower_rebuilds_the_table,
@@ -63,6 +63,15 @@ macro_rules! conformance {
     };
 }
 pub(crate) use conformance;
+
+/// Why a URL is not opened.
+pub(crate) async fn refusal(url: &str) -> String {
+    match open(url).await {
+        Err(StoreError::Open(message)) => message,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("{url} was opened"),
+    }
+}
 
 pub(crate) fn workspace(name: &str) -> WorkspaceId {
     name.parse().unwrap()

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use callhistory_store::{CallStore, StoreError, open, redacted};
+use callhistory_store::{CallStore, open, redacted};
 
 use crate::{
     cluster::Cluster,
-    conformance::{Database, conformance, put},
+    conformance::{Database, conformance, put, refusal},
 };
 
 /// One cluster for all tests of this binary. Nothing in it has to survive the machine.
@@ -53,14 +53,6 @@ pub(crate) async fn client(url: &str) -> tokio_postgres::Client {
 }
 
 conformance!(empty);
-
-async fn refusal(url: &str) -> String {
-    match open(url).await {
-        Err(StoreError::Open(message)) => message,
-        Err(other) => panic!("another error: {other}"),
-        Ok(_) => panic!("{url} was opened"),
-    }
-}
 
 #[tokio::test]
 async fn a_url_that_cannot_work_is_told_without_its_password() {

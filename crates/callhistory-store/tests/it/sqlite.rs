@@ -6,7 +6,7 @@ use callhistory_model::{CallDraft, Timestamp};
 use callhistory_store::{CallStore, Precondition, StoreError, open};
 use tempfile::TempDir;
 
-use crate::conformance::{Database, conformance};
+use crate::conformance::{Database, conformance, refusal};
 
 struct SqliteFile {
     directory: TempDir,
@@ -42,14 +42,6 @@ fn empty() -> SqliteFile {
 }
 
 conformance!(empty);
-
-async fn refusal(url: &str) -> String {
-    match open(url).await {
-        Err(StoreError::Open(message)) => message,
-        Err(other) => panic!("another error: {other}"),
-        Ok(_) => panic!("{url} was opened"),
-    }
-}
 
 #[tokio::test]
 async fn one_process_at_a_time() {
