@@ -19,6 +19,7 @@ use tokio::{
 mod connect;
 mod failure;
 mod listen;
+mod metrics;
 mod open;
 mod plan;
 mod read;
@@ -211,7 +212,8 @@ impl CallStore for PostgresStore {
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let arguments = (workspace.clone(), query.clone());
-        scan(&self.scans, arguments, |db, (workspace, query)| Box::pin(read::call_metrics(db, workspace, query))).await
+        scan(&self.scans, arguments, |db, (workspace, query)| Box::pin(metrics::call_metrics(db, workspace, query)))
+            .await
     }
 
     async fn export_calls(

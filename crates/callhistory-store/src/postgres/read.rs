@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use callhistory_model::{CallFilter, CallMetrics, CallRecord, ListQuery, MetricsQuery, Sort, Timestamp, WorkspaceId};
+use callhistory_model::{CallFilter, CallRecord, ListQuery, Sort, Timestamp, WorkspaceId};
 use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
 use tokio::sync::mpsc;
 use tokio_postgres::{
@@ -17,7 +17,6 @@ use crate::{
     cursor::{ListPosition, Seal, after_the_end},
     exports,
     filter::{self as keys, BodyTest, Choice, Condition, Dialect, Predicate, Sql, TermTest, Value},
-    metrics::{self, Totals},
     page::{Entry, PAGE_BYTES, Page},
     terms::Term,
     write::Kind,
@@ -48,7 +47,7 @@ pub(super) struct Listing<'a> {
     workspace: &'a WorkspaceId,
     predicate: Predicate,
     /// What is left to be tested with the body in hand.
-    bodies: Vec<BodyTest>,
+    pub(super) bodies: Vec<BodyTest>,
     /// Terms that the ranges imply: they rule out what has no number at all.
     implied: Vec<Term>,
     sort: Sort,
@@ -240,7 +239,7 @@ impl<'a> Listing<'a> {
     }
 
     /// Rows of the records of the filter, in no order, each with its body behind them if that has to be looked at.
-    fn rows(&self, columns: &str) -> (String, Sql) {
+    pub(super) fn rows(&self, columns: &str) -> (String, Sql) {
         let mut sql = new_sql();
         let (start, rest) = (self.start(&mut sql, None), all(self.rest(&mut sql, true)));
         let body = if self.bodies.is_empty() { "" } else { ", c.body" };
@@ -276,7 +275,7 @@ fn all(parts: Vec<String>) -> String {
     if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") }
 }
 
-fn passes(tests: &[BodyTest], body: &[u8]) -> bool {
+pub(super) fn passes(tests: &[BodyTest], body: &[u8]) -> bool {
     let record: Option<CallRecord> = serde_json::from_slice(body).ok();
     record.is_some_and(|record| tests.iter().all(|test| test.holds(&record)))
 }
@@ -291,7 +290,7 @@ fn term_test(sql: &mut Sql, test: &TermTest) -> String {
 }
 
 /// The values of a statement with their types, so that it need not be prepared: its text is one of very many.
-fn parameters(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+pub(super) fn parameters(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
     sql.values
         .iter()
         .map(|value| match value {
@@ -314,38 +313,6 @@ pub(super) async fn list_calls(
     let page = listing.page(db, after, query.page_size(), query.offset()).await?;
     let total = if query.include_total { Some(listing.count(db).await?) } else { None };
     Ok(page.answer(workspace, query, total, seal)?)
-}
-
-pub(super) async fn call_metrics(
-    db: &Client,
-    workspace: &WorkspaceId,
-    query: &MetricsQuery,
-) -> Result<CallMetrics, Failure> {
-    let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
-    let listing = Listing::new(workspace, &query.filter, Sort::default());
-    // The one column that the index by time has not.
-    let by_flow = query.group_by.contains(&callhistory_model::GroupKey::CallFlowId);
-    let flow = if by_flow { "c.call_flow_id" } else { "NULL::text" };
-    let (text, sql) = listing
-        .rows(&format!("c.sort_time, c.duration, c.cost, c.status, c.agent_id, {flow}, c.direction, c.call_type"));
-    let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
-    pin_mut!(rows);
-    while let Some(row) = rows.try_next().await? {
-        if !listing.bodies.is_empty() && !passes(&listing.bodies, row.try_get(8)?) {
-            continue;
-        }
-        totals.add(&metrics::Row {
-            sort_time: row.try_get(0)?,
-            duration: row.try_get(1)?,
-            cost: row.try_get(2)?,
-            status: row.try_get(3)?,
-            agent_id: row.try_get(4)?,
-            call_flow_id: row.try_get(5)?,
-            direction: row.try_get(6)?,
-            call_type: row.try_get(7)?,
-        })?;
-    }
-    Ok(totals.finish(&query.filter)?)
 }
 
 /// Sends every record of the filter in chunks, from one snapshot, until there are no more or nobody takes them.
