@@ -26,9 +26,10 @@ pub(crate) struct Row<'a> {
     pub(crate) call_type: Option<&'a str>,
 }
 
-/// The sums of records that an engine has counted together: those of one row are alike in all that the row says.
+/// The sums of records of one status that an engine has counted.
 #[cfg(feature = "postgres")]
-pub(crate) struct Counted {
+pub(crate) struct Counted<'a> {
+    pub(crate) status: Option<&'a str>,
     pub(crate) calls: u64,
     /// How many of them have a duration, and its sum.
     pub(crate) timed: u64,
@@ -82,20 +83,8 @@ impl Totals {
 
     pub(crate) fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
         self.all.add(row, false);
-        self.group(row).map(|group| group.into_iter().for_each(|numbers| numbers.add(row, true)))
-    }
-
-    /// Adds records that were counted together; those of a group have one duration.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn add_counted(&mut self, row: &Row<'_>, counted: &Counted) -> Result<(), StoreError> {
-        self.all.add_counted(row, counted, false);
-        self.group(row).map(|group| group.into_iter().for_each(|numbers| numbers.add_counted(row, counted, true)))
-    }
-
-    /// The numbers of the group of a row, if there are groups.
-    fn group(&mut self, row: &Row<'_>) -> Result<Option<&mut Numbers>, StoreError> {
         if self.group_by.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let mut parts = Vec::with_capacity(self.group_by.len());
         for key in &self.group_by {
@@ -115,14 +104,27 @@ impl Totals {
             };
             parts.push(text.map_or(Part::Absent, |text| Part::Text(text.to_owned())));
         }
-        if self.groups.len() >= MetricsGroup::MAX_GROUPS && !self.groups.contains_key(&parts) {
+        self.groups.entry(parts).or_default().add(row, true);
+        if self.groups.len() > MetricsGroup::MAX_GROUPS {
             let detail = format!(
                 "gives more than {} groups; narrow the filter or group by longer times",
                 MetricsGroup::MAX_GROUPS
             );
             return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("groupBy")));
         }
-        Ok(Some(self.groups.entry(parts).or_default()))
+        Ok(())
+    }
+
+    /// Adds records that were counted already, where there are no groups.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn add_counted(&mut self, counted: &Counted<'_>) {
+        let all = &mut self.all;
+        all.calls += counted.calls;
+        all.completed += if counted.status == Some("completed") { counted.calls } else { 0 };
+        all.failed += if counted.status == Some("failed") { counted.calls } else { 0 };
+        all.timed += counted.timed;
+        all.duration += counted.duration;
+        all.cost += counted.cost;
     }
 
     /// The numbers, with the query of each group under the filter that gave the rows.
@@ -160,19 +162,6 @@ impl Numbers {
             if keep_durations {
                 self.durations.push(duration);
             }
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    fn add_counted(&mut self, row: &Row<'_>, counted: &Counted, keep_durations: bool) {
-        self.calls += counted.calls;
-        self.completed += if row.status == Some("completed") { counted.calls } else { 0 };
-        self.failed += if row.status == Some("failed") { counted.calls } else { 0 };
-        self.timed += counted.timed;
-        self.duration += counted.duration;
-        self.cost += counted.cost;
-        if let Some(duration) = row.duration.filter(|_| keep_durations) {
-            self.durations.extend(std::iter::repeat_n(duration, usize::try_from(counted.calls).unwrap_or(0)));
         }
     }
 
