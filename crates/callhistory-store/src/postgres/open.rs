@@ -1,6 +1,6 @@
 //! Opening a PostgreSQL database: what it must be, and the migrations.
 
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{Client, Row, error::SqlState};
 
 use super::{
     connect::{Server, Work},
@@ -54,19 +54,21 @@ pub(super) async fn prepare(server: &Server) -> Result<Vec<u8>, StoreError> {
 /// Whether there is nothing to migrate. A server whose role may not change tables starts on a database that is current.
 async fn is_current(client: &mut Client) -> Result<bool, String> {
     let text = |error: tokio_postgres::Error| message(&error);
-    let applied = match client.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await {
+    let history = "SELECT version, checksum FROM refinery_schema_history ORDER BY version";
+    let applied = match client.query(history, &[]).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(false),
         rows => rows.map_err(text)?,
     };
-    let applied: Vec<i32> = applied.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(text)?;
+    let read = |row: &Row| Ok((i64::from(row.try_get::<_, i32>(0)?), row.try_get(1)?));
+    let applied: Vec<(i64, String)> = applied.iter().map(read).collect::<Result<_, _>>().map_err(text)?;
     let runner = migrations::migrations::runner();
-    let known: Vec<_> = runner.get_migrations().iter().map(refinery::Migration::version).collect();
-    if let Some(newer) =
-        applied.iter().find(|version| !known.iter().any(|known| i64::from(*known) == i64::from(**version)))
-    {
+    let known = runner.get_migrations().iter();
+    let known: Vec<_> = known.map(|known| (i64::from(known.version()), known.checksum().to_string())).collect();
+    if let Some((newer, _)) = applied.iter().find(|(version, _)| known.iter().all(|(known, _)| known != version)) {
         return Err(format!("it was made by a newer version (migration {newer}); use that version or a later one"));
     }
-    Ok(applied.len() == known.len())
+    // One that was made otherwise than here is for the migrations to refuse.
+    Ok(applied == known)
 }
 
 /// What an operator needs, without the values of rows: there are none yet, so the server's own words may be told.

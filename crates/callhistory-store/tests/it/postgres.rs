@@ -81,6 +81,14 @@ async fn a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_migrated_otherwise_is_refused() {
+    let url = empty().url;
+    let other = "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 1";
+    client(&url).await.batch_execute(other).await.unwrap();
+    assert!(refusal(&url).await.contains("cannot be migrated"));
+}
+
+#[tokio::test]
 async fn a_database_of_another_encoding_is_refused() {
     let admin = client(&CLUSTER.url("postgres")).await;
     admin
