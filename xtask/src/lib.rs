@@ -1,9 +1,12 @@
 //! The project's own checks and generators.
 
 pub mod bench;
+pub mod breaking;
 pub mod openapi;
 pub mod pages;
 pub mod postgres;
+mod schemas;
+pub mod sound;
 pub mod tidy;
 
 use std::path::Path;

@@ -7,7 +7,11 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, openapi, pages, root, tidy};
+use xtask::{
+    bench,
+    openapi::{self, Action, Format, Outcome},
+    pages, root, tidy,
+};
 
 /// The project's own checks and generators.
 #[derive(Debug, Parser)]
@@ -23,10 +27,10 @@ enum Task {
     Ci,
     /// Check the house rules
     Tidy,
-    /// Generate or check the contract
+    /// Generate, check, release or compare contracts
     Openapi {
         #[command(subcommand)]
-        action: openapi::Action,
+        action: Action,
     },
     /// Measure get_call as a ratio to a static handler
     Bench(bench::Options),
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ci => ci(),
         Task::Tidy => tidy::run(root()),
-        Task::Openapi { action } => openapi::run(root(), action),
+        Task::Openapi { action } => return openapi(&action),
         Task::Bench(options) => bench::run(root(), options).map_err(|error| error.to_string()),
         Task::Pages(options) => pages::run(root(), options).map_err(|error| error.to_string()),
         Task::BenchStatic { listen } => bench::serve_static(listen).map_err(|error| error.to_string()),
@@ -58,6 +62,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints what an action on the contract found, and ends with its outcome.
+fn openapi(action: &Action) -> ExitCode {
+    let format = match action {
+        Action::Check(output) | Action::Compare { output, .. } => output.format,
+        Action::Generate | Action::Release => Format::Text,
+    };
+    let report = openapi::run(root(), action);
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).ok();
+    print!("{}", report.render(format, read));
+    ExitCode::from(report.outcome() as u8)
+}
+
 fn ci() -> Result<(), String> {
     let started = Instant::now();
     step("fmt --all --check")?;
@@ -65,7 +81,11 @@ fn ci() -> Result<(), String> {
     step("test --workspace --locked")?;
     step("doc --workspace --no-deps --locked")?;
     println!("\n==> openapi check");
-    openapi::run(root(), openapi::Action::Check)?;
+    let report = openapi::check(root());
+    print!("{}", report.render(Format::Text, |_| None));
+    if report.outcome() != Outcome::Fine {
+        return Err("openapi/ is not as it must be".to_owned());
+    }
     println!("\n==> tidy");
     tidy::run(root())?;
     println!("\nEverything passes, after {} s.", started.elapsed().as_secs());

@@ -1,259 +1,425 @@
-//! The contract in `openapi/`: written from the code, and checked against it and for itself.
+//! The contract in `openapi/`: written from the code, and held against it, against the rules and against the last release.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{fs, path::Path};
 
-use callhistory_model::openapi::record_json_schema;
+use callhistory_model::openapi::json_schemas;
 use callhistory_server::openapi::document;
-use clap::Subcommand;
-use serde_json::{Value, json};
+use clap::{Args, Subcommand, ValueEnum};
+use semver::Version;
+use serde_json::Value;
 
-/// Where a schema may stand below another.
-const SCHEMA_MAPS: [&str; 3] = ["properties", "patternProperties", "$defs"];
+use crate::{
+    breaking::{Finding, breaks},
+    sound::unsound,
+};
+
+const CONTRACT: &str = "openapi/callhistory.json";
+const RELEASED: &str = "openapi/released.json";
+/// Differences of one file that are shown.
+const MAX_DIFFERENCES: usize = 20;
+/// Characters of a value that are shown.
+const MAX_SHOWN_CHARS: usize = 100;
 
 /// What to do with the contract.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Action {
     /// Write openapi/ from the code
     Generate,
-    /// Check that openapi/ is what the code generates, and that it is sound
-    Check,
+    /// Check that openapi/ is what the code generates, keeps the rules, and breaks nothing that was released
+    ///
+    /// Ends with 0 if all is well, 3 if `generate` mends everything, 1 if a rule or a caller is broken, 2 if a file cannot be
+    /// read.
+    Check(Output),
+    /// Make the contract the released one; needs a raised version
+    Release,
+    /// Compare two contracts: 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
+    Compare {
+        /// The contract that callers know
+        old: std::path::PathBuf,
+        /// The contract that is to take its place
+        new: std::path::PathBuf,
+        /// How to write what is found
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Output {
+    /// As text, or as annotations of a workflow on GitHub
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned text
+    #[default]
+    Text,
+    /// Workflow commands
+    Github,
+}
+
+/// How an action ended, as the exit code of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// All is well.
+    Fine = 0,
+    /// What is committed is not what the code generates; generating mends it.
+    Stale = 3,
+    /// A rule is broken, or a caller would be.
+    Broken = 1,
+    /// A file cannot be read or written.
+    Unreadable = 2,
+}
+
+/// One line of a report with what explains it.
+#[derive(Debug)]
+struct Notice {
+    outcome: Outcome,
+    verb: &'static str,
+    file: String,
+    /// Where in the file, and what is there.
+    places: Vec<(Option<String>, String)>,
+    /// What to run next.
+    next: Option<String>,
+}
+
+/// What an action found.
+#[derive(Debug, Default)]
+pub struct Report(Vec<Notice>);
+
+impl Report {
+    fn add(&mut self, outcome: Outcome, verb: &'static str, file: &str) -> &mut Notice {
+        self.0.push(Notice { outcome, verb, file: file.to_owned(), places: Vec::new(), next: None });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// The gravest of what was found: a broken contract is not mended by generating it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let gravity = [Outcome::Unreadable, Outcome::Broken, Outcome::Stale];
+        let found = |outcome: &Outcome| self.0.iter().any(|notice| notice.outcome == *outcome);
+        gravity.into_iter().find(found).unwrap_or(Outcome::Fine)
+    }
+
+    /// The report in a form. `read` gives the text of a file, in which places become lines.
+    #[must_use]
+    pub fn render(&self, format: Format, read: impl Fn(&str) -> Option<String>) -> String {
+        let notices = self.0.iter();
+        match format {
+            Format::Text => notices.map(Notice::text).collect(),
+            Format::Github => notices.map(|notice| notice.github(read(&notice.file).as_deref())).collect(),
+        }
+    }
+}
+
+impl Notice {
+    fn text(&self) -> String {
+        let mut text = format!("{:>10} {}\n", self.verb, self.file);
+        for (pointer, detail) in &self.places {
+            let place = pointer.as_ref().map(|pointer| format!("#{pointer}: ")).unwrap_or_default();
+            text.push_str(&format!("{:>10} {place}{}\n", "", detail.replace('\n', "\n           ")));
+        }
+        if let Some(next) = &self.next {
+            text.push_str(&format!("{:>10} {next}\n", "run"));
+        }
+        text
+    }
+
+    fn github(&self, file: Option<&str>) -> String {
+        if self.outcome == Outcome::Fine {
+            return self.text();
+        }
+        let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let next = self.next.as_ref().map(|next| format!("\nrun {next}")).unwrap_or_default();
+        let whole = (None, String::new());
+        let places = if self.places.is_empty() { std::slice::from_ref(&whole) } else { &self.places };
+        let lines = places.iter().map(|(pointer, detail)| {
+            let line = pointer.as_ref().zip(file).map_or(1, |(pointer, text)| line_of(text, pointer));
+            let place = pointer.as_ref().map(|pointer| format!("#{pointer}: ")).unwrap_or_default();
+            let message = escape(&format!("{place}{detail}{next}"));
+            let name = escape(&self.file).replace(':', "%3A").replace(',', "%2C");
+            format!("::error file={name},line={line},title={}::{message}\n", self.verb)
+        });
+        lines.collect()
+    }
+}
+
+/// The line of a pretty-printed JSON text on which a pointer's value begins, or the nearest value around it.
+fn line_of(text: &str, pointer: &str) -> usize {
+    const MARK: &str = "\u{1}here";
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return 1 };
+    let mut place = pointer;
+    loop {
+        let mut marked = document.clone();
+        if let Some(value) = marked.pointer_mut(place).filter(|_| !place.is_empty()) {
+            *value = MARK.into();
+            let text = serde_json::to_string_pretty(&marked).unwrap_or_default();
+            return text.lines().position(|line| line.contains("\\u0001here")).unwrap_or_default() + 1;
+        }
+        let Some((around, _)) = place.rsplit_once('/') else { return 1 };
+        place = around;
+    }
 }
 
 /// The files of `openapi/` with what the code generates for them.
-fn generated() -> Result<Vec<(&'static str, String)>, String> {
-    let schema = serde_json::to_string_pretty(&record_json_schema()).map_err(|error| error.to_string())?;
-    Ok(vec![("openapi/callhistory.json", document()), ("openapi/call-record.schema.json", format!("{schema}\n"))])
+fn generated() -> Vec<(String, String)> {
+    let schemas = json_schemas().into_iter().map(|(name, schema)| {
+        let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        (format!("openapi/{name}.schema.json"), format!("{text}\n"))
+    });
+    std::iter::once((CONTRACT.to_owned(), document())).chain(schemas).collect()
 }
 
-/// Runs an action in the repository at `root`.
-///
-/// # Errors
-///
-/// Says for each file or place what is wrong and what mends it.
-pub fn run(root: &Path, action: Action) -> Result<(), String> {
+/// Runs an action in the repository at `root`. `compare` reads its files from the current folder.
+#[must_use]
+pub fn run(root: &Path, action: &Action) -> Report {
     match action {
         Action::Generate => generate(root),
-        Action::Check => check(root),
+        Action::Check(_) => check(root),
+        Action::Release => release(root),
+        Action::Compare { old, new, .. } => compare(old, new),
     }
 }
 
-fn generate(root: &Path) -> Result<(), String> {
-    for (name, text) in generated()? {
-        let path = root.join(name);
-        let fresh = fs::read_to_string(&path).is_ok_and(|old| old == text);
-        if !fresh {
-            fs::write(&path, text).map_err(|error| format!("{name}: {error}"))?;
-        }
-        println!("{:>10} {name}", if fresh { "Fresh" } else { "Updated" });
-    }
-    Ok(())
-}
-
-fn check(root: &Path) -> Result<(), String> {
-    let mut failures = Vec::new();
-    for (name, text) in generated()? {
-        let committed = fs::read_to_string(root.join(name)).unwrap_or_default();
-        match difference(&committed, &text) {
-            None => println!("{:>10} {name}", "Fresh"),
-            Some(place) => {
-                failures.push(format!("{:>10} {name}: {place}\n{:>10} cargo xtask openapi generate", "Stale", "run"))
-            }
+fn generate(root: &Path) -> Report {
+    let mut report = Report::default();
+    for (name, text) in generated() {
+        let path = root.join(&name);
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            report.add(Outcome::Fine, "Fresh", &name);
+        } else if let Err(error) = fs::write(&path, text) {
+            report.add(Outcome::Unreadable, "Failed", &name).places.push((None, error.to_string()));
+        } else {
+            report.add(Outcome::Fine, "Updated", &name);
         }
     }
-    let contract: Value = serde_json::from_str(&document()).map_err(|error| error.to_string())?;
-    let unsound = unsound(&contract);
-    failures.extend(unsound.into_iter().map(|fault| format!("{:>10} openapi/callhistory.json{fault}", "Unsound")));
-    if failures.is_empty() {
-        println!("{:>10} openapi/callhistory.json", "Sound");
-        return Ok(());
-    }
-    Err(failures.join("\n"))
+    report
 }
 
-/// The first line in which two texts differ.
-fn difference(committed: &str, generated: &str) -> Option<String> {
-    if committed == generated {
-        return None;
-    }
-    let mut pairs = committed.lines().zip(generated.lines()).zip(1..);
-    let line = pairs.find(|((old, new), _)| old != new).map(|((old, new), line)| {
-        format!("line {line}\n{:>10} {}\n{:>10} {}", "committed", old.trim(), "generated", new.trim())
-    });
-    Some(line.unwrap_or_else(|| "one text ends before the other".to_owned()))
-}
-
-/// Every fault of a contract by itself, as `#/json/pointer: what is wrong`.
+/// Holds the contract against the code, the rules and the last release.
 #[must_use]
-pub fn unsound(contract: &Value) -> Vec<String> {
-    let mut faults = identity_faults(contract);
-    walk(contract, "#", &mut |value, place| {
-        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-            let target = reference.strip_prefix('#').and_then(|pointer| contract.pointer(pointer));
-            if target.is_none() {
-                faults.push(format!("{place}: the reference {reference} leads nowhere"));
-            }
-        }
-    });
-    let mut ids = BTreeSet::new();
-    for (path, operations) in members(&contract["paths"]) {
-        for (method, operation) in members(operations) {
-            let place = format!("#/paths/{}/{method}", path.replace('/', "~1"));
-            faults.extend(operation_faults(contract, operation).map(|fault| format!("{place}: {fault}")));
-            let id = operation["operationId"].as_str().unwrap_or_default();
-            if !ids.insert(id.to_owned()) {
-                faults.push(format!("{place}: the operationId {id:?} stands twice"));
-            }
-        }
-    }
-    for (name, schema) in members(&contract["components"]["schemas"]) {
-        schema_faults(schema, &format!("#/components/schemas/{name}"), &mut faults);
-        if name.ends_with(|c: char| c.is_ascii_digit()) {
-            faults.push(format!("#/components/schemas/{name}: a name that ends in a digit hides a clash of two types"));
-        }
-    }
-    faults
+pub fn check(root: &Path) -> Report {
+    let mut report = Report::default();
+    current(root, &mut report);
+    sound(&mut report);
+    compatible(root, &mut report);
+    report
 }
 
-fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    value.as_object().into_iter().flatten()
-}
-
-fn walk(value: &Value, place: &str, visit: &mut impl FnMut(&Value, &str)) {
-    visit(value, place);
-    for (name, below) in members(value) {
-        walk(below, &format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), visit);
-    }
-    for (index, below) in value.as_array().into_iter().flatten().enumerate() {
-        walk(below, &format!("{place}/{index}"), visit);
-    }
-}
-
-/// What the libraries would fill in if we did not.
-fn identity_faults(contract: &Value) -> Vec<String> {
-    let expected = [
-        ("/openapi", "3.1.0"),
-        ("/info/title", "callhistory"),
-        ("/info/version", env!("CARGO_PKG_VERSION")),
-        ("/info/contact/name", "The callhistory maintainers"),
-        ("/info/license/identifier", "MIT OR Apache-2.0"),
-    ];
-    let wrong = expected.into_iter().filter(|(pointer, value)| contract.pointer(pointer) != Some(&Value::from(*value)));
-    wrong.map(|(pointer, value)| format!("#{pointer}: is not {value:?}")).collect()
-}
-
-fn operation_faults<'a>(contract: &'a Value, operation: &'a Value) -> impl Iterator<Item = String> + 'a {
-    let mut faults = Vec::new();
-    for name in ["operationId", "summary", "description"] {
-        if operation[name].as_str().is_none_or(str::is_empty) {
-            faults.push(format!("has no {name}"));
-        }
-    }
-    let tags: Vec<_> = members_of_array(&contract["tags"]).filter_map(|tag| tag["name"].as_str()).collect();
-    if !members_of_array(&operation["tags"]).any(|tag| tag.as_str().is_some_and(|tag| tags.contains(&tag))) {
-        faults.push("has no tag that the document describes".to_owned());
-    }
-    for parameter in members_of_array(&operation["parameters"]) {
-        let name = parameter["name"].as_str().unwrap_or("?");
-        if parameter["description"].as_str().is_none_or(str::is_empty) {
-            faults.push(format!("the parameter {name} has no description"));
-        }
-        if parameter["schema"]["type"].as_str().is_none() {
-            faults.push(format!("the parameter {name} has no single type"));
-        }
-    }
-    for status in ["400", "500", "503"] {
-        if operation["responses"].get(status).is_none() {
-            faults.push(format!("has no answer {status}"));
-        }
-    }
-    for (status, response) in members(&operation["responses"]) {
-        let is_error = status.starts_with(['4', '5']);
-        if is_error != response.get("$ref").is_some() {
-            faults
-                .push(format!("the answer {status} must {}be a shared component", if is_error { "" } else { "not " }));
-        }
-        if !is_error {
-            faults.extend(body_faults(contract, response).map(|fault| format!("the answer {status} {fault}")));
-        }
-    }
-    if let Some(body) = operation.get("requestBody") {
-        faults.extend(body_faults(contract, body).map(|fault| format!("the request body {fault}")));
-    }
-    faults.into_iter()
-}
-
-fn members_of_array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn body_faults(contract: &Value, body: &Value) -> impl Iterator<Item = String> {
-    let mut faults = Vec::new();
-    if body["description"].as_str().is_none_or(str::is_empty) {
-        faults.push("has no description".to_owned());
-    }
-    for (media_type, content) in members(&body["content"]) {
-        // What is no JSON is described in words: several generators stumble over a schema there.
-        let is_json = media_type.ends_with("json") && media_type != "application/x-ndjson";
-        let schema = if is_json { content.get("schema") } else { Some(&Value::Bool(true)) };
-        let (Some(schema), Some(example)) = (schema, content.get("example")) else {
-            faults.push(format!("has no schema or no example for {media_type}"));
+fn current(root: &Path, report: &mut Report) {
+    let generated = generated();
+    for (name, text) in &generated {
+        let committed = fs::read_to_string(root.join(name));
+        if committed.as_ref().is_ok_and(|committed| committed == text) {
+            report.add(Outcome::Fine, "Current", name);
             continue;
+        }
+        let notice = report.add(Outcome::Stale, "Stale", name);
+        notice.places = match &committed {
+            Ok(committed) => differences(committed, text),
+            Err(error) => vec![(None, error.to_string())],
         };
-        let root = json!({ "allOf": [schema], "components": contract["components"] });
-        match jsonschema::options().should_validate_formats(true).build(&root) {
-            Ok(validator) => faults.extend(
-                validator
-                    .iter_errors(example)
-                    .map(|error| format!("has an example that does not fit its schema: {error}")),
-            ),
-            Err(error) => faults.push(format!("has a schema for {media_type} that is none: {error}")),
+        notice.next = Some("cargo xtask openapi generate".to_owned());
+    }
+    let files = fs::read_dir(root.join("openapi")).into_iter().flatten().flatten();
+    for name in files.map(|file| format!("openapi/{}", file.file_name().to_string_lossy())) {
+        if name != RELEASED && !generated.iter().any(|(known, _)| *known == name) {
+            let notice = report.add(Outcome::Broken, "Unknown", &name);
+            notice.places.push((None, "nothing generates this file: delete it".to_owned()));
         }
     }
-    faults.into_iter()
 }
 
-/// A schema says its type, and everything that may grow has a bound or is free-form by intent.
-fn schema_faults(schema: &Value, place: &str, faults: &mut Vec<String>) {
-    if schema.get("$ref").is_some() {
+fn sound(report: &mut Report) {
+    let contract = serde_json::from_str(&document()).unwrap_or_default();
+    let faults = unsound(&contract);
+    if faults.is_empty() {
+        report.add(Outcome::Fine, "Sound", CONTRACT);
         return;
     }
-    // Free-form items are any JSON at all.
-    if schema.as_object().is_some_and(serde_json::Map::is_empty) || schema.is_boolean() {
-        return;
-    }
-    // Null takes a member away in a merge patch, and stands nowhere else.
-    let in_patch = place.starts_with("#/components/schemas/CallPatch/");
-    let is_null = |kind: &Value| *kind == "null";
-    let null_choice = members_of_array(&schema["anyOf"]).any(|choice| is_null(&choice["type"]));
-    let or_null = members_of_array(&schema["type"]).find(|_| members_of_array(&schema["type"]).any(is_null));
-    if in_patch && null_choice {
-        return;
-    }
-    let Some(kind) = or_null.filter(|_| in_patch).unwrap_or(&schema["type"]).as_str() else {
-        faults.push(format!("{place}: has no single type"));
-        return;
+    let notice = report.add(Outcome::Broken, "Unsound", CONTRACT);
+    notice.places = faults.into_iter().map(|(pointer, fault)| (Some(pointer), fault)).collect();
+    notice.next = Some("cargo xtask openapi generate, once the code has been mended".to_owned());
+}
+
+fn read(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
+}
+
+fn version(contract: &Value) -> Result<Version, String> {
+    let text = contract["info"]["version"].as_str().unwrap_or_default();
+    Version::parse(text).map_err(|error| format!("its version {text:?} is none: {error}"))
+}
+
+/// Whether a version says that it may break the callers of another: the first number that is not 0 is greater.
+fn may_break(old: &Version, new: &Version) -> bool {
+    let leading = |version: &Version| match (version.major, version.minor) {
+        (0, 0) => (0, 0, version.patch),
+        (0, minor) => (0, minor, 0),
+        (major, _) => (major, 0, 0),
     };
-    if place.matches('/').count() <= 5
-        && schema["description"].as_str().is_none_or(str::is_empty)
-        && !place.contains("additionalProperties")
-    {
-        faults.push(format!("{place}: has no description"));
+    leading(new) > leading(old)
+}
+
+fn compatible(root: &Path, report: &mut Report) {
+    let new: Value = serde_json::from_str(&document()).unwrap_or_default();
+    let found = read(&root.join(RELEASED)).and_then(|old| Ok((breaks(&old, &new)?, version(&old)?, version(&new)?)));
+    let (findings, released, version) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            let notice = report.add(Outcome::Unreadable, "Unreadable", RELEASED);
+            notice.places.push((None, reason));
+            notice.next = Some("cargo xtask openapi release".to_owned());
+            return;
+        }
+    };
+    if findings.is_empty() {
+        report.add(Outcome::Fine, "Compatible", CONTRACT);
+        return;
     }
-    let nullable = schema["enum"].as_array().is_some_and(|values| values.contains(&Value::Null));
-    if nullable || schema.get("default").is_some_and(Value::is_null) {
-        faults.push(format!("{place}: allows null"));
+    let allowed = may_break(&released, &version);
+    let outcome = if allowed { Outcome::Fine } else { Outcome::Broken };
+    let notice = report.add(outcome, "Breaking", CONTRACT);
+    notice.places = places(findings);
+    if allowed {
+        notice.places.push((None, format!("The version {version} says that it breaks the callers of {released}.")));
+    } else {
+        let advice = format!(
+            "This breaks the callers of {released}. Undo it; or, if it has to be, raise the version in Cargo.toml to one that \
+             says so."
+        );
+        notice.places.push((None, advice));
     }
-    if kind == "object" && !schema["properties"].is_object() && schema.get("additionalProperties").is_none() {
-        faults.push(format!("{place}: is an object that says nothing of its members"));
+}
+
+fn places(findings: Vec<Finding>) -> Vec<(Option<String>, String)> {
+    let place = |finding: Finding| (Some(finding.pointer), format!("{}: {}", finding.rule, finding.detail));
+    findings.into_iter().map(place).collect()
+}
+
+fn release(root: &Path) -> Report {
+    let mut report = Report::default();
+    current(root, &mut report);
+    sound(&mut report);
+    let path = root.join(RELEASED);
+    if path.exists() {
+        compatible(root, &mut report);
     }
-    for map in SCHEMA_MAPS {
-        for (name, below) in members(&schema[map]) {
-            schema_faults(below, &format!("{place}/{map}/{name}"), faults);
+    if report.outcome() != Outcome::Fine {
+        return report;
+    }
+    let text = document();
+    let same = fs::read_to_string(&path).is_ok_and(|released| released == text);
+    let versions =
+        read(&path).and_then(|old| Ok((version(&old)?, version(&serde_json::from_str(&text).unwrap_or_default())?)));
+    match versions {
+        _ if same => {
+            report.add(Outcome::Fine, "Released", RELEASED);
+            return report;
+        }
+        Ok((released, version)) if version <= released => {
+            let notice = report.add(Outcome::Broken, "Refused", RELEASED);
+            notice.places.push((
+                Some("/info/version".to_owned()),
+                format!("{released} was released with another contract: raise the version in Cargo.toml"),
+            ));
+            notice.next = Some("cargo xtask openapi generate, then cargo xtask openapi release".to_owned());
+            return report;
+        }
+        _ => {}
+    }
+    match fs::write(&path, text) {
+        Ok(()) => report.add(Outcome::Fine, "Released", RELEASED),
+        Err(error) => {
+            let notice = report.add(Outcome::Unreadable, "Failed", RELEASED);
+            notice.places.push((None, error.to_string()));
+            notice
+        }
+    };
+    report
+}
+
+fn compare(old: &Path, new: &Path) -> Report {
+    let mut report = Report::default();
+    let mut documents = Vec::new();
+    for path in [old, new] {
+        match read(path) {
+            Ok(document) => documents.push(document),
+            Err(reason) => {
+                let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
+                notice.places.push((None, reason));
+            }
         }
     }
-    for name in ["items", "additionalProperties"] {
-        if let Some(below) = schema.get(name) {
-            schema_faults(below, &format!("{place}/{name}"), faults);
+    let [before, after] = documents.as_slice() else { return report };
+    let name = new.display().to_string();
+    match breaks(before, after) {
+        Ok(findings) if findings.is_empty() => {
+            report.add(Outcome::Fine, "Compatible", &name);
         }
+        Ok(findings) => report.add(Outcome::Broken, "Breaking", &name).places = places(findings),
+        Err(reason) => report.add(Outcome::Unreadable, "Unreadable", &name).places.push((None, reason)),
     }
+    report
+}
+
+/// Where two JSON texts differ, with the values: what is committed with `-`, what is generated with `+`.
+fn differences(committed: &str, generated: &str) -> Vec<(Option<String>, String)> {
+    let (Ok(old), Ok(new)) = (serde_json::from_str(committed), serde_json::from_str(generated)) else {
+        return vec![(None, "is no JSON".to_owned())];
+    };
+    let mut found = Vec::new();
+    differ(&old, &new, String::new(), &mut found);
+    if found.is_empty() {
+        return vec![(None, "only white space, the order of members or the digits of numbers differ".to_owned())];
+    }
+    let more = found.len().saturating_sub(MAX_DIFFERENCES);
+    found.truncate(MAX_DIFFERENCES);
+    if more > 0 {
+        found.push((None, format!("and {more} more")));
+    }
+    found
+}
+
+fn differ(old: &Value, new: &Value, pointer: String, found: &mut Vec<(Option<String>, String)>) {
+    match (old, new) {
+        _ if old == new => {}
+        (Value::Object(before), Value::Object(after)) => {
+            let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let place = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match (before.get(name), after.get(name)) {
+                    (Some(old), Some(new)) => differ(old, new, place, found),
+                    (old, new) => found.push((Some(place), change(old, new))),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (index, (old, new)) in before.iter().zip(after).enumerate() {
+                differ(old, new, format!("{pointer}/{index}"), found);
+            }
+        }
+        _ => found.push((Some(pointer), change(Some(old), Some(new)))),
+    }
+}
+
+/// A change in at most two lines. Of two long texts the part is shown in which they differ.
+fn change(old: Option<&Value>, new: Option<&Value>) -> String {
+    let (old, new) = (old.map(Value::to_string), new.map(Value::to_string));
+    let (before, after) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
+    let same = before.chars().zip(after.chars()).take_while(|(old, new)| old == new).count();
+    let skip = same.saturating_sub(MAX_SHOWN_CHARS / 4);
+    let shown = |sign: char, text: &str| {
+        let part: String = text.chars().skip(skip).take(MAX_SHOWN_CHARS).collect();
+        let (start, end) = (skip > 0, text.chars().count() > skip + MAX_SHOWN_CHARS);
+        format!("\n{sign} {}{part}{}", if start { "…" } else { "" }, if end { "…" } else { "" })
+    };
+    let lines = old.iter().map(|text| shown('-', text)).chain(new.iter().map(|text| shown('+', text)));
+    lines.collect()
 }

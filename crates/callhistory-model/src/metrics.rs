@@ -46,7 +46,8 @@ pub enum GroupKey {
 }
 
 impl GroupKey {
-    const KEYS: [(&'static str, Self); 9] = [
+    /// Every key with its name.
+    pub const KEYS: [(&'static str, Self); 9] = [
         ("agentId", Self::AgentId),
         ("callFlowId", Self::CallFlowId),
         ("direction", Self::Direction),
@@ -152,7 +153,7 @@ pub struct CallMetrics {
     /// The mean length of those calls whose length is known, in seconds, rounded half up to nine decimals; 0 where there
     /// is none.
     pub average_duration: ExactDecimal,
-    /// The exact sum of `cost.customer_charge`.
+    /// The exact sum of `cost.customer_charge`, in the currency of the records.
     pub total_cost: ExactDecimal,
     /// The same numbers for each group, in the order of the groups, where `groupBy` was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +179,7 @@ pub struct MetricsGroup {
     /// The mean length of those calls whose length is known, in seconds, rounded half up to nine decimals; 0 where there
     /// is none.
     pub average_duration: ExactDecimal,
-    /// The exact sum of `cost.customer_charge`.
+    /// The exact sum of `cost.customer_charge`, in the currency of the records.
     pub total_cost: ExactDecimal,
     /// The length that half of the calls do not exceed, in seconds (nearest rank); missing where none is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

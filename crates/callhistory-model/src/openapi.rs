@@ -50,20 +50,37 @@ fn generator(settings: SchemaSettings) -> SchemaGenerator {
     settings.with_transform(NotNullable).into_generator()
 }
 
-/// The JSON Schema (draft 2020-12) of one record, on its own.
+/// The JSON Schemas (draft 2020-12) of what stands in files and streams, by name: one record, a line of an import, a line
+/// of an export, and the data of one change.
 #[must_use]
-pub fn record_json_schema() -> Value {
-    json_schema::<CallRecord>()
+pub fn json_schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("call-record", json_schema::<CallRecord>("One call record.")),
+        ("import-line", json_schema::<ImportLine>("One line of an import: a record with its `_id`.")),
+        ("export-line", json_schema::<CallRecord>("One line of an export: a record.")),
+        ("change-event", json_schema::<CallChange>("One change: an item of `changes`, or the data of an event.")),
+    ]
 }
 
-/// The JSON Schema (draft 2020-12) of what a caller writes, on its own.
-#[must_use]
-pub fn draft_json_schema() -> Value {
-    json_schema::<CallDraft>()
+fn json_schema<T: JsonSchema>(title: &str) -> Value {
+    let mut schema = generator(SchemaSettings::draft2020_12()).into_root_schema_for::<T>();
+    schema.insert("title".into(), title.into());
+    schema.to_value()
 }
 
-fn json_schema<T: JsonSchema>() -> Value {
-    generator(SchemaSettings::draft2020_12()).into_root_schema_for::<T>().to_value()
+/// The schema of one line of an import: a draft that names its record.
+struct ImportLine;
+
+impl JsonSchema for ImportLine {
+    fn schema_name() -> Cow<'static, str> {
+        "ImportLine".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CallDraft::json_schema(generator);
+        schema.insert("required".into(), serde_json::json!(["_id"]));
+        schema
+    }
 }
 
 /// The schema of what a caller creates: a draft without the members that only the service sets on a new record.

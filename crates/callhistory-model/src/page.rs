@@ -139,9 +139,10 @@ fn fields(text: &str) -> Result<Vec<String>, Fault> {
         if !CallRecord::MEMBERS.contains(&name) {
             return Err(unknown_value(name, CallRecord::MEMBERS));
         }
-        if !fields.iter().any(|known| known == name) {
-            fields.push(name.to_owned());
+        if fields.iter().any(|known| known == name) {
+            return Err(Fault::new(FaultCode::Repeated, format!("names {name} more than once")));
         }
+        fields.push(name.to_owned());
     }
     Ok(fields)
 }

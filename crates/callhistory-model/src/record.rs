@@ -325,7 +325,7 @@ impl Cost {
         Ok(())
     }
 
-    /// The charge to the customer for the call.
+    /// The charge to the customer for the call, in the currency of the workspace's records.
     #[must_use]
     pub fn customer_charge(&self) -> Option<&Amount> {
         self.get(Self::CUSTOMER_CHARGE)
@@ -374,7 +374,10 @@ impl schemars::JsonSchema for Cost {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let amount = generator.subschema_for::<Amount>();
         let mut charge = amount.clone();
-        charge.insert("description".into(), "The charge to the customer for the call: an exact decimal.".into());
+        charge.insert(
+            "description".into(),
+            "The charge to the customer for the call: an exact decimal, in the currency of the records.".into(),
+        );
         schemars::json_schema!({
             "description": "What a call cost: exact decimals under their names, in the currency of the workspace.",
             "type": "object",

@@ -42,8 +42,11 @@ pub struct ImportSettings {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The workspace to write to
-    #[arg(long, value_name = "ID")]
-    pub workspace: String,
+    #[arg(long, value_name = "ID", required_unless_present = "check")]
+    pub workspace: Option<String>,
+    /// Only check the files against the rules of an import, without a database; with --workspace also whose they are
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// What to export.

@@ -6,12 +6,18 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{Fault, FaultCode, Faults, Problem, ProblemCode};
+use callhistory_model::{CallDraft, Fault, FaultCode, Faults, ListQuery, Problem, ProblemCode};
 use callhistory_store::StoreError;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
+use crate::extract::MAX_RECORD_BYTES;
+
 /// Seconds after which a client may try again what the service could not do.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+const FAILED: &str = "The service failed; its log has more under the request id.";
+const FULL: &str = "The disk is full; this was not written. Reads go on.";
+const UNAVAILABLE: &str = "The store cannot do this now; try again.";
 
 /// A refusal on its way to the caller. The text of its fields reaches the caller; what only the operator may know is
 /// logged where the error arises.
@@ -59,7 +65,21 @@ impl ApiError {
 
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(ProblemCode::Internal, "The service failed; its log has more under the request id.")
+        Self::new(ProblemCode::Internal, FAILED)
+    }
+
+    pub(crate) fn media_type_not_accepted(accepted: &[&str]) -> Self {
+        let names = accepted.join(" or ");
+        let detail = format!("The body must be sent as content-type: {names}, in UTF-8.");
+        Self::new(ProblemCode::UnsupportedMediaType, detail)
+    }
+
+    pub(crate) fn body_too_slow() -> Self {
+        Self::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 seconds.")
+    }
+
+    pub(crate) fn body_too_large() -> Self {
+        Self::new(ProblemCode::BodyTooLarge, format!("The body has more than {MAX_RECORD_BYTES} bytes."))
     }
 
     fn status_and_title(&self) -> (StatusCode, &'static str) {
@@ -86,10 +106,10 @@ impl ApiError {
         }
     }
 
-    /// The answer, which carries the id of its request. Headers that were set on the way, such as `Allow`, stay.
-    pub(crate) fn render(self, mut response: Response, request_id: &str) -> Response {
+    /// The body of the answer.
+    fn problem(self, request_id: &str) -> Problem {
         let (status, title) = self.status_and_title();
-        let problem = Problem {
+        Problem {
             kind: format!("urn:callhistory:problem:{}", self.code),
             title: title.to_owned(),
             status: status.as_u16(),
@@ -97,7 +117,13 @@ impl ApiError {
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.faults,
-        };
+        }
+    }
+
+    /// The answer, which carries the id of its request. Headers that were set on the way, such as `Allow`, stay.
+    pub(crate) fn render(self, mut response: Response, request_id: &str) -> Response {
+        let (status, _) = self.status_and_title();
+        let problem = self.problem(request_id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -141,12 +167,12 @@ impl From<StoreError> for ApiError {
             StoreError::Refused(fault) => Self::invalid_parameters(vec![fault]),
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
-                Self::new(ProblemCode::StorageFull, "The disk is full; this was not written. Reads go on.")
+                Self::new(ProblemCode::StorageFull, FULL)
             }
             StoreError::Busy(detail) => Self::new(ProblemCode::Unavailable, detail),
             StoreError::Unavailable(reason) | StoreError::Io(reason) => {
                 tracing::error!(reason, "the store is not available");
-                Self::new(ProblemCode::Unavailable, "The store cannot do this now; try again.")
+                Self::new(ProblemCode::Unavailable, UNAVAILABLE)
             }
             StoreError::IdTaken | StoreError::Open(_) | StoreError::Internal(_) => Self::internal(&error),
         }
@@ -161,7 +187,6 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
         "A header, a parameter or the JSON text is not valid; `errors` says which.",
     ),
     (StatusCode::NOT_FOUND, "NotFound", "There is no such record in this workspace."),
-    (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "The route has no such method; `Allow` lists those it has."),
     (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
     (
         StatusCode::CONFLICT,
@@ -212,16 +237,38 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
 
 /// The components that `PROBLEM_RESPONSES` describes.
 pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
-    let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     PROBLEM_RESPONSES.iter().map(move |(status, name, description)| {
-        let response = ResponseBuilder::new().description(*description);
-        // It is refused before it is a request.
-        let response = match *status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => response,
-            _ => response.content("application/problem+json", content()),
-        };
+        let mut response = ResponseBuilder::new().description(*description);
+        // What has no example is refused before it is a request, and answered without a body.
+        if let Some(error) = example(*status) {
+            let example = serde_json::to_value(error.problem("0f8fad5b-d9cb-469f")).unwrap_or_default();
+            let schema = Ref::from_schema_name("Problem");
+            let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
+            response = response.content("application/problem+json", content);
+        }
         ((*name).to_owned(), response.build().into())
     })
+}
+
+/// A typical error of each status, made as the service makes it.
+fn example(status: StatusCode) -> Option<ApiError> {
+    let error = match status {
+        StatusCode::BAD_REQUEST => ApiError::invalid_parameters(ListQuery::from_query("limit=0").err()?.0),
+        StatusCode::NOT_FOUND => ApiError::call_not_found(),
+        StatusCode::REQUEST_TIMEOUT => ApiError::body_too_slow(),
+        StatusCode::CONFLICT => StoreError::TerminalStatus.into(),
+        StatusCode::PRECONDITION_FAILED => StoreError::PreconditionFailed.into(),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted(&["application/json"]),
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            ApiError::invalid_record(CallDraft::from_json(br#"{"startTime": 1680000000000}"#).err()?)
+        }
+        StatusCode::INTERNAL_SERVER_ERROR => ApiError::new(ProblemCode::Internal, FAILED),
+        StatusCode::SERVICE_UNAVAILABLE => ApiError::new(ProblemCode::Unavailable, UNAVAILABLE),
+        StatusCode::INSUFFICIENT_STORAGE => ApiError::new(ProblemCode::StorageFull, FULL),
+        _ => return None,
+    };
+    Some(error)
 }
 
 fn references(statuses: &[u16]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {

@@ -1,20 +1,14 @@
-//! The examples of the contract. Sent in the order of the operations below to an empty workspace that holds the source's
-//! example, each request is answered as it says.
+//! The examples of the contract. Each request, sent to a workspace that holds the source's example, is answered as it says;
+//! a creation by `put_call` to an empty one.
 
 use callhistory_model::sample;
 use serde_json::{Value, json};
 
+/// The moment at which the examples were made.
+const NOW: &str = "2026-01-01T00:00:00.000Z";
+
 fn record() -> Value {
     serde_json::from_str(sample::SOURCE_EXAMPLE).unwrap_or_default()
-}
-
-/// The source's example without the members that a request does not bring.
-fn draft(absent: &[&str]) -> Value {
-    let mut draft = record();
-    if let Some(members) = draft.as_object_mut() {
-        members.retain(|name, _| !absent.contains(&name.as_str()));
-    }
-    draft
 }
 
 /// The source's example on one line, as it is stored.
@@ -23,28 +17,82 @@ fn line() -> String {
     format!("{}\n", String::from_utf8_lossy(&draft))
 }
 
+/// What is created: a call that has just begun.
+fn begun() -> Value {
+    json!({
+        "agentId": "abcdef1234567890",
+        "direction": "outbound",
+        "fromPhoneNumber": "+10000000000",
+        "toPhoneNumber": "+10000000001",
+        "status": "ongoing",
+        "startTime": 1680000000,
+    })
+}
+
+/// What is written over it: a call that has ended.
+fn ended() -> Value {
+    json!({
+        "agentId": "abcdef1234567890",
+        "status": "completed",
+        "startTime": 1680000000,
+        "endTime": 1680000300,
+        "cost": { "customer_charge": 0.10 },
+        "summary": "Generic conversation summary about customer engagement.",
+    })
+}
+
+/// What is imported.
+fn lines() -> [&'static str; 2] {
+    [r#"{"_id":"call-1","status":"completed"}"#, r#"{"_id":"call-2","status":"busy"}"#]
+}
+
+/// A draft as the service stores it.
+fn stored(draft: Value, id: &str, created_at: &str) -> Value {
+    let mut record = json!({
+        "_id": id,
+        "workspaceId": "abcdef1234567890",
+        "metadata": {},
+        "functionCalls": [],
+        "analyzedData": {},
+        "createdAt": created_at,
+        "updatedAt": NOW,
+    });
+    for (name, value) in draft.as_object().into_iter().flatten() {
+        record[name] = value.clone();
+    }
+    record
+}
+
 /// The example of a request's body.
 pub(crate) fn request(operation: &str, media_type: &str) -> Value {
     match (operation, media_type) {
-        ("create_call", _) => draft(&["_id", "createdAt", "updatedAt"]),
+        ("create_call", _) => begun(),
         ("patch_call", _) => json!({ "metadata": { "ticket": "A-1009" }, "roomName": null }),
-        ("import_calls", "application/x-ndjson") => line().into(),
-        ("import_calls", _) => json!([record()]),
-        _ => record(),
+        ("import_calls", "application/x-ndjson") => format!("{}\n", lines().join("\n")).into(),
+        ("import_calls", _) => serde_json::from_str(&format!("[{}]", lines().join(","))).unwrap_or_default(),
+        _ => ended(),
     }
 }
 
 /// The example of an answer's body.
-pub(crate) fn response(operation: &str, media_type: &str) -> Value {
+pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value {
     match (operation, media_type) {
         ("list_calls", _) => json!([record()]),
+        ("create_call", _) => stored(begun(), "6955b900a1b2c3d4e5f60718", NOW),
+        ("put_call", _) => {
+            let created_at = if status == "201" { NOW } else { "2025-01-01T10:00:00Z" };
+            stored(ended(), "1234567890abcdef", created_at)
+        }
         ("patch_call", _) => {
-            let mut patched = draft(&["roomName"]);
+            let mut patched = record();
             patched["metadata"] = json!({ "ticket": "A-1009" });
-            patched["updatedAt"] = "2026-01-01T00:00:00.000Z".into();
+            patched["updatedAt"] = NOW.into();
+            if let Some(members) = patched.as_object_mut() {
+                members.remove("roomName");
+            }
             patched
         }
-        ("import_calls", _) => json!({ "created": 0, "replaced": 0, "unchanged": 1, "rejected": 0, "errors": [] }),
+        ("import_calls", _) => json!({ "created": 2, "replaced": 0, "unchanged": 0, "rejected": 0, "errors": [] }),
         ("export_calls", "text/csv") => csv().into(),
         ("export_calls", _) => line().into(),
         ("call_metrics", _) => metrics(),
@@ -99,9 +147,9 @@ pub(crate) fn parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "callHistoryId") => json!("1234567890abcdef"),
         ("create_call", "idempotency-key") => json!("order-4711"),
         ("list_calls" | "call_metrics", "status") => json!("completed,failed"),
-        ("list_calls", "startedAfter") => json!("2023-01-01"),
+        ("list_calls", "startedAfter") => json!("2023-01-01T00:00:00Z"),
         ("list_calls", "limit") => json!(50),
-        ("call_metrics", "groupBy") => json!("day"),
+        ("call_metrics", "groupBy") => json!(["day"]),
         ("call_metrics", "timezone") => json!("Europe/Berlin"),
         ("call_changes", "limit") => json!(100),
         ("export_calls", "agentId") => json!("abcdef1234567890"),

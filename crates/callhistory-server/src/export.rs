@@ -39,6 +39,7 @@ use crate::{
     ),
     responses(
         (status = 200, description = "The records: with `format=ndjson` a `CallRecord` on each line, with `format=csv` a table (RFC 4180).",
+            headers(("content-disposition" = String, description = "The name of a file to keep it under.")),
             content(("application/x-ndjson"), ("text/csv"))),
         ScanProblems,
     ),

@@ -356,8 +356,7 @@ async fn record_body<S: Send + Sync>(request: Request, state: &S, accepted: &[&s
     }
     let media_type = media_type(&mut parts, state).await?;
     if !media_type.is_some_and(|name| accepted.contains(&name.as_str())) {
-        let names = accepted.join(" or ");
-        return refuse_media_type(&format!("The body must be sent as content-type: {names}, in UTF-8."));
+        return Err(ApiError::media_type_not_accepted(accepted));
     }
     read_body(body).await
 }
@@ -379,19 +378,15 @@ async fn discard(mut body: Body) {
 }
 
 async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        let detail = format!("The body has more than {MAX_RECORD_BYTES} bytes.");
-        Err(ApiError::new(ProblemCode::BodyTooLarge, detail))
-    };
     if body.size_hint().lower() > MAX_RECORD_BYTES as u64 {
         discard(body).await;
-        return too_large();
+        return Err(ApiError::body_too_large());
     }
     let collect = Limited::new(body, MAX_RECORD_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collect).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
         Ok(Err(_)) => Err(ApiError::new(ProblemCode::InvalidRequest, "The body broke off before its end.")),
-        Err(_) => Err(ApiError::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 seconds.")),
+        Err(_) => Err(ApiError::body_too_slow()),
     }
 }

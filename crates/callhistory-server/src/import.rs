@@ -10,7 +10,7 @@ use axum::{
 use callhistory_model::{
     CallDraft, CallId, Fault, FaultCode, Faults, ImportError, ImportReport, ProblemCode, Timestamp, WorkspaceId,
 };
-use callhistory_store::{CallStore, Effect, StoreError};
+use callhistory_store::{CallStore, Effect, StoreError, check_new_call};
 use flate2::write::MultiGzDecoder;
 use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
@@ -58,7 +58,7 @@ pub enum ImportForm {
     tag = "Transfer",
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("content-encoding" = Option<String>, Header, pattern = "^gzip$", description = "`gzip` where the body is compressed."),
+        ("content-encoding" = Option<String>, Header, description = "`gzip` where the body is compressed."),
     ),
     request_body(
         content(("application/x-ndjson"), (Vec<CallDraft> = "application/json")),
@@ -72,7 +72,7 @@ pub(crate) async fn import_calls(
     _: NoQuery,
     ImportBody { form, gzip, body }: ImportBody,
 ) -> Result<Response, ApiError> {
-    let mut import = Import::new(Arc::clone(&app.store), workspace, form, gzip);
+    let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace), form, gzip);
     let mut chunks = body.into_data_stream();
     loop {
         match tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()).await {
@@ -139,10 +139,27 @@ struct Writing {
     effects: JoinHandle<Result<Vec<Result<Effect, Faults>>, StoreError>>,
 }
 
+/// What becomes of the records of an import.
+#[derive(Clone)]
+pub enum Target {
+    /// They are written to a workspace.
+    Store(Arc<dyn CallStore>, WorkspaceId),
+    /// They are checked and not written: those of one workspace, or each one as it is. What passes counts as created.
+    Check(Option<WorkspaceId>),
+}
+
+impl Target {
+    fn workspace(&self) -> Option<&WorkspaceId> {
+        match self {
+            Self::Store(_, workspace) => Some(workspace),
+            Self::Check(workspace) => workspace.as_ref(),
+        }
+    }
+}
+
 /// An import under way: bytes go in, records come out in the store. Its memory does not grow with the stream.
 pub struct Import {
-    store: Arc<dyn CallStore>,
-    workspace: WorkspaceId,
+    target: Target,
     gzip: Option<MultiGzDecoder<Vec<u8>>>,
     packed_bytes: u64,
     unpacked_bytes: u64,
@@ -155,12 +172,11 @@ pub struct Import {
 }
 
 impl Import {
-    /// An import into a workspace.
+    /// An import.
     #[must_use]
-    pub fn new(store: Arc<dyn CallStore>, workspace: WorkspaceId, form: ImportForm, gzip: bool) -> Self {
+    pub fn new(target: Target, form: ImportForm, gzip: bool) -> Self {
         Self {
-            store,
-            workspace,
+            target,
             gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
             packed_bytes: 0,
             unpacked_bytes: 0,
@@ -247,10 +263,10 @@ impl Import {
     async fn write_group(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
         let group = std::mem::take(&mut self.group);
         self.group_bytes = 0;
-        let workspace = self.workspace.clone();
+        let (target, moment) = (self.target.clone(), now.clone());
         // Reading takes milliseconds for a group: off the threads that serve requests.
         let read = tokio::task::spawn_blocking(move || {
-            group.into_iter().map(|item| read_item(item, &workspace)).collect::<Vec<_>>()
+            group.into_iter().map(|item| read_item(item, &target, &moment)).collect::<Vec<_>>()
         });
         let read = read.await.map_err(|error| StoreError::Internal(error.to_string()))?;
         self.settle().await?;
@@ -267,7 +283,11 @@ impl Import {
         if calls.is_empty() {
             return Ok(());
         }
-        let (store, workspace, now) = (Arc::clone(&self.store), self.workspace.clone(), now.clone());
+        let Target::Store(store, workspace) = self.target.clone() else {
+            self.report.created += calls.len() as u64;
+            return Ok(());
+        };
+        let now = now.clone();
         let effects = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
         self.writing = Some(Writing { lines, effects });
         Ok(())
@@ -302,17 +322,23 @@ impl Import {
 }
 
 /// The record of one line, or why it is none.
-fn read_item(item: Item, workspace: &WorkspaceId) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
+fn read_item(item: Item, target: &Target, now: &Timestamp) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
     let Item { line, text } = item;
     let text = text.map_err(|fault| (line, Faults(vec![fault])))?;
     let draft = CallDraft::from_json(&text).map_err(|faults| (line, faults))?;
     let mut faults = Vec::new();
-    if let Some(other) = draft.workspace_id.as_ref().filter(|other| *other != workspace) {
+    let named = draft.workspace_id.as_ref().zip(target.workspace());
+    if let Some((other, workspace)) = named.filter(|(other, workspace)| other != workspace) {
         let detail = format!("is {:?}, but the import goes to {:?}", other.as_str(), workspace.as_str());
         faults.push(Fault::new(FaultCode::Mismatch, detail).below("/workspaceId"));
     }
     match draft.id.clone() {
-        Some(id) if faults.is_empty() => return Ok((line, (id, draft))),
+        Some(id) if faults.is_empty() => {
+            if let Target::Check(_) = target {
+                check_new_call(&id, draft.clone(), now).map_err(|faults| (line, faults))?;
+            }
+            return Ok((line, (id, draft)));
+        }
         Some(_) => {}
         None => {
             let detail = "is missing; each record of an import has its id, so that it can be sent again";

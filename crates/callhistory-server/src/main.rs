@@ -52,9 +52,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
             }
             Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
             Some(Command::Import(import)) => {
+                let (workspace, now) = (import.workspace.as_deref(), || Timestamp::from(now()));
+                if import.check {
+                    return transfer::import(None, workspace, &import.files, now).await;
+                }
                 let store = callhistory_store::open(&cli.settings.database_url()).await?;
-                let now = || Timestamp::from(now());
-                let result = transfer::import(&store, &import.workspace, &import.files, now).await;
+                let result = transfer::import(Some(&store), workspace, &import.files, now).await;
                 close(&store).await.and(result)
             }
             Some(Command::Export(export)) => {

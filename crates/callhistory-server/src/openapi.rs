@@ -4,12 +4,17 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
-    http::{HeaderValue, Uri, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use axum_extra::{
+    TypedHeader,
+    headers::{ETag, IfNoneMatch},
+};
 use callhistory_model::{Problem, ProblemCode};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
@@ -67,8 +72,12 @@ pub fn document() -> String {
     let mut document = serde_json::to_value(document).expect("the contract serialises");
     for operation in operations(&mut document) {
         describe_headers(operation);
-        forbid_null_parameters(operation);
+        finish_parameters(operation);
         give_examples(operation);
+        give_sample(operation);
+    }
+    for response in document["components"]["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        describe_problem_headers(response);
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
     // A value has no zeros at the end of a number, and the source's example has.
@@ -88,10 +97,7 @@ fn describe_headers(operation: &mut Map<String, Value>) {
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
     for response in responses.filter_map(Value::as_object_mut).filter(|response| !response.contains_key("$ref")) {
         let headers = response.entry("headers").or_insert_with(|| json!({}));
-        headers["x-request-id"] = json!({
-            "description": "The id of the request: the caller's own, or one that was made for it.",
-            "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
-        });
+        headers["x-request-id"] = request_id_header();
         for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
             header["required"] = true.into();
         }
@@ -108,13 +114,57 @@ fn describe_headers(operation: &mut Map<String, Value>) {
     }
 }
 
-/// An optional header is absent or a text, never null.
-fn forbid_null_parameters(operation: &mut Map<String, Value>) {
+fn request_id_header() -> Value {
+    json!({
+        "description": "The id of the request: the caller's own, or one that was made for it.",
+        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
+    })
+}
+
+/// What every problem carries; what has no body is refused before there is a request.
+fn describe_problem_headers(response: &mut Value) {
+    let Some(problem) = response.pointer("/content/application~1problem+json/example") else { return };
+    let may_pass = problem["code"] == "unavailable";
+    let mut headers = json!({ "x-request-id": request_id_header() });
+    if may_pass {
+        headers["retry-after"] = json!({
+            "description": "The seconds after which to try again.",
+            "schema": { "type": "integer", "minimum": 1 },
+        });
+    }
+    for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        header["required"] = true.into();
+    }
+    response["headers"] = headers;
+}
+
+/// An optional header is absent or a text, never null; and there is one coding that a body may have.
+fn finish_parameters(operation: &mut Map<String, Value>) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
-    for schema in parameters.filter_map(|parameter| parameter.pointer_mut("/schema/type")) {
-        if *schema == json!(["string", "null"]) {
-            *schema = json!("string");
+    for parameter in parameters {
+        let is_coding = parameter["name"] == "content-encoding";
+        let schema = &mut parameter["schema"];
+        if schema["type"] == json!(["string", "null"]) {
+            schema["type"] = json!("string");
         }
+        if is_coding {
+            schema["enum"] = json!(["gzip"]);
+        }
+    }
+}
+
+/// The function of the SDK's example that carries out an operation.
+fn give_sample(operation: &mut Map<String, Value>) {
+    const SAMPLES: &str = include_str!("../../callhistory-client/examples/operations.rs");
+    let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default();
+    let start = format!("async fn {id}(");
+    let lines = SAMPLES.lines().skip_while(|line| !line.contains(&start));
+    let mut source: String = lines.take_while(|line| *line != "}").map(|line| format!("{line}\n")).collect();
+    if !source.is_empty() {
+        source.push_str("}\n");
+        let source = source.trim_start_matches("pub(crate) ");
+        operation
+            .insert("x-codeSamples".to_owned(), json!([{ "lang": "Rust", "label": "Rust SDK", "source": source }]));
     }
 }
 
@@ -124,9 +174,10 @@ fn give_examples(operation: &mut Map<String, Value>) {
     if let Some(content) = operation.get_mut("requestBody").and_then(|body| body.get_mut("content")) {
         set_examples(content, |media_type| examples::request(&id, media_type));
     }
-    let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
-    for content in responses.filter_map(|response| response.get_mut("content")) {
-        set_examples(content, |media_type| examples::response(&id, media_type));
+    for (status, response) in operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(content) = response.get_mut("content") {
+            set_examples(content, |media_type| examples::response(&id, status, media_type));
+        }
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
     for parameter in parameters {
@@ -157,8 +208,18 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         )
 }
 
-async fn openapi_json(_: NoQuery) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+/// The contract, with an entity tag so that who polls it need not read it again.
+async fn openapi_json(condition: Option<TypedHeader<IfNoneMatch>>, _: NoQuery) -> Response {
+    static TAG: LazyLock<String> = LazyLock::new(|| {
+        let digest = Sha256::digest(DOCUMENT.as_bytes());
+        format!("\"{}\"", digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    });
+    let current = TAG.parse::<ETag>().is_ok_and(|tag| condition.is_some_and(|known| !known.precondition_passes(&tag)));
+    let headers = [(header::ETAG, TAG.as_str()), (header::CACHE_CONTROL, "public, no-cache")];
+    if current {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
 /// One file of the reference page. It is part of this binary and needs no network; the policy forbids all other sources.

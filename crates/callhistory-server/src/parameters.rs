@@ -1,15 +1,15 @@
 //! The parameters of the routes as the contract describes them. Their reading is the model's; a test holds both together.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS,
-    MAX_TIME_ZONE_CHARS, openapi::carry,
+    CallFilter, CallRecord, ChangesQuery, GroupKey, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES,
+    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, openapi::carry,
 };
 use serde_json::{Value, json};
 use utoipa::{
     IntoParams,
     openapi::{
         Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
+        path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle},
     },
 };
 
@@ -83,10 +83,10 @@ fn describe_filter(name: &str) -> (Value, String) {
         "minDuration" => (number(0, 31_622_400), "Calls of at least so many seconds.".to_owned()),
         "maxDuration" => (number(0, 31_622_400), "Calls of at most so many seconds.".to_owned()),
         "minCost" => {
-            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at least so much.".to_owned())
+            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at least so much, in the currency of the records.".to_owned())
         }
         "maxCost" => {
-            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at most so much.".to_owned())
+            (number(-1_000_000_000, 1_000_000_000), "Calls whose `cost.customer_charge` is at most so much, in the currency of the records.".to_owned())
         }
         "postAnalysis" => (
             text(MAX_PARAMETER_BYTES),
@@ -107,16 +107,31 @@ fn describe_filter(name: &str) -> (Value, String) {
     (schema, description)
 }
 
+/// Some of a few names, each at most once, with commas between.
+fn names<'a>(known: impl IntoIterator<Item = &'a str>, most: usize) -> Value {
+    let known: Vec<_> = known.into_iter().collect();
+    json!({
+        "type": "array",
+        "items": { "type": "string", "enum": known },
+        "minItems": 1,
+        "maxItems": most,
+        "uniqueItems": true,
+    })
+}
+
 fn parameter(name: &str, schema: Value, description: impl Into<String>) -> Parameter {
     let members = match schema {
         Value::Object(members) => members,
         _ => serde_json::Map::new(),
     };
+    let is_list = members.get("type").is_some_and(|kind| kind == "array");
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)
         .required(Required::False)
         .description(Some(description))
+        .style(is_list.then_some(ParameterStyle::Form))
+        .explode(is_list.then_some(false))
         .schema(Some(carry(members)))
         .build()
 }
@@ -147,7 +162,6 @@ impl IntoParams for ListParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let sorts = ["startTime", "createdAt", "updatedAt", "duration", "cost"];
         let sorts: Vec<_> = sorts.iter().flat_map(|key| [format!("-{key}"), (*key).to_owned()]).collect();
-        let fields = format!("^({0})(,({0}))*$", CallRecord::MEMBERS.join("|"));
         let mut parameters = vec![
             parameter(
                 "limit",
@@ -167,7 +181,7 @@ impl IntoParams for ListParameters {
             ),
             parameter(
                 "fields",
-                json!({ "type": "string", "pattern": fields }),
+                names(CallRecord::MEMBERS.iter().copied(), CallRecord::MEMBERS.len()),
                 "The members to answer, with commas between them; all by default.",
             ),
             parameter(
@@ -186,11 +200,12 @@ pub(crate) struct MetricsParameters;
 
 impl IntoParams for MetricsParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let keys = "agentId|callFlowId|direction|status|callType|hour|day|week|month";
+        // Five members, and one of the units of time.
+        let group_by = names(GroupKey::KEYS.iter().map(|(name, _)| *name), 6);
         let mut parameters = vec![
             parameter(
                 "groupBy",
-                json!({ "type": "string", "pattern": format!("^({keys})(,({keys}))*$"), "examples": ["day", "agentId,status"] }),
+                group_by,
                 "What to group by, with commas between: `agentId`, `callFlowId`, `direction`, `status`, `callType`, and one of `hour`, `day`, `week` and `month`.",
             ),
             parameter(

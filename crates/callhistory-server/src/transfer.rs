@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     export::{csv_header, csv_rows},
-    import::{Import, ImportForm},
+    import::{Import, ImportForm, Target},
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -23,45 +23,50 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Imports files, `-` for standard input, one after the other.
+/// Imports files, `-` for standard input, one after the other; without a store it checks them and writes nothing.
 ///
 /// # Errors
 ///
 /// What stops the import, and after all files that records were rejected.
 pub async fn import(
-    store: &Arc<dyn CallStore>,
-    workspace: &str,
+    store: Option<&Arc<dyn CallStore>>,
+    workspace: Option<&str>,
     files: &[PathBuf],
     now: impl Fn() -> Timestamp,
 ) -> Result<(), Failure> {
-    let workspace = parse_workspace(workspace)?;
+    let workspace = workspace.map(parse_workspace).transpose()?;
+    let target = match (store, workspace) {
+        (None, workspace) => Target::Check(workspace),
+        (Some(store), Some(workspace)) => Target::Store(Arc::clone(store), workspace),
+        (Some(_), None) => return Err("--workspace is missing: an import writes to one workspace".into()),
+    };
     let mut rejected = 0;
     for file in files {
-        let report = import_file(store, &workspace, file, &now).await;
-        let report = report.map_err(|error| format!("{}: {error}; what was written before stays", file.display()))?;
+        let report = import_file(&target, file, &now).await;
+        let rest = if store.is_some() { "; what was written before stays" } else { "" };
+        let report = report.map_err(|error| format!("{}: {error}{rest}", file.display()))?;
         for error in &report.errors {
             let pointer = error.pointer.as_deref().unwrap_or("");
             eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
         }
         let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
-        println!(
-            "{}: {created} created, {replaced} replaced, {unchanged} unchanged, {refused} rejected",
-            file.display()
-        );
+        let name = file.display();
+        match store {
+            Some(_) => {
+                println!("{name}: {created} created, {replaced} replaced, {unchanged} unchanged, {refused} rejected");
+            }
+            None => println!("{name}: {created} valid, {refused} rejected"),
+        }
         rejected += refused;
     }
-    match rejected {
-        0 => Ok(()),
-        count => Err(format!("{count} records were rejected; the others are written").into()),
+    match (rejected, store) {
+        (0, _) => Ok(()),
+        (count, Some(_)) => Err(format!("{count} records were rejected; the others are written").into()),
+        (count, None) => Err(format!("{count} records would be rejected; nothing was written").into()),
     }
 }
 
-async fn import_file(
-    store: &Arc<dyn CallStore>,
-    workspace: &WorkspaceId,
-    file: &Path,
-    now: &impl Fn() -> Timestamp,
-) -> Result<ImportReport, Failure> {
+async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp) -> Result<ImportReport, Failure> {
     let (mut input, size): (Box<dyn std::io::Read + Send>, _) = if file == Path::new("-") {
         (Box::new(std::io::stdin()), None)
     } else {
@@ -76,7 +81,7 @@ async fn import_file(
     let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
     let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let form = if is_array { ImportForm::Array } else { ImportForm::Lines };
-    let mut import = Import::new(Arc::clone(store), workspace.clone(), form, gzip);
+    let mut import = Import::new(target.clone(), form, gzip);
     let mut progress = Progress::new(&file.display().to_string(), size);
     while length > 0 {
         import.push(&chunk[..length], &now()).await?;

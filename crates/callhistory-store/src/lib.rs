@@ -33,7 +33,7 @@ use callhistory_model::{
 use tokio::sync::mpsc;
 
 pub use error::StoreError;
-pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition};
+pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, check_new_call};
 
 /// The store of call records, as handlers see it.
 ///

@@ -84,6 +84,19 @@ pub(crate) fn created(
     finish(draft, workspace, id, created_at, updated_at)
 }
 
+/// Whether a store would take a draft as a new record, as far as that does not depend on what it holds.
+///
+/// # Errors
+///
+/// The faults with which an import would reject it.
+pub fn check_new_call(id: &CallId, draft: CallDraft, now: &Timestamp) -> Result<(), Faults> {
+    let workspace = draft.workspace_id.clone().map_or_else(|| id.as_str().parse(), Ok);
+    match workspace.map(|workspace: WorkspaceId| created(draft, &workspace, id, now)) {
+        Ok(Err(StoreError::Invalid(faults))) => Err(faults),
+        _ => Ok(()),
+    }
+}
+
 /// The record that a replacement makes of a stored one; `None` where it would change nothing.
 pub(crate) fn replaced(
     draft: CallDraft,

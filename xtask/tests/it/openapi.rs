@@ -1,30 +1,147 @@
-//! The contract is current and sound, and the checks find what is not.
+//! The contract is current, sound and compatible, and the checks find what is not.
+
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use xtask::openapi::{Action, run, unsound};
+use xtask::{
+    openapi::{Action, Format, Outcome, Output, Report, check, run},
+    sound::unsound,
+};
 
 fn contract() -> Value {
     serde_json::from_str(&callhistory_server::openapi::document()).unwrap()
 }
 
+fn text(report: &Report) -> String {
+    report.render(Format::Text, |_| None)
+}
+
+/// A folder with a copy of what is committed.
+fn copy() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("openapi")).unwrap();
+    for file in fs::read_dir(xtask::root().join("openapi")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), root.path().join("openapi").join(file.file_name())).unwrap();
+    }
+    root
+}
+
+fn edit(root: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let path = root.join(file);
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, format!("{}\n", serde_json::to_string_pretty(&value).unwrap())).unwrap();
+}
+
+const GET: &str = "/paths/~1v2~1api~1call-history~1{callHistoryId}/get";
+
 #[test]
-fn the_committed_contract_is_current_and_sound() {
-    run(xtask::root(), Action::Check).unwrap();
+fn the_committed_contract_is_current_sound_and_compatible() {
+    let report = check(xtask::root());
+    assert_eq!(report.outcome(), Outcome::Fine, "{}", text(&report));
+    let text = text(&report);
+    for line in ["   Current openapi/callhistory.json\n", "     Sound openapi", "Compatible openapi"] {
+        assert!(text.contains(line), "{text}");
+    }
 }
 
 #[test]
-fn a_stale_file_is_found_and_generated() {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("openapi")).unwrap();
-    let missing = run(root.path(), Action::Check).unwrap_err();
-    assert!(missing.contains("Stale openapi/callhistory.json") && missing.contains("cargo xtask openapi generate"));
-    run(root.path(), Action::Generate).unwrap();
-    run(root.path(), Action::Check).unwrap();
-    let path = root.path().join("openapi/callhistory.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("Get one call record", "Fetch one call record")).unwrap();
-    let stale = run(root.path(), Action::Check).unwrap_err();
-    assert!(stale.contains("Fetch one call record") && stale.contains("Get one call record"), "{stale}");
+fn a_stale_file_is_shown_with_its_difference_and_generated() {
+    let root = copy();
+    let root = root.path();
+    edit(root, "openapi/callhistory.json", |contract| {
+        *contract.pointer_mut(&format!("{GET}/summary")).unwrap() = "Fetch one call record".into();
+    });
+    fs::remove_file(root.join("openapi/import-line.schema.json")).unwrap();
+    let report = check(root);
+    assert_eq!(report.outcome(), Outcome::Stale);
+    let stale = text(&report);
+    for part in [
+        "     Stale openapi/callhistory.json\n",
+        &format!("#{GET}/summary: \n           - \"Fetch one call record\"\n           + \"Get one call record\"\n"),
+        "     Stale openapi/import-line.schema.json\n",
+        "       run cargo xtask openapi generate\n",
+    ] {
+        assert!(stale.contains(part), "{part} in {stale}");
+    }
+    assert_eq!(run(root, &Action::Generate).outcome(), Outcome::Fine);
+    assert_eq!(check(root).outcome(), Outcome::Fine);
+    fs::write(root.join("openapi/left-over.json"), "{}").unwrap();
+    assert!(text(&check(root)).contains("   Unknown openapi/left-over.json\n"));
+}
+
+#[test]
+fn an_annotation_names_the_line() {
+    let root = copy();
+    edit(root.path(), "openapi/callhistory.json", |contract| {
+        *contract.pointer_mut(&format!("{GET}/summary")).unwrap() = "100%".into();
+    });
+    let committed = fs::read_to_string(root.path().join("openapi/callhistory.json")).unwrap();
+    let line = committed.lines().position(|line| line.contains("100%")).unwrap() + 1;
+    let text = check(root.path()).render(Format::Github, |file| fs::read_to_string(root.path().join(file)).ok());
+    let start =
+        format!("::error file=openapi/callhistory.json,line={line},title=Stale::#{GET}/summary: %0A- \"100%25\"%0A+ ");
+    assert!(text.contains(&start), "{text}");
+}
+
+/// A break is found unless the version says it; the released contract changes only with a raised version.
+#[test]
+fn a_break_cannot_land_and_a_release_needs_a_version() {
+    let root = copy();
+    let root = root.path();
+    let released = "openapi/released.json";
+    edit(root, released, |contract| {
+        contract["paths"]["/v2/api/calls"] = json!({ "get": { "responses": {} } });
+    });
+    let report = check(root);
+    assert_eq!(report.outcome(), Outcome::Broken);
+    let broken = text(&report);
+    assert!(
+        broken.contains("  Breaking openapi/callhistory.json\n           #/paths/~1v2~1api~1calls: removed: "),
+        "{broken}"
+    );
+    assert!(broken.contains("raise the version in Cargo.toml"), "{broken}");
+    assert_eq!(run(root, &Action::Release).outcome(), Outcome::Broken);
+    let set_version = |version: &str| edit(root, released, |contract| contract["info"]["version"] = version.into());
+    set_version("0.0.9");
+    assert_eq!(check(root).outcome(), Outcome::Fine, "0.1.0 says that it breaks 0.0.9");
+    assert_eq!(run(root, &Action::Release).outcome(), Outcome::Fine);
+    assert_eq!(fs::read_to_string(root.join(released)).unwrap(), callhistory_server::openapi::document());
+    // The same version with another contract, although it breaks nothing.
+    edit(root, released, |contract| contract["info"]["title"] = "calls".into());
+    let refused = run(root, &Action::Release);
+    assert_eq!(refused.outcome(), Outcome::Broken);
+    assert!(text(&refused).contains("0.1.0 was released with another contract"), "{}", text(&refused));
+    fs::write(root.join(released), "{").unwrap();
+    assert_eq!(check(root).outcome(), Outcome::Unreadable);
+    fs::remove_file(root.join(released)).unwrap();
+    assert_eq!(check(root).outcome(), Outcome::Unreadable, "without it nothing would be compared");
+    assert_eq!(run(root, &Action::Release).outcome(), Outcome::Fine);
+    assert_eq!(check(root).outcome(), Outcome::Fine);
+}
+
+#[test]
+fn any_two_contracts_can_be_compared() {
+    let root = copy();
+    let old = root.path().join("openapi/callhistory.json");
+    let new = root.path().join("new.json");
+    fs::copy(&old, &new).unwrap();
+    let compare = |old: &Path, new: &Path| {
+        run(root.path(), &Action::Compare { old: old.into(), new: new.into(), output: Output::default() })
+    };
+    assert_eq!(compare(&old, &new).outcome(), Outcome::Fine);
+    edit(root.path(), "new.json", |contract| {
+        contract.pointer_mut(GET).unwrap()["operationId"] = "fetch_call".into();
+    });
+    let broken = compare(&old, &new);
+    assert_eq!((broken.outcome(), Outcome::Broken as u8), (Outcome::Broken, 1));
+    assert!(text(&broken).contains(&format!("#{GET}/operationId: name-changed: ")), "{}", text(&broken));
+    assert_eq!(
+        (compare(&old, &root.path().join("none.json")).outcome(), Outcome::Unreadable as u8),
+        (Outcome::Unreadable, 2)
+    );
+    assert_eq!(Outcome::Stale as u8, 3);
 }
 
 /// The document is the same at each making: nothing of it comes from a hash map's order.
@@ -36,30 +153,67 @@ fn the_contract_is_a_pure_function() {
     }
 }
 
-#[test]
-fn each_kind_of_unsoundness_is_found() {
-    assert_eq!(unsound(&contract()), Vec::<String>::new());
-    let get = "/paths/~1v2~1api~1call-history~1{callHistoryId}/get";
-    let cases: Vec<(String, Value, &str)> = vec![
+/// A place, what is put there, and the fault that it is.
+fn unsound_edits() -> Vec<(String, Value, &'static str)> {
+    vec![
         ("/info/title".into(), json!("utoipa"), "/info/title"),
         ("/info/contact".into(), json!(null), "/info/contact/name"),
-        (format!("{get}/operationId"), json!(""), "has no operationId"),
-        (format!("{get}/operationId"), json!("put_call"), "stands twice"),
-        (format!("{get}/summary"), json!(null), "has no summary"),
-        (format!("{get}/description"), json!(""), "has no description"),
-        (format!("{get}/tags"), json!(["Unknown"]), "has no tag"),
-        (format!("{get}/parameters/0/description"), json!(""), "x-workspace-id has no description"),
-        (format!("{get}/parameters/0/schema"), json!({}), "x-workspace-id has no single type"),
-        (format!("{get}/responses/404"), json!({"description": "Not found."}), "must be a shared component"),
-        (format!("{get}/responses/404/$ref"), json!("#/components/responses/Gone"), "leads nowhere"),
-        (format!("{get}/responses/200/description"), json!(""), "answer 200 has no description"),
-        (format!("{get}/responses/200/content/application~1json"), json!({"schema": {}}), "no example"),
+        ("/info/license/identifier".into(), json!("Apache-2.0"), "is not \"MIT OR Apache-2.0\""),
+        ("/info/licence".into(), json!({}), "is no OpenAPI 3.1"),
+        (format!("{GET}/operationID"), json!("get_call"), "is no OpenAPI 3.1"),
+        (format!("{GET}/operationId"), json!("getCall"), "is no name of a method"),
+        (format!("{GET}/summary"), json!("Get one."), "full stop"),
+        (format!("{GET}/tags"), json!(["Calls", "Numbers"]), "or several"),
+        (format!("{GET}/x-codeSamples/0/source"), json!("client.fetch_call()"), "calls the SDK's method"),
+        (format!("{GET}/parameters/0/example"), json!(null), "is required and has no example"),
+        (format!("{GET}/parameters/0/schema/maxLength"), json!("many"), "is no JSON Schema"),
+        (format!("{GET}/responses/200/headers/x-request-id"), json!(null), "does not have the header x-request-id"),
         (
-            format!("{get}/responses/200/content/application~1json/example/cost"),
+            "/components/responses/NotFound/content/application~1problem+json/schema/$ref".into(),
+            json!("#/components/schemas/Fault"),
+            "is no problem",
+        ),
+        (
+            "/components/responses/NotFound/content/application~1problem+json/example/status".into(),
+            json!("404"),
+            "does not fit its schema",
+        ),
+        ("/components/responses/NotFound/description".into(), json!(""), "has no description"),
+        (
+            "/components/schemas/Spare".into(),
+            json!({ "type": "string", "description": "No one's." }),
+            "nothing refers to",
+        ),
+        ("/components/schemas/Cost2".into(), json!({ "type": "string", "description": "A clash." }), "ends in a digit"),
+        ("/components/schemas/Cost/type".into(), json!("money"), "is no JSON Schema"),
+        (
+            "/components/schemas/CallRecord/properties/duration/description".into(),
+            json!("How long it took."),
+            "does not say its unit",
+        ),
+        (
+            "/components/schemas/CallDraft/properties/agentId".into(),
+            json!({ "type": "string", "description": "The agent." }),
+            "has no bound",
+        ),
+        ("/components/schemas/CallList/maxItems".into(), json!({}), "is no JSON Schema"),
+        (format!("{GET}/operationId"), json!(""), "has no operationId"),
+        (format!("{GET}/operationId"), json!("put_call"), "stands twice"),
+        (format!("{GET}/summary"), json!(null), "has no summary"),
+        (format!("{GET}/description"), json!(""), "has no description"),
+        (format!("{GET}/tags"), json!(["Unknown"]), "has no tag"),
+        (format!("{GET}/parameters/0/description"), json!(""), "x-workspace-id has no description"),
+        (format!("{GET}/parameters/0/schema"), json!({}), "x-workspace-id has no single type"),
+        (format!("{GET}/responses/404"), json!({"description": "Not found."}), "must be a shared component"),
+        (format!("{GET}/responses/404/$ref"), json!("#/components/responses/Gone"), "leads nowhere"),
+        (format!("{GET}/responses/200/description"), json!(""), "get/responses/200: has no description"),
+        (format!("{GET}/responses/200/content/application~1json"), json!({"schema": {}}), "no example"),
+        (
+            format!("{GET}/responses/200/content/application~1json/example/cost"),
             json!("free"),
             "does not fit its schema",
         ),
-        (format!("{get}/responses"), json!({}), "has no answer 400"),
+        (format!("{GET}/responses"), json!({}), "has no answer 400"),
         (
             "/components/schemas/CallRecord/properties/agentId".into(),
             json!({"type": ["string", "null"]}),
@@ -70,12 +224,18 @@ fn each_kind_of_unsoundness_is_found() {
         ("/components/schemas/Cost/description".into(), json!(null), "has no description"),
         ("/components/schemas/Cost/default".into(), json!(null), "allows null"),
         ("/components/schemas/Fault/properties".into(), json!(null), "says nothing of its members"),
-    ];
-    for (pointer, value, expected) in cases {
+    ]
+}
+
+#[test]
+fn each_kind_of_unsoundness_is_found() {
+    assert_eq!(unsound(&contract()), []);
+    for (pointer, value, expected) in unsound_edits() {
         let mut contract = contract();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         contract.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = value;
         let faults = unsound(&contract);
-        assert!(faults.iter().any(|fault| fault.contains(expected)), "{pointer}: {faults:?}");
+        let found = |(place, fault): &(String, String)| format!("{place}: {fault}").contains(expected);
+        assert!(faults.iter().any(found), "{pointer}: {faults:?}");
     }
 }

@@ -306,6 +306,11 @@ async fn files_go_in_and_out_without_a_server() {
     let lines: String = (0..1200).map(|number| format!("{{\"_id\":\"c{number}\",\"startTime\":{number}}}\n")).collect();
     std::fs::write(directory.path().join("a.ndjson"), &lines).unwrap();
     std::fs::write(directory.path().join("b.json"), r#"[{"_id":"x"},{"_id":"y","nothing":1}]"#).unwrap();
+    let (good, out, errors) = run(&["import", "--check", "a.ndjson", "b.json"], b"");
+    assert!(!good && out == "a.ndjson: 1200 valid, 0 rejected\nb.json: 1 valid, 1 rejected\n", "{out}");
+    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("nothing was written"), "{errors}");
+    assert!(run(&["import", "--check", "a.ndjson"], b"").0);
+    assert!(!directory.path().join("data").exists(), "a check needs no database");
     let (good, out, _) = run(&["import", "--workspace", "w", "a.ndjson"], b"");
     assert!(good && out == "a.ndjson: 1200 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
     let (good, out, errors) = run(&["import", "--workspace", "w", "a.ndjson", "b.json"], b"");
@@ -328,10 +333,15 @@ async fn files_go_in_and_out_without_a_server() {
     assert!(run(&["export", "--workspace", "w", "--output", "all.csv", "--query", "format=csv"], b"").0);
     assert_eq!(std::fs::read_to_string(directory.path().join("all.csv")).unwrap().lines().count(), 1202);
     let moved = exported.replace("\"workspaceId\":\"w\"", "\"workspaceId\":\"v\"");
+    let (good, out, errors) = run(&["import", "--check", "--workspace", "w", "-"], moved.as_bytes());
+    assert!(!good && out == "-: 0 valid, 600 rejected\n" && errors.contains("-:600: /workspaceId is \"v\""), "{out}");
+    assert!(run(&["import", "--check", "-"], moved.as_bytes()).0);
     let (good, out, _) = run(&["import", "--workspace", "v", "-"], moved.as_bytes());
     assert!(good && out == "-: 600 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
     for (arguments, reason) in [
         (&["import", "--workspace", "w", "missing"][..], "missing"),
+        (&["import", "a.ndjson"], "--workspace"),
+        (&["import", "--check", "missing"], "missing"),
         (&["import", "--workspace", "a b", "a.ndjson"], "--workspace"),
         (&["export", "--workspace", "w", "--query", "statu=x"], "did you mean \"status\"?"),
     ] {

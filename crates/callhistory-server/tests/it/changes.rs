@@ -152,7 +152,7 @@ async fn the_sdk_follows_while_others_write() {
 /// A stop does not wait for those who wait for changes.
 #[tokio::test]
 async fn a_stop_ends_streams_and_waits() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let start = cursor(&changes(&server, "").await);
     let path = server.url(&format!("{CHANGES}?cursor={start}"));
     let request = || reqwest::Client::new().get(&path).header("x-workspace-id", crate::harness::WORKSPACE);
@@ -166,7 +166,7 @@ async fn a_stop_ends_streams_and_waits() {
     let chunks: Vec<_> = tokio_stream_chunks(stream).await;
     assert!(chunks.iter().all(Result::is_ok), "the stream did not end in order");
     assert_eq!(wait.await.unwrap().unwrap().status(), StatusCode::OK);
-    server.task.await.unwrap();
+    (&mut server.task).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 

@@ -1,83 +1,263 @@
-//! Every answer of these tests is held against the contract of the repository.
+//! Every answer of these tests is held against the contract of the repository, on its way out of the service.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex},
+    task::{Context, Poll, ready},
+};
 
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri},
+    middleware::Next,
+    response::Response,
+};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use jsonschema::Validator;
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Server};
+use crate::harness::Server;
 
 pub(crate) static CONTRACT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../../openapi/callhistory.json")).unwrap());
 
-/// A validator for each schema of the contract's components.
-static SCHEMAS: LazyLock<HashMap<String, Validator>> = LazyLock::new(|| {
-    let components = &CONTRACT["components"];
-    let schemas = components["schemas"].as_object().unwrap();
-    let validator = |name: &str| {
-        let root = json!({ "$ref": format!("#/components/schemas/{name}"), "components": components });
-        jsonschema::options().should_validate_formats(true).build(&root).unwrap()
+/// Headers that HTTP itself and the whole service bring, of which the contract need not speak.
+const GENERAL_HEADERS: [&str; 6] =
+    ["allow", "cache-control", "content-length", "content-type", "vary", "x-content-type-options"];
+
+/// A validator for each schema of the contract's components, and for what else has a schema by its JSON.
+static SCHEMAS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+
+fn validator(schema: &Value) -> Arc<Validator> {
+    let build = || {
+        let root = json!({ "allOf": [schema], "components": CONTRACT["components"] });
+        Arc::new(jsonschema::options().should_validate_formats(true).build(&root).unwrap())
     };
-    schemas.keys().map(|name| (name.clone(), validator(name))).collect()
-});
+    Arc::clone(SCHEMAS.lock().unwrap().entry(schema.to_string()).or_insert_with(build))
+}
+
+fn fits(schema: &Value, value: &Value) -> Result<(), String> {
+    validator(schema).validate(value).map_err(|error| format!("{error} in {value}"))
+}
+
+/// Panics if a JSON text is not what a component says.
+pub(crate) fn check_schema(name: &str, json: &str) {
+    let body = serde_json::from_str(json).unwrap();
+    fits(&json!({ "$ref": format!("#/components/schemas/{name}") }), &body).unwrap();
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) sent: HeaderMap,
+    /// The body, as far as the service read it.
+    pub(crate) body: Arc<Mutex<Vec<u8>>>,
+}
+
+/// What went through a service, and what of it the contract does not provide for.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    pub(crate) exchanges: Mutex<Vec<Exchange>>,
+    pub(crate) violations: Mutex<Vec<String>>,
+}
+
+/// A body that is read along, and looked at as soon as its end is known.
+struct Along {
+    inner: Body,
+    read: Vec<u8>,
+    at_end: Option<Box<dyn FnOnce(Vec<u8>) + Send>>,
+}
+
+impl Along {
+    fn body(inner: Body, at_end: impl FnOnce(Vec<u8>) + Send + 'static) -> Body {
+        let mut along = Self { inner, read: Vec::new(), at_end: Some(Box::new(at_end)) };
+        if along.inner.is_end_stream() {
+            along.end();
+        }
+        Body::new(along)
+    }
+
+    fn end(&mut self) {
+        if let Some(at_end) = self.at_end.take() {
+            at_end(std::mem::take(&mut self.read));
+        }
+    }
+}
+
+impl hyper::body::Body for Along {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => self.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            // What broke off is no answer.
+            Some(Err(_)) => self.at_end = None,
+            None => {}
+        }
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Stands around a service and holds each of its answers against the contract.
+pub(crate) async fn watch(State(witness): State<Arc<Witness>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let (method, uri, sent) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
+    let exchange = Exchange { method: method.clone(), uri: uri.clone(), sent, body: Arc::default() };
+    let read = Arc::clone(&exchange.body);
+    let body = Along::body(body, move |sent| *read.lock().unwrap() = sent);
+    witness.exchanges.lock().unwrap().push(exchange);
+    let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
+    let (status, headers) = (parts.status, parts.headers.clone());
+    let body = Along::body(body, move |read| {
+        if let Err(violation) = check(&method, uri.path(), status, &headers, &read) {
+            let uri: String = uri.to_string().chars().take(200).collect();
+            witness.violations.lock().unwrap().push(format!("{method} {uri} answered {status}: {violation}"));
+        }
+    });
+    Response::from_parts(parts, body)
+}
 
 /// The path of the contract that answers a path.
-fn template(path: &str) -> Option<&'static str> {
-    let path = path.split('?').next()?;
+pub(crate) fn template(path: &str) -> Option<&'static str> {
     let paths = CONTRACT["paths"].as_object().unwrap();
     let by_id = "/v2/api/call-history/{callHistoryId}";
     let id = path.strip_prefix("/v2/api/call-history/").filter(|id| !id.contains('/'));
     paths.get_key_value(path).map(|(path, _)| path.as_str()).or(id.map(|_| by_id))
 }
 
-/// Panics if the contract does not provide for this answer: status, media type, headers and body.
-pub(crate) fn check_answer(method: &Method, path: &str, answer: &Answer) {
-    assert!(answer.headers.contains_key("x-request-id"), "an answer without request id");
-    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
-    let media_type = answer.headers.get("content-type").map(|value| value.to_str().unwrap());
-    if is_error {
-        assert_eq!(media_type, Some("application/problem+json"), "{}", answer.body);
+/// Whether the contract provides for an answer: its status, media type, headers and body.
+fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("not ASCII"));
+    text("x-request-id").ok_or("there is no x-request-id")?;
+    let is_error = status.is_client_error() || status.is_server_error();
+    let media_type = text("content-type").map(|value| value.split(';').next().unwrap_or_default());
+    if is_error && media_type != Some("application/problem+json") {
+        return Err(format!("an error is {media_type:?}"));
     }
-    let method_key = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
-    let Some(operation) = template(path).map(|path| &CONTRACT["paths"][path][method_key]).filter(|op| op.is_object())
-    else {
-        return;
-    };
-    let status = answer.status.as_str();
-    let mut response = &operation["responses"][status];
+    let key = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
+    let operation = template(path).map(|path| &CONTRACT["paths"][path][key]).filter(|operation| operation.is_object());
+    let Some(operation) = operation else { return Ok(()) };
+    let mut response = &operation["responses"][status.as_str()];
     if let Some(reference) = response["$ref"].as_str() {
-        response = CONTRACT.pointer(reference.trim_start_matches('#')).unwrap();
+        response = CONTRACT.pointer(reference.trim_start_matches('#')).ok_or("a reference leads nowhere")?;
     }
-    assert!(response.is_object(), "{method} {path} answered {status}, of which the contract does not know");
-    for (name, header) in response["headers"].as_object().into_iter().flatten() {
-        let required = header["required"] == true;
-        assert!(!required || answer.headers.contains_key(name), "{method} {path} answered {status} without {name}");
+    if !response.is_object() {
+        return Err("the contract does not know this status".to_owned());
     }
+    check_headers(response, headers)?;
     let Some(content) = response["content"].as_object() else {
-        assert_eq!(answer.body, "", "{method} {path} answered {status} with a body that the contract does not have");
-        return;
+        return if body.is_empty() { Ok(()) } else { Err("the contract has no body here".to_owned()) };
     };
-    let media_type = media_type.unwrap_or("none").split(';').next().unwrap();
-    let Some(content) = content.get(media_type) else {
-        panic!("{method} {path} answered {media_type}, of which the contract does not know");
-    };
+    let media_type = media_type.unwrap_or("no media type");
+    let content = content.get(media_type).ok_or_else(|| format!("the contract does not know {media_type}"))?;
     if method == Method::HEAD {
-        return;
+        return if body.is_empty() { Ok(()) } else { Err("HEAD has a body".to_owned()) };
     }
-    if media_type == "application/x-ndjson" {
-        answer.body.lines().for_each(|line| check_schema("CallRecord", line));
-    }
-    // A table and a stream have no schema.
-    let Some(schema) = content["schema"]["$ref"].as_str() else { return };
-    check_schema(schema.rsplit('/').next().unwrap(), &answer.body);
+    check_body(media_type, &content["schema"], body)
 }
 
-/// Panics if a JSON text is not what a component says.
-pub(crate) fn check_schema(name: &str, json: &str) {
-    let body: Value = serde_json::from_str(json).unwrap();
-    if let Err(error) = SCHEMAS[name].validate(&body) {
-        panic!("an answer against the contract's {name}: {error} in {json}");
+fn check_headers(response: &Value, headers: &HeaderMap) -> Result<(), String> {
+    let described = response["headers"].as_object();
+    for (name, header) in described.into_iter().flatten() {
+        match headers.get(name) {
+            Some(value) => {
+                let text = value.to_str().map_err(|_| format!("{name} is not ASCII"))?;
+                let number = text.parse::<i64>().map(Value::from);
+                let is_number = header["schema"]["type"] == "integer";
+                let value = if is_number { number.map_err(|_| format!("{name} is no number"))? } else { text.into() };
+                fits(&header["schema"], &value).map_err(|error| format!("{name}: {error}"))?;
+            }
+            None if header["required"] == true => return Err(format!("{name} is missing")),
+            None => {}
+        }
+    }
+    let known =
+        |name: &str| GENERAL_HEADERS.contains(&name) || described.is_some_and(|described| described.contains_key(name));
+    match headers.keys().find(|name| !known(name.as_str())) {
+        Some(name) => Err(format!("the contract does not know the header {name}")),
+        None => Ok(()),
+    }
+}
+
+fn check_body(media_type: &str, schema: &Value, body: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+    let json = |text: &str| serde_json::from_str::<Value>(text).map_err(|error| format!("{error} in {text}"));
+    match media_type {
+        "application/x-ndjson" => text.lines().try_for_each(|line| fits(&component("CallRecord"), &json(line)?)),
+        "text/event-stream" => {
+            // The last event may still be on its way.
+            let events = text.rfind("\n\n").map_or("", |end| &text[..end]);
+            let mut data = events.lines().filter_map(|line| line.strip_prefix("data: "));
+            data.try_for_each(|data| fits(&component("CallChange"), &json(data)?))
+        }
+        "text/csv" => {
+            let header = text.lines().next().unwrap_or_default();
+            if header.starts_with(r#""_id","workspaceId","#) {
+                Ok(())
+            } else {
+                Err(format!("a table begins with {header}"))
+            }
+        }
+        _ => fits(schema, &json(text)?),
+    }
+}
+
+fn component(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// A witness that sees nothing would let everything pass.
+#[test]
+fn the_witness_finds_what_the_contract_does_not_have() {
+    let (get, path) = (Method::GET, "/v2/api/call-history/1234567890abcdef");
+    let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    };
+    let (id, json, tag) = (("x-request-id", "r"), ("content-type", "application/json"), ("etag", "\"1\""));
+    let problem = ("content-type", "application/problem+json");
+    let record = callhistory_client::model::sample::SOURCE_EXAMPLE;
+    let judge = |status: u16, pairs: &[(&'static str, &'static str)], body: &str| {
+        check(&get, path, StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes())
+    };
+    assert_eq!(judge(200, &[id, json, tag], record), Ok(()));
+    let cases = [
+        (judge(200, &[json, tag], record), "x-request-id"),
+        (judge(200, &[("x-request-id", "r r"), json, tag], record), "x-request-id: "),
+        (judge(200, &[id, json], record), "etag is missing"),
+        (judge(200, &[id, json, tag, ("x-extra", "1")], record), "the header x-extra"),
+        (judge(200, &[id, ("content-type", "text/html"), tag], record), "text/html"),
+        (judge(200, &[id, json, tag], "{}"), "is a required property"),
+        (judge(200, &[id, json, tag], &record.replace("1680000300", "\"late\"")), "\"late\""),
+        (judge(202, &[id, json, tag], record), "does not know this status"),
+        (judge(404, &[id, json], "{}"), "an error is"),
+        (judge(404, &[id, problem], "{}"), "is a required property"),
+        (judge(304, &[id, tag], "{}"), "no body here"),
+        (judge(503, &[id, problem], "{}"), "retry-after is missing"),
+    ];
+    for (verdict, expected) in cases {
+        assert!(verdict.as_ref().is_err_and(|violation| violation.contains(expected)), "{verdict:?}, not {expected}");
     }
 }
 
@@ -86,6 +266,11 @@ async fn the_served_contract_is_the_committed_one() {
     let server = Server::start().await;
     let answer = server.send(Method::GET, "/openapi.json", &[], "").await;
     assert_eq!(answer.body, include_str!("../../../../openapi/callhistory.json"), "run cargo xtask openapi generate");
+    let tag = answer.header("etag").to_owned();
+    let again = server.send(Method::GET, "/openapi.json", &[("if-none-match", &tag)], "").await;
+    assert_eq!((again.status, again.body.as_str(), again.header("etag")), (StatusCode::NOT_MODIFIED, "", tag.as_str()));
+    let changed = server.send(Method::GET, "/openapi.json", &[("if-none-match", "\"other\"")], "").await;
+    assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, answer.body.len()));
 }
 
 /// The reference page works without a network: whatever it refers to is served here, under a policy that forbids the rest.

@@ -11,6 +11,9 @@ mod contract;
 mod examples;
 mod harness;
 mod list;
+#[expect(dead_code, reason = "the program around the samples")]
+#[path = "../../../callhistory-client/examples/operations.rs"]
+mod operations;
 mod postgres;
 mod refusals;
 mod tenancy;

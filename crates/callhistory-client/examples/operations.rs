@@ -1,0 +1,116 @@
+//! Each operation once, as the contract has its example. The service shows these functions as code samples, and its tests
+//! run them and hold what they send and read against the contract.
+//!
+//! Run them against a service of your own: `cargo run -p callhistory-client --example operations`.
+
+use callhistory_client::{
+    CallChange, CallDraft, CallFilter, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client, Cost,
+    Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf,
+};
+use futures_util::TryStreamExt as _;
+
+type Failure = Box<dyn std::error::Error>;
+
+pub(crate) async fn list_calls(client: &Client) -> Result<Vec<CallRecord>, Failure> {
+    let filter = CallFilter {
+        status: Some(OneOf::any(["completed", "failed"])),
+        started_after: Some("2023-01-01T00:00:00Z".parse()?),
+        ..CallFilter::default()
+    };
+    let page = client.list_calls(&ListQuery { filter, limit: Some(50), ..ListQuery::default() }).await?;
+    // `page.next` is the cursor of the next page; `client.stream_calls` goes through all of them.
+    Ok(page.calls)
+}
+
+pub(crate) async fn create_call(client: &Client) -> Result<CallRecord, Failure> {
+    let call = CallDraft {
+        agent_id: Some("abcdef1234567890".to_owned()),
+        direction: Some(Direction::Outbound),
+        from_phone_number: Some("+10000000000".to_owned()),
+        to_phone_number: Some("+10000000001".to_owned()),
+        status: Some(CallStatus::Ongoing),
+        start_time: Some(1_680_000_000.try_into()?),
+        ..CallDraft::default()
+    };
+    Ok(client.create_call(&call).await?)
+}
+
+pub(crate) async fn import_calls(client: &Client) -> Result<ImportReport, Failure> {
+    let calls = [
+        CallDraft { id: Some("call-1".parse()?), status: Some(CallStatus::Completed), ..CallDraft::default() },
+        CallDraft { id: Some("call-2".parse()?), status: Some(CallStatus::Busy), ..CallDraft::default() },
+    ];
+    let report = client.import_calls(calls).await?;
+    for error in &report.errors {
+        eprintln!("record {}: {}", error.line, error.detail);
+    }
+    Ok(report)
+}
+
+pub(crate) async fn call_changes(client: &Client) -> Result<Vec<CallChange>, Failure> {
+    let page = client.call_changes(&ChangesQuery { limit: Some(100), ..ChangesQuery::default() }).await?;
+    // Keep `page.cursor` and go on there; `client.follow_changes` does, and waits for what is new.
+    Ok(page.changes)
+}
+
+pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Failure> {
+    let filter = CallFilter { agent_id: Some(OneOf::any(["abcdef1234567890"])), ..CallFilter::default() };
+    let calls = client.export_calls(filter).await?;
+    // A history of any size: take the records one by one instead of collecting them.
+    Ok(calls.try_collect().await?)
+}
+
+pub(crate) async fn call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
+    let filter = CallFilter { status: Some(OneOf::any(["completed", "failed"])), ..CallFilter::default() };
+    let zone = Some("Europe/Berlin".to_owned());
+    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], time_zone: zone };
+    Ok(client.call_metrics(&query).await?)
+}
+
+pub(crate) async fn get_call(client: &Client) -> Result<Option<CallRecord>, Error> {
+    match client.get_call("1234567890abcdef").await {
+        Ok(call) => Ok(Some(call)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) async fn put_call(client: &Client) -> Result<CallRecord, Failure> {
+    let call = CallDraft {
+        agent_id: Some("abcdef1234567890".to_owned()),
+        status: Some(CallStatus::Completed),
+        start_time: Some(1_680_000_000.try_into()?),
+        end_time: Some(1_680_000_300.try_into()?),
+        cost: Some(Cost::new([("customer_charge", "0.10".parse()?)])?),
+        summary: Some("Generic conversation summary about customer engagement.".to_owned()),
+        ..CallDraft::default()
+    };
+    Ok(client.put_call("1234567890abcdef", &call).await?)
+}
+
+pub(crate) async fn patch_call(client: &Client) -> Result<CallRecord, Failure> {
+    let metadata = Some(r#"{"ticket":"A-1009"}"#.parse()?);
+    let patch = CallPatch::from(CallDraft { metadata, ..CallDraft::default() }).without("roomName");
+    Ok(client.patch_call("1234567890abcdef", &patch).await?)
+}
+
+pub(crate) async fn delete_call(client: &Client) -> Result<(), Error> {
+    client.delete_call("1234567890abcdef").await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
+    let client = Client::builder(&url).workspace("abcdef1234567890").build()?;
+    println!("put: {}", put_call(&client).await?.id);
+    println!("get: {:?}", get_call(&client).await?.map(|call| call.id));
+    println!("patch: {:?}", patch_call(&client).await?.metadata);
+    println!("create: {}", create_call(&client).await?.id);
+    println!("import: {:?}", import_calls(&client).await?);
+    println!("list: {} calls", list_calls(&client).await?.len());
+    println!("metrics: {:?}", call_metrics(&client).await?);
+    println!("export: {} calls", export_calls(&client).await?.len());
+    println!("changes: {}", call_changes(&client).await?.len());
+    delete_call(&client).await?;
+    Ok(())
+}
