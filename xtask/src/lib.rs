@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod breaking;
+pub mod contract;
 pub mod openapi;
 pub mod pages;
 pub mod postgres;

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench,
+    bench, contract,
     openapi::{self, Action, Format, Outcome},
     pages, root, tidy,
 };
@@ -32,6 +32,8 @@ enum Task {
         #[command(subcommand)]
         action: Action,
     },
+    /// Hand the contract to other validators and generators, and call a server with what they make; needs Node, Python, Java
+    Contract,
     /// Measure get_call as a ratio to a static handler
     Bench(bench::Options),
     /// Measure a page under each filter and sort, on a small and on a large history
@@ -49,6 +51,10 @@ fn main() -> ExitCode {
         Task::Ci => ci(),
         Task::Tidy => tidy::run(root()),
         Task::Openapi { action } => return openapi(&action),
+        Task::Contract => {
+            let tools = contract::Tools::install(root());
+            tools.and_then(|tools| contract::run(root(), &tools)).map_err(|error| error.to_string())
+        }
         Task::Bench(options) => bench::run(root(), options).map_err(|error| error.to_string()),
         Task::Pages(options) => pages::run(root(), options).map_err(|error| error.to_string()),
         Task::BenchStatic { listen } => bench::serve_static(listen).map_err(|error| error.to_string()),
@@ -88,7 +94,16 @@ fn ci() -> Result<(), String> {
     }
     println!("\n==> tidy");
     tidy::run(root())?;
-    println!("\nEverything passes, after {} s.", started.elapsed().as_secs());
+    println!("\n==> contract");
+    // A machine without these tools, or without their registries, says nothing about the contract.
+    let left = match contract::Tools::install(root()) {
+        Ok(tools) => {
+            contract::run(root(), &tools).map_err(|error| error.to_string())?;
+            String::new()
+        }
+        Err(reason) => format!(" NOT RUN: cargo xtask contract, because {reason}"),
+    };
+    println!("\nEverything passes, after {} s.{left}", started.elapsed().as_secs());
     Ok(())
 }
 

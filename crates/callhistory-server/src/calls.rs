@@ -38,7 +38,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Entity tags of versions that the caller has, or `*`."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Entity tags of versions that the caller has, or `*`."),
     ),
     responses(
         (status = 200, description = "The record.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
@@ -111,8 +111,8 @@ pub(crate) async fn create_call(
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`, not a word of the routes (`batch`, `changes`, `export`, `metrics`)."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Write only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
     ),
     request_body(content = CallDraft, description = "The whole record."),
     responses(
@@ -153,8 +153,8 @@ pub(crate) async fn put_call(
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Change only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Change only if the record is none of these versions."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is none of these versions."),
     ),
     request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "What to change."),
     responses(
@@ -186,8 +186,8 @@ pub(crate) async fn patch_call(
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Delete only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 65_536, description = "Delete only if the record is none of these versions."),
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is one of these versions, or with `*` if it exists."),
+        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is none of these versions."),
     ),
     responses((status = 204, description = "The record is deleted."), DeleteProblems),
 )]

@@ -149,7 +149,7 @@ pub(crate) fn parameter(operation: &str, name: &str) -> Option<Value> {
         ("list_calls" | "call_metrics", "status") => json!("completed,failed"),
         ("list_calls", "startedAfter") => json!("2023-01-01T00:00:00Z"),
         ("list_calls", "limit") => json!(50),
-        ("call_metrics", "groupBy") => json!(["day"]),
+        ("call_metrics", "groupBy") => json!("day"),
         ("call_metrics", "timezone") => json!("Europe/Berlin"),
         ("call_changes", "limit") => json!(100),
         ("export_calls", "agentId") => json!("abcdef1234567890"),

@@ -28,6 +28,8 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// How long a body of one record may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The entity tags of one condition together.
+const MAX_CONDITION_BYTES: usize = 8192;
 /// How much of a refused body is still taken in, and for how long.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -190,6 +192,10 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
         text == "*" || text.split(',').all(|tag| is_tag(tag.trim_matches(' ')))
     };
     let lines = || parts.headers.get_all(H::name()).iter();
+    if lines().map(HeaderValue::len).sum::<usize>() > MAX_CONDITION_BYTES {
+        let fault = Fault::new(FaultCode::TooLong, format!("has more than {MAX_CONDITION_BYTES} bytes"));
+        return Err(ApiError::invalid_header(fault.of_parameter(H::name().as_str())));
+    }
     // Of several lines the library makes one list, in which `*` is no longer any version but nothing at all.
     let any_among_others = lines().count() > 1 && lines().any(|line| line == "*");
     if any_among_others || !lines().all(is_condition) {
@@ -212,8 +218,11 @@ pub(crate) struct ReadCondition(Option<IfNoneMatch>);
 
 impl ReadCondition {
     pub(crate) fn is_current(&self, sequence: i64) -> bool {
-        let Some(condition) = &self.0 else { return false };
-        typed_etag(sequence).is_some_and(|etag| !condition.precondition_passes(&etag))
+        typed_etag(sequence).is_some_and(|etag| self.has(&etag))
+    }
+
+    pub(crate) fn has(&self, etag: &ETag) -> bool {
+        self.0.as_ref().is_some_and(|condition| !condition.precondition_passes(etag))
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa::{
     IntoParams,
     openapi::{
         Required,
-        path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle},
+        path::{Parameter, ParameterBuilder, ParameterIn},
     },
 };
 
@@ -107,15 +107,16 @@ fn describe_filter(name: &str) -> (Value, String) {
     (schema, description)
 }
 
-/// Some of a few names, each at most once, with commas between.
-fn names<'a>(known: impl IntoIterator<Item = &'a str>, most: usize) -> Value {
-    let known: Vec<_> = known.into_iter().collect();
+/// Some of a few names, each at most once, with commas between. It is a text and no array: generated clients send the items
+/// of an array as parameters of their own. The names stand in the description, so that one more breaks nobody.
+fn names<'a>(known: impl IntoIterator<Item = &'a str>, example: &str) -> Value {
+    let longest = known.into_iter().collect::<Vec<_>>().join(",").len();
     json!({
-        "type": "array",
-        "items": { "type": "string", "enum": known },
-        "minItems": 1,
-        "maxItems": most,
-        "uniqueItems": true,
+        "type": "string",
+        "minLength": 1,
+        "maxLength": longest,
+        "pattern": "^[A-Za-z_]+(,[A-Za-z_]+)*$",
+        "examples": [example],
     })
 }
 
@@ -124,14 +125,11 @@ fn parameter(name: &str, schema: Value, description: impl Into<String>) -> Param
         Value::Object(members) => members,
         _ => serde_json::Map::new(),
     };
-    let is_list = members.get("type").is_some_and(|kind| kind == "array");
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)
         .required(Required::False)
         .description(Some(description))
-        .style(is_list.then_some(ParameterStyle::Form))
-        .explode(is_list.then_some(false))
         .schema(Some(carry(members)))
         .build()
 }
@@ -181,8 +179,11 @@ impl IntoParams for ListParameters {
             ),
             parameter(
                 "fields",
-                names(CallRecord::MEMBERS.iter().copied(), CallRecord::MEMBERS.len()),
-                "The members to answer, with commas between them; all by default.",
+                names(CallRecord::MEMBERS.iter().copied(), "_id,status,startTime"),
+                format!(
+                    "The members to answer, with commas between them; all by default. They are `{}`.",
+                    CallRecord::MEMBERS.join("`, `")
+                ),
             ),
             parameter(
                 "includeTotal",
@@ -200,8 +201,7 @@ pub(crate) struct MetricsParameters;
 
 impl IntoParams for MetricsParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        // Five members, and one of the units of time.
-        let group_by = names(GroupKey::KEYS.iter().map(|(name, _)| *name), 6);
+        let group_by = names(GroupKey::KEYS.iter().map(|(name, _)| *name), "day,status");
         let mut parameters = vec![
             parameter(
                 "groupBy",

@@ -32,7 +32,6 @@ fn examples_of(operation: &Value) -> Vec<(&str, &str, String)> {
     let parameters = operation["parameters"].as_array().unwrap().iter();
     let text = |example: &Value| match example {
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(|item| item.as_str().unwrap()).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     };
     parameters

@@ -129,6 +129,7 @@ async fn what_cannot_be_understood_is_refused_by_name() {
         ("sort=startTme", "sort malformed", "did you mean \"startTime\"?"),
         ("sort=-", "sort malformed", "createdAt"),
         ("fields=_id,statsu", "fields malformed", "did you mean \"status\"?"),
+        ("fields=_id,_id", "fields repeated", "names _id more than once"),
         ("includeTotal=yes", "includeTotal malformed", "true, false"),
         ("status=a&status=b", "status repeated", "commas"),
         ("status=a,,b", "status malformed", "empty"),

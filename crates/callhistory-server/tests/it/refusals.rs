@@ -230,6 +230,14 @@ async fn conditions_and_keys_have_their_form() {
     }
     let answer = server.get("c1", &[("if-match", "\"1\"")]).await;
     assert_refused(answer, 400, "invalid_header", &["if-match unknown"]).await;
+    let long = format!("\"{}\"", "1".repeat(8190));
+    assert_eq!(server.get("c1", &[("if-none-match", &long)]).await.status, StatusCode::NOT_FOUND);
+    let answer = server.get("c1", &[("if-none-match", &format!("{long},\"2\""))]).await;
+    assert_refused(answer, 400, "invalid_header", &["if-none-match too_long"]).await;
+    for tag in ["nonsense", "\"a b\""] {
+        let answer = server.send(Method::GET, "/openapi.json", &[("if-none-match", tag)], "").await;
+        assert_refused(answer, 400, "invalid_header", &["if-none-match malformed"]).await;
+    }
     for key in ["", "two words", "ümlaut", &"k".repeat(256)] {
         let answer = server.post(&[("idempotency-key", key)], "{}").await;
         assert_refused(answer, 400, "invalid_header", &["idempotency-key malformed"]).await;

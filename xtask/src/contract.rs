@@ -1,0 +1,276 @@
+//! The contract in the hands of those who use it: other validators, three generators of clients, real calls, schemathesis.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+    time::Instant,
+};
+
+use json_patch::Patch;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::bench::Peer;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The programs that must be there, each with a flag that only proves it.
+const PROGRAMS: [(&str, &str, &str); 5] = [
+    ("node", "--version", "Node 20 or later"),
+    ("npm", "--version", "npm"),
+    ("python3", "--version", "Python 3.10 or later with venv"),
+    ("java", "-version", "a JDK, such as default-jdk-headless"),
+    ("javac", "-version", "a JDK, such as default-jdk-headless"),
+];
+/// Generated code wants this annotation; the libraries that come with the generator do not have it.
+const GENERATED: &str = "package javax.annotation;
+public @interface Generated { String[] value(); String date() default \"\"; String comments() default \"\"; }
+";
+
+/// One case of the rules of compatibility, as another tool is asked for it.
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    #[serde(default)]
+    given: Patch,
+    edit: Patch,
+    expect: Vec<String>,
+    #[serde(default)]
+    redocly: Option<String>,
+}
+
+/// Runs every tool on the committed contract, and on a server of this checkout.
+///
+/// # Errors
+///
+/// Says which step failed, with what it printed.
+#[tokio::main]
+pub async fn run(root: &Path, tools: &Tools) -> Result<(), Failure> {
+    let started = Instant::now();
+    let contract = root.join("openapi/callhistory.json");
+    tools.python("openapi-spec-validator").arg(&contract).step("openapi-spec-validator")?;
+    tools.node("redocly").args(["lint", "--extends", "recommended"]).arg(&contract).step("redocly lint")?;
+    tools.compare_cases(root)?;
+    tools.typescript(&contract)?;
+    tools.python_client(&contract)?;
+    tools.java(&contract)?;
+
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    Command::new(cargo)
+        .args(["build", "--locked", "-p", "callhistory-server"])
+        .current_dir(root)
+        .step("cargo build")?;
+    let directory = tempfile::tempdir()?;
+    let mut server = Command::new(root.join("target/debug/callhistory-server"));
+    let server =
+        Peer::start(server.arg("--data-dir").arg(directory.path())).await.map_err(|error| error.to_string())?;
+    let base = format!("http://{}", server.address);
+    Command::new("node").arg(tools.folder.join("calls.js")).arg(&base).show("calls of the TypeScript client")?;
+    let mut calls = tools.python("python3");
+    calls.arg(root.join("xtask/contract/calls.py")).arg(&base).env("PYTHONPATH", &tools.folder);
+    calls.show("calls of the Python client")?;
+    let mut schemathesis = tools.python("schemathesis");
+    schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
+    schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
+    schemathesis
+        .args(["run", &format!("{base}/openapi.json"), "--checks", "all", "--seed", "1"])
+        .show("schemathesis")?;
+    println!("\nThe contract is usable, after {} s.", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// A step of the run: a command whose output matters only where it fails, or always.
+trait Step {
+    fn step(&mut self, name: &str) -> Result<(), Failure>;
+    fn show(&mut self, name: &str) -> Result<(), Failure>;
+}
+
+impl Step for Command {
+    fn step(&mut self, name: &str) -> Result<(), Failure> {
+        println!("==> {name}");
+        let output = self.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Err(format!("{out}{err}\n{name} failed").into())
+    }
+
+    fn show(&mut self, name: &str) -> Result<(), Failure> {
+        println!("==> {name}");
+        let status = self.stdin(Stdio::null()).status().map_err(|error| format!("{name}: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("{name} failed").into()) }
+    }
+}
+
+/// The tools of `xtask/contract/`, installed below `target/`.
+#[derive(Debug)]
+pub struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// Installs what is not there yet, in the versions that are committed.
+    ///
+    /// # Errors
+    ///
+    /// Says which program is missing, or that a registry could not be reached.
+    pub fn install(root: &Path) -> Result<Self, Failure> {
+        for (program, flag, install) in PROGRAMS {
+            let found = Command::new(program).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if !found.is_ok_and(|status| status.success()) {
+                return Err(format!("{program} is missing: install {install}").into());
+            }
+        }
+        let (source, folder) = (root.join("xtask/contract"), root.join("target/contract"));
+        fs::create_dir_all(&folder)?;
+        let mut wanted = String::new();
+        for file in ["package.json", "package-lock.json", "requirements.txt"] {
+            wanted.push_str(&fs::read_to_string(source.join(file))?);
+            fs::copy(source.join(file), folder.join(file))?;
+        }
+        let installed = folder.join("installed");
+        if !fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+            let mut npm = Command::new("npm");
+            npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).step("npm ci")?;
+            let venv = folder.join("venv");
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).step("python3 -m venv")?;
+            let mut pip = Command::new(venv.join("bin/pip"));
+            pip.args(["install", "--quiet", "--requirement"])
+                .arg(folder.join("requirements.txt"))
+                .step("pip install")?;
+            fs::write(installed, wanted)?;
+        }
+        Ok(Self { folder })
+    }
+
+    fn node(&self, program: &str) -> Command {
+        Command::new(self.folder.join("node_modules/.bin").join(program))
+    }
+
+    fn python(&self, program: &str) -> Command {
+        Command::new(self.folder.join("venv/bin").join(program))
+    }
+
+    /// Asks redocly for each case of our rules: where it sees it otherwise, the case says why, and nowhere else.
+    fn compare_cases(&self, root: &Path) -> Result<(), Failure> {
+        let folder = root.join("xtask/tests/it/cases");
+        let base: Value = serde_json::from_str(&fs::read_to_string(folder.join("base.json"))?)?;
+        let mut cases = Vec::new();
+        for file in fs::read_dir(&folder)? {
+            let path = file?.path();
+            if !path.ends_with("base.json") {
+                cases.extend(serde_json::from_str::<Vec<Case>>(&fs::read_to_string(path)?)?);
+            }
+        }
+        println!("==> redocly diff of {} cases", cases.len());
+        let (count, disputed) = (cases.len(), cases.iter().filter(|case| case.redocly.is_some()).count());
+        let left = Mutex::new(cases.into_iter().enumerate().collect::<Vec<_>>());
+        let work = || -> Result<Vec<String>, Failure> {
+            let mut wrong = Vec::new();
+            while let Some((index, case)) = left.lock().map_err(|error| error.to_string())?.pop() {
+                wrong.extend(self.compare_case(index, &case, &base)?);
+            }
+            Ok(wrong)
+        };
+        let wrong = std::thread::scope(|scope| {
+            let threads = [scope.spawn(work), scope.spawn(work)];
+            threads.map(|thread| thread.join().unwrap_or_else(|_| Err("a thread of the comparison failed".into())))
+        });
+        let wrong = wrong.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        if wrong.is_empty() {
+            println!("    agrees on {}, sees {disputed} otherwise, each with its reason", count - disputed);
+            return Ok(());
+        }
+        Err(wrong.join("\n").into())
+    }
+
+    fn compare_case(&self, index: usize, case: &Case, base: &Value) -> Result<Option<String>, Failure> {
+        let mut old = base.clone();
+        json_patch::patch(&mut old, &case.given)?;
+        let mut new = old.clone();
+        json_patch::patch(&mut new, &case.edit)?;
+        let [old_file, new_file] = ["old", "new"].map(|side| self.folder.join(format!("{side}-{index}.json")));
+        fs::write(&old_file, old.to_string())?;
+        fs::write(&new_file, new.to_string())?;
+        let mut diff = self.node("redocly");
+        let output = diff.arg("diff").arg(&old_file).arg(&new_file).args(["--format", "json"]).output()?;
+        fs::remove_file(old_file)?;
+        fs::remove_file(new_file)?;
+        // It ends without a report where it fails.
+        let report = serde_json::from_slice::<Value>(&output.stdout).ok();
+        let theirs = report.and_then(|report| report["summary"]["major"].as_u64()).map(|major| major > 0);
+        let agrees = theirs == Some(!case.expect.is_empty());
+        if agrees == case.redocly.is_none() {
+            return Ok(None);
+        }
+        let verdict = match theirs {
+            Some(true) => "breaking",
+            Some(false) => "harmless",
+            None => "nothing",
+        };
+        Ok(Some(format!("{:?}: redocly says {verdict}, and the case says otherwise", case.name)))
+    }
+
+    fn typescript(&self, contract: &Path) -> Result<(), Failure> {
+        let source = self.folder.join("calls.ts");
+        fs::write(&source, include_str!("../contract/calls.ts"))?;
+        let types = self.folder.join("api.d.ts");
+        self.node("openapi-typescript").arg(contract).arg("--output").arg(types).step("openapi-typescript")?;
+        let options =
+            "--strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --target es2022 --module nodenext";
+        self.node("tsc").args(options.split(' ')).arg(source).current_dir(&self.folder).step("tsc --strict")
+    }
+
+    fn python_client(&self, contract: &Path) -> Result<(), Failure> {
+        let output = self.folder.join("callhistory_api");
+        let mut generate = self.python("openapi-python-client");
+        generate.args(["generate", "--meta", "none", "--overwrite", "--path"]).arg(contract);
+        generate.arg("--output-path").arg(output).step("openapi-python-client")
+    }
+
+    fn java(&self, contract: &Path) -> Result<(), Failure> {
+        let output = self.folder.join("java");
+        drop(fs::remove_dir_all(&output));
+        let properties =
+            "--additional-properties=openApiNullable=false,annotationLibrary=none,documentationProvider=none";
+        let mut generate = self.python("openapi-generator-cli");
+        generate.args(["generate", "-g", "java", "--library", "native", properties, "-i"]).arg(contract);
+        generate.arg("-o").arg(&output).step("openapi-generator-cli -g java")?;
+        let annotation = output.join("src/main/java/javax/annotation");
+        fs::create_dir_all(&annotation)?;
+        fs::write(annotation.join("Generated.java"), GENERATED)?;
+        // The libraries that the client needs are part of the generator.
+        let jar = find(&self.folder.join("venv/lib"), "openapi-generator.jar")?;
+        let jar = jar.ok_or("the jar of openapi-generator-cli is missing")?;
+        let mut sources = Vec::new();
+        collect(&output.join("src/main/java"), &mut sources)?;
+        let mut compile = Command::new("javac");
+        compile.arg("-d").arg(output.join("classes")).arg("-cp").arg(jar).args(sources).step("javac")
+    }
+}
+
+fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|have| have == name) {
+            return Ok(Some(path));
+        }
+        if path.is_dir()
+            && let Some(found) = find(&path, name)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { collect(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
