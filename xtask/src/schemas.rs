@@ -235,7 +235,7 @@ impl<'a> Pair<'a, '_> {
     fn below(&mut self, name: &str) {
         let (before, after) = (self.old.or_null(name), self.new.or_null(name));
         if !(before.value.is_null() && after.value.is_null()) {
-            let or_here = |node: Node<'a>| Node { pointer: format!("{}#{name}", node.pointer), ..node };
+            let or_here = |node: Node<'a>| Node { pointer: format!("{}/{name}", node.pointer), ..node };
             let before = if before.value.is_null() { or_here(before) } else { before };
             let after = if after.value.is_null() { or_here(after) } else { after };
             compare_schemas(self.comparison, before, after, self.is_input);

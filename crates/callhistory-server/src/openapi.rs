@@ -223,20 +223,22 @@ async fn openapi_json(condition: ReadCondition, _: NoQuery) -> Response {
 
 /// One file of the reference page. It is part of this binary and needs no network; the policy forbids all other sources.
 fn docs_file(name: &str) -> Response {
-    // The page draws its icons from `data:` URLs and sets styles on elements.
+    // The page draws its icons from `data:` URLs.
     const POLICY: HeaderValue = HeaderValue::from_static(
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     );
-    static CONFIG: LazyLock<Arc<Config<'static>>> =
-        LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
+    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("../openapi.json")));
+    let answer = |media_type: &str, bytes: Vec<u8>| {
+        let media_type = HeaderValue::from_str(media_type);
+        let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        ([(header::CONTENT_TYPE, media_type), (header::CONTENT_SECURITY_POLICY, POLICY)], bytes).into_response()
+    };
+    if name == "swagger-initializer.js" {
+        return answer("text/javascript", include_bytes!("docs.js").to_vec());
+    }
     match utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)) {
-        Ok(Some(file)) => {
-            let media_type = HeaderValue::from_str(&file.content_type);
-            let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-            let headers = [(header::CONTENT_TYPE, media_type), (header::CONTENT_SECURITY_POLICY, POLICY)];
-            (headers, file.bytes.into_owned()).into_response()
-        }
+        Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
         Ok(None) => ApiError::new(ProblemCode::RouteNotFound, "The reference has no such file.").into_response(),
         Err(error) => ApiError::internal(&error).into_response(),
     }

@@ -280,7 +280,8 @@ async fn the_reference_page_is_complete() {
     assert_eq!(server.send(Method::GET, "/docs/none.js", &[], "").await.code(), "route_not_found");
     let page = server.send(Method::GET, "/docs", &[], "").await;
     let policy = page.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; "), "{policy}");
+    assert!(!policy.contains("unsafe") && !page.body.contains("style=\""), "{policy}");
     assert!(!page.body.contains("http://") && !page.body.contains("https://"), "the page refers to another host");
     let references = page.body.split(['"', '\'']).filter_map(|text| text.strip_prefix("./"));
     let mut files = 0;
@@ -292,5 +293,5 @@ async fn the_reference_page_is_complete() {
     assert!(files >= 3, "the page was expected to need its script and style files");
     assert!(!page.body.contains("<script>"), "the policy forbids scripts inside the page");
     let start = server.send(Method::GET, "/docs/swagger-initializer.js", &[], "").await;
-    assert!(start.body.contains("/openapi.json"), "{}", start.body);
+    assert!(start.body.contains("\"../openapi.json\"") && start.body.contains("x-codeSamples"), "{}", start.body);
 }
