@@ -37,7 +37,7 @@ fn each_rule_finds_its_fault() {
         }
     };
     assert_found(&seeded(model, |_| "//! A line.\n".repeat(501)), "has 501 lines");
-    assert_found(&seeded("xtask/src/sub/part.rs", add("//! Part.")), "lies in a folder");
+    assert_found(&seeded("crates/callhistory-client/src/sub/part.rs", add("//! Part.")), "lies in a folder");
     assert_found(&seeded("xtask/src/utils.rs", add("//! Things.")), "says nothing");
     assert_found(&seeded("xtask/src/service.rs", add("//! Things.")), "says nothing");
     assert_found(&seeded(model, add(concat!("#[al", "low(dead_code)]"))), "use #[expect");
