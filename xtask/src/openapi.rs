@@ -121,8 +121,8 @@ impl Notice {
     fn text(&self) -> String {
         let mut text = format!("{:>10} {}\n", self.verb, self.file);
         for (pointer, detail) in &self.places {
-            let place = pointer.as_ref().map(|pointer| format!("#{pointer}: ")).unwrap_or_default();
-            text.push_str(&format!("{:>10} {place}{}\n", "", detail.replace('\n', "\n           ")));
+            let line = format!("{}{detail}", place(pointer.as_deref()));
+            text.push_str(&format!("{:>10} {}\n", "", line.replace(" \n", "\n").replace('\n', "\n           ")));
         }
         if let Some(next) = &self.next {
             text.push_str(&format!("{:>10} {next}\n", "run"));
@@ -140,13 +140,17 @@ impl Notice {
         let places = if self.places.is_empty() { std::slice::from_ref(&whole) } else { &self.places };
         let lines = places.iter().map(|(pointer, detail)| {
             let line = pointer.as_ref().zip(file).map_or(1, |(pointer, text)| line_of(text, pointer));
-            let place = pointer.as_ref().map(|pointer| format!("#{pointer}: ")).unwrap_or_default();
-            let message = escape(&format!("{place}{detail}{next}"));
+            let message = escape(&format!("{}{detail}{next}", place(pointer.as_deref())));
             let name = escape(&self.file).replace(':', "%3A").replace(',', "%2C");
             format!("::error file={name},line={line},title={}::{message}\n", self.verb)
         });
         lines.collect()
     }
+}
+
+/// A JSON pointer before what is said of it.
+fn place(pointer: Option<&str>) -> String {
+    pointer.map(|pointer| format!("#{pointer}: ")).unwrap_or_default()
 }
 
 /// The line of a pretty-printed JSON text on which a pointer's value begins, or the nearest value around it.

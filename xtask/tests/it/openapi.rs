@@ -59,7 +59,7 @@ fn a_stale_file_is_shown_with_its_difference_and_generated() {
     let stale = text(&report);
     for part in [
         "     Stale openapi/callhistory.json\n",
-        &format!("#{GET}/summary: \n           - \"Fetch one call record\"\n           + \"Get one call record\"\n"),
+        &format!("#{GET}/summary:\n           - \"Fetch one call record\"\n           + \"Get one call record\"\n"),
         "     Stale openapi/import-line.schema.json\n",
         "       run cargo xtask openapi generate\n",
     ] {
