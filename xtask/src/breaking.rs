@@ -151,8 +151,10 @@ impl<'a> Comparison<'a> {
 
     /// Any change of a member that is not `known` is not understood, and neither is one that holds a reference.
     pub(crate) fn only(&mut self, old: &Node<'a>, new: &Node<'a>, known: &[&[&str]]) {
-        if old.value.is_object() != new.value.is_object() {
-            self.find(Rule::NotUnderstood, new, "stands here in another form");
+        // What is absent has no members.
+        let has_members = |node: &Node<'a>| node.value.is_object() || node.value.is_null();
+        if !(has_members(old) && has_members(new)) && old.value != new.value {
+            self.find(Rule::NotUnderstood, new, "is no object");
             return;
         }
         let names = |node: &Node<'a>| node.value.as_object().into_iter().flat_map(Map::keys);

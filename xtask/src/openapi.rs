@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     breaking::{Finding, breaks},
-    sound::unsound,
+    sound::{form_faults, unsound},
 };
 
 const CONTRACT: &str = "openapi/callhistory.json";
@@ -354,7 +354,16 @@ fn compare(old: &Path, new: &Path) -> Report {
     let mut documents = Vec::new();
     for path in [old, new] {
         match read(path) {
-            Ok(document) => documents.push(document),
+            Ok(document) => {
+                // What is malformed could hide a change from the rules.
+                let faults = form_faults(&document);
+                if !faults.is_empty() {
+                    let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
+                    notice.places = faults.into_iter().map(|(pointer, fault)| (Some(pointer), fault)).collect();
+                    continue;
+                }
+                documents.push(document);
+            }
             Err(reason) => {
                 let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
                 notice.places.push((None, reason));

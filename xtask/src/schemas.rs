@@ -222,8 +222,10 @@ impl<'a> Pair<'a, '_> {
                 None => self.comparison.find(Rule::Removed, &before, format!("the property {name} is gone")),
             }
         }
-        // Where nothing is said of further members they are ignored; where it is, they are the caller's own.
-        if let Some(rest) = self.old.at("additionalProperties") {
+        // Beside known members, others are ignored unless something is said of them; alone, they are the caller's own.
+        let is_free = self.is_input && self.old.at("properties").is_none();
+        let rest = self.old.at("additionalProperties").or(is_free.then(|| self.old.or_null("additionalProperties")));
+        if let Some(rest) = rest {
             for (_, added) in new.members().filter(|(name, _)| old.at(name).is_none()) {
                 compare_schemas(self.comparison, rest.clone(), added, self.is_input);
             }

@@ -142,6 +142,10 @@ fn any_two_contracts_can_be_compared() {
         (Outcome::Unreadable, 2)
     );
     assert_eq!(Outcome::Stale as u8, 3);
+    edit(root.path(), "new.json", |contract| contract.pointer_mut(GET).unwrap()["parameters"] = json!({}));
+    let malformed = compare(&old, &new);
+    assert_eq!(malformed.outcome(), Outcome::Unreadable);
+    assert!(text(&malformed).contains(&format!("#{GET}/parameters: is no OpenAPI 3.1: ")), "{}", text(&malformed));
 }
 
 /// The document is the same at each making: nothing of it comes from a hash map's order.
