@@ -13,7 +13,7 @@ use crate::schemas::compare_schemas;
 /// The rule that a change breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// A path, operation, parameter, answer, header, property, component or server that is gone.
+    /// A path, operation, parameter, answer, header, property, schema or server that is gone.
     Removed,
     /// Something that a caller must send now.
     InputRequired,
@@ -164,7 +164,7 @@ impl<'a> Comparison<'a> {
             let (before, after) = (old.at(name), new.at(name));
             let same = before.as_ref().map(|node| node.value) == after.as_ref().map(|node| node.value);
             let node = after.or(before);
-            if let Some(node) = node.filter(|node| !same || holds_reference(node.value)) {
+            if let Some(node) = node.filter(|node| !same || name == "$ref" || holds_reference(node.value)) {
                 self.find(Rule::NotUnderstood, &node, format!("the rules do not know {name:?} here"));
             }
         }
@@ -172,18 +172,26 @@ impl<'a> Comparison<'a> {
 
     /// What a reference leads to, a value that is none to itself. One that leads nowhere is found, and nothing below it.
     pub(crate) fn resolve(&mut self, node: &Node<'a>, root: &'a Value) -> Option<Node<'a>> {
-        let mut here = node.clone();
-        for _ in 0..MAX_REFERENCES {
-            let Some(reference) = here.text("$ref") else { return Some(here) };
+        let mut way = self.way(node, root)?;
+        way.pop()
+    }
+
+    /// A value and all that its references lead to, one after the other, the last one none.
+    pub(crate) fn way(&mut self, node: &Node<'a>, root: &'a Value) -> Option<Vec<Node<'a>>> {
+        let mut way = vec![node.clone()];
+        while let Some(reference) = way.last().and_then(|here| here.text("$ref")) {
             let target = reference.strip_prefix('#').and_then(|to| Some((to, root.pointer(to)?)));
             let Some((pointer, value)) = target else {
                 self.find(Rule::NotUnderstood, node, format!("the reference {reference} leads nowhere"));
                 return None;
             };
-            here = Node { value, pointer: pointer.to_owned() };
+            if way.len() > MAX_REFERENCES {
+                self.find(Rule::NotUnderstood, node, "references lead in a circle");
+                return None;
+            }
+            way.push(Node { value, pointer: pointer.to_owned() });
         }
-        self.find(Rule::NotUnderstood, node, "references lead in a circle");
-        None
+        Some(way)
     }
 
     fn resolve_both(&mut self, old: &Node<'a>, new: &Node<'a>) -> Option<(Node<'a>, Node<'a>)> {
@@ -220,8 +228,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Components that an operation uses are compared there; the schemas of what is described in words (lines, events) and
-    /// the names of all are promises as well.
+    /// Components that an operation uses are compared there, in its directions alone. Schemas that only words refer to
+    /// (lines) are compared in both; the names of all schemas are promises.
     fn components(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let kinds = ["schemas", "responses", "parameters", "headers", "requestBodies", "securitySchemes", "examples"];
         self.only(old, new, &[&kinds]);
@@ -314,6 +322,8 @@ impl<'a> Comparison<'a> {
     }
 
     fn scheme(&mut self, old: &Node<'a>, new: &Node<'a>) {
+        let Some((old, new)) = self.resolve_both(old, new) else { return };
+        let (old, new) = (&old, &new);
         for name in ["type", "in", "name", "scheme"] {
             if old.value.get(name) != new.value.get(name) {
                 self.find(Rule::SecurityChanged, new, format!("{name:?} of the scheme changed"));

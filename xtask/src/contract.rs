@@ -8,11 +8,13 @@ use std::{
     time::Instant,
 };
 
-use json_patch::Patch;
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::bench::Peer;
+use crate::{
+    bench::Peer,
+    cases::{Case, cases},
+    sound::operations,
+};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,18 +30,6 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
 const GENERATED: &str = "package javax.annotation;
 public @interface Generated { String[] value(); String date() default \"\"; String comments() default \"\"; }
 ";
-
-/// One case of the rules of compatibility, as another tool is asked for it.
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    #[serde(default)]
-    given: Patch,
-    edit: Patch,
-    expect: Vec<String>,
-    #[serde(default)]
-    redocly: Option<String>,
-}
 
 /// Runs every tool on the committed contract, and on a server of this checkout.
 ///
@@ -105,6 +95,49 @@ impl Step for Command {
     }
 }
 
+/// Why the tools are not there.
+#[derive(Debug)]
+pub enum Missing {
+    /// This machine has not the programs, or no way to a registry.
+    Here(String),
+    /// What is committed cannot be installed anywhere.
+    Broken(String),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Here(reason) | Self::Broken(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
+impl From<Failure> for Missing {
+    fn from(failure: Failure) -> Self {
+        /// What npm and pip say where there is no way.
+        const NO_WAY: [&str; 8] = [
+            "ENOTFOUND",
+            "ECONNREFUSED",
+            "ECONNRESET",
+            "ETIMEDOUT",
+            "EAI_AGAIN",
+            "ENETUNREACH",
+            "NewConnectionError",
+            "ConnectTimeoutError",
+        ];
+        let reason = failure.to_string();
+        if NO_WAY.iter().any(|sign| reason.contains(sign)) {
+            return Self::Here("a registry cannot be reached".to_owned());
+        }
+        Self::Broken(reason)
+    }
+}
+
+impl From<std::io::Error> for Missing {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 /// The tools of `xtask/contract/`, installed below `target/`.
 #[derive(Debug)]
 pub struct Tools {
@@ -117,11 +150,11 @@ impl Tools {
     /// # Errors
     ///
     /// Says which program is missing, or that a registry could not be reached.
-    pub fn install(root: &Path) -> Result<Self, Failure> {
+    pub fn install(root: &Path) -> Result<Self, Missing> {
         for (program, flag, install) in PROGRAMS {
             let found = Command::new(program).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
-                return Err(format!("{program} is missing: install {install}").into());
+                return Err(Missing::Here(format!("{program} is missing: install {install}")));
             }
         }
         let (source, folder) = (root.join("xtask/contract"), root.join("target/contract"));
@@ -156,22 +189,14 @@ impl Tools {
 
     /// Asks redocly for each case of our rules: where it sees it otherwise, the case says why, and nowhere else.
     fn compare_cases(&self, root: &Path) -> Result<(), Failure> {
-        let folder = root.join("xtask/tests/it/cases");
-        let base: Value = serde_json::from_str(&fs::read_to_string(folder.join("base.json"))?)?;
-        let mut cases = Vec::new();
-        for file in fs::read_dir(&folder)? {
-            let path = file?.path();
-            if !path.ends_with("base.json") {
-                cases.extend(serde_json::from_str::<Vec<Case>>(&fs::read_to_string(path)?)?);
-            }
-        }
+        let cases = cases(root)?;
         println!("==> redocly diff of {} cases", cases.len());
         let (count, disputed) = (cases.len(), cases.iter().filter(|case| case.redocly.is_some()).count());
         let left = Mutex::new(cases.into_iter().enumerate().collect::<Vec<_>>());
         let work = || -> Result<Vec<String>, Failure> {
             let mut wrong = Vec::new();
             while let Some((index, case)) = left.lock().map_err(|error| error.to_string())?.pop() {
-                wrong.extend(self.compare_case(index, &case, &base)?);
+                wrong.extend(self.compare_case(index, &case)?);
             }
             Ok(wrong)
         };
@@ -187,11 +212,8 @@ impl Tools {
         Err(wrong.join("\n").into())
     }
 
-    fn compare_case(&self, index: usize, case: &Case, base: &Value) -> Result<Option<String>, Failure> {
-        let mut old = base.clone();
-        json_patch::patch(&mut old, &case.given)?;
-        let mut new = old.clone();
-        json_patch::patch(&mut new, &case.edit)?;
+    fn compare_case(&self, index: usize, case: &Case) -> Result<Option<String>, Failure> {
+        let (old, new) = case.contracts()?;
         let [old_file, new_file] = ["old", "new"].map(|side| self.folder.join(format!("{side}-{index}.json")));
         fs::write(&old_file, old.to_string())?;
         fs::write(&new_file, new.to_string())?;
@@ -211,7 +233,8 @@ impl Tools {
             Some(false) => "harmless",
             None => "nothing",
         };
-        Ok(Some(format!("{:?}: redocly says {verdict}, and the case says otherwise", case.name)))
+        let mend = if agrees { "take \"redocly\" out" } else { "say why in \"redocly\"" };
+        Ok(Some(format!("{:?}: redocly says {verdict}: {mend}", case.name)))
     }
 
     fn typescript(&self, contract: &Path) -> Result<(), Failure> {
@@ -228,7 +251,14 @@ impl Tools {
         let output = self.folder.join("callhistory_api");
         let mut generate = self.python("openapi-python-client");
         generate.args(["generate", "--meta", "none", "--overwrite", "--path"]).arg(contract);
-        generate.arg("--output-path").arg(output).step("openapi-python-client")
+        generate.arg("--output-path").arg(&output).step("openapi-python-client")?;
+        // It only warns of what it leaves out.
+        let document: Value = serde_json::from_str(&fs::read_to_string(contract)?)?;
+        for (_, operation) in operations(&document) {
+            let module = format!("{}.py", operation["operationId"].as_str().unwrap_or_default());
+            find(&output.join("api"), &module)?.ok_or_else(|| format!("openapi-python-client left {module} out"))?;
+        }
+        Ok(())
     }
 
     fn java(&self, contract: &Path) -> Result<(), Failure> {

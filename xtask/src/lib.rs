@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod breaking;
+pub mod cases;
 pub mod contract;
 pub mod openapi;
 pub mod pages;

@@ -63,7 +63,7 @@ pub enum Format {
 }
 
 /// How an action ended, as the exit code of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.
     Fine = 0,
@@ -256,6 +256,18 @@ fn read(path: &Path) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
 }
 
+/// A contract that the rules can be asked about. What is malformed could hide a change from them.
+fn readable(path: &Path) -> Result<Value, String> {
+    let document = read(path)?;
+    if !document["paths"].is_object() {
+        return Err("has no paths".to_owned());
+    }
+    match form_faults(&document).first() {
+        Some((pointer, fault)) => Err(format!("#{pointer}: {fault}")),
+        None => Ok(document),
+    }
+}
+
 fn version(contract: &Value) -> Result<Version, String> {
     let text = contract["info"]["version"].as_str().unwrap_or_default();
     Version::parse(text).map_err(|error| format!("its version {text:?} is none: {error}"))
@@ -273,13 +285,16 @@ fn may_break(old: &Version, new: &Version) -> bool {
 
 fn compatible(root: &Path, report: &mut Report) {
     let new: Value = serde_json::from_str(&document()).unwrap_or_default();
-    let found = read(&root.join(RELEASED)).and_then(|old| Ok((breaks(&old, &new)?, version(&old)?, version(&new)?)));
+    let found =
+        readable(&root.join(RELEASED)).and_then(|old| Ok((breaks(&old, &new)?, version(&old)?, version(&new)?)));
     let (findings, released, version) = match found {
         Ok(found) => found,
         Err(reason) => {
             let notice = report.add(Outcome::Unreadable, "Unreadable", RELEASED);
             notice.places.push((None, reason));
-            notice.next = Some("cargo xtask openapi release".to_owned());
+            notice.next = Some(
+                "git restore openapi/released.json; before the first release, cargo xtask openapi release".to_owned(),
+            );
             return;
         }
     };
@@ -353,17 +368,8 @@ fn compare(old: &Path, new: &Path) -> Report {
     let mut report = Report::default();
     let mut documents = Vec::new();
     for path in [old, new] {
-        match read(path) {
-            Ok(document) => {
-                // What is malformed could hide a change from the rules.
-                let faults = form_faults(&document);
-                if !faults.is_empty() {
-                    let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
-                    notice.places = faults.into_iter().map(|(pointer, fault)| (Some(pointer), fault)).collect();
-                    continue;
-                }
-                documents.push(document);
-            }
+        match readable(path) {
+            Ok(document) => documents.push(document),
             Err(reason) => {
                 let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
                 notice.places.push((None, reason));

@@ -62,15 +62,16 @@ pub(crate) fn compare_schemas<'a>(comparison: &mut Comparison<'a>, old: Node<'a>
     }
 }
 
-/// A schema as the parts that all hold: itself, or what it refers to and its own conditions beside that.
+/// A schema as the parts that all hold: what it refers to, and the conditions that stand beside its references.
 fn parts<'a>(comparison: &mut Comparison<'a>, node: &Node<'a>, is_old: bool) -> Option<Vec<Node<'a>>> {
-    let Some(members) = node.value.as_object().filter(|members| members.contains_key("$ref")) else {
-        return Some(vec![node.clone()]);
-    };
-    let binds = members.keys().any(|name| name != "$ref" && !NOTES.contains(&name.as_str()));
     let root = if is_old { comparison.old } else { comparison.new };
-    let target = comparison.resolve(node, root)?;
-    Some(if binds { vec![target, node.clone()] } else { vec![target] })
+    let mut way = comparison.way(node, root)?;
+    let end = way.pop()?;
+    let binds = |node: &Node<'a>| {
+        let mut names = node.value.as_object().into_iter().flat_map(Map::keys);
+        names.any(|name| name != "$ref" && !NOTES.contains(&name.as_str()))
+    };
+    Some(std::iter::once(end).chain(way.into_iter().filter(binds)).collect())
 }
 
 struct Pair<'a, 'c> {
@@ -223,7 +224,7 @@ impl<'a> Pair<'a, '_> {
             }
         }
         // Beside known members, others are ignored unless something is said of them; alone, they are the caller's own.
-        let is_free = self.is_input && self.old.at("properties").is_none();
+        let is_free = self.is_input && self.old.or_null("properties").members().next().is_none();
         let rest = self.old.at("additionalProperties").or(is_free.then(|| self.old.or_null("additionalProperties")));
         if let Some(rest) = rest {
             for (_, added) in new.members().filter(|(name, _)| old.at(name).is_none()) {

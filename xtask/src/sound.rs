@@ -17,19 +17,12 @@ static META_SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
 });
 
 /// Words of which the description of a number has one, so that a reader knows what is counted.
-const UNITS: [&str; 11] = [
-    "second",
-    "record",
-    "calls",
-    "change",
-    "currency",
-    "line",
-    "page",
-    "HTTP status",
-    "bytes",
-    "How many of them",
-    "groups",
+const UNITS: [&str; 13] = [
+    "seconds", "record", "records", "calls", "change", "changes", "currency", "line", "page", "pages", "status",
+    "bytes", "groups",
 ];
+/// The one component that is an error without a body: it is refused before there is a request.
+const WITHOUT_BODY: &str = "/components/responses/RequestHeaderFieldsTooLarge";
 /// Characters of a summary, which generators print on one line.
 const MAX_SUMMARY_CHARS: usize = 60;
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -55,12 +48,13 @@ pub fn unsound(contract: &Value) -> Vec<Fault> {
         rules.problem(response);
         faults.extend(rules.faults);
     }
+    let sent = sent_schemas(contract);
     for (name, schema) in members(&contract["components"]["schemas"]) {
         let place = format!("/components/schemas/{name}");
         if name.ends_with(|c: char| c.is_ascii_digit()) {
             faults.push((place.clone(), "a name that ends in a digit hides a clash of two types".to_owned()));
         }
-        schema_faults(schema, &place, &mut faults);
+        schema_faults(schema, &place, sent.contains(&place), &mut faults);
     }
     faults
 }
@@ -225,7 +219,7 @@ impl Rules<'_> {
         if parameter["required"] == true && parameter["example"].is_null() {
             self.fault(below, format!("the parameter {name} is required and has no example"));
         }
-        if matches!(kind, "integer" | "number") && !names_unit(&parameter["description"]) {
+        if matches!(kind, "integer" | "number") && !names_unit(name, &parameter["description"]) {
             self.fault(below, format!("the parameter {name} does not say its unit"));
         }
         let mut faults = Vec::new();
@@ -248,7 +242,7 @@ impl Rules<'_> {
 
     /// An error is described, and is a problem with an example, or has no body at all.
     fn problem(&mut self, response: &Value) {
-        if response.get("content").is_none() {
+        if response.get("content").is_none() && self.place == WITHOUT_BODY {
             if says_nothing(&response["description"]) {
                 self.fault("", "has no description");
             }
@@ -287,8 +281,36 @@ impl Rules<'_> {
     }
 }
 
-fn names_unit(description: &Value) -> bool {
-    description.as_str().is_some_and(|text| UNITS.iter().any(|unit| text.to_lowercase().contains(&unit.to_lowercase())))
+/// Whether a description names the unit of a number: seconds of a time, the currency of an amount, else any.
+fn names_unit(name: &str, description: &Value) -> bool {
+    let name = name.to_lowercase();
+    let units: &[&str] = if name.contains("duration") || name.contains("time") {
+        &["seconds"]
+    } else if name.contains("cost") || name.contains("charge") {
+        &["currency"]
+    } else {
+        &UNITS
+    };
+    let text = description.as_str().unwrap_or_default().to_lowercase();
+    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| units.contains(&word))
+}
+
+/// The places of the schemas that requests are made of.
+fn sent_schemas(contract: &Value) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    let mut left: Vec<&Value> = operations(contract).map(|(_, operation)| &operation["requestBody"]).collect();
+    while let Some(value) = left.pop() {
+        walk(value, "", &mut |value, _| {
+            let reference = value.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+            let target = reference.and_then(|place| Some((place, contract.pointer(place)?)));
+            if let Some((place, target)) = target.filter(|(place, _)| !places.contains(*place)) {
+                places.insert(place.to_owned());
+                left.push(target);
+            }
+        });
+    }
+    places
 }
 
 /// What a caller sends has bounds that the contract says, except for free-form data, which the size of the body bounds.
@@ -308,7 +330,7 @@ fn bound_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
 }
 
 /// A schema says its type, its unit and its bounds, and everything that may grow is free-form by intent.
-fn schema_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
+fn schema_faults(schema: &Value, place: &str, is_sent: bool, faults: &mut Vec<Fault>) {
     // Free-form items are any JSON at all.
     if schema.get("$ref").is_some() || schema.is_boolean() || schema.as_object().is_some_and(Map::is_empty) {
         return;
@@ -332,13 +354,13 @@ fn schema_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
     if is_member && says_nothing(&schema["description"]) {
         faults.push((place.to_owned(), "has no description".to_owned()));
     }
-    if is_member && matches!(kind, "integer" | "number") && !names_unit(&schema["description"]) {
+    if is_member
+        && matches!(kind, "integer" | "number")
+        && !names_unit(place.rsplit('/').next().unwrap_or_default(), &schema["description"])
+    {
         faults.push((place.to_owned(), "does not say its unit".to_owned()));
     }
-    let sent = ["CallDraft", "NewCall", "CallPatch"]
-        .iter()
-        .any(|name| place.starts_with(&format!("/components/schemas/{name}/")));
-    if sent || kind == "array" {
+    if is_sent || kind == "array" {
         bound_faults(schema, place, faults);
     }
     let nullable = items(&schema["enum"]).any(Value::is_null);
@@ -349,11 +371,11 @@ fn schema_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
         faults.push((place.to_owned(), "is an object that says nothing of its members".to_owned()));
     }
     for (name, below) in members(&schema["properties"]) {
-        schema_faults(below, &format!("{place}/properties/{name}"), faults);
+        schema_faults(below, &format!("{place}/properties/{name}"), is_sent, faults);
     }
     for name in ["items", "additionalProperties"] {
         if let Some(below) = schema.get(name) {
-            schema_faults(below, &format!("{place}/{name}"), faults);
+            schema_faults(below, &format!("{place}/{name}"), is_sent, faults);
         }
     }
 }

@@ -146,9 +146,9 @@ fn group_by(value: &str) -> Result<Vec<GroupKey>, Fault> {
 pub struct CallMetrics {
     /// How many calls there are.
     pub total_calls: u64,
-    /// How many of them have the status `completed`.
+    /// How many calls have the status `completed`.
     pub completed_calls: u64,
-    /// How many of them have the status `failed`.
+    /// How many calls have the status `failed`.
     pub failed_calls: u64,
     /// The mean length of those calls whose length is known, in seconds, rounded half up to nine decimals; 0 where there
     /// is none.
@@ -172,9 +172,9 @@ pub struct MetricsGroup {
     pub group: BTreeMap<String, String>,
     /// How many calls there are.
     pub total_calls: u64,
-    /// How many of them have the status `completed`.
+    /// How many calls have the status `completed`.
     pub completed_calls: u64,
-    /// How many of them have the status `failed`.
+    /// How many calls have the status `failed`.
     pub failed_calls: u64,
     /// The mean length of those calls whose length is known, in seconds, rounded half up to nine decimals; 0 where there
     /// is none.

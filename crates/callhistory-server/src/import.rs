@@ -334,8 +334,8 @@ fn read_item(item: Item, target: &Target, now: &Timestamp) -> Result<(u64, (Call
     }
     match draft.id.clone() {
         Some(id) if faults.is_empty() => {
-            if let Target::Check(_) = target {
-                check_new_call(&id, draft.clone(), now).map_err(|faults| (line, faults))?;
+            if let Target::Check(workspace) = target {
+                check(workspace.as_ref(), &id, draft.clone(), now).map_err(|faults| (line, faults))?;
             }
             return Ok((line, (id, draft)));
         }
@@ -346,4 +346,14 @@ fn read_item(item: Item, target: &Target, now: &Timestamp) -> Result<(u64, (Call
         }
     }
     Err((line, Faults(faults)))
+}
+
+/// Whether a record would be stored. Where nobody says for which workspace, any name of one does.
+fn check(workspace: Option<&WorkspaceId>, id: &CallId, draft: CallDraft, now: &Timestamp) -> Result<(), Faults> {
+    let named = workspace.or(draft.workspace_id.as_ref()).cloned();
+    let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|fault| Faults(vec![fault]))?;
+    check_new_call(&workspace, id, draft, now).map_err(|error| match error {
+        StoreError::Invalid(faults) => faults,
+        other => Faults(vec![Fault::new(FaultCode::Malformed, format!("cannot be stored: {other}"))]),
+    })
 }

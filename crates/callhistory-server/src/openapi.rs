@@ -79,9 +79,14 @@ pub fn document() -> String {
         describe_problem_headers(response);
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
-    // A value has no zeros at the end of a number, and the source's example has.
-    let text = text.replace("\"customer_charge\": 0.1\n", "\"customer_charge\": 0.10\n");
-    format!("{}\n", text.replace("\"totalCost\": 0.1,\n", "\"totalCost\": 0.10,\n"))
+    text.lines().map(|line| format!("{}\n", with_zeros(line))).collect()
+}
+
+/// An amount of the examples as the source writes it: a value has no zeros at the end of a number.
+fn with_zeros(line: &str) -> String {
+    let (bare, comma) = line.strip_suffix(',').map_or((line, ""), |bare| (bare, ","));
+    let is_amount = ["\"customer_charge\": 0.1", "\"totalCost\": 0.1"].contains(&bare.trim_start());
+    format!("{bare}{}{comma}", if is_amount { "0" } else { "" })
 }
 
 fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -1,6 +1,7 @@
 //! The sub-commands `import` and `export`: whole histories between files and the database, without a server.
 
 use std::{
+    collections::HashSet,
     io::{IsTerminal as _, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -48,6 +49,10 @@ pub async fn import(
         for error in &report.errors {
             let pointer = error.pointer.as_deref().unwrap_or("");
             eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
+        }
+        let told = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
+        if report.rejected > told {
+            eprintln!("{}: and {} more", file.display(), report.rejected - told);
         }
         let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
         let name = file.display();

@@ -88,13 +88,14 @@ pub(crate) fn created(
 ///
 /// # Errors
 ///
-/// The faults with which an import would reject it.
-pub fn check_new_call(id: &CallId, draft: CallDraft, now: &Timestamp) -> Result<(), Faults> {
-    let workspace = draft.workspace_id.clone().map_or_else(|| id.as_str().parse(), Ok);
-    match workspace.map(|workspace: WorkspaceId| created(draft, &workspace, id, now)) {
-        Ok(Err(StoreError::Invalid(faults))) => Err(faults),
-        _ => Ok(()),
-    }
+/// [`StoreError::Invalid`] with the faults with which an import would reject it, and [`StoreError::Internal`].
+pub fn check_new_call(
+    workspace: &WorkspaceId,
+    id: &CallId,
+    draft: CallDraft,
+    now: &Timestamp,
+) -> Result<(), StoreError> {
+    created(draft, workspace, id, now).map(drop)
 }
 
 /// The record that a replacement makes of a stored one; `None` where it would change nothing.

@@ -66,25 +66,29 @@ pub(crate) struct Witness {
     pub(crate) violations: Mutex<Vec<String>>,
 }
 
-/// A body that is read along, and looked at as soon as its end is known.
+/// What is done with as much of a body as there is.
+type Look = Box<dyn Fn(&[u8]) + Send>;
+
+/// A body that is read along, and looked at as soon as its end is known; one without an end, at each of its parts.
 struct Along {
     inner: Body,
     read: Vec<u8>,
-    at_end: Option<Box<dyn FnOnce(Vec<u8>) + Send>>,
+    is_endless: bool,
+    look: Option<Look>,
 }
 
 impl Along {
-    fn body(inner: Body, at_end: impl FnOnce(Vec<u8>) + Send + 'static) -> Body {
-        let mut along = Self { inner, read: Vec::new(), at_end: Some(Box::new(at_end)) };
+    fn body(inner: Body, is_endless: bool, look: impl Fn(&[u8]) + Send + 'static) -> Body {
+        let along = Self { inner, read: Vec::new(), is_endless, look: Some(Box::new(look)) };
         if along.inner.is_end_stream() {
-            along.end();
+            along.look();
         }
         Body::new(along)
     }
 
-    fn end(&mut self) {
-        if let Some(at_end) = self.at_end.take() {
-            at_end(std::mem::take(&mut self.read));
+    fn look(&self) {
+        if let Some(look) = &self.look {
+            look(&self.read);
         }
     }
 }
@@ -101,11 +105,11 @@ impl hyper::body::Body for Along {
         match &frame {
             Some(Ok(frame)) => self.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
             // What broke off is no answer.
-            Some(Err(_)) => self.at_end = None,
+            Some(Err(_)) => self.look = None,
             None => {}
         }
-        if frame.is_none() || self.inner.is_end_stream() {
-            self.end();
+        if frame.is_none() || self.is_endless || self.inner.is_end_stream() {
+            self.look();
         }
         Poll::Ready(frame)
     }
@@ -125,12 +129,13 @@ pub(crate) async fn watch(State(witness): State<Arc<Witness>>, request: Request,
     let (method, uri, sent) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
     let exchange = Exchange { method: method.clone(), uri: uri.clone(), sent, body: Arc::default() };
     let read = Arc::clone(&exchange.body);
-    let body = Along::body(body, move |sent| *read.lock().unwrap() = sent);
+    let body = Along::body(body, false, move |sent| *read.lock().unwrap() = sent.to_vec());
     witness.exchanges.lock().unwrap().push(exchange);
     let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
     let (status, headers) = (parts.status, parts.headers.clone());
-    let body = Along::body(body, move |read| {
-        if let Err(violation) = check(&method, uri.path(), status, &headers, &read) {
+    let is_endless = headers.get("content-type").is_some_and(|media_type| media_type == "text/event-stream");
+    let body = Along::body(body, is_endless, move |read| {
+        if let Err(violation) = check(&method, uri.path(), status, &headers, read) {
             let uri: String = uri.to_string().chars().take(200).collect();
             witness.violations.lock().unwrap().push(format!("{method} {uri} answered {status}: {violation}"));
         }
@@ -256,9 +261,24 @@ fn the_witness_finds_what_the_contract_does_not_have() {
         (judge(304, &[id, tag], "{}"), "no body here"),
         (judge(503, &[id, problem], "{}"), "retry-after is missing"),
     ];
-    for (verdict, expected) in cases {
+    let bodies = [
+        (check_body("text/event-stream", &Value::Null, b"id: 1\ndata: {}\n\ndata: {\"_i"), "is a required property"),
+        (check_body("application/x-ndjson", &Value::Null, b"{}\n"), "is a required property"),
+        (check_body("text/csv", &Value::Null, b"id,status\n"), "a table begins with"),
+    ];
+    for (verdict, expected) in cases.into_iter().chain(bodies) {
         assert!(verdict.as_ref().is_err_and(|violation| violation.contains(expected)), "{verdict:?}, not {expected}");
     }
+}
+
+/// The contract is text: a value would have lost the zero.
+#[test]
+fn the_examples_keep_their_digits() {
+    let text = include_str!("../../../../openapi/callhistory.json");
+    let amounts =
+        text.lines().filter(|line| line.contains("\"customer_charge\": ") || line.contains("\"totalCost\": "));
+    let amounts: Vec<_> = amounts.filter(|line| !line.ends_with('{')).collect();
+    assert!(amounts.len() >= 8 && amounts.iter().all(|line| line.contains(": 0.10")), "{amounts:?}");
 }
 
 #[tokio::test]

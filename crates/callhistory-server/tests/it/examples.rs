@@ -188,7 +188,7 @@ async fn run_sample(id: &str, client: &Client) -> Value {
             operations::delete_call(client).await.unwrap();
             Ok(Value::Null)
         }
-        _ => panic!("crates/callhistory-client/examples/operations.rs has no function {id}"),
+        _ => panic!("{id} has no arm here; write its function in the SDK's example operations.rs"),
     };
     read.unwrap()
 }

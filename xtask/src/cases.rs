@@ -1,0 +1,64 @@
+//! The cases of the rules of compatibility, for our own tests and for another tool.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use json_patch::Patch;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One case of the rules: a small edit of one contract, and the breaks that it must be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What happens.
+    pub name: String,
+    /// What the base has besides.
+    #[serde(default)]
+    given: Patch,
+    edit: Patch,
+    /// Each break as `#/pointer: rule`.
+    pub expect: BTreeSet<String>,
+    /// Why redocly sees it otherwise.
+    pub redocly: Option<String>,
+    /// The contract that all cases edit.
+    #[serde(skip)]
+    base: Value,
+}
+
+impl Case {
+    /// The old and the new contract.
+    ///
+    /// # Errors
+    ///
+    /// Says which edit does not apply.
+    pub fn contracts(&self) -> Result<(Value, Value), String> {
+        let fault = |error: json_patch::PatchError| format!("{:?}: {error}", self.name);
+        let mut old = self.base.clone();
+        json_patch::patch(&mut old, &self.given).map_err(fault)?;
+        let mut new = old.clone();
+        json_patch::patch(&mut new, &self.edit).map_err(fault)?;
+        Ok((old, new))
+    }
+}
+
+/// Every case of `xtask/tests/it/cases/`.
+///
+/// # Errors
+///
+/// Says which file cannot be read.
+pub fn cases(root: &Path) -> Result<Vec<Case>, String> {
+    let folder = root.join("xtask/tests/it/cases");
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let base: Value = serde_json::from_str(&read(&folder.join("base.json"))?).map_err(|error| error.to_string())?;
+    let mut all = Vec::new();
+    for file in fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten() {
+        let path = file.path();
+        if path.ends_with("base.json") {
+            continue;
+        }
+        let cases: Vec<Case> =
+            serde_json::from_str(&read(&path)?).map_err(|error| format!("{}: {error}", path.display()))?;
+        all.extend(cases.into_iter().map(|case| Case { base: base.clone(), ..case }));
+    }
+    Ok(all)
+}
