@@ -65,6 +65,12 @@ impl CallPatch {
         self
     }
 
+    /// What the patch sets a member to, as JSON text; `null` where it takes the member away.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
     /// The patch as JSON text.
     #[must_use]
     pub fn to_json(&self) -> String {

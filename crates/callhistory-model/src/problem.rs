@@ -7,6 +7,18 @@ use crate::open_set::open_set;
 open_set! {
     /// What kind of problem it is; stable, for programs. Later versions may add codes.
     ProblemCode, max 64 {
+        /// No key was sent.
+        KeyMissing = "key_missing",
+        /// The key is not one of this service.
+        KeyInvalid = "key_invalid",
+        /// The key has expired.
+        KeyExpired = "key_expired",
+        /// The key has been revoked.
+        KeyRevoked = "key_revoked",
+        /// The key is of another workspace.
+        WorkspaceForbidden = "workspace_forbidden",
+        /// The key does not have the scope.
+        InsufficientScope = "insufficient_scope",
         /// The body is not JSON.
         MalformedJson = "malformed_json",
         /// The record breaks rules; `errors` lists every one.

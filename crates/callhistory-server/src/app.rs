@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callhistory_model::{CallId, Timestamp};
-use callhistory_store::CallStore;
+use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::ApiError;
+use crate::{auth::Keys, error::ApiError};
 
 /// Tells the time.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -22,19 +22,28 @@ pub struct App {
     last_id: Mutex<u128>,
     /// Cancelled when the service is to end: those who wait for changes must not hold it up.
     pub(crate) stop: CancellationToken,
+    /// The keys that callers need; without them, whoever reaches the service may do everything.
+    pub(crate) keys: Option<Keys>,
 }
 
 impl App {
     /// A service over a store. Time and randomness are given, so that tests can choose them.
     #[must_use]
     pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
-        Self { store, clock, randomness, last_id: Mutex::new(0), stop: CancellationToken::new() }
+        Self { store, clock, randomness, last_id: Mutex::new(0), stop: CancellationToken::new(), keys: None }
     }
 
     /// The same service, whose streams end when the token is cancelled.
     #[must_use]
     pub fn until(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
+        self
+    }
+
+    /// The same service, which asks each caller for a key.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Arc<dyn KeyStore>) -> Self {
+        self.keys = Some(Keys::new(keys));
         self
     }
 

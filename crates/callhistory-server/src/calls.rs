@@ -11,14 +11,13 @@ use callhistory_model::{
     CallDraft, CallId, CallPatch, CallRecord, Fault, FaultCode, Faults, ListQuery, WorkspaceId,
     openapi::{CallList, NewCall},
 };
-use callhistory_store::{Effect, StoredCall, Written};
+use callhistory_store::{Effect, Scope, StoredCall, Written};
 
 use crate::{
     app::App,
+    auth::{Access, Caller, Deletes, Reads, Writes},
     error::{ApiError, CreateProblems, DeleteProblems, PatchProblems, ReadProblems, ScanProblems, WriteProblems},
-    extract::{
-        CallPath, Caller, CreationKey, DraftBody, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag,
-    },
+    extract::{CallPath, CreationKey, DraftBody, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag},
     parameters::ListParameters,
 };
 
@@ -48,7 +47,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 )]
 pub(crate) async fn get_call(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Reads>,
     CallPath(id): CallPath,
     condition: ReadCondition,
     _: NoQuery,
@@ -57,7 +56,7 @@ pub(crate) async fn get_call(
     if condition.is_current(call.sequence) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(call.sequence))]).into_response());
     }
-    Ok(record(StatusCode::OK, call))
+    record(&access, StatusCode::OK, call)
 }
 
 /// Create a call record
@@ -84,17 +83,18 @@ pub(crate) async fn get_call(
 )]
 pub(crate) async fn create_call(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Writes>,
     CreationKey(key): CreationKey,
     _: NoQuery,
     DraftBody(draft): DraftBody,
 ) -> Result<Response, ApiError> {
     check_creation(&draft, &workspace)?;
+    access.check_draft(&draft).map_err(ApiError::invalid_record)?;
     let Written { id, call, .. } =
         app.store.create_call(&workspace, &app.new_call_id()?, draft, key, app.now()).await?;
     let location = HeaderValue::try_from(format!("/v2/api/call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
-    Ok(([(header::LOCATION, location)], record(StatusCode::CREATED, call)).into_response())
+    Ok(([(header::LOCATION, location)], record(&access, StatusCode::CREATED, call)?).into_response())
 }
 
 /// Create or replace a call record
@@ -123,19 +123,20 @@ pub(crate) async fn create_call(
 )]
 pub(crate) async fn put_call(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Writes>,
     CallPath(id): CallPath,
     WriteCondition(precondition): WriteCondition,
     _: NoQuery,
     DraftBody(draft): DraftBody,
 ) -> Result<Response, ApiError> {
     check_identity(&draft, &workspace, &id)?;
+    access.check_draft(&draft).map_err(ApiError::invalid_record)?;
     let Written { call, effect, .. } = app.store.put_call(&workspace, &id, draft, precondition, app.now()).await?;
     let status = match effect {
         Effect::Created => StatusCode::CREATED,
         Effect::Replaced | Effect::Unchanged => StatusCode::OK,
     };
-    Ok(record(status, call))
+    record(&access, status, call)
 }
 
 /// Change a call record in part
@@ -164,14 +165,19 @@ pub(crate) async fn put_call(
 )]
 pub(crate) async fn patch_call(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Writes>,
     CallPath(id): CallPath,
     WriteCondition(precondition): WriteCondition,
     _: NoQuery,
     PatchBody(patch): PatchBody,
 ) -> Result<Response, ApiError> {
+    // The answer is the whole record, also what the patch did not bring.
+    access.require(Scope::CallsRead)?;
+    let text = |name| patch.member(name).and_then(|json| serde_json::from_str::<String>(json).ok());
+    let (from, to) = (text("fromPhoneNumber"), text("toPhoneNumber"));
+    access.check_numbers(from.as_deref(), to.as_deref()).map_err(ApiError::invalid_record)?;
     let written = app.store.patch_call(&workspace, &id, patch, precondition, app.now()).await?;
-    Ok(record(StatusCode::OK, written.ok_or_else(ApiError::call_not_found)?.call))
+    record(&access, StatusCode::OK, written.ok_or_else(ApiError::call_not_found)?.call)
 }
 
 /// Delete a call record
@@ -193,7 +199,7 @@ pub(crate) async fn patch_call(
 )]
 pub(crate) async fn delete_call(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, .. }: Caller<Deletes>,
     CallPath(id): CallPath,
     WriteCondition(precondition): WriteCondition,
     _: NoQuery,
@@ -227,9 +233,10 @@ pub(crate) async fn delete_call(
 )]
 pub(crate) async fn list_calls(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Reads>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, ApiError> {
+    access.check_filter(&query.filter)?;
     let page = app.store.list_calls(&workspace, &query).await?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -243,14 +250,15 @@ pub(crate) async fn list_calls(
         headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
     }
     let mut body = vec![b'['];
-    for (at, call) in page.calls.iter().enumerate() {
+    for (at, call) in page.calls.into_iter().enumerate() {
+        let call = access.show(call)?;
         if at > 0 {
             body.push(b',');
         }
         if query.fields.is_empty() {
-            body.extend_from_slice(call);
+            body.extend_from_slice(&call);
         } else {
-            let fields = CallRecord::project(call, &query.fields).map_err(|error| ApiError::internal(&error))?;
+            let fields = CallRecord::project(&call, &query.fields).map_err(|error| ApiError::internal(&error))?;
             body.extend_from_slice(fields.as_bytes());
         }
     }
@@ -258,11 +266,11 @@ pub(crate) async fn list_calls(
     Ok((headers, body).into_response())
 }
 
-/// The stored bytes as they are: nothing is parsed or written anew.
-fn record(status: StatusCode, StoredCall { body, sequence }: StoredCall) -> Response {
+/// The stored bytes as they are: nothing is parsed or written anew, except for those who may not see numbers.
+fn record(access: &Access, status: StatusCode, call: StoredCall) -> Result<Response, ApiError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag(sequence))];
-    (status, headers, body).into_response()
+    let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag(call.sequence))];
+    Ok((status, headers, access.show(call.body)?).into_response())
 }
 
 /// Refuses a body that says another id or workspace than the path and the header.

@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
+    auth::{Access, Caller, Reads},
     error::{ApiError, ScanProblems},
-    extract::{Caller, Parameters, Stream},
+    extract::{Parameters, Stream},
     parameters::ChangesParameters,
 };
 
@@ -52,7 +53,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 )]
 pub(crate) async fn call_changes(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Reads>,
     stream: Stream,
     Parameters(query): Parameters<ChangesQuery>,
 ) -> Result<Response, ApiError> {
@@ -66,78 +67,88 @@ pub(crate) async fn call_changes(
         let cursor = stream.last_event.or(query.cursor);
         // A cursor that is none is refused before the stream begins.
         let first = app.store.call_changes(&workspace, cursor.as_deref(), limit).await?;
-        let events = Sse::new(events(app, workspace, first, limit));
+        let events = Sse::new(events(app, access, workspace, first, limit));
         return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
     let mut batch = app.store.call_changes(&workspace, query.cursor.as_deref(), limit).await?;
-    while batch.changes.is_empty() && wait(&app, &workspace, &batch.cursor, deadline).await? {
+    while batch.changes.is_empty() && wait(&app, &access, &workspace, &batch.cursor, deadline).await? {
         let cursor = batch.cursor;
         batch = app.store.call_changes(&workspace, Some(&cursor), limit).await?;
     }
-    Ok(page(&batch))
+    page(&access, &batch)
 }
 
 /// Waits for a change; `false` when the time is over or the service ends.
-async fn wait(app: &App, workspace: &WorkspaceId, cursor: &str, deadline: Instant) -> Result<bool, StoreError> {
+async fn wait(
+    app: &App,
+    access: &Access,
+    workspace: &WorkspaceId,
+    cursor: &str,
+    deadline: Instant,
+) -> Result<bool, StoreError> {
     let change = async {
         tokio::select! {
             changed = app.store.wait_for_change(workspace, cursor) => changed.map(|()| true),
             () = app.stop.cancelled() => Ok(false),
+            () = access.ended() => Ok(false),
         }
     };
     timeout_at(deadline, change).await.unwrap_or(Ok(false))
 }
 
-fn page(batch: &ChangeBatch) -> Response {
+fn page(access: &Access, batch: &ChangeBatch) -> Result<Response, ApiError> {
     let mut body = Vec::from(b"{\"changes\":[");
     for (at, change) in batch.changes.iter().enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        body.extend(json(change));
+        body.extend(json(access, change)?);
     }
     body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
 
 /// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
-fn json(change: &Change) -> Vec<u8> {
+fn json(access: &Access, change: &Change) -> Result<Vec<u8>, ApiError> {
     let Change { kind, id, sequence, at, body, .. } = change;
     let mut json =
         format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"").into_bytes();
     if let Some(body) = body {
         json.extend_from_slice(b",\"call\":");
-        json.extend_from_slice(body);
+        json.extend_from_slice(&access.show(body.clone())?);
     }
     json.push(b'}');
-    json
+    Ok(json)
 }
 
 /// The changes from a batch on, one event for each, until the service ends.
 fn events(
     app: Arc<App>,
+    access: Access,
     workspace: WorkspaceId,
     first: ChangeBatch,
     limit: usize,
 ) -> impl Events<Item = Result<Event, Infallible>> {
     // An id at the start, so that a reader that is cut off before the first change goes on from here.
     let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
-    let state = (app, workspace, VecDeque::from(first.changes), first.cursor);
-    let rest = stream::unfold(state, move |(app, workspace, mut changes, mut cursor)| async move {
+    let state = (app, access, workspace, VecDeque::from(first.changes), first.cursor);
+    let rest = stream::unfold(state, move |(app, access, workspace, mut changes, mut cursor)| async move {
         while changes.is_empty() {
             tokio::select! {
                 changed = app.store.wait_for_change(&workspace, &cursor) => changed.ok()?,
                 () = app.stop.cancelled() => return None,
+                // A reader whose key is over is to connect again, and learns it then.
+                () = access.ended() => return None,
             }
             // A failure ends the stream; the reader connects again with its last id.
             let batch = app.store.call_changes(&workspace, Some(&cursor), limit).await.ok()?;
             (changes, cursor) = (batch.changes.into(), batch.cursor);
         }
         let change = changes.pop_front()?;
-        let data = String::from_utf8(json(&change)).ok()?;
+        let data = String::from_utf8(json(&access, &change).ok()?).ok()?;
         let event = Event::default().event(change.kind.as_str()).id(&change.cursor).data(data);
-        Some((Ok(event), (app, workspace, changes, cursor)))
+        Some((Ok(event), (app, access, workspace, changes, cursor)))
     });
     stream::StreamExt::chain(stream::iter([Ok(opening)]), rest)
 }

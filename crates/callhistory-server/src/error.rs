@@ -10,11 +10,16 @@ use callhistory_model::{CallDraft, Fault, FaultCode, Faults, ListQuery, Problem,
 use callhistory_store::StoreError;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
-use crate::extract::MAX_RECORD_BYTES;
+use crate::{
+    auth::{OTHER_WORKSPACE, WRONG_KEY},
+    extract::MAX_RECORD_BYTES,
+};
 
 /// Seconds after which a client may try again what the service could not do.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// How a caller can say who it is.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 const FAILED: &str = "The service failed; its log has more under the request id.";
 const FULL: &str = "The disk is full; this was not written. Reads go on.";
 const UNAVAILABLE: &str = "The store cannot do this now; try again.";
@@ -84,6 +89,12 @@ impl ApiError {
 
     fn status_and_title(&self) -> (StatusCode, &'static str) {
         match &self.code {
+            ProblemCode::KeyMissing => (StatusCode::UNAUTHORIZED, "A key is needed"),
+            ProblemCode::KeyInvalid => (StatusCode::UNAUTHORIZED, "The key is wrong"),
+            ProblemCode::KeyExpired => (StatusCode::UNAUTHORIZED, "The key has expired"),
+            ProblemCode::KeyRevoked => (StatusCode::UNAUTHORIZED, "The key has been revoked"),
+            ProblemCode::WorkspaceForbidden => (StatusCode::FORBIDDEN, "Another workspace"),
+            ProblemCode::InsufficientScope => (StatusCode::FORBIDDEN, "The key does not allow this"),
             ProblemCode::MalformedJson => (StatusCode::BAD_REQUEST, "The body is not JSON"),
             ProblemCode::InvalidHeader => (StatusCode::BAD_REQUEST, "A header is not valid"),
             ProblemCode::InvalidParameter => (StatusCode::BAD_REQUEST, "A parameter is not valid"),
@@ -104,6 +115,11 @@ impl ApiError {
             // The model may know codes that this service never gives.
             ProblemCode::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
         }
+    }
+
+    /// Whether this says that a key is wrong or over.
+    pub(crate) fn is_about_key(&self) -> bool {
+        self.status_and_title().0 == StatusCode::UNAUTHORIZED
     }
 
     /// The body of the answer.
@@ -129,6 +145,9 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.remove(header::CONTENT_LENGTH);
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -186,6 +205,12 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
         "BadRequest",
         "A header, a parameter or the JSON text is not valid; `errors` says which.",
     ),
+    (
+        StatusCode::UNAUTHORIZED,
+        "Unauthorized",
+        "Where the service takes keys: there is none, it is wrong, or it is over.",
+    ),
+    (StatusCode::FORBIDDEN, "Forbidden", "The key is of another workspace, or does not have the scope."),
     (StatusCode::NOT_FOUND, "NotFound", "There is no such record in this workspace."),
     (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
     (
@@ -254,6 +279,8 @@ pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa
 fn example(status: StatusCode) -> Option<ApiError> {
     let error = match status {
         StatusCode::BAD_REQUEST => ApiError::invalid_parameters(ListQuery::from_query("limit=0").err()?.0),
+        StatusCode::UNAUTHORIZED => ApiError::new(ProblemCode::KeyInvalid, WRONG_KEY),
+        StatusCode::FORBIDDEN => ApiError::new(ProblemCode::WorkspaceForbidden, OTHER_WORKSPACE),
         StatusCode::NOT_FOUND => ApiError::call_not_found(),
         StatusCode::REQUEST_TIMEOUT => ApiError::body_too_slow(),
         StatusCode::CONFLICT => StoreError::TerminalStatus.into(),
@@ -284,7 +311,7 @@ macro_rules! problems {
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-                references(&[431, $($status),+])
+                references(&[401, 403, 431, $($status),+])
             }
         })+
     };

@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     app::App,
+    auth::{Caller, Exports},
     error::{ApiError, ScanProblems},
-    extract::{Caller, Parameters},
+    extract::Parameters,
     parameters::ExportParameters,
 };
 
@@ -46,9 +47,10 @@ use crate::{
 )]
 pub(crate) async fn export_calls(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Exports>,
     Parameters(query): Parameters<ExportQuery>,
 ) -> Result<Response, ApiError> {
+    access.check_filter(&query.filter)?;
     let mut chunks = app.store.export_calls(&workspace, &query.filter).await?;
     // What fails before the first record is answered as an error, and not as the break-off of a success.
     let first = chunks.recv().await.transpose()?;
@@ -59,10 +61,20 @@ pub(crate) async fn export_calls(
     };
     let rest = stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
     let records = stream::StreamExt::chain(stream::iter(first.map(Ok)), rest);
-    let written = stream::StreamExt::map(records, move |chunk| match (format, chunk) {
-        (_, Err(error)) => Err(broken_off(error.into())),
-        (ExportFormat::Ndjson, Ok(lines)) => Ok(lines),
-        (ExportFormat::Csv, Ok(lines)) => csv_rows(&lines).map_err(broken_off),
+    let shown = access.clone();
+    let written = stream::StreamExt::map(records, move |chunk| {
+        let lines = shown.show_lines(chunk?)?;
+        if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }
+    });
+    let written = stream::StreamExt::map(written, |chunk| chunk.map_err(broken_off));
+    // A key that is revoked in the middle breaks the export off: it must not look complete.
+    let parts = (Box::pin(written), access);
+    let written = stream::unfold(Some(parts), |parts| async move {
+        let (mut written, access) = parts?;
+        tokio::select! {
+            chunk = stream::StreamExt::next(&mut written) => Some((chunk?, Some((written, access)))),
+            () = access.ended() => Some((Err(std::io::Error::other("the key is over")), None)),
+        }
     });
     let body = stream::StreamExt::chain(stream::iter([Ok(head)]), written);
     let (media_type, name) = match format {

@@ -16,7 +16,7 @@ use axum_extra::{
 use bytes::Bytes;
 use callhistory_model::{
     CallDraft, CallId, CallPatch, ChangesQuery, ExportQuery, Fault, FaultCode, Faults, ListQuery, MetricsQuery,
-    ProblemCode, WorkspaceId,
+    ProblemCode,
 };
 use callhistory_store::{IdempotencyKey, Precondition};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -34,12 +34,11 @@ const MAX_CONDITION_BYTES: usize = 8192;
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The one value of a header. Lists and repetitions are refused: a proxy and this service could each read another value.
-fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
+pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
     let mut lines = parts.headers.get_all(name).iter();
     let value = lines.next();
     match lines.next() {
@@ -48,25 +47,6 @@ fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a HeaderVa
             let fault = Fault::new(FaultCode::Repeated, "stands more than once; exactly one is accepted");
             Err(ApiError::invalid_header(fault.of_parameter(name.as_str())))
         }
-    }
-}
-
-/// Who asks. Without keys, the workspace that the caller names.
-pub(crate) struct Caller {
-    pub(crate) workspace: WorkspaceId,
-}
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let refuse = |fault: Fault| ApiError::invalid_header(fault.of_parameter(WORKSPACE_ID.as_str()));
-        let value = single(parts, &WORKSPACE_ID)?
-            .ok_or_else(|| refuse(Fault::new(FaultCode::Missing, "is required: the id of the workspace")))?;
-        let text = value
-            .to_str()
-            .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "has bytes that are not visible ASCII characters")))?;
-        Ok(Self { workspace: text.parse().map_err(refuse)? })
     }
 }
 

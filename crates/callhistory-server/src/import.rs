@@ -17,8 +17,9 @@ use tokio::task::JoinHandle;
 
 use crate::{
     app::App,
+    auth::{Access, Caller, Writes},
     error::{ApiError, ImportProblems},
-    extract::{Caller, ImportBody, MAX_RECORD_BYTES, NoQuery},
+    extract::{ImportBody, MAX_RECORD_BYTES, NoQuery},
     split::{Item, Splitter},
 };
 
@@ -68,11 +69,12 @@ pub enum ImportForm {
 )]
 pub(crate) async fn import_calls(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Writes>,
     _: NoQuery,
     ImportBody { form, gzip, body }: ImportBody,
 ) -> Result<Response, ApiError> {
     let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace), form, gzip);
+    import.access = Some(access);
     let mut chunks = body.into_data_stream();
     loop {
         match tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()).await {
@@ -160,6 +162,8 @@ impl Target {
 /// An import under way: bytes go in, records come out in the store. Its memory does not grow with the stream.
 pub struct Import {
     target: Target,
+    /// What the caller may do; `None` where the operator imports.
+    access: Option<Access>,
     gzip: Option<MultiGzDecoder<Vec<u8>>>,
     packed_bytes: u64,
     unpacked_bytes: u64,
@@ -177,6 +181,7 @@ impl Import {
     pub fn new(target: Target, form: ImportForm, gzip: bool) -> Self {
         Self {
             target,
+            access: None,
             gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
             packed_bytes: 0,
             unpacked_bytes: 0,
@@ -263,10 +268,10 @@ impl Import {
     async fn write_group(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
         let group = std::mem::take(&mut self.group);
         self.group_bytes = 0;
-        let (target, moment) = (self.target.clone(), now.clone());
+        let (target, access, moment) = (self.target.clone(), self.access.clone(), now.clone());
         // Reading takes milliseconds for a group: off the threads that serve requests.
         let read = tokio::task::spawn_blocking(move || {
-            group.into_iter().map(|item| read_item(item, &target, &moment)).collect::<Vec<_>>()
+            group.into_iter().map(|item| read_item(item, &target, access.as_ref(), &moment)).collect::<Vec<_>>()
         });
         let read = read.await.map_err(|error| StoreError::Internal(error.to_string()))?;
         self.settle().await?;
@@ -322,11 +327,17 @@ impl Import {
 }
 
 /// The record of one line, or why it is none.
-fn read_item(item: Item, target: &Target, now: &Timestamp) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
+fn read_item(
+    item: Item,
+    target: &Target,
+    access: Option<&Access>,
+    now: &Timestamp,
+) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
     let Item { line, text } = item;
     let text = text.map_err(|fault| (line, Faults(vec![fault])))?;
     let draft = CallDraft::from_json(&text).map_err(|faults| (line, faults))?;
-    let mut faults = Vec::new();
+    let mut faults =
+        access.map_or(Ok(()), |access| access.check_draft(&draft)).err().map_or(Vec::new(), |faults| faults.0);
     let named = draft.workspace_id.as_ref().zip(target.workspace());
     if let Some((other, workspace)) = named.filter(|(other, workspace)| other != workspace) {
         let detail = format!("is {:?}, but the import goes to {:?}", other.as_str(), workspace.as_str());

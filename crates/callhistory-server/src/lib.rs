@@ -1,6 +1,7 @@
 //! The call history service: HTTP on one side, [`CallStore`](callhistory_store::CallStore) on the other.
 
 mod app;
+pub mod auth;
 mod calls;
 mod changes;
 pub mod config;

@@ -11,8 +11,9 @@ use callhistory_model::{CallMetrics, MetricsQuery, WorkspaceId};
 
 use crate::{
     app::App,
+    auth::{Caller, Reads},
     error::{ApiError, ScanProblems},
-    extract::{Caller, Parameters},
+    extract::Parameters,
     parameters::MetricsParameters,
 };
 
@@ -35,9 +36,10 @@ use crate::{
 )]
 pub(crate) async fn call_metrics(
     State(app): State<Arc<App>>,
-    Caller { workspace }: Caller,
+    Caller { workspace, access, .. }: Caller<Reads>,
     Parameters(query): Parameters<MetricsQuery>,
 ) -> Result<Response, ApiError> {
+    access.check_filter(&query.filter)?;
     let metrics = app.store.call_metrics(&workspace, &query).await?;
     let body = serde_json::to_vec(&metrics).map_err(|error| ApiError::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())

@@ -9,6 +9,7 @@ mod exports;
 mod feed;
 #[cfg(feature = "engine")]
 mod filter;
+mod keys;
 #[cfg(feature = "engine")]
 mod metrics;
 #[cfg(feature = "engine")]
@@ -33,6 +34,7 @@ use callhistory_model::{
 use tokio::sync::mpsc;
 
 pub use error::StoreError;
+pub use keys::{ApiKey, KeyStore, Scope};
 pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, check_new_call};
 
 /// The store of call records, as handlers see it.
@@ -289,22 +291,43 @@ pub fn redacted(url: &str) -> String {
 pub async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", path)) => {
-            // Both `sqlite:PATH` and `sqlite://PATH` are in common use.
-            let path = path.strip_prefix("//").unwrap_or(path);
-            // What other programs read as options, or as no file at all, would here become a file of a strange name.
-            if path.is_empty() || path.starts_with(':') || path.contains('?') {
-                return Err(StoreError::Open(format!("the database URL {url:?} names no file; use sqlite:PATH")));
-            }
-            Ok(Arc::new(sqlite::SqliteStore::open(std::path::Path::new(path))?))
-        }
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(file(url, path)?)?)),
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url).await?)),
-        _ => {
-            let scheme = url.split(':').next().unwrap_or("");
-            Err(StoreError::Open(format!(
-                "no engine for a database URL that starts with {scheme:?}; use sqlite:PATH or postgres://…"
-            )))
-        }
+        _ => Err(no_engine(url)),
     }
+}
+
+/// Opens the keys of the database that a URL names, beside servers that may be running on it.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub async fn open_keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::open_keys(file(url, path)?)?)),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::open_keys(url).await?)),
+        _ => Err(no_engine(url)),
+    }
+}
+
+/// The file that a URL of the embedded engine names.
+#[cfg(feature = "sqlite")]
+fn file<'a>(url: &str, path: &'a str) -> Result<&'a std::path::Path, StoreError> {
+    // Both `sqlite:PATH` and `sqlite://PATH` are in common use.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    // What other programs read as options, or as no file at all, would here become a file of a strange name.
+    if path.is_empty() || path.starts_with(':') || path.contains('?') {
+        return Err(StoreError::Open(format!("the database URL {url:?} names no file; use sqlite:PATH")));
+    }
+    Ok(std::path::Path::new(path))
+}
+
+fn no_engine(url: &str) -> StoreError {
+    let scheme = url.split(':').next().unwrap_or("");
+    StoreError::Open(format!(
+        "no engine for a database URL that starts with {scheme:?}; use sqlite:PATH or postgres://…"
+    ))
 }

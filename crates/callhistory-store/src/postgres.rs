@@ -18,6 +18,7 @@ use tokio::{
 
 mod connect;
 mod failure;
+mod keys;
 mod listen;
 mod metrics;
 mod open;
@@ -82,6 +83,13 @@ impl PostgresStore {
             server,
         })
     }
+}
+
+/// The keys of a database, which is migrated first.
+pub(crate) async fn open_keys(url: &str) -> Result<keys::PostgresKeys, StoreError> {
+    let server = Arc::new(Server::parse(url)?);
+    open::prepare(&server).await?;
+    Ok(keys::PostgresKeys(server.pool(Work::Write, keys::SESSIONS)?))
 }
 
 /// Something that differs between the servers of a database. Only pauses depend on it.

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod filter;
+mod keys;
 mod open;
 mod read;
 mod write;
@@ -128,6 +129,17 @@ impl SqliteStore {
         let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
         free.unwrap_or_else(|| self.readers[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The keys of a database, which is made or migrated first where no server does it.
+pub(crate) fn open_keys(path: &Path) -> Result<keys::SqliteKeys, StoreError> {
+    match open::open_writer(path) {
+        Ok(writer) => drop(writer),
+        // A server has it, in the state that this version needs or in an older one, which is found out below.
+        Err(_) if open::is_in_use(path) => {}
+        Err(error) => return Err(error),
+    }
+    keys::SqliteKeys::open(path)
 }
 
 fn closed() -> StoreError {

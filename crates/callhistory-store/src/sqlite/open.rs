@@ -66,6 +66,22 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// A connection that writes a row now and then beside the one writer, and perhaps from another process.
+pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Err(StoreError::Open(format!("{} is a database of another program", path.display())));
+    }
+    configure(&db, &[("query_only", "0"), ("cache_size", "-512")])?;
+    db.prepare("SELECT id FROM api_key").map_err(|_| {
+        let message = format!("{} is in use by an older version; stop it first", path.display());
+        StoreError::Open(message)
+    })?;
+    Ok(db)
+}
+
 fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
 }
@@ -87,12 +103,20 @@ fn create_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// Whether another process, or another store of this one, has the database.
+pub(crate) fn is_in_use(path: &Path) -> bool {
+    let lock = path.canonicalize().and_then(|real| lock_file(&real));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock_path = PathBuf::from(name);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-    let lock = lock.map_err(|error| cannot_open(path, &error))?;
+    OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name))
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = lock_file(path).map_err(|error| cannot_open(path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
