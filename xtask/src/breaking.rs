@@ -302,7 +302,11 @@ impl<'a> Comparison<'a> {
             })
         };
         for have in &before {
-            if !after.iter().any(|need| enough(have, need)) {
+            // Who has a key may need it although others do without: a service can ask for keys or not.
+            let is_key = |need: &&Value| need.as_object().is_some_and(|need| !need.is_empty());
+            let keys: Vec<_> = after.iter().filter(is_key).collect();
+            let choices = if is_key(&have) && !keys.is_empty() { keys } else { after.iter().collect() };
+            if !choices.iter().any(|need| enough(have, need)) {
                 self.find(Rule::SecurityChanged, new, format!("{have} is not enough any more"));
             }
             for scheme in have.as_object().into_iter().flat_map(Map::keys) {

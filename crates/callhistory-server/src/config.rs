@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -29,10 +30,73 @@ pub enum Command {
     Migrate,
     /// Serve a throw-away history of a few thousand calls over the last thirty days
     Demo(DemoSettings),
+    /// Make, list, revoke and replace the keys of callers; a server may run on the same database
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
     Import(ImportSettings),
     /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run
     Export(ExportSettings),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key and print it; it is not shown again
+    Create(NewKey),
+    /// List the keys: what they allow, until when, and when they were last used
+    List,
+    /// Refuse a key from now on
+    Revoke {
+        /// The public part of the key
+        id: String,
+    },
+    /// Make a key that allows the same, print it, and revoke the old one after a while
+    Rotate {
+        /// The public part of the old key
+        id: String,
+        /// How long the old key is still accepted: 30m, 24h, 7d
+        #[arg(long, default_value = "24h", value_parser = parse_time, value_name = "TIME")]
+        overlap: Duration,
+    },
+}
+
+/// A key to be made.
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// The one workspace that the key opens
+    #[arg(long, value_name = "ID", required_unless_present = "operator", conflicts_with = "operator")]
+    pub workspace: Option<String>,
+    /// An operator's key, which opens every workspace
+    #[arg(long)]
+    pub operator: bool,
+    /// What it allows, with commas between: calls:read, calls:write, calls:delete, calls:export, numbers:read
+    #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPES")]
+    pub scopes: Vec<String>,
+    /// What to call it in lists
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub name: String,
+    /// How long it is accepted, such as 90d; for ever without it
+    #[arg(long, value_parser = parse_time, value_name = "TIME")]
+    pub expires_in: Option<Duration>,
+}
+
+/// A time as a whole number with its unit.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let fault = || format!("{text:?} is no time such as 30m, 24h or 90d");
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(fault()),
+    };
+    let number: u64 = number.parse().map_err(|_| fault())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(fault)
 }
 
 /// What to import.
@@ -86,6 +150,9 @@ pub struct Settings {
     /// Which database to use instead of the data directory: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// Ask every caller for a key, which `keys create` makes; without it, x-workspace-id is trusted
+    #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
+    pub require_keys: bool,
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
@@ -111,18 +178,22 @@ impl Cli {
     ///
     /// Says what is wrong and what would be right.
     pub fn check(&self, variables: impl Iterator<Item = OsString>) -> Result<(), String> {
-        let Settings { listen, data_dir, database_url, allow_unauthenticated_network, .. } = &self.settings;
+        let Settings { listen, data_dir, database_url, require_keys, allow_unauthenticated_network, .. } =
+            &self.settings;
         if data_dir.is_some() && database_url.is_some() {
             return Err("--data-dir and --database-url both say where the records are; give one of them".to_owned());
         }
         if matches!(self.command, Some(Command::Demo(_))) && (data_dir.is_some() || database_url.is_some()) {
             return Err("demo serves a throw-away directory; leave --data-dir and --database-url out".to_owned());
         }
-        if !listen.ip().is_loopback() && !allow_unauthenticated_network {
+        if *require_keys && *allow_unauthenticated_network {
+            return Err("--require-keys and --allow-unauthenticated-network contradict each other".to_owned());
+        }
+        if !listen.ip().is_loopback() && !require_keys && !allow_unauthenticated_network {
             return Err(format!(
-                "refusing to listen on {listen}: there are no keys, so whoever reaches this port could read and write \
-                 the records of every workspace. Listen on loopback (127.0.0.1:{}) behind a proxy that checks its \
-                 callers, or pass --allow-unauthenticated-network to do it all the same.",
+                "refusing to listen on {listen} without keys: whoever reaches this port could read and write the records \
+                 of every workspace. Pass --require-keys, listen on loopback (127.0.0.1:{}) behind a proxy that checks \
+                 its callers, or pass --allow-unauthenticated-network to do it all the same.",
                 listen.port()
             ));
         }

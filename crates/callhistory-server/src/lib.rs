@@ -12,6 +12,7 @@ mod export;
 mod extract;
 mod health;
 pub mod import;
+pub mod keys;
 mod listen;
 mod metrics;
 pub mod openapi;

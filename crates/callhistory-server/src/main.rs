@@ -5,10 +5,11 @@ use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
     App, Limits,
+    auth::Token,
     config::{Cli, Command, DemoSettings, Settings},
-    demo, router, serve, telemetry, transfer,
+    demo, keys, router, serve, telemetry, transfer,
 };
-use callhistory_store::CallStore;
+use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use clap::Parser as _;
 use tokio::{net::TcpListener, signal};
@@ -41,13 +42,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 let url = cli.settings.database_url();
                 let store = callhistory_store::open(&url).await?;
                 let place = callhistory_store::redacted(&url);
-                serve_store(&cli.settings, store, &place, "abcdef1234567890", None).await
+                let keys = open_keys(&cli.settings, &url).await?;
+                serve_store(&cli.settings, (store, keys), &place, "abcdef1234567890", None).await
             }
             Some(Command::Migrate) => {
                 let url = cli.settings.database_url();
                 let store = callhistory_store::open(&url).await?;
                 close(&store).await?;
                 say(&format!("{} is as this version needs it.", callhistory_store::redacted(&url)));
+                Ok(())
+            }
+            Some(Command::Keys { command }) => {
+                let keys = callhistory_store::open_keys(&cli.settings.database_url()).await?;
+                say(&keys::run(&*keys, &command, Timestamp::from(now()), secret).await?);
                 Ok(())
             }
             Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
@@ -80,12 +87,18 @@ async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Fail
     let calls = demo::history(demo.seed, demo.calls, now())?;
     let example = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &Timestamp::from(now())).await?;
-    serve_store(settings, store, &url, demo::WORKSPACE, example.as_deref()).await
+    let keys = open_keys(settings, &url).await?;
+    serve_store(settings, (store, keys), &url, demo::WORKSPACE, example.as_deref()).await
+}
+
+/// The keys of a database, where callers need them.
+async fn open_keys(settings: &Settings, url: &str) -> Result<Option<Arc<dyn KeyStore>>, Failure> {
+    Ok(if settings.require_keys { Some(callhistory_store::open_keys(url).await?) } else { None })
 }
 
 async fn serve_store(
     settings: &Settings,
-    store: Arc<dyn CallStore>,
+    (store, keys): (Arc<dyn CallStore>, Option<Arc<dyn KeyStore>>),
     url: &str,
     workspace: &str,
     newest: Option<&str>,
@@ -113,7 +126,10 @@ async fn serve_store(
              curl -sS -w '\\n' '{base}/v2/api/call-history/metrics?groupBy=day&timezone=Europe/Berlin' -H 'x-workspace-id: {workspace}'"
         ));
     }
-    let app = App::new(Arc::clone(&store), now, random).until(stop.clone());
+    let mut app = App::new(Arc::clone(&store), now, random).until(stop.clone());
+    if let Some(keys) = keys {
+        app = app.with_keys(keys);
+    }
     serve(listener, router(app), Limits::default(), stop).await;
     close(&store).await?;
     say("Stopped; every answered write is on disk.");
@@ -176,6 +192,14 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 #[expect(clippy::disallowed_methods, reason = "the one clock of the program")]
 fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// The random bytes of a key. Without entropy there is no key.
+#[expect(clippy::disallowed_methods, reason = "the one source of secrets of the program")]
+fn secret() -> Result<[u8; Token::RANDOM_BYTES], Failure> {
+    let mut bytes = [0; Token::RANDOM_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(bytes)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one source of randomness of the program")]

@@ -10,6 +10,7 @@ use axum::{
 };
 use axum_extra::headers::ETag;
 use callhistory_model::{Problem, ProblemCode};
+use callhistory_store::Scope;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::{
@@ -72,9 +73,17 @@ pub fn document() -> String {
         finish_parameters(operation);
         give_examples(operation);
         give_sample(operation);
+        give_security(operation);
     }
-    // No operation needs a key. Saying so is not the same as not saying anything.
-    document["security"] = json!([]);
+    document["components"]["securitySchemes"] = json!({
+        "apiKey": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-api-key",
+            "description": "A key of the service, where it takes keys.",
+        },
+        "bearer": { "type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer KEY`." },
+    });
     for response in document["components"]["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         describe_problem_headers(response);
     }
@@ -128,13 +137,17 @@ fn request_id_header() -> Value {
 /// What every problem carries; what has no body is refused before there is a request.
 fn describe_problem_headers(response: &mut Value) {
     let Some(problem) = response.pointer("/content/application~1problem+json/example") else { return };
-    let may_pass = problem["code"] == "unavailable";
+    let (may_pass, is_about_key) = (problem["code"] == "unavailable", problem["status"] == 401);
     let mut headers = json!({ "x-request-id": request_id_header() });
     if may_pass {
         headers["retry-after"] = json!({
             "description": "The seconds after which to try again.",
             "schema": { "type": "integer", "minimum": 1 },
         });
+    }
+    if is_about_key {
+        headers["www-authenticate"] =
+            json!({ "description": "How to say who asks: `Bearer`.", "schema": { "type": "string" } });
     }
     for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
         header["required"] = true.into();
@@ -155,6 +168,20 @@ fn finish_parameters(operation: &mut Map<String, Value>) {
             schema["enum"] = json!(["gzip"]);
         }
     }
+}
+
+/// Without keys, nothing; with them, a key in one of two headers, with the scopes that the operation needs. The handlers ask
+/// for them by type, and a test holds both together.
+fn give_security(operation: &mut Map<String, Value>) {
+    let scopes: &[Scope] = match operation.get("operationId").and_then(Value::as_str).unwrap_or_default() {
+        "create_call" | "put_call" | "import_calls" => &[Scope::CallsWrite],
+        "patch_call" => &[Scope::CallsWrite, Scope::CallsRead],
+        "delete_call" => &[Scope::CallsDelete],
+        "export_calls" => &[Scope::CallsExport],
+        _ => &[Scope::CallsRead],
+    };
+    let scopes: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    operation.insert("security".to_owned(), json!([{}, { "apiKey": scopes }, { "bearer": scopes }]));
 }
 
 /// The function of the SDK's example that carries out an operation.

@@ -8,7 +8,7 @@ use callhistory_model::{Timestamp, WorkspaceId};
 use crate::StoreError;
 
 /// What a key allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Reading records, lists, numbers and changes.
     CallsRead,

@@ -149,7 +149,9 @@ fn it_refuses_to_expose_records_without_keys() {
         let output = command(directory.path()).args(["--listen", address]).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success());
-        assert!(message.contains("--allow-unauthenticated-network") && message.contains("loopback"), "{message}");
+        for way in ["--allow-unauthenticated-network", "--require-keys", "loopback"] {
+            assert!(message.contains(way), "{message}");
+        }
     }
     assert!(!directory.path().join("callhistory-data").exists(), "a refused start left something behind");
     let server = Running::start(directory.path(), &["--allow-unauthenticated-network"]);
@@ -346,6 +348,50 @@ async fn files_go_in_and_out_without_a_server() {
         (&["export", "--workspace", "w", "--query", "statu=x"], "did you mean \"status\"?"),
     ] {
         let (good, _, errors) = run(arguments, b"");
+        assert!(!good && errors.contains(reason), "{errors}");
+    }
+}
+
+/// The first key is made without one, beside a running server too; revoking and replacing are felt at once.
+#[tokio::test]
+async fn keys_are_made_and_revoked_beside_a_running_server() {
+    let directory = TempDir::new().unwrap();
+    let keys = |arguments: &[&str]| {
+        let output = command(directory.path()).arg("keys").args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let all = "calls:read,calls:write,calls:delete,calls:export,numbers:read";
+    let (good, first, errors) = keys(&["create", "--workspace", "w", "--scopes", all, "--name", "first"]);
+    assert!(good && first.starts_with("ch_live_") && first.len() == 8 + 12 + 1 + 64 + 1 + 8, "{first} {errors}");
+    let server = Running::start(directory.path(), &["--require-keys"]);
+    let client = |key: &str| Client::builder(&server.base).workspace("w").api_key(key).max_retries(0).build().unwrap();
+    client(&first).put_call("a", &CallDraft::default()).await.unwrap();
+    let none = Client::builder(&server.base).workspace("w").max_retries(0).build().unwrap();
+    assert_eq!(none.get_call("a").await.unwrap_err().status().unwrap(), 401);
+    let id = &first[8..20];
+    let (good, second, _) = keys(&["rotate", id, "--overlap", "1h"]);
+    assert!(good && second != first);
+    for key in [&first, &second] {
+        client(key).get_call("a").await.unwrap();
+    }
+    let (_, listed, _) = keys(&["list"]);
+    assert!(listed.lines().count() == 3 && listed.contains(id) && listed.contains("first"), "{listed}");
+    assert!(!listed.contains(&first[21..85]) && !listed.contains(&second[21..85]), "a secret is shown once");
+    assert!(keys(&["revoke", &first]).0);
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let refused = client(&first).get_call("a").await.unwrap_err();
+    assert_eq!(refused.problem().unwrap().code.as_str(), "key_revoked");
+    client(&second).get_call("a").await.unwrap();
+    for (arguments, reason) in [
+        (&["revoke", "none"][..], "there is no key none"),
+        (&["rotate", id], "is over"),
+        (&["create", "--workspace", "w", "--scopes", "calls:reed"], "the scopes are calls:read"),
+        (&["create", "--scopes", "calls:read"], "--workspace"),
+        (&["create", "--operator", "--workspace", "w", "--scopes", "calls:read"], "cannot be used with"),
+        (&["create", "--operator", "--scopes", "calls:read", "--expires-in", "soon"], "no time such as"),
+    ] {
+        let (good, _, errors) = keys(arguments);
         assert!(!good && errors.contains(reason), "{errors}");
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use axum::middleware::from_fn_with_state;
 use callhistory_client::Client;
 use callhistory_server::{App, Limits, router, serve};
-use callhistory_store::CallStore;
+use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) task: JoinHandle<()>,
     /// What was sent and answered.
     pub(crate) witness: Arc<Witness>,
+    /// The keys that callers need, if they do.
+    pub(crate) keys: Option<Arc<dyn KeyStore>>,
     _directory: TempDir,
 }
 
@@ -67,7 +69,7 @@ impl Answer {
 }
 
 /// Time stands still at 2026-01-01T00:00:00Z.
-fn fixed_clock() -> DateTime<Utc> {
+pub(crate) fn fixed_clock() -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600, 0).unwrap()
 }
 
@@ -82,18 +84,31 @@ impl Server {
         Self::with_limits(Limits::default()).await
     }
 
+    /// A server that asks its callers for keys.
+    pub(crate) async fn with_keys() -> Self {
+        Self::of(Limits::default(), true).await
+    }
+
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::of(limits, false).await
+    }
+
+    async fn of(limits: Limits, with_keys: bool) -> Self {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
         let store = callhistory_store::open(&url).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
+        let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
+        let keys = if with_keys { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
+        if let Some(keys) = &keys {
+            app = app.with_keys(Arc::clone(keys));
+        }
         let witness = Arc::default();
         let watched = router(app).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
         let task = tokio::spawn(serve(listener, watched, limits, stop.clone()));
-        Self { address, store, stop, task, witness, _directory: directory }
+        Self { address, store, stop, task, witness, keys, _directory: directory }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -10,6 +10,7 @@ mod cluster;
 mod contract;
 mod examples;
 mod harness;
+mod keys;
 mod list;
 #[expect(dead_code, reason = "the program around the samples")]
 #[path = "../../../callhistory-client/examples/operations.rs"]

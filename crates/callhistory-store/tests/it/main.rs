@@ -7,6 +7,7 @@ mod cluster;
 mod concurrent;
 mod conformance;
 mod faults;
+mod keys;
 mod oracle;
 mod plans;
 mod postgres;

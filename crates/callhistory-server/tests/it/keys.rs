@@ -1,0 +1,202 @@
+//! Who may do what: a matrix of callers and operations, made from the contract.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use callhistory_client::model::sample;
+use callhistory_server::auth::Token;
+use callhistory_store::{ApiKey, Scope};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::{
+    contract::CONTRACT,
+    harness::{Answer, Server, WORKSPACE, fixed_clock},
+};
+
+const ID: &str = "1234567890abcdef";
+
+/// A key of a server.
+async fn make(server: &Server, workspace: Option<&str>, scopes: &[Scope], change: impl FnOnce(&mut ApiKey)) -> Token {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let token = Token::new(&[NEXT.fetch_add(1, Ordering::Relaxed); Token::RANDOM_BYTES]);
+    let mut key = ApiKey {
+        id: token.id().to_owned(),
+        digest: token.digest(),
+        name: "test".to_owned(),
+        workspace: workspace.map(|workspace| workspace.parse().unwrap()),
+        scopes: scopes.to_vec(),
+        created_at: fixed_clock().into(),
+        expires_at: None,
+        revoked_at: None,
+        used_at: None,
+    };
+    change(&mut key);
+    server.keys.as_ref().unwrap().create_key(key, None).await.unwrap();
+    token
+}
+
+/// Every operation with the scopes that the contract says it needs.
+fn operations() -> impl Iterator<Item = (&'static str, Method, &'static str, Vec<Scope>)> {
+    CONTRACT["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| {
+            let scopes = operation["security"][1]["apiKey"].as_array().unwrap().iter();
+            let scopes = scopes.map(|scope| scope.as_str().unwrap().parse().unwrap()).collect();
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            (operation["operationId"].as_str().unwrap(), method, path.as_str(), scopes)
+        })
+    })
+}
+
+/// A request that the operation takes.
+async fn send(server: &Server, operation: &str, method: &Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let body = match operation {
+        "create_call" | "put_call" | "patch_call" => "{}",
+        "import_calls" => "{\"_id\":\"imported\"}\n",
+        _ => "",
+    };
+    let media_type = match operation {
+        "import_calls" => "application/x-ndjson",
+        "patch_call" => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let mut all = vec![("x-workspace-id", WORKSPACE)];
+    all.extend(headers);
+    if !body.is_empty() {
+        all.push(("content-type", media_type));
+    }
+    server.send_bare(method.clone(), &path.replace("{callHistoryId}", ID), &all, body.as_bytes().to_vec()).await
+}
+
+#[tokio::test]
+async fn each_caller_may_do_what_the_contract_says() {
+    let server = Server::with_keys().await;
+    let all = &Scope::ALL[..];
+    let past = || Some(fixed_clock().into());
+    let operator = make(&server, None, all, |_| {}).await;
+    let expired = make(&server, None, all, |key| key.expires_at = past()).await;
+    let revoked = make(&server, None, all, |key| key.revoked_at = past()).await;
+    let other = make(&server, Some("other"), all, |_| {}).await;
+    let own = make(&server, Some(WORKSPACE), all, |_| {}).await;
+    let unknown = Token::new(&[99; Token::RANDOM_BYTES]);
+    let mut secret = own.as_str().to_owned();
+    secret.replace_range(30..31, if &secret[30..31] == "0" { "1" } else { "0" });
+    let refusals = [
+        (None, 401, "key_missing"),
+        (Some(("x-api-key", unknown.as_str())), 401, "key_invalid"),
+        (Some(("x-api-key", secret.as_str())), 401, "key_invalid"),
+        (Some(("x-api-key", "nonsense")), 401, "key_invalid"),
+        (Some(("authorization", "Basic dXNlcjpwYXNz")), 401, "key_invalid"),
+        (Some(("x-api-key", expired.as_str())), 401, "key_expired"),
+        (Some(("x-api-key", revoked.as_str())), 401, "key_revoked"),
+        (Some(("x-api-key", other.as_str())), 403, "workspace_forbidden"),
+    ];
+    for (operation, method, path, needs) in operations() {
+        for (header, status, code) in &refusals {
+            let headers: Vec<_> = header.iter().copied().collect();
+            let answer = send(&server, operation, &method, path, &headers).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (*status, *code), "{operation}");
+        }
+        // Without any one of its scopes it is refused, with no other scope it is not.
+        for missing in &needs {
+            let scopes: Vec<_> = Scope::ALL.into_iter().filter(|scope| scope != missing).collect();
+            let key = make(&server, Some(WORKSPACE), &scopes, |_| {}).await;
+            let answer = send(&server, operation, &method, path, &[("x-api-key", key.as_str())]).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "insufficient_scope"), "{operation}");
+            assert!(answer.body.contains(missing.as_str()), "{}", answer.body);
+        }
+        let exact = make(&server, Some(WORKSPACE), &needs, |_| {}).await;
+        let bearer = format!("Bearer {}", operator.as_str());
+        for header in [("x-api-key", exact.as_str()), ("x-api-key", own.as_str()), ("authorization", &bearer)] {
+            let seed =
+                [("x-api-key", operator.as_str()), ("content-type", "application/json"), ("x-workspace-id", WORKSPACE)];
+            let seeded =
+                server.send_bare(Method::PUT, &format!("/v2/api/call-history/{ID}"), &seed, b"{}".to_vec()).await;
+            assert!(seeded.status.is_success());
+            let answer = send(&server, operation, &method, path, &[header]).await;
+            assert!(answer.status.is_success(), "{operation}: {}", answer.body);
+        }
+    }
+}
+
+/// A key that opens another workspace tells nothing of this one: neither whether it exists nor what is in it.
+#[tokio::test]
+async fn a_foreign_workspace_answers_as_an_absent_one() {
+    let server = Server::with_keys().await;
+    let own = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let other = make(&server, Some("other"), &Scope::ALL, |_| {}).await;
+    let path = format!("/v2/api/call-history/{ID}");
+    let written = server.put(ID, &[("x-api-key", own.as_str())], sample::SOURCE_EXAMPLE).await;
+    assert_eq!(written.status, StatusCode::CREATED);
+    let mut answers = Vec::new();
+    for workspace in [WORKSPACE, "absent"] {
+        let headers = [("x-workspace-id", workspace), ("x-api-key", other.as_str()), ("x-request-id", "same")];
+        let answer = server.send_bare(Method::GET, &path, &headers, vec![]).await;
+        answers.push((answer.status, answer.body, answer.headers.get("content-length").cloned()));
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+/// Revoking is felt within a second, also by those who wait.
+#[tokio::test]
+async fn a_revoked_key_ends_at_once() {
+    let server = Server::with_keys().await;
+    let key = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let header = [("x-api-key", key.as_str())];
+    assert_eq!(server.get("none", &header).await.status, StatusCode::NOT_FOUND);
+    let started = std::time::Instant::now();
+    let wait = server.send(Method::GET, "/v2/api/call-history/changes?wait=60", &header, "");
+    let revoke = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert!(server.keys.as_ref().unwrap().revoke_key(key.id(), fixed_clock().into()).await.unwrap());
+    };
+    let (answer, ()) = tokio::join!(wait, revoke);
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(started.elapsed().as_secs_f64() < 2.0, "the wait went on for {:?}", started.elapsed());
+    assert_eq!(server.get("none", &header).await.code(), "key_revoked");
+}
+
+/// Without `numbers:read` no route shows a phone number, and no filter tells one.
+#[tokio::test]
+async fn numbers_are_masked_everywhere() {
+    let server = Server::with_keys().await;
+    let full = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let blind = make(&server, Some(WORKSPACE), &Scope::ALL[..4], |_| {}).await;
+    let draft = r#"{"fromPhoneNumber":"+14155550123","toPhoneNumber":"98765","status":"ongoing"}"#;
+    server.put(ID, &[("x-api-key", full.as_str())], draft).await;
+    let header = ("x-api-key", blind.as_str());
+    let base = "/v2/api/call-history";
+    let mut shown = Vec::new();
+    for path in [format!("{base}/{ID}"), base.to_owned(), format!("{base}?fields=fromPhoneNumber,toPhoneNumber")] {
+        shown.push(server.send(Method::GET, &path, &[header], "").await);
+    }
+    for path in ["export", "export?format=csv", "changes"] {
+        shown.push(server.send(Method::GET, &format!("{base}/{path}"), &[header], "").await);
+    }
+    let stream = [("x-workspace-id", WORKSPACE), header, ("accept", "text/event-stream")];
+    shown.push(server.first_events(&format!("{base}/changes"), &stream, 1).await);
+    let patch = [header, ("content-type", "application/merge-patch+json")];
+    shown.push(server.send(Method::PATCH, &format!("{base}/{ID}"), &patch, r#"{"roomName":"r"}"#).await);
+    for answer in &shown {
+        assert!(answer.status.is_success(), "{}", answer.body);
+        assert!(!answer.body.contains("4155550") && !answer.body.contains("98765"), "{}", answer.body);
+        assert!(answer.body.contains("********23") && answer.body.contains("********"), "{}", answer.body);
+    }
+    let masked: Value = shown[0].json();
+    assert_eq!((&masked["fromPhoneNumber"], &masked["toPhoneNumber"]), (&"********23".into(), &"********".into()));
+    for query in ["fromPhoneNumber=%2B1*", "toPhoneNumber=1", "phoneNumber=1", "search=555"] {
+        for route in ["", "/metrics", "/export"] {
+            let answer = server.send(Method::GET, &format!("{base}{route}?{query}"), &[header], "").await;
+            assert_eq!(answer.code(), "insufficient_scope", "{route} {query}");
+        }
+    }
+    // What was read masked must not be written over the real number.
+    let put = server.put(ID, &[header], &shown[0].body).await;
+    assert_eq!((put.status.as_u16(), put.body.contains("/fromPhoneNumber")), (422, true), "{}", put.body);
+    let number = r#"{"toPhoneNumber":"********"}"#;
+    assert_eq!(server.send(Method::PATCH, &format!("{base}/{ID}"), &patch, number).await.status.as_u16(), 422);
+    let lines = [header, ("content-type", "application/x-ndjson")];
+    let report = server.send(Method::POST, &format!("{base}/batch"), &lines, &shown[3].body).await;
+    assert_eq!(report.json()["rejected"], 1, "{}", report.body);
+    let whole = server.get(ID, &[("x-api-key", full.as_str())]).await;
+    assert!(whole.body.contains("+14155550123"), "{}", whole.body);
+}
