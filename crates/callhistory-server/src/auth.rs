@@ -278,6 +278,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let mut access = Access { app: Arc::clone(app), sent: None, key: None };
         if let Some(keys) = &app.keys {
+            check_query(parts)?;
             let sent = sent_key(parts)?;
             access.key = Some(keys.check(sent, &app.now()).await?);
             access.sent = Some(sent.into());
@@ -300,6 +301,22 @@ fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
         .to_str()
         .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "has bytes that are not visible ASCII characters")))?;
     text.parse().map_err(refuse)
+}
+
+/// Refuses a key in the query string by name: addresses end up in logs, histories and referrers.
+fn check_query(parts: &Parts) -> Result<(), ApiError> {
+    let names = ["apikey", "xapikey", "key", "token", "accesstoken", "authorization"];
+    for pair in parts.uri.query().unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
+        if names.contains(&plain.to_ascii_lowercase().as_str()) || value.starts_with(Token::PREFIX) {
+            let detail = "a key is not taken from the query string, which ends up in logs; send it as x-api-key, and \
+                          revoke it if it was a real one";
+            let fault = Fault::new(FaultCode::Unknown, detail).of_parameter(name);
+            return Err(ApiError::invalid_parameters(vec![fault]));
+        }
+    }
+    Ok(())
 }
 
 /// The key that a request carries, in one of two headers.

@@ -136,6 +136,21 @@ async fn a_foreign_workspace_answers_as_an_absent_one() {
     assert_eq!(answers[0], answers[1]);
 }
 
+/// A key in the address is refused by name, whether it is right or not, and not said again.
+#[tokio::test]
+async fn a_key_in_the_query_string_is_refused() {
+    let server = Server::with_keys().await;
+    let own = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    for name in ["apiKey", "x-api-key", "api_key", "access_token", "search"] {
+        let path = format!("/v2/api/call-history?{name}={}", own.as_str());
+        for headers in [&[][..], &[("x-api-key", own.as_str())]] {
+            let answer = server.send(Method::GET, &path, headers, "").await;
+            assert_eq!((answer.status.as_u16(), answer.json()["errors"][0]["parameter"].as_str()), (400, Some(name)));
+            assert!(answer.body.contains("x-api-key") && !answer.body.contains(own.as_str()), "{}", answer.body);
+        }
+    }
+}
+
 /// Revoking is felt within a second, also by those who wait.
 #[tokio::test]
 async fn a_revoked_key_ends_at_once() {
