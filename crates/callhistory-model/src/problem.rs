@@ -19,6 +19,8 @@ open_set! {
         WorkspaceForbidden = "workspace_forbidden",
         /// The key does not have the scope.
         InsufficientScope = "insufficient_scope",
+        /// The key asks for more than it may in this time.
+        RateLimited = "rate_limited",
         /// The body is not JSON.
         MalformedJson = "malformed_json",
         /// The record breaks rules; `errors` lists every one.

@@ -7,7 +7,11 @@ use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Keys, error::ApiError};
+use crate::{
+    auth::Keys,
+    error::ApiError,
+    rates::{Buckets, Rates},
+};
 
 /// Tells the time.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -24,13 +28,16 @@ pub struct App {
     pub(crate) stop: CancellationToken,
     /// The keys that callers need; without them, whoever reaches the service may do everything.
     pub(crate) keys: Option<Keys>,
+    /// What each key may ask for, where that is bounded.
+    pub(crate) buckets: Option<Buckets>,
 }
 
 impl App {
     /// A service over a store. Time and randomness are given, so that tests can choose them.
     #[must_use]
     pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
-        Self { store, clock, randomness, last_id: Mutex::new(0), stop: CancellationToken::new(), keys: None }
+        let (last_id, stop) = (Mutex::new(0), CancellationToken::new());
+        Self { store, clock, randomness, last_id, stop, keys: None, buckets: None }
     }
 
     /// The same service, whose streams end when the token is cancelled.
@@ -44,6 +51,13 @@ impl App {
     #[must_use]
     pub fn with_keys(mut self, keys: Arc<dyn KeyStore>) -> Self {
         self.keys = Some(Keys::new(keys));
+        self
+    }
+
+    /// The same service, which bounds what each key may ask for.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        self.buckets = Buckets::new(rates);
         self
     }
 

@@ -18,7 +18,7 @@ use callhistory_store::{ApiKey, KeyStore, Scope};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::{app::App, error::ApiError, extract::single};
+use crate::{app::App, error::ApiError, extract::single, rates::Buckets};
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -181,6 +181,23 @@ impl Access {
         Err(ApiError::new(ProblemCode::InsufficientScope, detail))
     }
 
+    fn bucket(&self) -> Option<(&Buckets, &str)> {
+        Some((self.app.buckets.as_ref()?, &self.key.as_ref()?.id))
+    }
+
+    /// Counts records that are about to be read, up to so many.
+    pub(crate) fn spend_records(&self, count: usize) -> Result<(), ApiError> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.bucket().map_or(Ok(()), |(buckets, key)| buckets.spend_records(key, count))
+    }
+
+    /// Slows a stream of records down to what the key may read.
+    pub(crate) async fn pace(&self, count: usize) {
+        if let Some((buckets, key)) = self.bucket() {
+            buckets.pace(key, u32::try_from(count).unwrap_or(u32::MAX)).await;
+        }
+    }
+
     /// A record as this caller may see it.
     pub(crate) fn show(&self, body: bytes::Bytes) -> Result<bytes::Bytes, ApiError> {
         if self.allows(Scope::NumbersRead) {
@@ -280,7 +297,11 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
         if let Some(keys) = &app.keys {
             check_query(parts)?;
             let sent = sent_key(parts)?;
-            access.key = Some(keys.check(sent, &app.now()).await?);
+            let key = keys.check(sent, &app.now()).await?;
+            if let Some(buckets) = &app.buckets {
+                buckets.spend_request(&key.id, parts.extensions.get())?;
+            }
+            access.key = Some(key);
             access.sent = Some(sent.into());
         }
         let workspace = workspace(parts)?;

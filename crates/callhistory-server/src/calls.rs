@@ -52,6 +52,7 @@ pub(crate) async fn get_call(
     condition: ReadCondition,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
+    access.spend_records(1)?;
     let call = app.store.get_call(&workspace, &id).await?.ok_or_else(ApiError::call_not_found)?;
     if condition.is_current(call.sequence) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(call.sequence))]).into_response());
@@ -237,6 +238,7 @@ pub(crate) async fn list_calls(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, ApiError> {
     access.check_filter(&query.filter)?;
+    access.spend_records(query.page_size())?;
     let page = app.store.list_calls(&workspace, &query).await?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -65,11 +65,13 @@ pub(crate) async fn call_changes(
             return Err(ApiError::invalid_parameters(vec![Fault::new(FaultCode::Conflict, detail).of_parameter(name)]));
         }
         let cursor = stream.last_event.or(query.cursor);
+        access.spend_records(limit)?;
         // A cursor that is none is refused before the stream begins.
         let first = app.store.call_changes(&workspace, cursor.as_deref(), limit).await?;
         let events = Sse::new(events(app, access, workspace, first, limit));
         return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
+    access.spend_records(limit)?;
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
     let mut batch = app.store.call_changes(&workspace, query.cursor.as_deref(), limit).await?;
     while batch.changes.is_empty() && wait(&app, &access, &workspace, &batch.cursor, deadline).await? {
@@ -143,6 +145,7 @@ fn events(
             }
             // A failure ends the stream; the reader connects again with its last id.
             let batch = app.store.call_changes(&workspace, Some(&cursor), limit).await.ok()?;
+            access.pace(batch.changes.len()).await;
             (changes, cursor) = (batch.changes.into(), batch.cursor);
         }
         let change = changes.pop_front()?;

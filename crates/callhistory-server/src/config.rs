@@ -3,11 +3,14 @@
 use std::{
     ffi::OsString,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::rates::Rates;
 
 /// The call history service. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -153,6 +156,24 @@ pub struct Settings {
     /// Ask every caller for a key, which `keys create` makes; without it, x-workspace-id is trusted
     #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
     pub require_keys: bool,
+    /// How many requests each key may send in a second; no bound without it
+    #[arg(
+        long,
+        global = true,
+        env = "CALLHISTORY_REQUESTS_PER_SECOND",
+        value_name = "NUMBER",
+        requires = "require_keys"
+    )]
+    pub requests_per_second: Option<NonZeroU32>,
+    /// How many records each key may read in a second, at least the 1,000 of a page at once; no bound without it
+    #[arg(
+        long,
+        global = true,
+        env = "CALLHISTORY_RECORDS_PER_SECOND",
+        value_name = "NUMBER",
+        requires = "require_keys"
+    )]
+    pub records_per_second: Option<NonZeroU32>,
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
@@ -162,6 +183,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What each key may ask for.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        Rates { requests: self.requests_per_second, records: self.records_per_second }
+    }
+
     /// The database to open.
     #[must_use]
     pub fn database_url(&self) -> String {

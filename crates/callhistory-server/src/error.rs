@@ -13,6 +13,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use crate::{
     auth::{OTHER_WORKSPACE, WRONG_KEY},
     extract::MAX_RECORD_BYTES,
+    rates::{TOO_MANY, refused},
 };
 
 /// Seconds after which a client may try again what the service could not do.
@@ -31,11 +32,13 @@ pub(crate) struct ApiError {
     code: ProblemCode,
     detail: String,
     faults: Vec<Fault>,
+    /// Seconds after which to try again, where that is known.
+    retry_after: Option<u32>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), faults: Vec::new() }
+        Self { code, detail: detail.into(), faults: Vec::new(), retry_after: None }
     }
 
     fn with_faults(code: ProblemCode, faults: Vec<Fault>) -> Self {
@@ -43,7 +46,11 @@ impl ApiError {
             [only] => only.to_string(),
             several => format!("{} things are wrong; errors lists them.", several.len()),
         };
-        Self { code, detail, faults }
+        Self { code, detail, faults, retry_after: None }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// The faults of a body that is to be a record.
@@ -95,6 +102,7 @@ impl ApiError {
             ProblemCode::KeyRevoked => (StatusCode::UNAUTHORIZED, "The key has been revoked"),
             ProblemCode::WorkspaceForbidden => (StatusCode::FORBIDDEN, "Another workspace"),
             ProblemCode::InsufficientScope => (StatusCode::FORBIDDEN, "The key does not allow this"),
+            ProblemCode::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "Too much in this time"),
             ProblemCode::MalformedJson => (StatusCode::BAD_REQUEST, "The body is not JSON"),
             ProblemCode::InvalidHeader => (StatusCode::BAD_REQUEST, "A header is not valid"),
             ProblemCode::InvalidParameter => (StatusCode::BAD_REQUEST, "A parameter is not valid"),
@@ -139,6 +147,7 @@ impl ApiError {
     /// The answer, which carries the id of its request. Headers that were set on the way, such as `Allow`, stay.
     pub(crate) fn render(self, mut response: Response, request_id: &str) -> Response {
         let (status, _) = self.status_and_title();
+        let retry_after = self.retry_after;
         let problem = self.problem(request_id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         *response.status_mut() = status;
@@ -148,7 +157,9 @@ impl ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response.map(|_| body.into())
@@ -239,6 +250,11 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
         "The record breaks rules, all listed in `errors`; or the `Idempotency-Key` was used with another body.",
     ),
     (
+        StatusCode::TOO_MANY_REQUESTS,
+        "TooManyRequests",
+        "Where the service bounds what a key may ask for: it has asked for more; try after `Retry-After` seconds.",
+    ),
+    (
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "RequestHeaderFieldsTooLarge",
         "The path, the query string and the headers have more than 65,536 bytes together. This answer has no body.",
@@ -290,6 +306,7 @@ fn example(status: StatusCode) -> Option<ApiError> {
         StatusCode::UNPROCESSABLE_ENTITY => {
             ApiError::invalid_record(CallDraft::from_json(br#"{"startTime": 1680000000000}"#).err()?)
         }
+        StatusCode::TOO_MANY_REQUESTS => refused(TOO_MANY, std::time::Duration::ZERO),
         StatusCode::INTERNAL_SERVER_ERROR => ApiError::new(ProblemCode::Internal, FAILED),
         StatusCode::SERVICE_UNAVAILABLE => ApiError::new(ProblemCode::Unavailable, UNAVAILABLE),
         StatusCode::INSUFFICIENT_STORAGE => ApiError::new(ProblemCode::StorageFull, FULL),
@@ -311,7 +328,7 @@ macro_rules! problems {
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-                references(&[401, 403, 431, $($status),+])
+                references(&[401, 403, 429, 431, $($status),+])
             }
         })+
     };

@@ -61,7 +61,15 @@ pub(crate) async fn export_calls(
     };
     let rest = stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
     let records = stream::StreamExt::chain(stream::iter(first.map(Ok)), rest);
-    let shown = access.clone();
+    let (shown, paced) = (access.clone(), access.clone());
+    let records = stream::StreamExt::then(records, move |chunk| {
+        let access = paced.clone();
+        async move {
+            let count = chunk.as_ref().map_or(0, |lines: &Bytes| lines.iter().filter(|byte| **byte == b'\n').count());
+            access.pace(count).await;
+            chunk
+        }
+    });
     let written = stream::StreamExt::map(records, move |chunk| {
         let lines = shown.show_lines(chunk?)?;
         if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }

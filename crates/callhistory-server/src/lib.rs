@@ -17,6 +17,7 @@ mod listen;
 mod metrics;
 pub mod openapi;
 mod parameters;
+pub mod rates;
 mod router;
 mod split;
 pub mod telemetry;

@@ -128,7 +128,7 @@ async fn serve_store(
     }
     let mut app = App::new(Arc::clone(&store), now, random).until(stop.clone());
     if let Some(keys) = keys {
-        app = app.with_keys(keys);
+        app = app.with_keys(keys).with_rates(settings.rates());
     }
     serve(listener, router(app), Limits::default(), stop).await;
     close(&store).await?;

@@ -114,6 +114,7 @@ fn describe_headers(operation: &mut Map<String, Value>) {
         for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
             header["required"] = true.into();
         }
+        describe_rates(headers, false);
         if is_list {
             headers["link"] = json!({
                 "description": "The next page (RFC 8288, `rel=\"next\"`), relative to this request; absent on the last page.",
@@ -134,10 +135,24 @@ fn request_id_header() -> Value {
     })
 }
 
+/// What is left of what a key may ask for, in the form of the field's draft standard.
+fn describe_rates(headers: &mut Value, required: bool) {
+    headers["ratelimit-policy"] = json!({
+        "description": "Where the service bounds it, what a key may ask for: `q` requests or records in `w` seconds.",
+        "schema": { "type": "string" },
+        "required": required,
+    });
+    headers["ratelimit"] = json!({
+        "description": "The `r` requests that are left at once; after `t` seconds there are more.",
+        "schema": { "type": "string" },
+    });
+}
+
 /// What every problem carries; what has no body is refused before there is a request.
 fn describe_problem_headers(response: &mut Value) {
     let Some(problem) = response.pointer("/content/application~1problem+json/example") else { return };
-    let (may_pass, is_about_key) = (problem["code"] == "unavailable", problem["status"] == 401);
+    let is_about_rate = problem["status"] == 429;
+    let (may_pass, is_about_key) = (problem["code"] == "unavailable" || is_about_rate, problem["status"] == 401);
     let mut headers = json!({ "x-request-id": request_id_header() });
     if may_pass {
         headers["retry-after"] = json!({
@@ -152,6 +167,7 @@ fn describe_problem_headers(response: &mut Value) {
     for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
         header["required"] = true.into();
     }
+    describe_rates(&mut headers, is_about_rate);
     response["headers"] = headers;
 }
 

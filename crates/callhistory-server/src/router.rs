@@ -18,6 +18,7 @@ use crate::{
     calls, changes,
     error::{ApiError, REQUEST_ID},
     export, health, import, metrics, openapi,
+    rates::Left,
 };
 
 /// The routes of the contract, each with its description.
@@ -63,11 +64,15 @@ async fn detach_writes(request: Request, next: Next) -> Response {
 }
 
 /// Gives each request its id, refuses what is not sound HTTP, renders errors, and writes the log line.
-async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.new_request_id());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let left = app.buckets.as_ref().map(|buckets| (buckets, Left::default()));
+    if let Some((_, left)) = &left {
+        request.extensions_mut().insert(left.clone());
+    }
     let mut response = match check_framing(&request) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
@@ -76,6 +81,9 @@ async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> 
         response = error.render(response, &request_id);
     }
     finish_headers(response.headers_mut(), &request_id);
+    if let Some((buckets, left)) = left {
+        buckets.describe(response.headers_mut(), &left);
+    }
     // The route template instead of the path: an id is not the log's business.
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -6,6 +6,8 @@ mod error;
 #[cfg(feature = "engine")]
 mod exports;
 #[cfg(feature = "engine")]
+mod fair;
+#[cfg(feature = "engine")]
 mod feed;
 #[cfg(feature = "engine")]
 mod filter;

@@ -39,23 +39,24 @@ use crate::{
     CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
     cursor::Seal,
     exports::{self, Exports},
+    fair::Fair,
     feed::Feed,
     write::request_hash,
 };
 
 /// Groups of writes at a time; each is of another workspace.
 const WRITERS: usize = 8;
-/// Lists and numbers at a time, and apart from them reads of the feed.
-const SCANS: usize = 8;
-const FOLLOWERS: usize = 4;
+/// Lists and numbers at a time, and apart from them reads of the feed, of all workspaces and of one.
+const SCANS: (usize, usize) = (8, 4);
+const FOLLOWERS: (usize, usize) = (4, 2);
 /// How long one read may take, of several statements and beside the server's own bound on each.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(35);
 
 pub(crate) struct PostgresStore {
     server: Arc<Server>,
     lines: Lines,
-    scans: Pool,
-    followers: Pool,
+    scans: Sessions,
+    followers: Sessions,
     writer: Writer,
     exports: Arc<Exports>,
     seal: Arc<Seal>,
@@ -72,8 +73,8 @@ impl PostgresStore {
         let (listener, listening) = Listener::start(Arc::clone(&server), feed.clone(), seed(&server));
         Ok(Self {
             lines: Lines::new(Arc::clone(&server)),
-            scans: server.pool(Work::Read, SCANS)?,
-            followers: server.pool(Work::Read, FOLLOWERS)?,
+            scans: Sessions::new(&server, SCANS)?,
+            followers: Sessions::new(&server, FOLLOWERS)?,
             writer: Writer::new(server.pool(Work::Write, WRITERS)?, listener.clone()),
             exports: Arc::default(),
             seal: Arc::new(Seal::new(secret)),
@@ -103,15 +104,29 @@ impl Drop for PostgresStore {
     }
 }
 
+/// Sessions for reads that may take long, and the places of those who use them.
+struct Sessions {
+    pool: Pool,
+    places: Arc<Fair>,
+}
+
+impl Sessions {
+    fn new(server: &Arc<Server>, (number, share): (usize, usize)) -> Result<Self, StoreError> {
+        Ok(Self { pool: server.pool(Work::Read, number)?, places: Fair::new(number, share) })
+    }
+}
+
 /// Runs a read on a session of its own, and once more where that session had ended. It goes on when its caller has hung
 /// up: a session goes back to the others only after its statement.
 async fn scan<T: Send + 'static, A: Send + Sync + 'static>(
-    pool: &Pool,
+    sessions: &Sessions,
+    workspace: &WorkspaceId,
     arguments: A,
     work: for<'a> fn(&'a ClientWrapper, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
 ) -> Result<T, StoreError> {
-    let pool = pool.clone();
+    let (pool, place) = (sessions.pool.clone(), sessions.places.enter(workspace).await?);
     let read = tokio::spawn(async move {
+        let _place = place;
         let mut again = true;
         loop {
             let outcome = match pool.get().await {
@@ -212,7 +227,7 @@ impl CallStore for PostgresStore {
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.seal));
-        scan(&self.scans, arguments, |db, (workspace, query, after, seal)| {
+        scan(&self.scans, workspace, arguments, |db, (workspace, query, after, seal)| {
             Box::pin(read::list_calls(db, workspace, query, after.as_ref(), seal))
         })
         .await
@@ -220,8 +235,10 @@ impl CallStore for PostgresStore {
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let arguments = (workspace.clone(), query.clone());
-        scan(&self.scans, arguments, |db, (workspace, query)| Box::pin(metrics::call_metrics(db, workspace, query)))
-            .await
+        scan(&self.scans, workspace, arguments, |db, (workspace, query)| {
+            Box::pin(metrics::call_metrics(db, workspace, query))
+        })
+        .await
     }
 
     async fn export_calls(
@@ -258,7 +275,7 @@ impl CallStore for PostgresStore {
         // First: whatever has a number up to this one is committed, and so is everything before it.
         let last = self.lines.last_sequence(workspace).await?;
         let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.seal));
-        scan(&self.followers, arguments, |db, (workspace, after, last, limit, seal)| {
+        scan(&self.followers, workspace, arguments, |db, (workspace, after, last, limit, seal)| {
             Box::pin(read::call_changes(db, workspace, *after..*last, *limit, seal))
         })
         .await
@@ -285,7 +302,7 @@ impl CallStore for PostgresStore {
     async fn close(&self) {
         self.writer.close().await;
         self.listening.abort();
-        self.scans.close();
-        self.followers.close();
+        self.scans.pool.close();
+        self.followers.pool.close();
     }
 }

@@ -15,16 +15,13 @@ use callhistory_model::{
     CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc},
-    time::timeout_at,
-};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use crate::{
     CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
     cursor::Seal,
     exports::{self, Exports},
+    fair::Fair,
     feed::Feed,
 };
 
@@ -40,11 +37,9 @@ use writer::Writer;
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
 const READERS: usize = 8;
-/// Lists and numbers at a time, and apart from them reads of the feed; each has a connection and a thread of its own
-/// while it runs.
-const SCANS: usize = 4;
-/// How long a read waits for one of them.
-const SCAN_QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lists and numbers at a time, and apart from them reads of the feed, of all workspaces and of one; each has a connection
+/// and a thread of its own while it runs.
+const SCANS: (usize, usize) = (8, 4);
 /// How long one list or metric may take before it is broken off.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Virtual machine steps between two looks at the clock.
@@ -68,24 +63,22 @@ pub(crate) struct SqliteStore {
 struct Scanners {
     path: PathBuf,
     free: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
+    places: Arc<Fair>,
 }
 
 impl Scanners {
     fn new(path: &Path) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(SCANS));
-        Arc::new(Self { path: path.to_owned(), free: Mutex::default(), permits })
+        let places = Fair::new(SCANS.0, SCANS.1);
+        Arc::new(Self { path: path.to_owned(), free: Mutex::default(), places })
     }
 
     /// Runs a read of several statements in one snapshot, off the threads that serve requests.
-    async fn run<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
+    async fn run<T, F>(self: &Arc<Self>, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let permit = tokio::time::timeout(SCAN_QUEUE_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.map_err(|_| StoreError::Unavailable("too many reads are under way".to_owned()))?;
-        let permit = permit.map_err(|_| closed())?;
+        let place = self.places.enter(workspace).await?;
         let scanners = Arc::clone(self);
         let result = tokio::task::spawn_blocking(move || {
             let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +88,7 @@ impl Scanners {
             let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
             free().push(db);
             // Only now: the read goes on when its caller has hung up.
-            drop(permit);
+            drop(place);
             result
         });
         result.await.map_err(|error| StoreError::Internal(error.to_string()))?
@@ -180,7 +173,9 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now)).await
+        self.writer
+            .run(&workspace.clone(), move |tx| write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now))
+            .await
     }
 
     async fn put_call(
@@ -192,7 +187,9 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| write::put_call(tx, &workspace, &id, draft, &precondition, &now)).await
+        self.writer
+            .run(&workspace.clone(), move |tx| write::put_call(tx, &workspace, &id, draft, &precondition, &now))
+            .await
     }
 
     async fn patch_call(
@@ -204,7 +201,9 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Written>, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| write::patch_call(tx, &workspace, &id, &patch, &precondition, &now)).await
+        self.writer
+            .run(&workspace.clone(), move |tx| write::patch_call(tx, &workspace, &id, &patch, &precondition, &now))
+            .await
     }
 
     async fn delete_call(
@@ -215,7 +214,9 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer.run(move |tx| write::delete_call(tx, &workspace, &id, &precondition, &now)).await
+        self.writer
+            .run(&workspace.clone(), move |tx| write::delete_call(tx, &workspace, &id, &precondition, &now))
+            .await
     }
 
     async fn import_calls(
@@ -224,20 +225,22 @@ impl CallStore for SqliteStore {
         calls: Vec<(CallId, CallDraft)>,
         now: Timestamp,
     ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
-        let workspace = workspace.clone();
-        self.writer.run_many(calls.len(), move |tx| write::import_calls(tx, &workspace, calls, &now)).await
+        let own = workspace.clone();
+        self.writer.run_many(workspace, calls.len(), move |tx| write::import_calls(tx, &own, calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
-        self.scanners.run(move |db| read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
+        let own = workspace.clone();
+        self.scanners.run(&own, move |db| read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
     }
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
-        self.scanners.run(move |db| read::call_metrics(db, &workspace, &query)).await
+        let own = workspace.clone();
+        self.scanners.run(&own, move |db| read::call_metrics(db, &workspace, &query)).await
     }
 
     async fn export_calls(
@@ -278,7 +281,8 @@ impl CallStore for SqliteStore {
     ) -> Result<ChangeBatch, StoreError> {
         let after = self.seal.start_of_feed(workspace, cursor)?;
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
-        self.followers.run(move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
+        let own = workspace.clone();
+        self.followers.run(&own, move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
@@ -293,7 +297,7 @@ impl CallStore for SqliteStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.reader().query_row("SELECT count(*) FROM (SELECT 1 FROM workspace LIMIT 1)", [], |_| Ok(()))?;
-        self.writer.run(|_| Ok(())).await
+        self.writer.check().await
     }
 
     async fn close(&self) {

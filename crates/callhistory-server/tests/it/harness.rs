@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use axum::middleware::from_fn_with_state;
 use callhistory_client::Client;
-use callhistory_server::{App, Limits, router, serve};
+use callhistory_server::{App, Limits, rates::Rates, router, serve};
 use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -86,14 +87,20 @@ impl Server {
 
     /// A server that asks its callers for keys.
     pub(crate) async fn with_keys() -> Self {
-        Self::of(Limits::default(), true).await
+        Self::of(Limits::default(), true, Rates::default()).await
+    }
+
+    /// The same, with a bound on what each key may ask for.
+    pub(crate) async fn with_rates(requests: u32, records: u32) -> Self {
+        let rates = Rates { requests: NonZeroU32::new(requests), records: NonZeroU32::new(records) };
+        Self::of(Limits::default(), true, rates).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
-        Self::of(limits, false).await
+        Self::of(limits, false, Rates::default()).await
     }
 
-    async fn of(limits: Limits, with_keys: bool) -> Self {
+    async fn of(limits: Limits, with_keys: bool, rates: Rates) -> Self {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
         let store = callhistory_store::open(&url).await.unwrap();
@@ -103,7 +110,7 @@ impl Server {
         let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
         let keys = if with_keys { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
         if let Some(keys) = &keys {
-            app = app.with_keys(Arc::clone(keys));
+            app = app.with_keys(Arc::clone(keys)).with_rates(rates);
         }
         let witness = Arc::default();
         let watched = router(app).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));

@@ -151,6 +151,51 @@ async fn a_key_in_the_query_string_is_refused() {
     }
 }
 
+/// A key that asks for too much is told when to come again, and takes nothing from another.
+#[tokio::test]
+async fn each_key_has_its_own_bounds() {
+    let server = Server::with_rates(10, 1).await;
+    let greedy = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let modest = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let headers = [("x-api-key", greedy.as_str())];
+    let lines: String = (0..1100).map(|number| format!("{{\"_id\":\"c{number}\"}}\n")).collect();
+    let import = [("x-api-key", greedy.as_str()), ("content-type", "application/x-ndjson")];
+    let answer = server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
+    assert_eq!(answer.header("ratelimit-policy"), "\"requests\";q=10;w=1, \"records\";q=1;w=1");
+    assert_eq!(answer.header("ratelimit"), "\"requests\";r=9;t=1");
+    // Records first: a page counts as its limit, whatever it holds, and the bucket holds one of the largest.
+    let page = "/v2/api/call-history?limit=1000";
+    assert_eq!(server.send(Method::GET, page, &headers, "").await.status, StatusCode::OK);
+    let refused = server.send(Method::GET, page, &headers, "").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate_limited"));
+    let seconds: u32 = refused.header("retry-after").parse().unwrap();
+    assert!((900..=1001).contains(&seconds), "{seconds}");
+    let mut answers = Vec::new();
+    for _ in 0..60 {
+        answers.push(server.get("absent", &headers).await);
+    }
+    // Reading nothing is free of records, but not of requests.
+    let refused = answers.iter().find(|answer| answer.body.contains("10 requests")).unwrap();
+    assert_eq!((refused.header("retry-after"), refused.header("ratelimit")), ("1", "\"requests\";r=0;t=1"));
+    let other = [("x-api-key", modest.as_str())];
+    assert_eq!(server.send(Method::GET, page, &other, "").await.status, StatusCode::OK);
+}
+
+/// An export waits for its records instead of breaking off.
+#[tokio::test]
+async fn an_export_is_slowed_down_to_its_bound() {
+    let server = Server::with_rates(1000, 2000).await;
+    let key = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let lines: String = (0..5000).map(|number| format!("{{\"_id\":\"c{number}\"}}\n")).collect();
+    let import = [("x-api-key", key.as_str()), ("content-type", "application/x-ndjson")];
+    server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
+    let started = std::time::Instant::now();
+    let export = server.send(Method::GET, "/v2/api/call-history/export", &[import[0]], "").await;
+    assert_eq!(export.body.lines().count(), 5000);
+    // The first 2,000 at once, the others in a second and a half.
+    assert!(started.elapsed().as_secs_f64() > 1.2, "it took {:?}", started.elapsed());
+}
+
 /// Revoking is felt within a second, also by those who wait.
 #[tokio::test]
 async fn a_revoked_key_ends_at_once() {

@@ -22,14 +22,15 @@ use super::{
     plan::{Answer, Plan, Stop},
     write::{self, Rows},
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    fair::{Fair, Place, QUEUE_TIMEOUT},
+};
 
-/// Writes that may be under way; beyond it callers wait for a place.
-const QUEUE: usize = 4096;
+/// Writes that may be under way, of all workspaces and of one; beyond it callers wait for a place.
+const QUEUE: (usize, usize) = (4096, 1024);
 /// Writes in one group, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
-/// How long a caller waits for a place in the queue.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a group is tried that another server's group, or a lost connection, has undone.
 const ATTEMPTS: u32 = 6;
 /// The wait before the second attempt; it doubles with each further one, and a part of it is left to chance.
@@ -46,6 +47,8 @@ struct Inner {
     listener: Listener,
     /// The writes that wait, by workspace; a workspace is here while one of its groups is under way.
     queues: Mutex<HashMap<WorkspaceId, VecDeque<Box<dyn Job>>>>,
+    turns: Arc<Fair>,
+    /// Taken by writes that are under way, and all of them by the end.
     places: Arc<Semaphore>,
 }
 
@@ -72,6 +75,7 @@ struct Write<T, F> {
     work: F,
     result: Option<Result<Answer<T>, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    _turn: Place,
     _place: OwnedSemaphorePermit,
 }
 
@@ -122,8 +126,8 @@ struct Undone {
 
 impl Writer {
     pub(super) fn new(pool: Pool, listener: Listener) -> Self {
-        let places = Arc::new(Semaphore::new(QUEUE));
-        Self(Arc::new(Inner { pool, listener, queues: Mutex::default(), places }))
+        let (turns, places) = (Fair::new(QUEUE.0, QUEUE.1), Arc::new(Semaphore::new(QUEUE.0)));
+        Self(Arc::new(Inner { pool, listener, queues: Mutex::default(), turns, places }))
     }
 
     /// Runs a write and waits until it is on disk. Once handed over it is done even if the caller stops waiting.
@@ -132,11 +136,11 @@ impl Writer {
         T: Send + 'static,
         F: Fn(&mut Plan) -> Result<Answer<T>, Stop> + Send + 'static,
     {
-        let unavailable = || StoreError::Unavailable("the writer is closed or has too much to do".to_owned());
-        let place = timeout(QUEUE_TIMEOUT, Arc::clone(&self.0.places).acquire_owned()).await;
-        let place = place.map_err(|_| unavailable())?.map_err(|_| unavailable())?;
+        let closed = |_| StoreError::Unavailable("the writer is closed".to_owned());
+        let turn = self.0.turns.enter(workspace).await?;
+        let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(closed)?;
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Write { touched, work, result: None, reply, _place: place });
+        let job = Box::new(Write { touched, work, result: None, reply, _turn: turn, _place: place });
         match self.0.queues().entry(workspace.clone()) {
             Entry::Occupied(mut queue) => queue.get_mut().push_back(job),
             Entry::Vacant(queue) => {
@@ -163,7 +167,7 @@ impl Writer {
 
     /// Lets every write finish, refuses further ones, and closes the connections.
     pub(super) async fn close(&self) {
-        let all = u32::try_from(QUEUE).unwrap_or(u32::MAX);
+        let all = u32::try_from(QUEUE.0).unwrap_or(u32::MAX);
         let done = self.0.places.acquire_many(all).await;
         self.0.places.close();
         drop(done);

@@ -5,26 +5,32 @@ use std::{
     collections::{BTreeMap, HashSet},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
-    time::Duration,
 };
 
 use callhistory_model::WorkspaceId;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{StoreError, feed::Feed};
+use crate::{
+    StoreError,
+    fair::{Fair, Place},
+    feed::Feed,
+};
 
-/// Writes that may wait; beyond it callers wait for a place.
-const QUEUE: usize = 4096;
+/// Writes that may wait, of all workspaces and of one; beyond it callers wait for a place.
+const QUEUE: (usize, usize) = (4096, 1024);
+/// The same for writes of many records, each of which is a group by itself.
+const MANY_QUEUE: (usize, usize) = (2, 1);
 /// Writes in one commit, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
-/// How long a caller waits for a place in the queue.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The handle of the writing thread. The thread ends when the handle is dropped or closed.
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
+    single: Arc<Fair>,
+    many: Arc<Fair>,
 }
 
 /// What a write works with: the group's transaction, and what is to be done once at its end.
@@ -74,6 +80,8 @@ struct Write<T, F> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    /// Kept until the answer, also where the caller has stopped waiting.
+    _place: Option<Place>,
 }
 
 impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Write<T, F> {
@@ -108,48 +116,63 @@ impl Writer {
     /// Starts the thread that owns the writing connection.
     pub(crate) fn start(db: Connection, path: &Path, feed: Feed) -> Result<Self, StoreError> {
         let file = DatabaseFile::new(path)?;
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        // Bounded by the places.
+        let (queue, jobs) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
             .spawn(move || write_groups(db, &file, &feed, jobs))
             .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
-        Ok(Self { queue })
+        let (single, many) = (Fair::new(QUEUE.0, QUEUE.1), Fair::new(MANY_QUEUE.0, MANY_QUEUE.1));
+        Ok(Self { queue, single, many })
     }
 
     /// Runs a write and waits until it is on disk. Once handed over it is done even if the caller stops waiting.
-    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(&self, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.run_many(1, work).await
+        let place = self.single.enter(workspace).await?;
+        self.hand_over(1, Some(place), work).await
     }
 
     /// The same for a write of so many records.
-    pub(crate) async fn run_many<T, F>(&self, weight: usize, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run_many<T, F>(&self, workspace: &WorkspaceId, weight: usize, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let place = self.many.enter(workspace).await?;
+        self.hand_over(weight, Some(place), work).await
+    }
+
+    /// Whether the thread takes work and answers it.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        self.hand_over(1, None, |_| Ok(())).await
+    }
+
+    async fn hand_over<T, F>(&self, weight: usize, place: Option<Place>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Write { weight, work: Some(work), result: None, reply });
-        self.queue
-            .send_timeout(Message::Write(job), QUEUE_TIMEOUT)
-            .await
-            .map_err(|_| StoreError::Unavailable("the writer is closed or has too much to do".to_owned()))?;
+        let job = Box::new(Write { weight, work: Some(work), result: None, reply, _place: place });
+        let closed = || StoreError::Unavailable("the writer is closed".to_owned());
+        self.queue.send(Message::Write(job)).map_err(|_| closed())?;
         answer.await.map_err(|_| StoreError::Unavailable("the writer has stopped".to_owned()))?
     }
 
     /// Lets the writer finish what it has, and waits for that.
     pub(crate) async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        if self.queue.send(Message::Close(done)).await.is_ok() {
+        if self.queue.send(Message::Close(done)).is_ok() {
             drop(closed.await);
         }
     }
 }
 
-fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc::Receiver<Message>) {
+fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc::UnboundedReceiver<Message>) {
     let mut broken: Option<String> = None;
     let mut closing = None;
     let mut kept_back = None;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -35,6 +35,41 @@ pub(crate) async fn a_thousand_keys_in_sixteen_copies_have_a_thousand_effects(da
     assert!(answers.len() == 1000 && answers.values().all(|answers| answers.len() == 1), "a copy got another answer");
     let query = ListQuery { include_total: true, ..ListQuery::default() };
     assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().total, Some(1000));
+}
+
+/// Four hundred lists and as many writes of one workspace wait when another comes with one each, which is not the last.
+pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database: &impl Database) {
+    let store = database.open().await;
+    let calls = (0..500).map(|number| (id(&format!("c{number}")), draft(r#"{"analyzedData":{"score":1}}"#)));
+    store.import_calls(&workspace("busy"), calls.collect(), at(1)).await.unwrap();
+    put(&*store, "quiet", "c", "{}", 1).await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut busy = Vec::new();
+    for number in 0..400 {
+        let (reader, writer) = (Arc::clone(&store), Arc::clone(&store));
+        let (read, written) = (Arc::clone(&done), Arc::clone(&done));
+        busy.push(tokio::spawn(async move {
+            // No record meets this, and each is looked at.
+            let query = ListQuery::from_query("postAnalysis=%7B%22score%22%3A2%7D").unwrap();
+            reader.list_calls(&workspace("busy"), &query).await.unwrap();
+            read.fetch_add(1, Ordering::Relaxed);
+        }));
+        busy.push(tokio::spawn(async move {
+            let calls = vec![(id(&format!("i{number}")), draft("{}")), (id(&format!("j{number}")), draft("{}"))];
+            writer.import_calls(&workspace("busy"), calls, at(2)).await.unwrap();
+            written.fetch_add(1, Ordering::Relaxed);
+        }));
+    }
+    while done.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    store.list_calls(&workspace("quiet"), &ListQuery::default()).await.unwrap();
+    put(&*store, "quiet", "d", "{}", 2).await;
+    let before = done.load(Ordering::Relaxed);
+    assert!(before < 600, "{before} of the 800 came before");
+    for task in busy {
+        task.await.unwrap();
+    }
 }
 
 /// Writes at random to the records `v0` to `v99` until it is told to stop.
