@@ -90,8 +90,14 @@ pub async fn serve_static(address: SocketAddr) -> std::io::Result<()> {
     let body: &'static str = Box::leak(record(&id(0)).into_boxed_str());
     let answer = move || async move { ([(header::CONTENT_TYPE, "application/json"), (header::ETAG, "\"1\"")], body) };
     let router = Router::new().route("/v2/api/call-history/{callHistoryId}", get(answer));
-    serve(TcpListener::bind(address).await?, router, Limits::default(), tokio_util::sync::CancellationToken::new())
-        .await;
+    serve(
+        TcpListener::bind(address).await?,
+        router,
+        Limits::default(),
+        None,
+        tokio_util::sync::CancellationToken::new(),
+    )
+    .await;
     Ok(())
 }
 

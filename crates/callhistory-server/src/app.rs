@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::Keys,
     error::ApiError,
+    memory::Memory,
     rates::{Buckets, Rates},
 };
 
@@ -28,6 +29,7 @@ pub struct App {
     pub(crate) stop: CancellationToken,
     /// The keys that callers need; without them, whoever reaches the service may do everything.
     pub(crate) keys: Option<Keys>,
+    pub(crate) memory: Memory,
     /// What each key may ask for, where that is bounded.
     pub(crate) buckets: Option<Buckets>,
 }
@@ -37,7 +39,7 @@ impl App {
     #[must_use]
     pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
         let (last_id, stop) = (Mutex::new(0), CancellationToken::new());
-        Self { store, clock, randomness, last_id, stop, keys: None, buckets: None }
+        Self { store, clock, randomness, last_id, stop, keys: None, memory: Memory::default(), buckets: None }
     }
 
     /// The same service, whose streams end when the token is cancelled.

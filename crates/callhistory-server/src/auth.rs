@@ -220,6 +220,14 @@ impl Access {
         Ok(shown.into())
     }
 
+    /// An answer, counted until it is sent.
+    pub(crate) fn keep<T>(&self, body: T) -> Result<bytes::Bytes, ApiError>
+    where
+        T: AsRef<[u8]> + Into<bytes::Bytes> + Send + 'static,
+    {
+        self.app.memory.keep(body)
+    }
+
     /// Refuses to write a phone number that was read masked: the real one would be lost.
     pub(crate) fn check_numbers(&self, from: Option<&str>, to: Option<&str>) -> Result<(), Faults> {
         let numbers = [("/fromPhoneNumber", from), ("/toPhoneNumber", to)];

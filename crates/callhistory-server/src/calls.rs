@@ -265,14 +265,14 @@ pub(crate) async fn list_calls(
         }
     }
     body.push(b']');
-    Ok((headers, body).into_response())
+    Ok((headers, access.keep(body)?).into_response())
 }
 
 /// The stored bytes as they are: nothing is parsed or written anew, except for those who may not see numbers.
 fn record(access: &Access, status: StatusCode, call: StoredCall) -> Result<Response, ApiError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag(call.sequence))];
-    Ok((status, headers, access.show(call.body)?).into_response())
+    Ok((status, headers, access.keep(access.show(call.body)?)?).into_response())
 }
 
 /// Refuses a body that says another id or workspace than the path and the header.

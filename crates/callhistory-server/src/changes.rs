@@ -108,7 +108,7 @@ fn page(access: &Access, batch: &ChangeBatch) -> Result<Response, ApiError> {
         body.extend(json(access, change)?);
     }
     body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], access.keep(body)?).into_response())
 }
 
 /// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::rates::Rates;
+use crate::{Tls, rates::Rates};
 
 /// The call history service. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -174,6 +174,12 @@ pub struct Settings {
         requires = "require_keys"
     )]
     pub records_per_second: Option<NonZeroU32>,
+    /// The certificate to serve with, and those that vouch for it, in PEM; read again when it changes
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
@@ -183,6 +189,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The certificate to serve with, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tls::load`].
+    pub fn tls(&self) -> Result<Option<Tls>, String> {
+        self.tls_cert.as_ref().zip(self.tls_key.as_ref()).map(|(cert, key)| Tls::load(cert, key)).transpose()
+    }
+
     /// What each key may ask for.
     #[must_use]
     pub fn rates(&self) -> Rates {

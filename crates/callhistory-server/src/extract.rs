@@ -1,7 +1,7 @@
 #![expect(clippy::disallowed_types, reason = "this is where the framework's extractors are wrapped")]
 //! Everything that comes from outside, taken apart once and strictly: headers, path, query, body.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     RequestPartsExt as _,
@@ -20,8 +20,9 @@ use callhistory_model::{
 };
 use callhistory_store::{IdempotencyKey, Precondition};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{error::ApiError, import::ImportForm};
+use crate::{app::App, error::ApiError, import::ImportForm};
 
 /// The largest body of one record, in bytes.
 pub(crate) const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -271,11 +272,11 @@ impl<S: Sync> FromRequestParts<S> for CreationKey {
 /// A record as the caller writes it.
 pub(crate) struct DraftBody(pub(crate) CallDraft);
 
-impl<S: Send + Sync> FromRequest<S> for DraftBody {
+impl FromRequest<Arc<App>> for DraftBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let json = record_body(request, state, &["application/json"]).await?;
+    async fn from_request(request: Request, state: &Arc<App>) -> Result<Self, ApiError> {
+        let (json, _room) = record_body(request, state, &["application/json"]).await?;
         CallDraft::from_json(&json).map(Self).map_err(ApiError::invalid_record)
     }
 }
@@ -283,11 +284,12 @@ impl<S: Send + Sync> FromRequest<S> for DraftBody {
 /// A change of a record.
 pub(crate) struct PatchBody(pub(crate) CallPatch);
 
-impl<S: Send + Sync> FromRequest<S> for PatchBody {
+impl FromRequest<Arc<App>> for PatchBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let json = record_body(request, state, &["application/merge-patch+json", "application/json"]).await?;
+    async fn from_request(request: Request, state: &Arc<App>) -> Result<Self, ApiError> {
+        let accepted = ["application/merge-patch+json", "application/json"];
+        let (json, _room) = record_body(request, state, &accepted).await?;
         CallPatch::from_json(&json).map(Self).map_err(ApiError::invalid_record)
     }
 }
@@ -337,17 +339,23 @@ async fn media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Opti
     Ok(media_type.map(Mime::from).filter(utf8).map(|mime| mime.essence_str().to_owned()))
 }
 
-/// The body of one record, in one of the media types that are accepted for it.
-async fn record_body<S: Send + Sync>(request: Request, state: &S, accepted: &[&str]) -> Result<Bytes, ApiError> {
+/// The body of one record, in one of the media types that are accepted for it, and the room that it takes.
+async fn record_body(
+    request: Request,
+    app: &Arc<App>,
+    accepted: &[&str],
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
     let (mut parts, body) = request.into_parts();
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
     }
-    let media_type = media_type(&mut parts, state).await?;
+    let media_type = media_type(&mut parts, app).await?;
     if !media_type.is_some_and(|name| accepted.contains(&name.as_str())) {
         return Err(ApiError::media_type_not_accepted(accepted));
     }
-    read_body(body).await
+    let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    let room = app.memory.reserve(announced.unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES)).await?;
+    Ok((read_body(body).await?, room))
 }
 
 /// Takes in some of a body that is refused: a connection that is closed over unread bytes is reset, and the answer with

@@ -1,31 +1,42 @@
 //! The accept loop: every connection has time-outs for its head, its idle time and its writes, there is a cap on
 //! connections, and a stop ends in bounded time.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Instant, Sleep, sleep_until},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
+use crate::{
+    timed::{Activity, Answer, Flight, Timed},
+    tls::Tls,
+};
+
 /// The largest head of a request, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// Requests at a time on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 100;
+/// What may be on its way to the service on one connection of HTTP/2, for all requests and for one, in bytes.
+const WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// How often a connection of HTTP/2 whose peer says nothing is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// What a connection that begins with this wants to be is HTTP/2; no method of HTTP/1 is called so.
+const PREFACE: &[u8] = b"PRI ";
 
 /// The bounds of the wire.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +67,9 @@ impl Default for Limits {
 
 /// Serves until the token is cancelled, then lets the requests under way finish and drops what is left after the drain
 /// time.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+///
+/// With TLS, the protocol is what both sides know best; without, a client may begin with HTTP/2 at once.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     loop {
@@ -65,9 +78,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
-            serve_connection(stream, router, limits, &stop).await;
+            greet(stream, router, limits, tls, &stop).await;
             drop(place);
         });
     }
@@ -93,169 +106,98 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, limits: Limits, stop: &CancellationToken) {
+/// Finds out how a client speaks, and serves it.
+async fn greet(stream: TcpStream, router: Router, limits: Limits, tls: Option<Tls>, stop: &CancellationToken) {
     // Answers are small and whole; waiting to fill a packet would only delay them. Failure leaves a slower connection.
     drop(stream.set_nodelay(true));
-    let phase = Arc::new(Phase::default());
+    let activity = Activity::new();
+    let is_http2 = match &tls {
+        Some(_) => false,
+        None => match timeout(limits.head, starts_with_preface(&stream)).await {
+            Ok(Ok(is_http2)) => is_http2,
+            Ok(Err(_)) | Err(_) => return,
+        },
+    };
+    let stream = Timed::new(stream, Arc::clone(&activity), limits);
+    let Some(tls) = tls else { return serve_connection(stream, is_http2, router, limits, activity, stop).await };
+    match timeout(limits.head, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            serve_connection(stream, is_http2, router, limits, activity, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a client could not agree on TLS"),
+        Err(_) => tracing::debug!("a client was too slow to agree on TLS"),
+    }
+}
+
+/// Looks at the first bytes of a client, and leaves them where they are.
+async fn starts_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut start).await?;
+        if count == PREFACE.len() || count == 0 || !PREFACE.starts_with(&start[..count]) {
+            return Ok(start[..count] == *PREFACE);
+        }
+        // There is nothing to wait on for the bytes behind those that are left where they are.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    is_http2: bool,
+    router: Router,
+    limits: Limits,
+    activity: Arc<Activity>,
+    stop: &CancellationToken,
+) {
     let service = TowerToHyperService::new(tower::service_fn({
-        let phase = Arc::clone(&phase);
+        let activity = Arc::clone(&activity);
         move |request: hyper::Request<Incoming>| {
-            phase.set(Phase::BUSY);
-            let (phase, router) = (Arc::clone(&phase), router.clone());
-            async move {
-                let response = router.oneshot(request).await;
-                phase.set(Phase::ANSWERED);
-                response
-            }
+            let (flight, router) = (Flight::begin(&activity), router.clone());
+            async move { router.oneshot(request).await.map(|answer| answer.map(|body| Answer::new(body, flight))) }
         }
     }));
-    let io = TokioIo::new(Timed::new(stream, phase, limits));
-    let connection = http1::Builder::new()
-        .max_header_size(MAX_HEAD_BYTES)
-        .header_read_timeout(None)
-        // Otherwise a client that sends a whole write and hangs up has it thrown away unread.
-        .half_close(true)
-        .serve_connection(io, service);
-    tokio::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(limits.drain, connection).await.unwrap_or(Ok(()))
-        }
+    let io = TokioIo::new(stream);
+    // Both ways to serve have the same methods and no trait for them.
+    macro_rules! run {
+        ($connection:expr) => {{
+            let connection = $connection;
+            tokio::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    timeout(limits.drain, connection).await.unwrap_or(Ok(()))
+                }
+                () = activity.stalled(limits.write), if is_http2 => Ok(()),
+            }
+        }};
+    }
+    let result = if is_http2 {
+        activity.share();
+        run!(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_header_list_size(MAX_HEAD_BYTES)
+                .max_concurrent_streams(MAX_STREAMS)
+                .initial_connection_window_size(WINDOW)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(limits.head)
+                .serve_connection(io, service)
+        )
+    } else {
+        run!(
+            http1::Builder::new()
+                .max_header_size(MAX_HEAD_BYTES as usize)
+                .header_read_timeout(None)
+                // Otherwise a client that sends a whole write and hangs up has it thrown away unread.
+                .half_close(true)
+                .serve_connection(io, service)
+        )
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// Where a connection stands between its requests.
-#[derive(Default)]
-struct Phase(AtomicU8);
-
-impl Phase {
-    const IDLE: u8 = 0;
-    const HEAD: u8 = 1;
-    const BUSY: u8 = 2;
-    const ANSWERED: u8 = 3;
-
-    fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A timer that is only moved when it fires or must fire earlier, because moving it for each request would cost more
-/// than the rest of the wrapper.
-#[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Whether the deadline has passed; if not, the task is woken when it does.
-    fn is_due(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        loop {
-            let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if sleep.deadline() > deadline {
-                sleep.as_mut().reset(deadline);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return false;
-            }
-            if Instant::now() >= deadline {
-                return true;
-            }
-            sleep.as_mut().reset(deadline);
-        }
-    }
-}
-
-/// A stream that fails when its peer is too slow for the phase in which the connection stands.
-struct Timed {
-    stream: TcpStream,
-    phase: Arc<Phase>,
-    limits: Limits,
-    /// When the head began, or else when the connection last did something.
-    since: Instant,
-    reading: Alarm,
-    writing: Alarm,
-    stalled_since: Option<Instant>,
-}
-
-impl Timed {
-    fn new(stream: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
-        let (reading, writing) = (Alarm::default(), Alarm::default());
-        Self { stream, phase, limits, since: Instant::now(), reading, writing, stalled_since: None }
-    }
-
-    /// Passes a write on, and fails when the peer has taken nothing for too long.
-    fn write(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let written = write(Pin::new(&mut self.stream), cx);
-        if written.is_ready() {
-            self.stalled_since = None;
-            self.since = Instant::now();
-            return written;
-        }
-        let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        if self.writing.is_due(cx, since + self.limits.write) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Timed {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let filled = buffer.filled().len();
-        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            if buffer.filled().len() > filled && matches!(this.phase.get(), Phase::IDLE | Phase::ANSWERED) {
-                this.phase.set(Phase::HEAD);
-                this.since = Instant::now();
-            }
-            return Poll::Ready(result);
-        }
-        let limit = match this.phase.get() {
-            // A connection that never sent anything has no more time than one that sent half a head.
-            Phase::IDLE | Phase::HEAD => this.limits.head,
-            Phase::BUSY => return Poll::Pending,
-            _ => this.limits.idle,
-        };
-        if this.reading.is_due(cx, this.since + limit) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Timed {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |stream, cx| stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().write(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
-    App, Limits,
+    App, Limits, Tls,
     auth::Token,
     config::{Cli, Command, DemoSettings, Settings},
     demo, keys, router, serve, telemetry, transfer,
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the writer may take to finish what it has when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -115,7 +118,12 @@ async fn serve_store(
             stop.cancel();
         }
     });
-    let base = format!("http://{}", listener.local_addr()?);
+    let tls = settings.tls()?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(keep_certificate(tls));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}", listener.local_addr()?);
     say(&welcome(&base, url, workspace));
     if let Some(id) = newest {
         say(&format!(
@@ -130,10 +138,22 @@ async fn serve_store(
     if let Some(keys) = keys {
         app = app.with_keys(keys).with_rates(settings.rates());
     }
-    serve(listener, router(app), Limits::default(), stop).await;
+    serve(listener, router(app), Limits::default(), tls, stop).await;
     close(&store).await?;
     say("Stopped; every answered write is on disk.");
     Ok(())
+}
+
+/// Takes a certificate that has been replaced, without an end of the service or of its connections.
+async fn keep_certificate(tls: Tls) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_INTERVAL).await;
+        match tls.reload() {
+            Ok(true) => tracing::info!("new connections get the new certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error, "the certificate cannot be read again; the old one stays"),
+        }
+    }
 }
 
 /// Closes the store. A disk that hangs must not hold the process for ever; what is cut off here was answered to nobody.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, Version, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -111,10 +111,16 @@ fn accepted_request_id(headers: &HeaderMap) -> Option<String> {
 fn check_framing(request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let refuse = |detail: &str| Err(ApiError::new(ProblemCode::InvalidRequest, detail));
-    match headers.get_all(header::HOST).iter().count() {
-        1 => {}
-        0 => return refuse("The request has no Host header."),
-        _ => return refuse("The request has more than one Host header."),
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), request.uri().authority()) {
+        // In HTTP/2 the target says it.
+        (None, Some(_)) if request.version() == Version::HTTP_2 => {}
+        (None, _) => return refuse("The request has no Host header."),
+        (Some(_), _) if hosts.next().is_some() => return refuse("The request has more than one Host header."),
+        (Some(host), Some(target)) if !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {
+            return refuse("The Host header and the target of the request say different hosts.");
+        }
+        (Some(_), _) => {}
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {

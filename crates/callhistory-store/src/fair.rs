@@ -97,7 +97,9 @@ impl State {
             let may = self.held(&workspace) < share;
             let queue = self.waiting.get_mut(&workspace)?;
             // Who has hung up does not wait any more.
-            while queue.pop_front_if(|sender| sender.is_closed()).is_some() {}
+            while queue.front().is_some_and(oneshot::Sender::is_closed) {
+                queue.pop_front();
+            }
             let next = if may { queue.pop_front() } else { None };
             if queue.is_empty() {
                 self.waiting.remove(&workspace);

@@ -11,7 +11,7 @@ use std::{
 
 use axum::middleware::from_fn_with_state;
 use callhistory_client::Client;
-use callhistory_server::{App, Limits, rates::Rates, router, serve};
+use callhistory_server::{App, Limits, Tls, rates::Rates, router, serve};
 use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -87,20 +87,25 @@ impl Server {
 
     /// A server that asks its callers for keys.
     pub(crate) async fn with_keys() -> Self {
-        Self::of(Limits::default(), true, Rates::default()).await
+        Self::of(Limits::default(), Some(Rates::default()), None).await
+    }
+
+    pub(crate) async fn with_tls(tls: Tls) -> Self {
+        Self::of(Limits::default(), None, Some(tls)).await
     }
 
     /// The same, with a bound on what each key may ask for.
     pub(crate) async fn with_rates(requests: u32, records: u32) -> Self {
         let rates = Rates { requests: NonZeroU32::new(requests), records: NonZeroU32::new(records) };
-        Self::of(Limits::default(), true, rates).await
+        Self::of(Limits::default(), Some(rates), None).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
-        Self::of(limits, false, Rates::default()).await
+        Self::of(limits, None, None).await
     }
 
-    async fn of(limits: Limits, with_keys: bool, rates: Rates) -> Self {
+    /// Any server; with rates it asks for keys.
+    pub(crate) async fn of(limits: Limits, rates: Option<Rates>, tls: Option<Tls>) -> Self {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
         let store = callhistory_store::open(&url).await.unwrap();
@@ -108,13 +113,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
-        let keys = if with_keys { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
+        let keys = if rates.is_some() { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
         if let Some(keys) = &keys {
-            app = app.with_keys(Arc::clone(keys)).with_rates(rates);
+            app = app.with_keys(Arc::clone(keys)).with_rates(rates.unwrap_or_default());
         }
         let witness = Arc::default();
         let watched = router(app).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
-        let task = tokio::spawn(serve(listener, watched, limits, stop.clone()));
+        let task = tokio::spawn(serve(listener, watched, limits, tls, stop.clone()));
         Self { address, store, stop, task, witness, keys, _directory: directory }
     }
 

@@ -19,4 +19,5 @@ mod postgres;
 mod refusals;
 mod tenancy;
 mod transfer;
+mod vectors;
 mod wire;

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_server::Limits;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use callhistory_server::{Limits, Tls};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::harness::{Server, WORKSPACE, read_to_end};
 
@@ -23,7 +26,7 @@ fn get(id: &str) -> String {
 }
 
 /// Reads one answer off a connection that stays open.
-async fn read_answer(stream: &mut tokio::net::TcpStream) -> String {
+async fn read_answer(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -131,6 +134,18 @@ async fn ambiguous_requests_are_refused() {
         coded("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
         head("host : x\r\n"),
         head("host: x\r\nfo\0o: 1\r\n"),
+        head("host: x\r\nx-workspace-id: a\r\n b\r\n"),
+        head("host: x\r\nx-workspace-id: a\rb\r\n"),
+        "GET http://other/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+        "GET /healthz HTTP/1.1 x\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: +2\r\n\r\n{}".to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2, 2\r\n\r\n{}"
+            .to_owned(),
+        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0x2\r\n\r\n{}"
+            .to_owned(),
+        "POST /v2/api/call-history HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        coded("transfer-encoding: \u{b}chunked\r\n"),
+        coded("transfer-encoding: chunked;a=b\r\n"),
     ];
     for request in cases {
         let answer = server.raw(request.as_bytes()).await;
@@ -210,5 +225,144 @@ async fn a_stop_finishes_what_is_under_way_and_drops_the_rest_in_time() {
     assert!(read_to_end(&mut under_way).await.starts_with("HTTP/1.1 201"));
     (&mut server.task).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(4), "the stop took {:?}", started.elapsed());
-    assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the port is still open");
+    assert!(TcpStream::connect(server.address).await.is_err(), "the port is still open");
+}
+
+/// The beginning of a connection of HTTP/2: the preface and empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0pingpong";
+
+/// Reads until the server ends the connection, and gives how long that took.
+async fn time_to_end(stream: &mut TcpStream) -> Duration {
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await);
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn a_silent_connection_of_http2_is_ended() {
+    let server = Server::with_limits(short()).await;
+    // Half a preface, a preface without a request, and one that only ever pings.
+    let starts = [&PREFACE[..2], &PREFACE[..10], PREFACE];
+    for start in starts {
+        let mut stream = server.connect().await;
+        stream.write_all(start).await.unwrap();
+        let elapsed = time_to_end(&mut stream).await;
+        assert!(elapsed < Duration::from_millis(2300), "{:?} was open for {elapsed:?}", start.escape_ascii());
+    }
+    let (mut read, mut write) = server.connect().await.into_split();
+    write.write_all(PREFACE).await.unwrap();
+    let pinging = tokio::spawn(async move {
+        while write.write_all(PING).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let started = Instant::now();
+    drop(read.read_to_end(&mut Vec::new()).await);
+    pinging.abort();
+    assert!(started.elapsed() < Duration::from_millis(2300), "pings kept it open for {:?}", started.elapsed());
+}
+
+/// Who asks for a large answer and gives no room for it is dropped; who begins requests and breaks them off, again and
+/// again, does not keep others waiting.
+#[tokio::test]
+async fn streams_that_stall_or_flood_harm_no_other() {
+    let server = Server::with_limits(short()).await;
+    let big = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(1_000_000));
+    server.put("big", &[], &big).await;
+    let uri = server.url("/v2/api/call-history/big");
+    let request = || http::Request::get(&uri).header("x-workspace-id", WORKSPACE).body(()).unwrap();
+
+    let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    let stalled = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let (answer, _) = client.send_request(request(), true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let started = Instant::now();
+    let mut taken = 0;
+    // What was taken is not given back as room for more.
+    while let Some(Ok(bytes)) = body.data().await {
+        taken += bytes.len();
+    }
+    assert!(taken < 1_000_000, "all of it was sent");
+    assert!(started.elapsed() < Duration::from_secs(4), "it was kept for {:?}", started.elapsed());
+    stalled.abort();
+
+    let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    let flooding = tokio::spawn(connection);
+    let flood = async {
+        for sent in 0..20_000 {
+            let Ok(mut ready) = client.clone().ready().await else { return sent };
+            let Ok((answer, mut stream)) = ready.send_request(request(), false) else { return sent };
+            stream.send_reset(h2::Reason::CANCEL);
+            drop(answer);
+        }
+        20_000
+    };
+    let honest = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..50 {
+            let started = Instant::now();
+            assert_eq!(server.get("absent", &[]).await.status.as_u16(), 404);
+            slowest = slowest.max(started.elapsed());
+        }
+        slowest
+    };
+    let (sent, slowest) = tokio::join!(flood, honest);
+    assert!(sent > 0 && slowest < Duration::from_secs(2), "an honest client waited {slowest:?}");
+    flooding.abort();
+}
+
+/// A certificate for `localhost` in a folder, and a client that trusts it alone.
+fn certify(folder: &std::path::Path) -> reqwest::ClientBuilder {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    let root = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
+    reqwest::Client::builder().tls_certs_only([root])
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_without_an_end() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    assert!(Tls::load(&cert, &key).is_err_and(|error| error.contains("cert.pem")));
+    let old = certify(folder.path());
+    let tls = Tls::load(&cert, &key).unwrap();
+    let server = Server::with_tls(tls.clone()).await;
+    let url = format!("https://localhost:{}/healthz", server.address.port());
+    let kept = old.build().unwrap();
+    let answer = kept.get(&url).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
+    // A client that knows only HTTP/1 is served, and one without TLS is not.
+    let first = certify(folder.path()).http1_only().build().unwrap();
+    assert!(first.get(&url).send().await.is_err(), "the new certificate is not in use yet");
+    assert!(tls.reload().unwrap() && !tls.reload().unwrap());
+    assert_eq!(first.get(&url).send().await.unwrap().version(), http::Version::HTTP_11);
+    assert!(reqwest::get(url.replace("https", "http")).await.is_err());
+    assert!(kept.get(&url).send().await.is_ok(), "a connection that was open was cut off");
+    // What cannot be read leaves the good one.
+    std::fs::write(&key, "no key").unwrap();
+    assert!(tls.reload().is_err_and(|error| error.contains("key.pem: has no private key")));
+    assert!(first.get(&url).send().await.is_ok());
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    assert!(tls.reload().is_err(), "a key of another certificate was taken");
+}
+
+/// Who opens a connection to a service with TLS and says nothing, or half of what it has to, is cut off.
+#[tokio::test]
+async fn a_half_open_handshake_is_cut_off() {
+    let folder = tempfile::TempDir::new().unwrap();
+    drop(certify(folder.path()));
+    let tls = Tls::load(&folder.path().join("cert.pem"), &folder.path().join("key.pem")).unwrap();
+    let server = Server::of(short(), None, Some(tls)).await;
+    for start in [&b""[..], b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut stream = server.connect().await;
+        stream.write_all(start).await.unwrap();
+        let elapsed = time_to_end(&mut stream).await;
+        assert!(elapsed < Duration::from_millis(2300), "{:?} was open for {elapsed:?}", start.escape_ascii());
+    }
 }
