@@ -1,14 +1,13 @@
-//! The settings: each is a flag and a `CALLHISTORY_*` variable, declared once.
+//! The settings: each is a flag, a `CALLHISTORY_*` variable and a line of a file, declared once.
 
 use std::{
-    ffi::OsString,
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{Tls, rates::Rates};
 
@@ -39,10 +38,27 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Show, check and explain the settings
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
     Import(ImportSettings),
     /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run
     Export(ExportSettings),
+}
+
+/// What to do with settings.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print each setting with its value and where it comes from; passwords are left out
+    Print,
+    /// End with an error where the settings, or the files that they name, could not be served with
+    Check,
+    /// Print a file with every setting, what it is for, and its default
+    Example,
 }
 
 /// What to do with keys.
@@ -144,6 +160,9 @@ pub struct DemoSettings {
 /// The settings of a running server.
 #[derive(Debug, Args)]
 pub struct Settings {
+    /// A file of settings, such as `config example` prints; variables and flags go before it
+    #[arg(long, global = true, env = "CALLHISTORY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where to listen, as ADDRESS:PORT; port 0 takes a free one
     #[arg(long, global = true, env = "CALLHISTORY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
@@ -153,32 +172,23 @@ pub struct Settings {
     /// Which database to use instead of the data directory: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// A file that holds the database URL, for one with a password
+    #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
     /// Ask every caller for a key, which `keys create` makes; without it, x-workspace-id is trusted
     #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
     pub require_keys: bool,
     /// How many requests each key may send in a second; no bound without it
-    #[arg(
-        long,
-        global = true,
-        env = "CALLHISTORY_REQUESTS_PER_SECOND",
-        value_name = "NUMBER",
-        requires = "require_keys"
-    )]
+    #[arg(long, global = true, env = "CALLHISTORY_REQUESTS_PER_SECOND", value_name = "NUMBER")]
     pub requests_per_second: Option<NonZeroU32>,
     /// How many records each key may read in a second, at least the 1,000 of a page at once; no bound without it
-    #[arg(
-        long,
-        global = true,
-        env = "CALLHISTORY_RECORDS_PER_SECOND",
-        value_name = "NUMBER",
-        requires = "require_keys"
-    )]
+    #[arg(long, global = true, env = "CALLHISTORY_RECORDS_PER_SECOND", value_name = "NUMBER")]
     pub records_per_second: Option<NonZeroU32>,
     /// The certificate to serve with, and those that vouch for it, in PEM; read again when it changes
-    #[arg(long, global = true, env = "CALLHISTORY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The private key of the certificate, in PEM
-    #[arg(long, global = true, env = "CALLHISTORY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
@@ -205,11 +215,18 @@ impl Settings {
     }
 
     /// The database to open.
-    #[must_use]
-    pub fn database_url(&self) -> String {
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file that holds its URL cannot be read.
+    pub fn database_url(&self) -> Result<String, String> {
+        if let Some(path) = &self.database_url_file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            return Ok(text.trim().to_owned());
+        }
         let directory = self.data_dir.as_deref().unwrap_or(Path::new("callhistory-data"));
         let embedded = || format!("sqlite:{}", directory.join("callhistory.db").display());
-        self.database_url.clone().unwrap_or_else(embedded)
+        Ok(self.database_url.clone().unwrap_or_else(embedded))
     }
 }
 
@@ -219,14 +236,28 @@ impl Cli {
     /// # Errors
     ///
     /// Says what is wrong and what would be right.
-    pub fn check(&self, variables: impl Iterator<Item = OsString>) -> Result<(), String> {
-        let Settings { listen, data_dir, database_url, require_keys, allow_unauthenticated_network, .. } =
-            &self.settings;
-        if data_dir.is_some() && database_url.is_some() {
-            return Err("--data-dir and --database-url both say where the records are; give one of them".to_owned());
+    pub fn check(&self) -> Result<(), String> {
+        let Settings { listen, data_dir, require_keys, allow_unauthenticated_network, .. } = &self.settings;
+        let places = [
+            ("--data-dir", data_dir.is_some()),
+            ("--database-url", self.settings.database_url.is_some()),
+            ("--database-url-file", self.settings.database_url_file.is_some()),
+        ];
+        let places: Vec<_> = places.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if let [first, second, ..] = places.as_slice() {
+            return Err(format!("{first} and {second} both say where the records are; give one of them"));
         }
-        if matches!(self.command, Some(Command::Demo(_))) && (data_dir.is_some() || database_url.is_some()) {
+        if matches!(self.command, Some(Command::Demo(_))) && !places.is_empty() {
             return Err("demo serves a throw-away directory; leave --data-dir and --database-url out".to_owned());
+        }
+        if self.settings.tls_cert.is_some() != self.settings.tls_key.is_some() {
+            return Err("--tls-cert and --tls-key belong together; give both or none".to_owned());
+        }
+        let rates = self.settings.rates();
+        if !require_keys && (rates.requests.is_some() || rates.records.is_some()) {
+            return Err(
+                "--requests-per-second and --records-per-second bound keys: they need --require-keys".to_owned()
+            );
         }
         if *require_keys && *allow_unauthenticated_network {
             return Err("--require-keys and --allow-unauthenticated-network contradict each other".to_owned());
@@ -239,8 +270,7 @@ impl Cli {
                 listen.port()
             ));
         }
-        check_log(&self.settings.log)?;
-        check_variables(variables)
+        check_log(&self.settings.log)
     }
 }
 
@@ -251,16 +281,4 @@ fn check_log(filter: &str) -> Result<(), String> {
         Some(part) => Err(format!("--log {filter}: {part:?} is no level; the levels are {}", levels.join(", "))),
         None => Ok(()),
     }
-}
-
-/// Refuses a `CALLHISTORY_*` variable that no setting reads: a misspelt one would be ignored without a word.
-fn check_variables(variables: impl Iterator<Item = OsString>) -> Result<(), String> {
-    let command = Cli::command();
-    let known: Vec<_> = command.get_arguments().filter_map(|setting| setting.get_env()?.to_str()).collect();
-    for name in variables.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("CALLHISTORY_")) {
-        if !known.contains(&name.as_str()) {
-            return Err(format!("no setting reads the variable {name}; there are {}", known.join(", ")));
-        }
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ mod extract;
 mod health;
 pub mod import;
 pub mod keys;
+pub mod layers;
 mod listen;
 mod memory;
 mod metrics;

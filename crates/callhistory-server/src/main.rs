@@ -6,12 +6,13 @@ use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
     App, Limits, Tls,
     auth::Token,
-    config::{Cli, Command, DemoSettings, Settings},
-    demo, keys, router, serve, telemetry, transfer,
+    config::{Command, ConfigCommand, DemoSettings, Settings},
+    demo, keys,
+    layers::{self, Fault, Layers},
+    router, serve, telemetry, transfer,
 };
 use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
-use clap::Parser as _;
 use tokio::{net::TcpListener, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,13 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    let variables: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    let result = match Layers::load(std::env::args_os(), &variables) {
+        Ok(layers) => run(&layers),
+        Err(Fault::Flags(error)) => error.exit(),
+        Err(Fault::Settings(reason)) => Err(reason.into()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("callhistory-server: {error}");
@@ -34,44 +40,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    cli.check(std::env::vars_os().map(|(name, _)| name))?;
+fn run(layers: &Layers) -> Result<(), Failure> {
+    let cli = &layers.cli;
+    if let Some(Command::Config { command }) = &cli.command {
+        return configure(layers, *command);
+    }
     let filter = &cli.settings.log;
-    let _log = telemetry::start(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))?;
+    let _log = telemetry::start(filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match cli.command {
+        match &cli.command {
             None | Some(Command::Serve) => {
-                let url = cli.settings.database_url();
+                let url = cli.settings.database_url()?;
                 let store = callhistory_store::open(&url).await?;
                 let place = callhistory_store::redacted(&url);
                 let keys = open_keys(&cli.settings, &url).await?;
                 serve_store(&cli.settings, (store, keys), &place, "abcdef1234567890", None).await
             }
             Some(Command::Migrate) => {
-                let url = cli.settings.database_url();
+                let url = cli.settings.database_url()?;
                 let store = callhistory_store::open(&url).await?;
                 close(&store).await?;
                 say(&format!("{} is as this version needs it.", callhistory_store::redacted(&url)));
                 Ok(())
             }
             Some(Command::Keys { command }) => {
-                let keys = callhistory_store::open_keys(&cli.settings.database_url()).await?;
-                say(&keys::run(&*keys, &command, Timestamp::from(now()), secret).await?);
+                let keys = callhistory_store::open_keys(&cli.settings.database_url()?).await?;
+                say(&keys::run(&*keys, command, Timestamp::from(now()), secret).await?);
                 Ok(())
             }
-            Some(Command::Demo(demo)) => serve_demo(&cli.settings, &demo).await,
+            Some(Command::Config { .. }) => Ok(()),
+            Some(Command::Demo(demo)) => serve_demo(&cli.settings, demo).await,
             Some(Command::Import(import)) => {
                 let (workspace, now) = (import.workspace.as_deref(), || Timestamp::from(now()));
                 if import.check {
                     return transfer::import(None, workspace, &import.files, now).await;
                 }
-                let store = callhistory_store::open(&cli.settings.database_url()).await?;
+                let store = callhistory_store::open(&cli.settings.database_url()?).await?;
                 let result = transfer::import(Some(&store), workspace, &import.files, now).await;
                 close(&store).await.and(result)
             }
             Some(Command::Export(export)) => {
-                let store = callhistory_store::open(&cli.settings.database_url()).await?;
+                let store = callhistory_store::open(&cli.settings.database_url()?).await?;
                 let (query, output) = (&export.query, export.output.as_deref());
                 let result = transfer::export(&store, &export.workspace, query, output).await;
                 close(&store).await.and(result)
@@ -81,6 +91,26 @@ fn run(cli: Cli) -> Result<(), Failure> {
     // A stuck task must not hold up the end of the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Shows, checks or explains the settings.
+fn configure(layers: &Layers, command: ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Print => say(layers.print().trim_end()),
+        ConfigCommand::Check => {
+            let settings = &layers.cli.settings;
+            telemetry::check(&settings.log)?;
+            let (url, tls) = (settings.database_url()?, settings.tls()?);
+            let tls = if tls.is_some() { ", with TLS" } else { "" };
+            say(&format!(
+                "These settings are sound: {} at {}{tls}.",
+                callhistory_store::redacted(&url),
+                settings.listen
+            ));
+        }
+        ConfigCommand::Example => say(layers::example().trim_end()),
+    }
+    Ok(())
 }
 
 async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Failure> {

@@ -3,7 +3,16 @@
 use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// Reads a filter of the log.
+///
+/// # Errors
+///
+/// Fails when it is not a list of levels and targets such as `info` or `warn,callhistory_server=debug`.
+pub fn check(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))
+}
 
 /// Starts the log: lines for people on a terminal, JSON elsewhere. What is still to be written is written when the guard
 /// is dropped.
@@ -13,9 +22,9 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, layer::SubscriberEx
 ///
 /// # Errors
 ///
-/// Fails when the filter is not a list of levels and targets such as `info` or `warn,callhistory_server=debug`.
-pub fn start(filter: &str) -> Result<WorkerGuard, ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+/// Those of [`check`].
+pub fn start(filter: &str) -> Result<WorkerGuard, String> {
+    let filter = check(filter)?;
     let (writer, guard) = NonBlocking::new(std::io::stderr());
     let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {

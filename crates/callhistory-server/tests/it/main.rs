@@ -17,6 +17,7 @@ mod list;
 mod operations;
 mod postgres;
 mod refusals;
+mod settings;
 mod tenancy;
 mod transfer;
 mod vectors;

@@ -1,0 +1,116 @@
+//! Settings from flags, variables and a file.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::binary::command;
+
+/// Runs the program to its end: whether it was content, and what it printed and complained of.
+fn run(directory: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (bool, String, String) {
+    let output = command(directory).envs(variables.iter().copied()).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn each_layer_goes_before_the_one_below() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    std::fs::write(
+        path.join("a.toml"),
+        "listen = \"127.0.0.1:1001\"\nlog = \"warn\"\nrequire_keys = true\nrequests_per_second = 7\n\
+         database_url = \"postgres://user:hunter2@db.example/calls\"\n",
+    )
+    .unwrap();
+    let file = ("CALLHISTORY_CONFIG", "a.toml");
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let (good, printed, errors) = run(path, &[], &["config", "print"]);
+    assert!(good, "{errors}");
+    assert_eq!(line(&printed, "listen"), "listen = \"127.0.0.1:8080\" # default");
+    assert_eq!(line(&printed, "require_keys"), "require_keys = false # default");
+    let (_, printed, _) = run(path, &[file], &["config", "print"]);
+    assert_eq!(line(&printed, "listen"), "listen = \"127.0.0.1:1001\" # a.toml");
+    assert_eq!(line(&printed, "require_keys"), "require_keys = true # a.toml");
+    assert_eq!(line(&printed, "requests_per_second"), "requests_per_second = 7 # a.toml");
+    assert!(printed.contains("db.example") && !printed.contains("hunter2"), "{printed}");
+    let variables = [file, ("CALLHISTORY_LISTEN", "127.0.0.1:1002"), ("CALLHISTORY_REQUIRE_KEYS", "false")];
+    let without_rates = [&variables[..], &[("CALLHISTORY_REQUESTS_PER_SECOND", "8")]].concat();
+    let (good, _, errors) = run(path, &without_rates, &["config", "print"]);
+    assert!(!good && errors.contains("--require-keys"), "{errors}");
+    let (_, printed, _) = run(path, &variables[..2], &["config", "print", "--log", "error"]);
+    assert_eq!(line(&printed, "listen"), "listen = \"127.0.0.1:1002\" # CALLHISTORY_LISTEN");
+    assert_eq!(line(&printed, "log"), "log = \"error\" # --log");
+    // What is printed is a file that says the same.
+    let own = printed.replace("postgres://user@db.example/calls", "postgres://db.example/calls");
+    std::fs::write(
+        path.join("b.toml"),
+        own.lines().filter(|line| !line.starts_with("config ")).collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let (good, again, errors) = run(path, &[], &["config", "print", "--config", "b.toml"]);
+    assert!(good && again.contains("b.toml"), "{errors}");
+    assert_eq!(line(&again, "log"), "log = \"error\" # b.toml");
+}
+
+#[test]
+fn what_is_wrong_with_settings_is_said() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let cases = [
+        ("listn = \"127.0.0.1:1\"", "there is no setting \"listn\"; did you mean listen?"),
+        ("colour = 1", "there are listen, data_dir"),
+        ("[server]\nlisten = \"127.0.0.1:1\"", "there is no setting \"server\""),
+        ("listen = 1\nlisten = 2", "a.toml:"),
+        ("listen = [1]", "listen is neither"),
+        ("listen = \"nonsense\"", "a.toml: error: invalid value 'nonsense'"),
+        ("requests_per_second = 0\nrequire_keys = true", "a.toml: error: invalid value '0'"),
+        ("tls_cert = \"a\"", "belong together"),
+        ("data_dir = \"a\"\ndatabase_url_file = \"b\"", "give one of them"),
+        ("database_url_file = \"missing\"", "missing: No such file"),
+        ("tls_cert = \"missing\"\ntls_key = \"missing\"", "missing: No such file"),
+        ("listen = \"0.0.0.0:1\"", "without keys"),
+        ("log = \"loud\"", "\"loud\" is no level"),
+        ("config = \"b.toml\"", "there is no setting \"config\""),
+        ("database_url = \"postgres://u:hunter2@h/d", "a.toml:1: "),
+    ];
+    for (text, expected) in cases {
+        std::fs::write(path.join("a.toml"), text).unwrap();
+        let (good, _, errors) = run(path, &[], &["config", "check", "--config", "a.toml"]);
+        assert!(!good && errors.contains(expected) && !errors.contains("hunter2"), "{text}: {errors}");
+    }
+    let (good, _, errors) = run(path, &[("CALLHISTORY_LISTN", "x")], &["config", "check"]);
+    assert!(!good && errors.contains("did you mean CALLHISTORY_LISTEN?"), "{errors}");
+    let (good, _, errors) = run(path, &[], &["config", "check", "--config", "none.toml"]);
+    assert!(!good && errors.contains("none.toml: No such file"), "{errors}");
+    std::fs::write(path.join("url"), "postgres://u:hunter2@h/d\n").unwrap();
+    let (good, printed, errors) = run(path, &[("CALLHISTORY_DATABASE_URL_FILE", "url")], &["config", "check"]);
+    assert!(good && printed.contains("sound: postgres://u") && !printed.contains("hunter2"), "{printed}{errors}");
+    assert!(!path.join("callhistory-data").exists(), "a check left something behind");
+}
+
+/// The printed example names every setting, and each of its lines can be used.
+#[test]
+fn the_example_is_complete_and_works() {
+    let directory = TempDir::new().unwrap();
+    let (good, example, _) = run(directory.path(), &[], &["config", "example"]);
+    assert!(good);
+    let (_, printed, _) = run(directory.path(), &[], &["config", "print"]);
+    let names: Vec<_> = printed
+        .lines()
+        .map(|line| line.trim_start_matches("# ").split(' ').next().unwrap())
+        .filter(|name| *name != "config")
+        .collect();
+    assert!(names.len() >= 10);
+    for name in names {
+        let line = example.lines().find(|line| line.starts_with(&format!("# {name} = ")));
+        let line = line.unwrap_or_else(|| panic!("the example has no {name}")).trim_start_matches("# ");
+        std::fs::write(directory.path().join("one.toml"), line).unwrap();
+        let (good, printed, errors) = run(directory.path(), &[], &["config", "print", "--config", "one.toml"]);
+        let refused = ["belong together", "need --require-keys"].iter().any(|reason| errors.contains(reason));
+        assert!(refused || (good && printed.contains(" # one.toml")), "{line}: {errors}");
+    }
+}
