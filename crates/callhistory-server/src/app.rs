@@ -11,6 +11,7 @@ use crate::{
     auth::Keys,
     error::ApiError,
     memory::Memory,
+    meters::Meters,
     rates::{Buckets, Rates},
 };
 
@@ -30,6 +31,10 @@ pub struct App {
     /// The keys that callers need; without them, whoever reaches the service may do everything.
     pub(crate) keys: Option<Keys>,
     pub(crate) memory: Memory,
+    /// Where answers are counted, if anyone wants to know.
+    pub(crate) meters: Option<Meters>,
+    /// Whether requests are traced.
+    pub(crate) traces: bool,
     /// What each key may ask for, where that is bounded.
     pub(crate) buckets: Option<Buckets>,
 }
@@ -39,7 +44,18 @@ impl App {
     #[must_use]
     pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
         let (last_id, stop) = (Mutex::new(0), CancellationToken::new());
-        Self { store, clock, randomness, last_id, stop, keys: None, memory: Memory::default(), buckets: None }
+        Self {
+            store,
+            clock,
+            randomness,
+            last_id,
+            stop,
+            keys: None,
+            memory: Memory::default(),
+            meters: None,
+            traces: false,
+            buckets: None,
+        }
     }
 
     /// The same service, whose streams end when the token is cancelled.
@@ -60,6 +76,20 @@ impl App {
     #[must_use]
     pub fn with_rates(mut self, rates: Rates) -> Self {
         self.buckets = Buckets::new(rates);
+        self
+    }
+
+    /// The same service, which counts its answers.
+    #[must_use]
+    pub fn with_meters(mut self, meters: Meters) -> Self {
+        self.meters = Some(meters);
+        self
+    }
+
+    /// The same service, which traces its requests.
+    #[must_use]
+    pub fn with_traces(mut self) -> Self {
+        self.traces = true;
         self
     }
 

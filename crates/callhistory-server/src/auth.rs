@@ -96,6 +96,11 @@ impl Keys {
         Self { store, remembered: Mutex::default() }
     }
 
+    /// Whether keys can be looked up; one that there is not does as well.
+    pub(crate) async fn can_be_read(&self) -> bool {
+        self.store.find_key("").await.is_ok()
+    }
+
     /// The key with this id. One that does not exist is not remembered: it may be made at any time.
     async fn find(&self, id: &str) -> Result<Option<Arc<ApiKey>>, ApiError> {
         let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);

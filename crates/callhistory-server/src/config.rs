@@ -38,6 +38,25 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Copy the embedded database to a file, also while a server writes to it, and prove the copy
+    Backup {
+        /// The file to make; its checksum is left beside it in FILE.sha256
+        file: PathBuf,
+    },
+    /// Make a proved copy the embedded database, where there is none
+    Restore {
+        /// The copy, with its checksum beside it in FILE.sha256
+        file: PathBuf,
+    },
+    /// Say what is good, doubtful (1) or bad (2) about the database, the settings and the machine
+    Doctor {
+        /// Read the whole embedded database
+        #[arg(long)]
+        whole: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Show, check and explain the settings
     Config {
         /// What to do.
@@ -166,6 +185,9 @@ pub struct Settings {
     /// Where to listen, as ADDRESS:PORT; port 0 takes a free one
     #[arg(long, global = true, env = "CALLHISTORY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
+    /// Where to answer /metrics, /healthz and /readyz for operators, as ADDRESS:PORT; it asks for no key
+    #[arg(long, global = true, env = "CALLHISTORY_OPERATIONS_LISTEN", value_name = "ADDR:PORT")]
+    pub operations_listen: Option<SocketAddr>,
     /// Where the embedded database lives; created where it does not exist [default: callhistory-data]
     #[arg(long, global = true, env = "CALLHISTORY_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

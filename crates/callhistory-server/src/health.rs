@@ -1,8 +1,16 @@
-//! Whether the process lives and whether it can serve.
+//! Whether the process lives and whether it can serve, and its numbers.
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use callhistory_model::ProblemCode;
+use callhistory_store::StoreError;
 
 use crate::{app::App, error::ApiError, extract::NoQuery};
 
@@ -11,17 +19,48 @@ pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
 }
 
-fn status(body: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], body)
+/// The same and the numbers, for an address of their own.
+pub(crate) fn operations_routes() -> Router<Arc<App>> {
+    routes().route("/metrics", get(numbers))
 }
 
 /// The process answers. Says nothing about the store, so that a supervisor does not restart what waits for a disk.
 async fn healthz(_: NoQuery) -> impl IntoResponse {
-    status(r#"{"status":"alive"}"#)
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"status":"alive"}"#)
 }
 
-/// The store reads and writes.
+/// The service takes requests: the store reads and writes, keys can be read, and no stop is under way.
 async fn readyz(State(app): State<Arc<App>>, _: NoQuery) -> Result<impl IntoResponse, ApiError> {
-    app.store.check().await?;
-    Ok(status(r#"{"status":"ready"}"#))
+    let mut reasons = Vec::new();
+    if app.stop.is_cancelled() {
+        reasons.push("service: is stopping");
+    }
+    if let Err(error) = app.store.check().await {
+        reasons.push(reason(&error));
+    }
+    if let Some(keys) = &app.keys
+        && !keys.can_be_read().await
+    {
+        reasons.push("keys: cannot be read; nobody can be let in");
+    }
+    if reasons.is_empty() {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], r#"{"status":"ready"}"#));
+    }
+    Err(ApiError::new(ProblemCode::Unavailable, reasons.join("; ")))
+}
+
+/// What is wrong with the store, without what only the log may say.
+fn reason(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Full(_) => "store: the disk is full; reads and deletions go on, other writes do not",
+        StoreError::Io(_) => "store: the disk failed; look at it and restart the service",
+        StoreError::Unavailable(_) | StoreError::Busy(_) => "store: does not take work; the log says why",
+        _ => "store: failed; the log says why",
+    }
+}
+
+async fn numbers(State(app): State<Arc<App>>, _: NoQuery) -> Response {
+    let Some(meters) = &app.meters else { return StatusCode::NOT_FOUND.into_response() };
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, media_type)], meters.render(&*app.store)).into_response()
 }

@@ -91,7 +91,8 @@ fn later(now: &Timestamp, time: Duration) -> Result<Timestamp, Failure> {
     nanos.map(Timestamp::from_unix_nanos).ok_or_else(|| "the time is too long".into())
 }
 
-fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
+/// How a key is: active, expired or revoked.
+pub(crate) fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
     let is_over = |end: &Option<Timestamp>| end.as_ref().is_some_and(|end| end.unix_nanos() <= now.unix_nanos());
     if is_over(&key.revoked_at) {
         "revoked"

@@ -63,6 +63,17 @@ impl Layers {
         Ok(Self { cli, matches, file })
     }
 
+    /// The names of the settings that are not the default.
+    #[must_use]
+    pub fn changed(&self) -> Vec<String> {
+        let in_file = |name: &str| self.file.as_ref().is_some_and(|(_, table)| table.contains_key(name));
+        let is_said = |name: &str| {
+            let source = self.matches.value_source(name);
+            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) || in_file(name)
+        };
+        settings().map(|setting| setting.get_id().to_string()).filter(|name| is_said(name)).collect()
+    }
+
     /// Each setting with its value and its origin, as a file that says the same; secrets are left out of it.
     #[must_use]
     pub fn print(&self) -> String {

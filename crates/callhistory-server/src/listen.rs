@@ -80,7 +80,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
         let Some((stream, place)) = accepted else { continue };
         let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         connections.spawn(async move {
+            metrics::gauge!("callhistory_connections").increment(1.0);
             greet(stream, router, limits, tls, &stop).await;
+            metrics::gauge!("callhistory_connections").decrement(1.0);
             drop(place);
         });
     }

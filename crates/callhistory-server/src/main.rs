@@ -1,17 +1,18 @@
 //! The server binary. Time, randomness and the environment enter here and are handed on.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
     App, Limits, Tls,
     auth::Token,
     config::{Command, ConfigCommand, DemoSettings, Settings},
-    demo, keys,
+    demo, doctor, keys,
     layers::{self, Fault, Layers},
-    router, serve, telemetry, transfer,
+    meters::Meters,
+    operations_router, router, serve, telemetry, transfer,
 };
-use callhistory_store::{CallStore, KeyStore};
+use callhistory_store::{Backup, CallStore, KeyStore, Verdict};
 use chrono::{DateTime, Utc};
 use tokio::{net::TcpListener, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 /// How long the writer may take to finish what it has when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections of operators and their tools at a time.
+const OPERATIONS_CONNECTIONS: usize = 32;
 /// How often the files of the certificate are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
         Err(Fault::Settings(reason)) => Err(reason.into()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("callhistory-server: {error}");
             ExitCode::FAILURE
@@ -40,14 +43,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(layers: &Layers) -> Result<(), Failure> {
+fn run(layers: &Layers) -> Result<ExitCode, Failure> {
     let cli = &layers.cli;
-    if let Some(Command::Config { command }) = &cli.command {
-        return configure(layers, *command);
+    match &cli.command {
+        Some(Command::Config { command }) => return configure(layers, *command).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor { whole, json }) => return examine(layers, *whole, *json),
+        _ => {}
     }
     let filter = &cli.settings.log;
-    let _log = telemetry::start(filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry = telemetry::start(filter, runtime.handle())?;
+    let traces = telemetry.traces();
     let result = runtime.block_on(async {
         match &cli.command {
             None | Some(Command::Serve) => {
@@ -55,7 +61,7 @@ fn run(layers: &Layers) -> Result<(), Failure> {
                 let store = callhistory_store::open(&url).await?;
                 let place = callhistory_store::redacted(&url);
                 let keys = open_keys(&cli.settings, &url).await?;
-                serve_store(&cli.settings, (store, keys), &place, "abcdef1234567890", None).await
+                serve_store(&cli.settings, traces, (store, keys), &place, "abcdef1234567890", None).await
             }
             Some(Command::Migrate) => {
                 let url = cli.settings.database_url()?;
@@ -69,8 +75,19 @@ fn run(layers: &Layers) -> Result<(), Failure> {
                 say(&keys::run(&*keys, command, Timestamp::from(now()), secret).await?);
                 Ok(())
             }
-            Some(Command::Config { .. }) => Ok(()),
-            Some(Command::Demo(demo)) => serve_demo(&cli.settings, demo).await,
+            Some(Command::Config { .. } | Command::Doctor { .. }) => Ok(()),
+            Some(Command::Backup { file }) => {
+                let made = callhistory_store::backup(&cli.settings.database_url()?, file)?;
+                say(&format!("{}: {}.", file.display(), contents(&made)));
+                Ok(())
+            }
+            Some(Command::Restore { file }) => {
+                let url = cli.settings.database_url()?;
+                let made = callhistory_store::restore(file, &url)?;
+                say(&format!("{url} holds {}. Who follows changes has to begin anew.", contents(&made)));
+                Ok(())
+            }
+            Some(Command::Demo(demo)) => serve_demo(&cli.settings, traces, demo).await,
             Some(Command::Import(import)) => {
                 let (workspace, now) = (import.workspace.as_deref(), || Timestamp::from(now()));
                 if import.check {
@@ -88,9 +105,43 @@ fn run(layers: &Layers) -> Result<(), Failure> {
             }
         }
     });
+    // While the runtime can still send what is left.
+    drop(telemetry);
     // A stuck task must not hold up the end of the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn contents(backup: &Backup) -> String {
+    let Backup { bytes, sha256, workspaces, calls, changes } = backup;
+    format!("{calls} records and {changes} changes of {workspaces} workspaces, {bytes} bytes, sha256 {sha256}")
+}
+
+/// Says how the database, the settings and the machine are; ends with 0, 1 or 2 by the worst of it.
+fn examine(layers: &Layers, whole: bool, json: bool) -> Result<ExitCode, Failure> {
+    let (settings, now) = (&layers.cli.settings, Timestamp::from(now()));
+    let url = settings.database_url()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connections = Limits::default().connections;
+    let mut findings = doctor::surroundings(settings, &layers.changed(), connections, &now);
+    let found = runtime.block_on(async {
+        let mut found = callhistory_store::examine(&url, whole).await;
+        // Where the database is broken or is not there, so are the keys; to open them would make it.
+        let is_there = !found
+            .iter()
+            .any(|finding| matches!(finding.name, "database" | "schema") && finding.verdict != Verdict::Good);
+        if is_there && let Ok(keys) = callhistory_store::open_keys(&url).await {
+            found.push(doctor::keys(&*keys, settings.require_keys, &now).await);
+        }
+        found
+    });
+    findings.extend(found);
+    say(&doctor::render(&findings, json));
+    Ok(match doctor::worst(&findings) {
+        Verdict::Good => ExitCode::SUCCESS,
+        Verdict::Doubtful => ExitCode::from(1),
+        Verdict::Bad => ExitCode::from(2),
+    })
 }
 
 /// Shows, checks or explains the settings.
@@ -113,7 +164,7 @@ fn configure(layers: &Layers, command: ConfigCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Failure> {
+async fn serve_demo(settings: &Settings, traces: bool, demo: &DemoSettings) -> Result<(), Failure> {
     let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
     let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
     let store = callhistory_store::open(&url).await?;
@@ -121,7 +172,7 @@ async fn serve_demo(settings: &Settings, demo: &DemoSettings) -> Result<(), Fail
     let example = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &Timestamp::from(now())).await?;
     let keys = open_keys(settings, &url).await?;
-    serve_store(settings, (store, keys), &url, demo::WORKSPACE, example.as_deref()).await
+    serve_store(settings, traces, (store, keys), &url, demo::WORKSPACE, example.as_deref()).await
 }
 
 /// The keys of a database, where callers need them.
@@ -131,14 +182,20 @@ async fn open_keys(settings: &Settings, url: &str) -> Result<Option<Arc<dyn KeyS
 
 async fn serve_store(
     settings: &Settings,
+    traces: bool,
     (store, keys): (Arc<dyn CallStore>, Option<Arc<dyn KeyStore>>),
     url: &str,
     workspace: &str,
     newest: Option<&str>,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}; choose another with --listen", settings.listen))?;
+    let listener = listen(settings.listen, "--listen").await?;
+    let operations = match settings.operations_listen {
+        None => None,
+        Some(address) => Some(listen(address, "--operations-listen").await?),
+    };
+    if let Some(operations) = &operations {
+        say(&format!("Operations: http://{}/metrics\n", operations.local_addr()?));
+    }
     let stop = CancellationToken::new();
     let signalled = stop_signal()?;
     tokio::spawn({
@@ -168,10 +225,27 @@ async fn serve_store(
     if let Some(keys) = keys {
         app = app.with_keys(keys).with_rates(settings.rates());
     }
+    if traces {
+        app = app.with_traces();
+    }
+    if operations.is_some() {
+        app = app.with_meters(Meters::start()?);
+    }
+    let app = Arc::new(app);
+    if let Some(operations) = operations {
+        let (router, stop) = (operations_router(&app), stop.clone());
+        let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..Limits::default() };
+        tokio::spawn(serve(operations, router, limits, None, stop));
+    }
     serve(listener, router(app), Limits::default(), tls, stop).await;
     close(&store).await?;
     say("Stopped; every answered write is on disk.");
     Ok(())
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    let refused = |error| format!("cannot listen on {address}: {error}; choose another with {flag}");
+    Ok(TcpListener::bind(address).await.map_err(refused)?)
 }
 
 /// Takes a certificate that has been replaced, without an end of the service or of its connections.

@@ -11,14 +11,18 @@ use axum::{
 };
 use callhistory_model::ProblemCode;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
     calls, changes,
     error::{ApiError, REQUEST_ID},
-    export, health, import, metrics, openapi,
+    export, health, import,
+    meters::Meters,
+    metrics, openapi,
     rates::Left,
+    telemetry,
 };
 
 /// The routes of the contract, each with its description.
@@ -33,12 +37,14 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
 }
 
 /// The whole service.
-pub fn router(app: App) -> Router {
-    let app = Arc::new(app);
+pub fn router(app: Arc<App>) -> Router {
     let (contract, _) = contract_routes(openapi::base()).split_for_parts();
-    contract
-        .merge(health::routes())
-        .merge(openapi::routes())
+    around(contract.merge(health::routes()).merge(openapi::routes()), &app)
+}
+
+/// What stands around the routes of each address.
+fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    routes
         .fallback(|| async {
             ApiError::new(ProblemCode::RouteNotFound, "There is no such route; /docs lists them all.")
         })
@@ -51,7 +57,12 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_| ApiError::internal(&"a handler panicked").into_response()))
         .layer(from_fn_with_state(app.clone(), surround))
         .layer(from_fn(detach_writes))
-        .with_state(app)
+        .with_state(Arc::clone(app))
+}
+
+/// What operators ask, on an address of its own.
+pub fn operations_router(app: &Arc<App>) -> Router {
+    around(health::operations_routes(), app)
 }
 
 /// Runs writes in a task of their own: hyper drops the handler of a client that hangs up, and with it half a request.
@@ -68,14 +79,19 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let started = std::time::Instant::now();
     let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.new_request_id());
     let method = request.method().clone();
+    let _under_way = app.meters.as_ref().map(Meters::begin);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let left = app.buckets.as_ref().map(|buckets| (buckets, Left::default()));
     if let Some((_, left)) = &left {
         request.extensions_mut().insert(left.clone());
     }
-    let mut response = match check_framing(&request) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    // The route template instead of the path: an id is not the log's business.
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let span = app.traces.then(|| telemetry::span(request.headers(), method_name(&method), route, &request_id));
+    let mut response = match (check_framing(&request), &span) {
+        (Ok(()), Some(span)) => next.run(request).instrument(span.clone()).await,
+        (Ok(()), None) => next.run(request).await,
+        (Err(error), _) => error.into_response(),
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.render(response, &request_id);
@@ -84,17 +100,15 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     if let Some((buckets, left)) = left {
         buckets.describe(response.headers_mut(), &left);
     }
-    // The route template instead of the path: an id is not the log's business.
-    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    if let Some(span) = span {
+        telemetry::finish(&span, status);
+    }
+    if let Some(meters) = &app.meters {
+        meters.answered(route, method_name(&method), status, started.elapsed());
+    }
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(
-        request_id,
-        method = method_name(&method),
-        route,
-        status = response.status().as_u16(),
-        micros,
-        "request"
-    );
+    tracing::info!(request_id, method = method_name(&method), route, status, micros, "request");
     response
 }
 

@@ -1,9 +1,52 @@
-//! What the service says about itself on standard error.
+//! What the service says about itself: its log on standard error, and its traces to a collector.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, time::Duration};
 
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Request, Response};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use opentelemetry::{propagation::TextMapPropagator as _, trace::TracerProvider as _};
+use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tokio::runtime::Handle;
+use tracing::{Span, field::Empty};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+/// The spans that go to the collector.
+const TRACES: &str = "callhistory_traces";
+/// The largest answer of a collector that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// How long a collector may take.
+const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The log and the traces of a process. What is still to be written and sent goes out when it is dropped.
+pub struct Telemetry {
+    _log: WorkerGuard,
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Whether there is a collector for traces.
+    #[must_use]
+    pub fn traces(&self) -> bool {
+        self.traces.is_some()
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.traces.as_ref().map(SdkTracerProvider::shutdown) {
+            eprintln!("callhistory-server: the last traces could not be sent: {error}");
+        }
+    }
+}
 
 /// Reads a filter of the log.
 ///
@@ -14,23 +57,108 @@ pub fn check(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))
 }
 
-/// Starts the log: lines for people on a terminal, JSON elsewhere. What is still to be written is written when the guard
-/// is dropped.
+/// Starts the log, lines for people on a terminal and JSON elsewhere, and the traces, where the standard variables name a
+/// collector. The runtime sends them.
 ///
 /// Lines are written by a thread of their own, and lost where nobody reads them: a log that is not taken must not stop
 /// the service.
 ///
 /// # Errors
 ///
-/// Those of [`check`].
-pub fn start(filter: &str) -> Result<WorkerGuard, String> {
-    let filter = check(filter)?;
-    let (writer, guard) = NonBlocking::new(std::io::stderr());
-    let registry = tracing_subscriber::registry().with(filter);
+/// Those of [`check`], and of variables that name no collector that can be reached.
+pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
+    let filter = check(filter)?.add_directive(format!("{TRACES}=off").parse().map_err(|_| "no directive".to_owned())?);
+    let traces = collector(runtime)?;
+    let (writer, log) = NonBlocking::new(std::io::stderr());
+    let exported = traces.as_ref().map(|traces| {
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
+        layer.with_threads(false).with_target(false).with_filter(filter_fn(|span| span.target() == TRACES))
+    });
+    let registry = tracing_subscriber::registry().with(exported);
     if std::io::stderr().is_terminal() {
-        registry.with(fmt::layer().with_writer(writer)).init();
+        registry.with(fmt::layer().with_writer(writer).with_filter(filter)).init();
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).init();
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter)).init();
     }
-    Ok(guard)
+    Ok(Telemetry { _log: log, traces })
+}
+
+/// The way to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names.
+fn collector(runtime: &Handle) -> Result<Option<SdkTracerProvider>, String> {
+    let variable = |name| environment(name).filter(|value| !value.is_empty());
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let Some((name, endpoint)) = names.iter().find_map(|name| Some((name, variable(name)?))) else { return Ok(None) };
+    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || variable("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none")
+    {
+        return Ok(None);
+    }
+    if !endpoint.starts_with("http://") {
+        return Err(format!("{name} must begin with http://: a collector is reached on the machine or its network"));
+    }
+    let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    if let Some(other) = protocols.into_iter().find_map(variable).filter(|protocol| protocol != "http/protobuf") {
+        return Err(format!("traces are sent as http/protobuf, and not as {other}"));
+    }
+    let client = Collector { runtime: runtime.clone(), client: Client::builder(TokioExecutor::new()).build_http() };
+    // The variables say the rest: headers, timeout, and the path behind the endpoint.
+    let exporter = SpanExporter::builder().with_http().with_http_client(client).with_timeout(COLLECTOR_TIMEOUT).build();
+    let exporter = exporter.map_err(|error| format!("{name}: {error}"))?;
+    let mut resource = Resource::builder();
+    if variable("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name("callhistory-server");
+    }
+    Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the standard variables of traces are read here alone")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Sends traces from the exporter's own thread through the runtime.
+#[derive(Debug)]
+struct Collector {
+    runtime: Handle,
+    client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let client = self.client.clone();
+        let sent = self.runtime.spawn(async move {
+            let answer = client.request(request.map(Full::new)).await?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+            Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
+        });
+        sent.await?
+    }
+}
+
+/// The span of one request, below that of its caller if it brings one. It holds the route and never the path.
+pub(crate) fn span(headers: &HeaderMap, method: &str, route: &str, request_id: &str) -> Span {
+    let span = tracing::info_span!(
+        target: TRACES,
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        otel.status_code = Empty,
+        request.id = request_id,
+    );
+    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    // A caller that sends no trace, or none that can be read, has no part in this one.
+    drop(span.set_parent(parent));
+    span
+}
+
+pub(crate) fn finish(span: &Span, status: u16) {
+    span.record("http.response.status_code", status);
+    if status >= 500 {
+        span.record("otel.status_code", "ERROR");
+    }
 }

@@ -11,6 +11,7 @@ mod fair;
 mod feed;
 #[cfg(feature = "engine")]
 mod filter;
+mod finding;
 mod keys;
 #[cfg(feature = "engine")]
 mod metrics;
@@ -36,6 +37,7 @@ use callhistory_model::{
 use tokio::sync::mpsc;
 
 pub use error::StoreError;
+pub use finding::{Finding, Verdict};
 pub use keys::{ApiKey, KeyStore, Scope};
 pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, check_new_call};
 
@@ -195,8 +197,28 @@ pub trait CallStore: Send + Sync + 'static {
     /// [`StoreError::Full`], [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn check(&self) -> Result<(), StoreError>;
 
+    /// How the store is doing, without a read or a write.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+
     /// Finishes the writes that have been handed over, refuses further ones, and leaves the database tidy.
     async fn close(&self);
+}
+
+/// How a store is doing, as far as it knows: a database server knows its own disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The size of the database.
+    pub database_bytes: Option<u64>,
+    /// The size of its write-ahead log.
+    pub wal_bytes: Option<u64>,
+    /// What is left on its disk.
+    pub disk_free_bytes: Option<u64>,
+    /// Writes are refused because the disk is full.
+    pub is_full: bool,
+    /// Writes have stopped after an I/O error, until a restart.
+    pub has_stopped: bool,
 }
 
 /// A record as it is stored.
@@ -313,6 +335,69 @@ pub async fn open_keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::open_keys(url).await?)),
         _ => Err(no_engine(url)),
     }
+}
+
+/// A copy of a database that was proved to be whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// How many workspaces are in it.
+    pub workspaces: u64,
+    /// How many records.
+    pub calls: u64,
+    /// How many changes.
+    pub changes: u64,
+}
+
+/// Copies the embedded database that a URL names to a file, while a server may write to it, reads the copy from end to end,
+/// and leaves its checksum beside it in `FILE.sha256`.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] where there is nothing to copy or the file exists, and for PostgreSQL, which has its own tools;
+/// [`StoreError::Full`] and [`StoreError::Io`].
+pub fn backup(url: &str, to: &std::path::Path) -> Result<Backup, StoreError> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => sqlite::backup(file(url, path)?, to),
+        _ => Err(only_embedded(url, "pg_dump")),
+    }
+}
+
+/// Makes a copy the embedded database that a URL names, where there is none, once it is proved to be whole. The cursors and
+/// versions that the copy's original gave out later are not given out again: who follows changes begins anew.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] where there is a database already, where the copy is not what its checksum says or is damaged, and
+/// for PostgreSQL; [`StoreError::Full`] and [`StoreError::Io`].
+pub fn restore(from: &std::path::Path, url: &str) -> Result<Backup, StoreError> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => sqlite::restore(from, file(url, path)?),
+        _ => Err(only_embedded(url, "pg_restore")),
+    }
+}
+
+/// Looks at the database that a URL names, without changing it; with `whole`, reads all of an embedded one.
+pub async fn examine(url: &str, whole: bool) -> Vec<Finding> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => match file(url, path) {
+            Ok(path) => sqlite::examine(path, whole),
+            Err(error) => vec![Finding::bad("database", error.to_string())],
+        },
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => postgres::examine(url).await,
+        _ => vec![Finding::bad("database", no_engine(url).to_string())],
+    }
+}
+
+fn only_embedded(url: &str, tool: &str) -> StoreError {
+    StoreError::Open(format!("{} is not an embedded database; use {tool} for it", redacted(url)))
 }
 
 /// The file that a URL of the embedded engine names.

@@ -36,7 +36,7 @@ use listen::Listener;
 use writer::{Touched, Writer};
 
 use crate::{
-    CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    CallPage, CallStore, ChangeBatch, Effect, Finding, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
     cursor::Seal,
     exports::{self, Exports},
     fair::Fair,
@@ -91,6 +91,16 @@ pub(crate) async fn open_keys(url: &str) -> Result<keys::PostgresKeys, StoreErro
     let server = Arc::new(Server::parse(url)?);
     open::prepare(&server).await?;
     Ok(keys::PostgresKeys(server.pool(Work::Write, keys::SESSIONS)?))
+}
+
+/// What an operator wants to know of a database, found out without changing it.
+pub(crate) async fn examine(url: &str) -> Vec<Finding> {
+    match Server::parse(url) {
+        Ok(server) => {
+            open::examine(&server).await.unwrap_or_else(|error| vec![Finding::bad("database", error.to_string())])
+        }
+        Err(error) => vec![Finding::bad("database", error.to_string())],
+    }
 }
 
 /// Something that differs between the servers of a database. Only pauses depend on it.

@@ -18,13 +18,16 @@ use rusqlite::{Connection, ffi};
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use crate::{
-    CallPage, CallStore, ChangeBatch, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    CallPage, CallStore, ChangeBatch, Condition, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
     cursor::Seal,
     exports::{self, Exports},
     fair::Fair,
     feed::Feed,
 };
 
+mod backup;
+mod disk;
+mod doctor;
 mod filter;
 mod keys;
 mod open;
@@ -32,6 +35,9 @@ mod read;
 mod write;
 mod writer;
 
+pub(crate) use backup::{backup, restore};
+use disk::{Disk, MAX_WAL_BYTES};
+pub(crate) use doctor::examine;
 use writer::Writer;
 
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
@@ -55,6 +61,7 @@ pub(crate) struct SqliteStore {
     exports: Arc<Exports>,
     seal: Arc<Seal>,
     feed: Feed,
+    disk: Arc<Disk>,
     /// Held while the store is open: two processes would each believe to be the only writer.
     _lock: File,
 }
@@ -64,12 +71,13 @@ struct Scanners {
     path: PathBuf,
     free: Mutex<Vec<Connection>>,
     places: Arc<Fair>,
+    disk: Arc<Disk>,
 }
 
 impl Scanners {
-    fn new(path: &Path) -> Arc<Self> {
-        let places = Fair::new(SCANS.0, SCANS.1);
-        Arc::new(Self { path: path.to_owned(), free: Mutex::default(), places })
+    fn new(path: &Path, disk: &Arc<Disk>) -> Arc<Self> {
+        let (places, disk) = (Fair::new(SCANS.0, SCANS.1), Arc::clone(disk));
+        Arc::new(Self { path: path.to_owned(), free: Mutex::default(), places, disk })
     }
 
     /// Runs a read of several statements in one snapshot, off the threads that serve requests.
@@ -85,7 +93,7 @@ impl Scanners {
             // The first time, and after a panic.
             let open = || open::open_reader(&scanners.path);
             let mut db = free().pop().map_or_else(open, Ok)?;
-            let result = in_snapshot(&mut db, SCAN_TIMEOUT, work);
+            let result = in_snapshot(&mut db, &scanners.disk, SCAN_TIMEOUT, work);
             free().push(db);
             // Only now: the read goes on when its caller has hung up.
             drop(place);
@@ -97,21 +105,27 @@ impl Scanners {
 
 impl SqliteStore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, MAX_WAL_BYTES)
+    }
+
+    /// Opens a database whose log is bounded to about so many bytes.
+    fn open_with(path: &Path, max_wal_bytes: u64) -> Result<Self, StoreError> {
         let (lock, connection) = open::open_writer(path)?;
         let secret = connection.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))?;
         let readers = (0..READERS).map(|_| open::open_reader(path).map(Mutex::new));
         let readers = readers.collect::<Result<_, _>>()?;
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
-        let feed = Feed::default();
+        let (feed, disk) = (Feed::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
-            writer: Writer::start(connection, &path, feed.clone())?,
+            writer: Writer::start(connection, &path, feed.clone(), Arc::clone(&disk))?,
             readers,
-            scanners: Scanners::new(&path),
-            followers: Scanners::new(&path),
+            scanners: Scanners::new(&path, &disk),
+            followers: Scanners::new(&path, &disk),
             exports: Arc::default(),
             seal: Arc::new(Seal::new(secret)),
             feed,
+            disk,
             _lock: lock,
         })
     }
@@ -139,14 +153,18 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// Runs reads that see one state of the database, and breaks them off when their time is over.
+/// Runs reads that see one state of the database, and breaks them off when their time is over or when they hold back too
+/// much of the log.
 fn in_snapshot<T>(
     db: &mut Connection,
+    disk: &Disk,
     limit: Duration,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let deadline = Instant::now() + limit;
-    db.progress_handler(STEPS_PER_LOOK, Some(move || Instant::now() > deadline))?;
+    let pressure = disk.snapshots();
+    let is_over = move || Instant::now() > deadline || pressure.has_changed().unwrap_or(true);
+    db.progress_handler(STEPS_PER_LOOK, Some(is_over))?;
     db.execute_batch("BEGIN")?;
     let result = work(db);
     db.progress_handler(0, None::<fn() -> bool>)?;
@@ -213,10 +231,16 @@ impl CallStore for SqliteStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer
-            .run(&workspace.clone(), move |tx| write::delete_call(tx, &workspace, &id, &precondition, &now))
-            .await
+        let precondition = Arc::new(precondition);
+        let erase = || {
+            let (own, id, precondition, now) = (workspace.clone(), id.clone(), Arc::clone(&precondition), now.clone());
+            self.writer.erase(workspace, move |tx| write::delete_call(tx, &own, &id, &precondition, &now))
+        };
+        match erase().await {
+            // The first on a full disk has the room given up that is kept aside for it.
+            Err(StoreError::Full(_)) => erase().await,
+            outcome => outcome,
+        }
     }
 
     async fn import_calls(
@@ -250,16 +274,25 @@ impl CallStore for SqliteStore {
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let place = Exports::enter(&self.exports, workspace)?;
         let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
+        let disk = Arc::clone(&self.disk);
         let (chunks, verdict, receiver) = exports::channel();
         let runtime = Handle::current();
         let export = move || {
             let deadline = tokio::time::Instant::now() + exports::TIMEOUT;
-            // A reader that takes a byte now and then must not keep the snapshot for ever.
-            let send = |chunk| runtime.block_on(async { timeout_at(deadline, chunks.send(chunk)).await });
+            let mut pressure = disk.snapshots();
+            // A reader that takes a byte now and then must not keep the snapshot for ever, nor while the log grows.
+            let mut send = |chunk| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        sent = timeout_at(deadline, chunks.send(chunk)) => sent.is_ok_and(|sent| sent.is_ok()),
+                        _ = pressure.changed() => false,
+                    }
+                })
+            };
             let run = || {
                 let mut db = open::open_reader(&path)?;
-                let send = |chunk| send(Ok(chunk)).is_ok_and(|sent| sent.is_ok());
-                in_snapshot(&mut db, exports::TIMEOUT, |db| read::export_calls(db, &workspace, &filter, send))
+                let send = |chunk| send(Ok(chunk));
+                in_snapshot(&mut db, &disk, exports::TIMEOUT, |db| read::export_calls(db, &workspace, &filter, send))
             };
             let result = panic::catch_unwind(AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err(StoreError::Internal("an export panicked".to_owned())));
@@ -298,6 +331,10 @@ impl CallStore for SqliteStore {
     async fn check(&self) -> Result<(), StoreError> {
         self.reader().query_row("SELECT count(*) FROM (SELECT 1 FROM workspace LIMIT 1)", [], |_| Ok(()))?;
         self.writer.check().await
+    }
+
+    fn condition(&self) -> Condition {
+        self.disk.condition()
     }
 
     async fn close(&self) {

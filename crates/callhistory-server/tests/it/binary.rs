@@ -29,14 +29,18 @@ pub(crate) fn command(directory: &Path) -> Command {
 
 /// A program that serves, with what it printed when it was ready.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) welcome: String,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Running {
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(directory).args(["--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
+        Self::spawn(command(directory).args(["--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut welcome = String::new();
         while !welcome.contains("Reference: ") {
@@ -87,7 +91,7 @@ async fn the_first_run_prints_commands_that_work() {
 /// A record that was answered is there after `kill -9` at any moment, and none is there twice or in half.
 #[tokio::test]
 async fn answered_writes_survive_kill_9() {
-    let rounds: u32 = option_env!("CALLHISTORY_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let rounds: u32 = option_env!("CALLHISTORY_KILL_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
     let directory = TempDir::new().unwrap();
     let mut answered: Vec<String> = Vec::new();
     for round in 0..rounds {

@@ -223,7 +223,9 @@ async fn the_service_says_whether_it_can_serve() {
     assert_eq!(server.send(Method::GET, "/readyz", &[], "").await.body, r#"{"status":"ready"}"#);
     server.store.close().await;
     let unready = server.send(Method::GET, "/readyz", &[], "").await;
-    assert_eq!((unready.status, unready.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    assert_eq!(unready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let reason = "store: does not take work; the log says why";
+    assert_eq!((unready.code().as_str(), unready.json()["detail"].as_str()), ("unavailable", Some(reason)));
     assert_eq!(unready.header("retry-after"), "1");
     assert_eq!(server.send(Method::GET, "/healthz", &[], "").await.status, StatusCode::OK);
     assert_eq!(server.put(ID, &[], "{}").await.status, StatusCode::SERVICE_UNAVAILABLE);

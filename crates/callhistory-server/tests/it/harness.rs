@@ -118,7 +118,7 @@ impl Server {
             app = app.with_keys(Arc::clone(keys)).with_rates(rates.unwrap_or_default());
         }
         let witness = Arc::default();
-        let watched = router(app).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
+        let watched = router(Arc::new(app)).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
         let task = tokio::spawn(serve(listener, watched, limits, tls, stop.clone()));
         Self { address, store, stop, task, witness, keys, _directory: directory }
     }

@@ -12,10 +12,12 @@ mod examples;
 mod harness;
 mod keys;
 mod list;
+mod operate;
 #[expect(dead_code, reason = "the program around the samples")]
 #[path = "../../../callhistory-client/examples/operations.rs"]
 mod operations;
 mod postgres;
+mod proofs;
 mod refusals;
 mod settings;
 mod tenancy;

@@ -62,7 +62,7 @@ fn what_is_wrong_with_settings_is_said() {
     let path = directory.path();
     let cases = [
         ("listn = \"127.0.0.1:1\"", "there is no setting \"listn\"; did you mean listen?"),
-        ("colour = 1", "there are listen, data_dir"),
+        ("colour = 1", "there are listen, operations_listen, data_dir"),
         ("[server]\nlisten = \"127.0.0.1:1\"", "there is no setting \"server\""),
         ("listen = 1\nlisten = 2", "a.toml:"),
         ("listen = [1]", "listen is neither"),

@@ -6,7 +6,7 @@ use super::{
     connect::{Server, Work},
     failure::Failure,
 };
-use crate::StoreError;
+use crate::{Finding, StoreError};
 
 /// Older servers lack what the statements use.
 const OLDEST_SERVER: i32 = 130_000;
@@ -49,6 +49,37 @@ pub(super) async fn prepare(server: &Server) -> Result<Vec<u8>, StoreError> {
     }
     let secret = client.query_one("SELECT value FROM secret WHERE name = 'cursor'", &[]).await.map_err(failed)?;
     secret.try_get(0).map_err(failed)
+}
+
+/// Looks at the server, and at the state of the database's tables.
+pub(super) async fn examine(server: &Server) -> Result<Vec<Finding>, StoreError> {
+    let name = &server.name;
+    let failed = |error: tokio_postgres::Error| StoreError::Open(format!("{name}: {}", message(&error)));
+    let mut client = server.client(Work::Read).await.map_err(|failure| match failure {
+        Failure::Database(error) => failed(error),
+        other => StoreError::from(other),
+    })?;
+    let settings = "SELECT current_setting('server_version'), coalesce(current_setting('fsync', true), 'on'),
+         coalesce(current_setting('full_page_writes', true), 'on'), pg_is_in_recovery(),
+         pg_database_size(current_database()) / 1048576";
+    let row = client.query_one(settings, &[]).await.map_err(failed)?;
+    let (version, fsync, whole_pages, standby, size): (&str, &str, &str, bool, i64) =
+        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    let mut findings = vec![Finding::good("engine", format!("PostgreSQL {version}, {size} MiB"))];
+    if (fsync, whole_pages) != ("on", "on") {
+        let detail =
+            format!("fsync = {fsync}, full_page_writes = {whole_pages}: a loss of power loses answered writes");
+        findings.push(Finding::bad("durability", detail));
+    }
+    if standby {
+        findings.push(Finding::bad("database", "is a standby, which takes no writes"));
+    }
+    findings.push(match is_current(&mut client).await {
+        Ok(true) => Finding::good("schema", "is as this version needs it"),
+        Ok(false) => Finding::doubtful("schema", "is older; the next start of a server, or migrate, raises it"),
+        Err(reason) => Finding::bad("schema", reason),
+    });
+    Ok(findings)
 }
 
 /// Whether there is nothing to migrate. A server whose role may not change tables starts on a database that is current.

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::read;
+use super::{disk, read};
 use crate::StoreError;
 
 /// Older libraries can corrupt the write-ahead log.
@@ -36,6 +36,12 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
+/// The migration that makes a database what this version needs.
+pub(crate) fn newest_migration() -> i64 {
+    let runner = migrations::migrations::runner();
+    runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
+}
+
 /// The connection that writes, on a database that is locked for this process, migrated, and durable.
 pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError> {
     if rusqlite::version_number() < OLDEST_SOUND_SQLITE {
@@ -45,6 +51,17 @@ pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError>
     // One database has one lock, under whatever name it is opened.
     let real = path.canonicalize();
     let lock = lock(real.as_deref().unwrap_or(path))?;
+    match open_locked(path) {
+        Err(StoreError::Full(_)) => {
+            // What was kept aside is for this, too.
+            disk::give_up(&disk::beside(path, ".ballast"));
+            Ok((lock, open_locked(path)?))
+        }
+        opened => Ok((lock, opened?)),
+    }
+}
+
+fn open_locked(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
     claim(&db, path)?;
@@ -54,7 +71,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError>
     }
     configure(&db, &[("query_only", "0"), ("cache_size", "-65536")])?;
     migrate(&mut db, path)?;
-    Ok((lock, db))
+    Ok(db)
 }
 
 /// A connection that only reads.
@@ -70,10 +87,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
-    let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if id != APPLICATION_ID {
-        return Err(StoreError::Open(format!("{} is a database of another program", path.display())));
-    }
+    check_owner(&db, path)?;
     configure(&db, &[("query_only", "0"), ("cache_size", "-512")])?;
     db.prepare("SELECT id FROM api_key").map_err(|_| {
         let message = format!("{} is in use by an older version; stop it first", path.display());
@@ -82,12 +96,28 @@ pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// Refuses what is not a database of this program.
+pub(crate) fn check_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let id: i64 =
+        db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|error| cannot_open(path, &error))?;
+    if id == APPLICATION_ID {
+        return Ok(());
+    }
+    Err(StoreError::Open(format!("{} is not a database of this program", path.display())))
+}
+
+/// The number before the first change of a workspace, in a database that was restored so many times: what was given out
+/// before a restore is not given out again.
+pub(crate) fn first_sequence(restores: i64) -> i64 {
+    restores << 40
+}
+
 fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
 }
 
 /// Creates the directory of the database where it is missing, readable by its owner alone: records are personal data.
-fn create_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     if directory.is_dir() {
         return Ok(());
@@ -115,7 +145,7 @@ fn lock_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name))
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     let lock = lock_file(path).map_err(|error| cannot_open(path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -278,11 +278,11 @@ fn write_change(
     let sequence: i64 = tx
         .db
         .prepare_cached(
-            "INSERT INTO workspace (workspace_id, last_sequence) VALUES (?1, 1)
+            "INSERT INTO workspace (workspace_id, last_sequence) VALUES (?1, ?2 + 1)
              ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = last_sequence + 1
              RETURNING last_sequence",
         )?
-        .query_row([workspace.as_str()], |row| row.get(0))?;
+        .query_row(params![workspace.as_str(), tx.first_sequence], |row| row.get(0))?;
     tx.db
         .prepare_cached(
             "INSERT INTO change (workspace_id, sequence, kind, id, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",

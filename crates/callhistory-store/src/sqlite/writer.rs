@@ -5,14 +5,19 @@ use std::{
     collections::{BTreeMap, HashSet},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
+    time::Instant,
 };
 
 use callhistory_model::WorkspaceId;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::{
+    disk::{Ballast, Disk},
+    open,
+};
 use crate::{
     StoreError,
     fair::{Fair, Place},
@@ -36,6 +41,8 @@ pub(crate) struct Writer {
 /// What a write works with: the group's transaction, and what is to be done once at its end.
 pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
+    /// The number before the first change of a new workspace.
+    pub(crate) first_sequence: i64,
     terms: RefCell<Vec<(i64, Option<String>)>>,
     changed: RefCell<Vec<WorkspaceId>>,
 }
@@ -58,6 +65,7 @@ impl Batch<'_> {
 struct Rest {
     terms: BTreeMap<i64, Option<String>>,
     changed: HashSet<WorkspaceId>,
+    first_sequence: i64,
 }
 
 enum Message {
@@ -69,13 +77,23 @@ enum Message {
 trait Job: Send {
     /// Does the work inside the group's transaction; an error asks to have it undone.
     fn run(&mut self, tx: &Batch<'_>) -> Result<(), StoreError>;
+    fn kind(&self) -> Kind;
     /// How many records it writes.
     fn weight(&self) -> usize;
     /// Answers the caller: with the result of the work, or with why the group was not committed.
     fn answer(self: Box<Self>, group: &Result<(), StoreError>);
 }
 
+/// What a write needs of the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Writes,
+    /// It only takes away: a full disk is no reason to refuse it.
+    Erases,
+}
+
 struct Write<T, F> {
+    kind: Kind,
     weight: usize,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
@@ -93,6 +111,10 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Wri
         let outcome = result.as_ref().map(drop).map_err(Clone::clone);
         self.result = Some(result);
         outcome
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
     }
 
     fn weight(&self) -> usize {
@@ -114,16 +136,26 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Wri
 
 impl Writer {
     /// Starts the thread that owns the writing connection.
-    pub(crate) fn start(db: Connection, path: &Path, feed: Feed) -> Result<Self, StoreError> {
-        let file = DatabaseFile::new(path)?;
+    pub(crate) fn start(db: Connection, path: &Path, feed: Feed, disk: Arc<Disk>) -> Result<Self, StoreError> {
+        let file = DatabaseFile::new(&db, path)?;
         // Bounded by the places.
         let (queue, jobs) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
-            .spawn(move || write_groups(db, &file, &feed, jobs))
+            .spawn(move || write_groups(db, &file, &feed, &disk, jobs))
             .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
         let (single, many) = (Fair::new(QUEUE.0, QUEUE.1), Fair::new(MANY_QUEUE.0, MANY_QUEUE.1));
         Ok(Self { queue, single, many })
+    }
+
+    /// Runs a write that only takes away, which goes on where the disk is full.
+    pub(crate) async fn erase<T, F>(&self, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let place = self.single.enter(workspace).await?;
+        self.hand_over(Kind::Erases, 1, Some(place), work).await
     }
 
     /// Runs a write and waits until it is on disk. Once handed over it is done even if the caller stops waiting.
@@ -133,7 +165,7 @@ impl Writer {
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let place = self.single.enter(workspace).await?;
-        self.hand_over(1, Some(place), work).await
+        self.hand_over(Kind::Writes, 1, Some(place), work).await
     }
 
     /// The same for a write of so many records.
@@ -143,21 +175,21 @@ impl Writer {
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let place = self.many.enter(workspace).await?;
-        self.hand_over(weight, Some(place), work).await
+        self.hand_over(Kind::Writes, weight, Some(place), work).await
     }
 
     /// Whether the thread takes work and answers it.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        self.hand_over(1, None, |_| Ok(())).await
+        self.hand_over(Kind::Writes, 1, None, |_| Ok(())).await
     }
 
-    async fn hand_over<T, F>(&self, weight: usize, place: Option<Place>, work: F) -> Result<T, StoreError>
+    async fn hand_over<T, F>(&self, kind: Kind, weight: usize, place: Option<Place>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Write { weight, work: Some(work), result: None, reply, _place: place });
+        let job = Box::new(Write { kind, weight, work: Some(work), result: None, reply, _place: place });
         let closed = || StoreError::Unavailable("the writer is closed".to_owned());
         self.queue.send(Message::Write(job)).map_err(|_| closed())?;
         answer.await.map_err(|_| StoreError::Unavailable("the writer has stopped".to_owned()))?
@@ -172,7 +204,14 @@ impl Writer {
     }
 }
 
-fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc::UnboundedReceiver<Message>) {
+fn write_groups(
+    db: Connection,
+    file: &DatabaseFile,
+    feed: &Feed,
+    disk: &Arc<Disk>,
+    mut jobs: mpsc::UnboundedReceiver<Message>,
+) {
+    let mut ballast = Ballast::new(Arc::clone(disk));
     let mut broken: Option<String> = None;
     let mut closing = None;
     let mut kept_back = None;
@@ -197,14 +236,28 @@ fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc
                 next = jobs.try_recv().ok();
             }
         }
+        if ballast.is_full() {
+            let (erasing, refused) = group.into_iter().partition(|job| job.kind() == Kind::Erases);
+            group = erasing;
+            let full = Err(StoreError::Full("writes are refused until there is room".to_owned()));
+            Vec::into_iter(refused).for_each(|job| job.answer(&full));
+        }
         let outcome = match &broken {
             Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            None if group.is_empty() => Ok(()),
             None => commit_group(&db, file, &mut group).map(|changed| feed.announce(&changed)),
         };
+        match &outcome {
+            Err(StoreError::Full(_)) => ballast.release(),
+            // What held the log back ends; the next checkpoint starts it anew.
+            Ok(()) if disk.bound_wal() => shrink(&db),
+            _ => {}
+        }
         if let Err(StoreError::Io(reason)) = &outcome {
             // After a failed sync nobody can tell what the disk holds, and a repeated sync may claim success falsely:
             // nothing more is acknowledged until the database has been opened anew.
             tracing::error!(reason, "the database could not be written; writes stop until a restart");
+            disk.has_stopped.store(true, Ordering::Relaxed);
             broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
         }
         group.into_iter().for_each(|job| job.answer(&outcome));
@@ -221,13 +274,15 @@ fn write_groups(db: Connection, file: &DatabaseFile, feed: &Feed, mut jobs: mpsc
 struct DatabaseFile {
     path: PathBuf,
     identity: Option<u64>,
+    first_sequence: i64,
 }
 
 impl DatabaseFile {
-    fn new(path: &Path) -> Result<Self, StoreError> {
+    fn new(db: &Connection, path: &Path) -> Result<Self, StoreError> {
         // Absolute, because the path must still name the file when the process changes its directory.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
-        Ok(Self { identity: identity(&path), path })
+        let restores = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(Self { identity: identity(&path), path, first_sequence: open::first_sequence(restores) })
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -250,6 +305,14 @@ fn identity(_: &Path) -> Option<u64> {
     None
 }
 
+/// Folds the log into the database and cuts it off, as far as readers allow.
+fn shrink(db: &Connection) {
+    let folded = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    if folded.is_ok_and(|is_held_back| is_held_back == 0) {
+        tracing::warn!("the log had grown too large; reads that held it back were ended");
+    }
+}
+
 /// Runs the jobs in one transaction and commits it; gives the workspaces that changed.
 fn commit_group(
     db: &Connection,
@@ -257,14 +320,18 @@ fn commit_group(
     group: &mut [Box<dyn Job>],
 ) -> Result<HashSet<WorkspaceId>, StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let mut rest = Rest::default();
+    let mut rest = Rest { first_sequence: file.first_sequence, ..Rest::default() };
+    let writes = u32::try_from(group.len()).unwrap_or(u32::MAX);
     let run = match group {
         // Alone, it needs no savepoint: what undoes it undoes the group.
         [only] => run_alone(db, only.as_mut(), &mut rest),
         several => several.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest)),
     };
     let indexed = run.and_then(|()| write_terms(db, &rest.terms));
+    let started = Instant::now();
     let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    metrics::histogram!("callhistory_commit_seconds").record(started.elapsed());
+    metrics::histogram!("callhistory_commit_writes").record(writes);
     if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() {
         return Err(StoreError::Io("a transaction could not be rolled back".to_owned()));
     }
@@ -272,7 +339,8 @@ fn commit_group(
 }
 
 fn run_alone(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), StoreError> {
-    let batch = Batch { db, terms: RefCell::default(), changed: RefCell::default() };
+    let batch =
+        Batch { db, first_sequence: rest.first_sequence, terms: RefCell::default(), changed: RefCell::default() };
     job.run(&batch)?;
     rest.terms.extend(batch.terms.into_inner());
     rest.changed.extend(batch.changed.into_inner());

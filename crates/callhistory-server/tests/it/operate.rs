@@ -1,0 +1,319 @@
+//! What operators do with a running service: copies, examinations, numbers and traces.
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use callhistory_client::{CallDraft, Client};
+use serde_json::Value;
+use sha2::Digest as _;
+use tempfile::TempDir;
+
+use crate::binary::{Running, command};
+
+/// Runs the program to its end: its exit code, and what it printed and complained of.
+fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = command(directory).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// The records of a workspace by their ids, each as it is stored.
+async fn records(base: &str) -> HashMap<String, String> {
+    let export = reqwest::Client::new().get(format!("{base}/v2/api/call-history/export"));
+    let lines = export.header("x-workspace-id", "w").send().await.unwrap().text().await.unwrap();
+    let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["_id"].as_str().unwrap().to_owned();
+    lines.lines().map(|line| (id(line), line.to_owned())).collect()
+}
+
+/// Writes a record and gives the number of its version.
+async fn version_of_later(base: &str) -> i64 {
+    let put = reqwest::Client::new().put(format!("{base}/v2/api/call-history/later")).header("x-workspace-id", "w");
+    let answer = put.header("content-type", "application/json").body("{}").send().await.unwrap();
+    answer.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap()
+}
+
+/// Writes until it is told to stop; what was answered is in the list.
+fn write(
+    client: Client,
+    writer: usize,
+    answered: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let id = format!("w{writer}-{number}");
+            let draft = CallDraft { summary: Some(format!("The {number}th of {writer}.")), ..CallDraft::default() };
+            client.put_call(&id, &draft).await.unwrap();
+            answered.lock().unwrap().push(id);
+        }
+    })
+}
+
+/// A copy that is taken while eight write has everything that was answered before it began, and each record of it is, to
+/// the byte, the one that was written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_restored_record_by_record() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let server = Running::start(path, &[]);
+    let (answered, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
+    let writers: Vec<_> =
+        (0..8).map(|writer| write(server.client("w"), writer, Arc::clone(&answered), Arc::clone(&stop))).collect();
+    while answered.lock().unwrap().len() < 500 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let before = answered.lock().unwrap().clone();
+    let (code, printed, errors) = run(path, &["backup", "copy.db"]);
+    let after = answered.lock().unwrap().len();
+    assert!(code == 0 && printed.contains("records and"), "{errors}");
+    assert!(after > before.len(), "nothing was written meanwhile");
+    let later = version_of_later(&server.base).await;
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let original = records(&server.base).await;
+    let url = format!("{}/v2/api/call-history/changes", server.base);
+    let feed = reqwest::Client::new().get(&url).header("x-workspace-id", "w").send().await.unwrap();
+    let cursor =
+        serde_json::from_str::<Value>(&feed.text().await.unwrap()).unwrap()["cursor"].as_str().unwrap().to_owned();
+
+    let (code, _, errors) = run(path, &["restore", "copy.db"]);
+    assert!(code == 1 && errors.contains("in use by another process"), "{errors}");
+    let (code, printed, errors) = run(path, &["restore", "copy.db", "--data-dir", "other"]);
+    assert!(code == 0, "{errors}");
+    let restored = Running::start(path, &["--data-dir", "other"]);
+    let copied = records(&restored.base).await;
+    assert!(printed.contains(&format!(" holds {} records", copied.len())), "{printed}");
+    assert!(before.iter().all(|id| copied.contains_key(id)), "an answered record is not in the copy");
+    assert!(copied.iter().all(|(id, record)| original.get(id) == Some(record)), "a record of the copy is another");
+    assert!(!copied.contains_key("later"));
+    // What was given out after the copy is not given out again, to nobody.
+    assert!(version_of_later(&restored.base).await > later + 1_000_000);
+    let stale = reqwest::Client::new().get(format!("{}/v2/api/call-history/changes?cursor={cursor}", restored.base));
+    assert_eq!(stale.header("x-workspace-id", "w").send().await.unwrap().status().as_u16(), 400);
+    let (code, _, errors) = run(path, &["backup", "copy.db"]);
+    assert!(code == 1 && errors.contains("overwrites nothing"), "{errors}");
+}
+
+/// A copy that is not what it was is refused, and leaves nothing behind.
+#[test]
+fn a_damaged_backup_is_not_restored() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("a.ndjson"), (0..500).map(|n| format!("{{\"_id\":\"c{n}\"}}\n")).collect::<String>())
+        .unwrap();
+    assert_eq!(run(path, &["backup", "copy.db"]).0, 1, "there is nothing to copy");
+    assert_eq!(run(path, &["import", "--workspace", "w", "a.ndjson"]).0, 0);
+    assert_eq!(run(path, &["backup", "copy.db"]).0, 0);
+    let refused = |expected: &str| {
+        let (code, _, errors) = run(path, &["restore", "copy.db", "--data-dir", "other"]);
+        assert!(code == 1 && errors.contains(expected), "{errors}");
+        assert!(!path.join("other/callhistory.db").exists() && !path.join("other/callhistory.db.partial").exists());
+    };
+    let (whole, sums) =
+        (std::fs::read(path.join("copy.db")).unwrap(), std::fs::read_to_string(path.join("copy.db.sha256")).unwrap());
+    std::fs::remove_file(path.join("copy.db.sha256")).unwrap();
+    refused("copy.db.sha256 cannot be read");
+    std::fs::write(path.join("copy.db.sha256"), &sums).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(path.join("copy.db"), &damaged).unwrap();
+    refused("is not what");
+    // With a checksum of its own, the database itself shows the damage.
+    let pages = whole.len() / 4096;
+    for page in 1..pages {
+        damaged[page * 4096..page * 4096 + 16].fill(0xff);
+    }
+    std::fs::write(path.join("copy.db"), &damaged).unwrap();
+    let sum: String = sha2::Sha256::digest(&damaged).iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(path.join("copy.db.sha256"), sum).unwrap();
+    refused("");
+    std::fs::write(path.join("copy.db"), &whole).unwrap();
+    std::fs::write(path.join("copy.db.sha256"), sums).unwrap();
+    assert_eq!(run(path, &["restore", "copy.db", "--data-dir", "other"]).0, 0);
+}
+
+#[test]
+fn the_doctor_tells_good_from_doubtful_and_bad() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let (code, printed, _) = run(path, &["doctor"]);
+    assert!(code == 1 && printed.contains("doubtful  database") && printed.contains("good  clock"), "{printed}");
+    assert!(!path.join("callhistory-data").exists(), "an examination left something behind");
+    assert_eq!(run(path, &["migrate"]).0, 0);
+    let (code, printed, _) = run(path, &["doctor", "--whole", "--json"]);
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((code, &report["verdict"]), (0, &"good".into()), "{printed}");
+    let names: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|found| found["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "settings",
+            "clock",
+            "limits",
+            "engine",
+            "server",
+            "schema",
+            "integrity",
+            "permissions",
+            "wal",
+            "disk",
+            "keys"
+        ]
+    );
+    let (code, printed, _) = run(path, &["doctor", "--require-keys"]);
+    assert!(code == 2 && printed.contains("nobody can be let in"), "{printed}");
+    let made = run(path, &["keys", "create", "--operator", "--scopes", "calls:read", "--expires-in", "3d"]);
+    assert_eq!(made.0, 0);
+    let (code, printed, _) = run(path, &["doctor", "--require-keys", "--log", "warn"]);
+    assert!(
+        code == 1 && printed.contains("1 within thirty days") && printed.contains("require_keys, log"),
+        "{printed}"
+    );
+    let server = Running::start(path, &[]);
+    assert!(run(path, &["doctor"]).1.contains("is running on this database"));
+    drop(server);
+    std::fs::write(path.join("callhistory-data/callhistory.db"), "no database at all, but a text of some length")
+        .unwrap();
+    std::fs::remove_file(path.join("callhistory-data/callhistory.db-wal")).unwrap();
+    let (code, printed, _) = run(path, &["doctor"]);
+    assert!(code == 2 && printed.contains("bad  database"), "{printed}");
+}
+
+/// The numbers name routes, methods and statuses, and nothing that a caller sent.
+#[tokio::test]
+async fn the_numbers_are_of_routes() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--operations-listen", "127.0.0.1:0"]);
+    let metrics = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let client = server.client("canary-workspace");
+    client.put_call("canary-id", &CallDraft::default()).await.unwrap();
+    for _ in 0..3 {
+        client.get_call("canary-id").await.unwrap();
+    }
+    let raw = reqwest::Client::new();
+    let odd = raw.request("CANARY".parse().unwrap(), format!("{}/canary-path?canary=canary", server.base));
+    assert_eq!(odd.send().await.unwrap().status().as_u16(), 404);
+    let answer = reqwest::get(&metrics).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    let number = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let route = r#"route="/v2/api/call-history/{callHistoryId}""#;
+    let count = |method: &str, status: u16| {
+        number(&format!(r#"callhistory_http_requests_total{{{route},method="{method}",status="{status}"}}"#))
+    };
+    assert_eq!((count("GET", 200), count("PUT", 201)), (3.0, 1.0));
+    assert_eq!(number(&format!(r#"callhistory_http_request_seconds_count{{{route},method="GET"}}"#)), 3.0);
+    assert_eq!(number(r#"callhistory_http_requests_total{route="-",method="other",status="404"}"#), 1.0);
+    assert!(number("callhistory_commit_seconds_count") >= 1.0 && number("callhistory_commit_writes_sum") >= 1.0);
+    assert!(number("callhistory_wal_bytes") > 0.0 && number("callhistory_disk_free_bytes") > 0.0);
+    assert!(number("process_resident_memory_bytes") > 1e6 && number("callhistory_connections") >= 1.0);
+    assert_eq!((number("callhistory_disk_full"), number("callhistory_writes_stopped")), (0.0, 0.0));
+    assert!(!text.to_lowercase().contains("canary"), "{text}");
+    let operations = metrics.trim_end_matches("/metrics");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(reqwest::get(format!("{operations}{path}")).await.unwrap().status().as_u16(), 200);
+    }
+    // No record is there, and no number where the records are.
+    for url in [format!("{operations}/v2/api/call-history"), format!("{}/metrics", server.base)] {
+        assert_eq!(reqwest::get(url).await.unwrap().status().as_u16(), 404);
+    }
+    for (file, marks) in [("grafana.json", "callhistory_"), ("alerts.yml", "callhistory_")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file);
+        let asked = std::fs::read_to_string(path).unwrap();
+        let names =
+            asked.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| word.starts_with(marks));
+        for name in names {
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(text.contains(&format!("# TYPE {base} ")), "{file} asks for {name}, which there is not");
+        }
+    }
+}
+
+/// A collector that takes what it is sent.
+fn collector() -> (u16, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, received) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 65536]);
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                request.extend_from_slice(&buffer[..count]);
+                let text = String::from_utf8_lossy(&request);
+                let length = text
+                    .to_lowercase()
+                    .split("content-length: ")
+                    .nth(1)
+                    .map(|rest| rest.split("\r\n").next().unwrap().parse());
+                let head = text.find("\r\n\r\n");
+                let _ = text;
+                if let (Some(Ok(length)), Some(head)) = (length, head)
+                    && request.len() >= length
+                    && head > 0
+                {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    drop(sender.send(std::mem::take(&mut request)));
+                }
+            }
+        }
+    });
+    (port, received)
+}
+
+#[tokio::test]
+async fn traces_go_to_the_collector_that_the_standard_variables_name() {
+    let directory = TempDir::new().unwrap();
+    let (port, received) = collector();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut command = command(directory.path());
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_SERVICE_NAME", "calls-eu");
+    let mut server = Running::spawn(&mut command);
+    let url = format!("{}/v2/api/call-history/canary-id?canary=canary", server.base);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = reqwest::Client::new().get(url).header("x-workspace-id", "canary").header("x-api-key", "canary");
+    request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01")).send().await.unwrap();
+    server.signal("-TERM");
+    assert!(server.child.wait().unwrap().success());
+    let sent = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    let text = String::from_utf8_lossy(&sent);
+    assert!(text.starts_with("POST /v1/traces HTTP/1.1"), "{text}");
+    for part in ["GET /v2/api/call-history/{callHistoryId}", "http.response.status_code", "calls-eu"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    let id: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&trace[at * 2..at * 2 + 2], 16).unwrap()).collect();
+    assert!(sent.windows(16).any(|window| window == id), "the trace of the caller does not go on");
+    assert!(!text.contains("canary"), "{text}");
+    for (name, value, reason) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "must begin with http://"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not as grpc"),
+    ] {
+        let mut command = crate::binary::command(directory.path());
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").env(name, value);
+        let output = command.output().unwrap();
+        assert!(!output.status.success() && String::from_utf8(output.stderr).unwrap().contains(reason));
+    }
+}

@@ -1,0 +1,206 @@
+//! Copies of the embedded database: one is taken while a server writes, and proved before a server may have it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, backup};
+use sha2::{Digest as _, Sha256};
+
+use super::{disk::beside, open};
+use crate::{Backup, StoreError};
+
+/// The pages that are copied before a look at the clock; all of them, for a copy that others write to would begin anew.
+const ALL_PAGES: i32 = -1;
+/// How long a copy waits for a moment in which it may begin.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Copies the database as it is at one moment, and proves the copy.
+pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
+    if to.exists() {
+        return Err(refuse(to, "exists already; a backup overwrites nothing"));
+    }
+    if !database.exists() {
+        return Err(refuse(database, "does not exist; there is nothing to back up"));
+    }
+    let source = open::open_reader(database)?;
+    open::check_owner(&source, database)?;
+    let partial = beside(to, ".partial");
+    remove(&partial)?;
+    let made = copy(&source, &partial).and_then(|()| {
+        let contents = prove(&partial)?;
+        let bytes = partial.metadata().map_err(|error| failed(&partial, &error))?.len();
+        File::open(&partial).and_then(|file| file.sync_all()).map_err(|error| failed(&partial, &error))?;
+        let sha256 = digest(&partial)?;
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let sums = beside(to, ".sha256");
+        write_durably(&sums, format!("{sha256}  {name}\n").as_bytes()).map_err(|error| failed(&sums, &error))?;
+        fs::rename(&partial, to).and_then(|()| sync_folder(to)).map_err(|error| failed(to, &error))?;
+        Ok(Backup { bytes, sha256, ..contents })
+    });
+    if made.is_err() {
+        // Half a copy is none.
+        drop(remove(&partial));
+    }
+    made
+}
+
+/// Makes a copy the database, once it is proved to be whole.
+pub(crate) fn restore(from: &Path, database: &Path) -> Result<Backup, StoreError> {
+    let sums = beside(from, ".sha256");
+    let expected = fs::read_to_string(&sums).map_err(|error| {
+        refuse(&sums, &format!("cannot be read ({error}); it belongs to the backup and proves it to be whole"))
+    })?;
+    open::create_directory(database).map_err(|error| failed(database, &error))?;
+    let _lock = open::lock(database)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let taken = beside(database, suffix);
+        if taken.exists() {
+            return Err(refuse(&taken, "exists; move it away first, for a restore overwrites nothing"));
+        }
+    }
+    let partial = beside(database, ".partial");
+    remove(&partial)?;
+    let made = copy_file(from, &partial).map_err(|error| failed(from, &error)).and_then(|bytes| {
+        let sha256 = digest(&partial)?;
+        if expected.split_whitespace().next() != Some(sha256.as_str()) {
+            return Err(refuse(from, &format!("is not what {} says it was", sums.display())));
+        }
+        let contents = prove(&partial)?;
+        begin_anew(&partial)?;
+        File::open(&partial).and_then(|file| file.sync_all()).map_err(|error| failed(&partial, &error))?;
+        fs::rename(&partial, database)
+            .and_then(|()| sync_folder(database))
+            .map_err(|error| failed(database, &error))?;
+        Ok(Backup { bytes, sha256, ..contents })
+    });
+    if made.is_err() {
+        drop(remove(&partial));
+    }
+    made
+}
+
+fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut copy = Connection::open_with_flags(to, flags)?;
+    copy.busy_timeout(BUSY_TIMEOUT)?;
+    let copying = backup::Backup::new(source, &mut copy)?;
+    match copying.step(ALL_PAGES)? {
+        backup::StepResult::Done => {}
+        other => return Err(StoreError::Unavailable(format!("the copy could not be made: {other:?}"))),
+    }
+    drop(copying);
+    // One file, without a log beside it.
+    let mode: String = copy.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))?;
+    if mode != "delete" {
+        return Err(StoreError::Internal("the copy keeps a log beside it".to_owned()));
+    }
+    copy.close().map_err(|(_, error)| error.into())
+}
+
+/// Reads the whole copy, and counts what is in it.
+fn prove(copy: &Path) -> Result<Backup, StoreError> {
+    let db = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    open::check_owner(&db, copy)?;
+    if let Some(damage) = damage(&db)? {
+        return Err(refuse(copy, &format!("is damaged: {damage}")));
+    }
+    let count = |table: &str| {
+        let count: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        Ok::<_, StoreError>(count.unsigned_abs())
+    };
+    Ok(Backup {
+        bytes: 0,
+        sha256: String::new(),
+        workspaces: count("workspace")?,
+        calls: count("call")?,
+        changes: count("change")?,
+    })
+}
+
+/// What is wrong with a database, found out by reading all of it.
+pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
+    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        // The text names pages and indexes, and may name a value.
+        return Ok(Some(verdict.lines().next().unwrap_or_default().chars().take(100).collect()));
+    }
+    let records: i64 = db.query_row("SELECT count(*) FROM call", [], |row| row.get(0))?;
+    let terms: i64 = db.query_row("SELECT count(*) FROM call_term_docsize", [], |row| row.get(0))?;
+    Ok((records != terms).then(|| format!("{records} records have {terms} entries in the index of terms")))
+}
+
+/// What a copy gave out after it was taken is forgotten: its versions must not be given to others, and those who follow
+/// its changes have to begin anew, for they have seen what is no longer there.
+fn begin_anew(copy: &Path) -> Result<(), StoreError> {
+    let db = Connection::open(copy)?;
+    let restores: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    db.execute("UPDATE workspace SET last_sequence = max(last_sequence, ?1)", [open::first_sequence(restores + 1)])?;
+    db.execute("UPDATE secret SET value = randomblob(32) WHERE name = 'cursor'", [])?;
+    db.pragma_update(None, "user_version", restores + 1)?;
+    db.execute_batch("COMMIT")?;
+    db.close().map_err(|(_, error)| error.into())
+}
+
+fn digest(path: &Path) -> Result<String, StoreError> {
+    let hash = || -> io::Result<String> {
+        let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1024 * 1024]);
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+            hash.update(&buffer[..count]);
+        }
+    };
+    hash().map_err(|error| failed(path, &error))
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
+    let mut copy = private(to)?;
+    let bytes = io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()?;
+    Ok(bytes)
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A new file for its owner alone: records are personal data.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.map_or_else(|| PathBuf::from("."), Path::to_owned))?.sync_all()
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn refuse(path: &Path, reason: &str) -> StoreError {
+    StoreError::Open(format!("{} {reason}", path.display()))
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => StoreError::Full(path.display().to_string()),
+        _ => StoreError::Io(format!("{}: {error}", path.display())),
+    }
+}
