@@ -14,6 +14,7 @@ use callhistory_server::{
 };
 use callhistory_store::{Backup, CallStore, KeyStore, Verdict};
 use chrono::{DateTime, Utc};
+use sd_notify::NotifyState;
 use tokio::{net::TcpListener, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -202,6 +203,7 @@ async fn serve_store(
         let stop = stop.clone();
         async move {
             signalled.await;
+            tell(&[NotifyState::Stopping]);
             stop.cancel();
         }
     });
@@ -232,6 +234,16 @@ async fn serve_store(
         app = app.with_meters(Meters::start()?);
     }
     let app = Arc::new(app);
+    // A supervisor is told once connections are taken, and from then on that the process is not stuck.
+    tell(&[NotifyState::Ready]);
+    if let Some(interval) = sd_notify::watchdog_enabled() {
+        tokio::spawn(async move {
+            loop {
+                tell(&[NotifyState::Watchdog]);
+                tokio::time::sleep(interval / 2).await;
+            }
+        });
+    }
     if let Some(operations) = operations {
         let (router, stop) = (operations_router(&app), stop.clone());
         let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..Limits::default() };
@@ -241,6 +253,13 @@ async fn serve_store(
     close(&store).await?;
     say("Stopped; every answered write is on disk.");
     Ok(())
+}
+
+/// Tells a supervisor such as systemd, where there is one that listens.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the supervisor could not be told");
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {

@@ -317,3 +317,27 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
         assert!(!output.status.success() && String::from_utf8(output.stderr).unwrap().contains(reason));
     }
 }
+
+/// A supervisor is told when the service takes connections, that it lives, and that it ends.
+#[test]
+fn a_supervisor_is_told() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = command(directory.path());
+    command.args(["--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let mut server = Running::spawn(&mut command);
+    let hear = || {
+        let mut buffer = [0; 1024];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    };
+    assert!(hear().contains("READY=1"));
+    for _ in 0..3 {
+        assert!(hear().contains("WATCHDOG=1"));
+    }
+    server.signal("-TERM");
+    assert!((0..10).any(|_| hear().contains("STOPPING=1")));
+    assert!(server.child.wait().unwrap().success());
+}
