@@ -364,3 +364,47 @@ impl From<rusqlite::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes twenty megabytes while an export is stuck; gives the size of the log then, and how the export ended.
+    async fn write_beside_a_stuck_export(max_wal_bytes: u64) -> (u64, Option<StoreError>) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open_with(&directory.path().join("a.db"), max_wal_bytes).unwrap();
+        let workspace: WorkspaceId = "w".parse().unwrap();
+        let summary = "x".repeat(50_000);
+        let put = async |number: u32| {
+            let draft = CallDraft { summary: Some(format!("{number} {summary}")), ..CallDraft::default() };
+            let id = format!("c{number}").parse().unwrap();
+            store
+                .put_call(&workspace, &id, draft, Precondition::default(), Timestamp::from_unix_nanos(1))
+                .await
+                .unwrap();
+        };
+        for number in 0..100 {
+            put(number).await;
+        }
+        let mut export = store.export_calls(&workspace, &CallFilter::default()).await.unwrap();
+        for number in 100..500 {
+            put(number).await;
+        }
+        let size = store.condition().wal_bytes.unwrap();
+        let mut end = None;
+        while let Some(chunk) = export.recv().await {
+            end = chunk.err();
+        }
+        (size, end)
+    }
+
+    /// A reader that does not read is ended before the log fills the disk, and not without need.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stuck_export_does_not_hold_the_log_for_ever() {
+        let (size, end) = write_beside_a_stuck_export(6_000_000).await;
+        assert!(size < 12_000_000, "the log has {size} bytes");
+        assert!(matches!(end, Some(StoreError::Unavailable(_))), "{end:?}");
+        let (size, end) = write_beside_a_stuck_export(MAX_WAL_BYTES).await;
+        assert!(size > 20_000_000 && end.is_none(), "without the bound it has {size} bytes, {end:?}");
+    }
+}

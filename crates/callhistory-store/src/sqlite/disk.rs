@@ -119,13 +119,14 @@ impl Ballast {
         give_up(&self.path);
     }
 
-    /// Whether writes have to wait for room, which is looked for now and then.
-    pub(crate) fn is_full(&mut self) -> bool {
+    /// Whether writes have to wait for room, which is looked for now and then, and made by folding the log.
+    pub(crate) fn is_full(&mut self, fold: impl FnOnce()) -> bool {
         if !self.disk.is_full.load(Ordering::Relaxed) {
             return false;
         }
         if self.probed.elapsed() >= PROBE_INTERVAL {
             self.probed = Instant::now();
+            fold();
             if self.fill().is_ok() {
                 tracing::info!("the disk has room again: writes go on");
                 self.disk.is_full.store(false, Ordering::Relaxed);

@@ -17,7 +17,7 @@ const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
 /// Marks the file as ours: "CALH".
 const APPLICATION_ID: i64 = 0x4341_4c48;
 const STATEMENTS_KEPT: usize = 64;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each setting with the value that it must read back as.
 const COMMON_SETTINGS: &[(&str, &str)] = &[

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use callhistory_model::WorkspaceId;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     disk::{Ballast, Disk},
-    open,
+    open::{self, BUSY_TIMEOUT},
 };
 use crate::{
     StoreError,
@@ -236,7 +236,9 @@ fn write_groups(
                 next = jobs.try_recv().ok();
             }
         }
-        if ballast.is_full() {
+        if ballast.is_full(|| {
+            fold(&db);
+        }) {
             let (erasing, refused) = group.into_iter().partition(|job| job.kind() == Kind::Erases);
             group = erasing;
             let full = Err(StoreError::Full("writes are refused until there is room".to_owned()));
@@ -250,7 +252,9 @@ fn write_groups(
         match &outcome {
             Err(StoreError::Full(_)) => ballast.release(),
             // What held the log back ends; the next checkpoint starts it anew.
-            Ok(()) if disk.bound_wal() => shrink(&db),
+            Ok(()) if disk.bound_wal() && fold(&db) => {
+                tracing::warn!("the log had grown too large; reads that held it back were ended");
+            }
             _ => {}
         }
         if let Err(StoreError::Io(reason)) = &outcome {
@@ -305,12 +309,14 @@ fn identity(_: &Path) -> Option<u64> {
     None
 }
 
-/// Folds the log into the database and cuts it off, as far as readers allow.
-fn shrink(db: &Connection) {
-    let folded = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    if folded.is_ok_and(|is_held_back| is_held_back == 0) {
-        tracing::warn!("the log had grown too large; reads that held it back were ended");
-    }
+/// Folds the log into the database and cuts it off; gives whether readers allowed it.
+fn fold(db: &Connection) -> bool {
+    // Writers wait meanwhile: what is not possible at once is tried again after the next commit.
+    let folded = db
+        .busy_timeout(Duration::ZERO)
+        .and_then(|()| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+    let restored = db.busy_timeout(BUSY_TIMEOUT);
+    restored.and(folded).is_ok_and(|is_held_back| is_held_back == 0)
 }
 
 /// Runs the jobs in one transaction and commits it; gives the workspaces that changed.
