@@ -15,14 +15,13 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    timed::{Activity, Answer, Flight, Timed},
+    timed::{Activity, Answer, Crowd, Flight, Timed},
     tls::Tls,
 };
 
@@ -70,18 +69,18 @@ impl Default for Limits {
 ///
 /// With TLS, the protocol is what both sides know best; without, a client may begin with HTTP/2 at once.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new(limits.connections);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &crowd) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        let (router, tls, crowd, stop) = (router.clone(), tls.clone(), crowd.clone(), stop.clone());
         connections.spawn(async move {
             metrics::gauge!("callhistory_connections").increment(1.0);
-            greet(stream, router, limits, tls, &stop).await;
+            greet(stream, router, limits, (tls, crowd), &stop).await;
             metrics::gauge!("callhistory_connections").decrement(1.0);
             drop(place);
         });
@@ -92,11 +91,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
     connections.wait().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, crowd: &Crowd) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = crowd.enter().await?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
@@ -109,26 +105,32 @@ async fn accept(
 }
 
 /// Finds out how a client speaks, and serves it.
-async fn greet(stream: TcpStream, router: Router, limits: Limits, tls: Option<Tls>, stop: &CancellationToken) {
+async fn greet(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    (tls, crowd): (Option<Tls>, Crowd),
+    stop: &CancellationToken,
+) {
     // Answers are small and whole; waiting to fill a packet would only delay them. Failure leaves a slower connection.
     drop(stream.set_nodelay(true));
     let activity = Activity::new();
     let is_http2 = match &tls {
         Some(_) => false,
-        None => match timeout(limits.head, starts_with_preface(&stream)).await {
-            Ok(Ok(is_http2)) => is_http2,
-            Ok(Err(_)) | Err(_) => return,
+        None => match crowd.wait_for(limits.head, starts_with_preface(&stream)).await {
+            Some(Ok(is_http2)) => is_http2,
+            Some(Err(_)) | None => return,
         },
     };
-    let stream = Timed::new(stream, Arc::clone(&activity), limits);
+    let stream = Timed::new(stream, Arc::clone(&activity), crowd.clone(), limits);
     let Some(tls) = tls else { return serve_connection(stream, is_http2, router, limits, activity, stop).await };
-    match timeout(limits.head, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
+    match crowd.wait_for(limits.head, tls.accept(stream)).await {
+        Some(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             serve_connection(stream, is_http2, router, limits, activity, stop).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a client could not agree on TLS"),
-        Err(_) => tracing::debug!("a client was too slow to agree on TLS"),
+        Some(Err(error)) => tracing::debug!(%error, "a client could not agree on TLS"),
+        None => tracing::debug!("a client was too slow to agree on TLS"),
     }
 }
 

@@ -17,10 +17,52 @@ use hyper::body::{Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until},
 };
 
 use crate::listen::Limits;
+
+/// In a crowd, a connection that sends nothing has this part of the time that it has otherwise.
+const PATIENCE_STEPS: u32 = 10;
+
+/// The places of all connections.
+#[derive(Clone)]
+pub(crate) struct Crowd {
+    places: Arc<Semaphore>,
+    total: usize,
+}
+
+impl Crowd {
+    pub(crate) fn new(total: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(total)), total }
+    }
+
+    pub(crate) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Whether there are few places left.
+    fn is_dense(&self) -> bool {
+        self.places.available_permits() < self.total / 4
+    }
+
+    /// Waits for a client that has so much time, and less of it in a crowd; `None` where it was too slow.
+    pub(crate) async fn wait_for<T>(&self, limit: Duration, client: impl Future<Output = T>) -> Option<T> {
+        let is_over = async {
+            for _ in 0..PATIENCE_STEPS {
+                tokio::time::sleep(limit / PATIENCE_STEPS).await;
+                if self.is_dense() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            done = client => Some(done),
+            () = is_over => None,
+        }
+    }
+}
 
 /// What is going on on a connection.
 pub(crate) struct Activity {
@@ -176,6 +218,7 @@ impl Alarm {
 pub(crate) struct Timed {
     stream: TcpStream,
     activity: Arc<Activity>,
+    crowd: Crowd,
     limits: Limits,
     /// When the head began, or else when the connection last did something.
     since: Instant,
@@ -185,9 +228,9 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>, limits: Limits) -> Self {
+    pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>, crowd: Crowd, limits: Limits) -> Self {
         let (reading, writing) = (Alarm::default(), Alarm::default());
-        Self { stream, activity, limits, since: Instant::now(), reading, writing, stalled_since: None }
+        Self { stream, activity, crowd, limits, since: Instant::now(), reading, writing, stalled_since: None }
     }
 
     /// Passes a write on, and fails when the peer has taken nothing for too long.
@@ -233,15 +276,19 @@ impl AsyncRead for Timed {
         if this.activity.under_way.load(Ordering::Relaxed) > 0 {
             return Poll::Pending;
         }
-        let deadline = match this.activity.phase.load(Ordering::Relaxed) {
+        let (since, limit) = match this.activity.phase.load(Ordering::Relaxed) {
             // A connection that never sent anything has no more time than one that sent half a head.
-            Activity::IDLE | Activity::HEAD => this.since + this.limits.head,
+            Activity::IDLE | Activity::HEAD => (this.since, this.limits.head),
             // What keeps a shared connection alive is requests, not bytes.
-            _ if this.activity.is_shared.load(Ordering::Relaxed) => this.activity.last() + this.limits.idle,
-            _ => this.since + this.limits.idle,
+            _ if this.activity.is_shared.load(Ordering::Relaxed) => (this.activity.last(), this.limits.idle),
+            _ => (this.since, this.limits.idle),
         };
-        if this.reading.is_due(cx, deadline) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let mut deadline = since + limit / PATIENCE_STEPS;
+        while this.reading.is_due(cx, deadline) {
+            if deadline >= since + limit || this.crowd.is_dense() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            deadline += limit / PATIENCE_STEPS;
         }
         Poll::Pending
     }
