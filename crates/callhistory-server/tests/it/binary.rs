@@ -19,7 +19,7 @@ use callhistory_server::demo;
 use chrono::DateTime;
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_callhistory-server");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_callhistory-server");
 
 pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -40,16 +40,36 @@ impl Running {
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::try_spawn(command).unwrap()
+    }
+
+    /// `None` where it ends by itself.
+    pub(crate) fn try_spawn(command: &mut Command) -> Option<Self> {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut welcome = String::new();
         while !welcome.contains("Reference: ") {
-            assert!(lines.read_line(&mut welcome).unwrap() > 0, "the server ended: {welcome}");
+            if lines.read_line(&mut welcome).unwrap() == 0 {
+                drop(child.wait());
+                return None;
+            }
         }
         let base = welcome.split(" at ").nth(1).unwrap().lines().next().unwrap().to_owned();
         // The pipe stays open, so that later lines do not end the program.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Self { child, welcome, base }
+        Some(Self { child, welcome, base })
+    }
+
+    /// Ends a program that runs below another, and then that one, at once.
+    pub(crate) fn kill_all(&self) {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let all = children.split_whitespace();
+        all.for_each(|child| drop(Command::new("kill").args(["-KILL", child]).status()));
+        // The lock of the database is free as soon as the program is gone.
+        while children.split_whitespace().any(|child| Path::new(&format!("/proc/{child}/exe")).exists()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn client(&self, workspace: &str) -> Client {

@@ -19,7 +19,7 @@ use hyper::body::{Frame, SizeHint};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::{canaries, harness::Server};
 
 pub(crate) static CONTRACT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../../openapi/callhistory.json")).unwrap());
@@ -129,12 +129,25 @@ pub(crate) async fn watch(State(witness): State<Arc<Witness>>, request: Request,
     let (method, uri, sent) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
     let exchange = Exchange { method: method.clone(), uri: uri.clone(), sent, body: Arc::default() };
     let read = Arc::clone(&exchange.body);
-    let body = Along::body(body, false, move |sent| *read.lock().unwrap() = sent.to_vec());
+    canaries::keep(uri.to_string().as_bytes());
+    // The request id is there to be logged, and the host is the service's own.
+    let names =
+        parts.headers.iter().filter(|(name, _)| !["x-request-id", "host", "traceparent"].contains(&name.as_str()));
+    names.for_each(|(_, value)| canaries::keep(value.as_bytes()));
+    let body = Along::body(body, false, move |sent| {
+        canaries::keep(sent);
+        *read.lock().unwrap() = sent.to_vec();
+    });
     witness.exchanges.lock().unwrap().push(exchange);
     let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
     let (status, headers) = (parts.status, parts.headers.clone());
     let is_endless = headers.get("content-type").is_some_and(|media_type| media_type == "text/event-stream");
+    let is_record = template(uri.path()).is_some();
     let body = Along::body(body, is_endless, move |read| {
+        // What a refusal says of itself is not a caller's.
+        if is_record && status.is_success() {
+            canaries::keep(read);
+        }
         if let Err(violation) = check(&method, uri.path(), status, &headers, read) {
             let uri: String = uri.to_string().chars().take(200).collect();
             witness.violations.lock().unwrap().push(format!("{method} {uri} answered {status}: {violation}"));

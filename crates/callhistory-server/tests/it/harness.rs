@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::contract::{self, Witness};
+use crate::{
+    canaries,
+    contract::{self, Witness},
+};
 
 pub(crate) const WORKSPACE: &str = "abcdef1234567890";
 
@@ -43,7 +46,8 @@ pub(crate) struct Server {
 /// Whatever a test looked for, each answer that it was given is what the contract says.
 impl Drop for Server {
     fn drop(&mut self) {
-        let violations = std::mem::take(&mut *self.witness.violations.lock().unwrap());
+        let mut violations = std::mem::take(&mut *self.witness.violations.lock().unwrap());
+        violations.extend(canaries::leaks());
         assert!(violations.is_empty() || std::thread::panicking(), "{}", violations.join("\n"));
     }
 }
@@ -106,6 +110,7 @@ impl Server {
 
     /// Any server; with rates it asks for keys.
     pub(crate) async fn of(limits: Limits, rates: Option<Rates>, tls: Option<Tls>) -> Self {
+        canaries::listen();
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
         let store = callhistory_store::open(&url).await.unwrap();

@@ -1,8 +1,9 @@
 //! The service as its callers meet it: through the SDK, through raw HTTP for what the SDK cannot send, and as a program.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
 
 mod binary;
 mod calls;
+mod canaries;
 mod changes;
 #[expect(dead_code, unreachable_pub, reason = "xtask has it in its library, and other tests use more of it")]
 #[path = "../../../../xtask/src/postgres.rs"]

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use crate::binary::{Running, command};
 
 /// Runs the program to its end: its exit code, and what it printed and complained of.
-fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = command(directory).args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
