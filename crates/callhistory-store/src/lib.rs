@@ -359,6 +359,10 @@ pub struct Backup {
 ///
 /// [`StoreError::Open`] where there is nothing to copy or the file exists, and for PostgreSQL, which has its own tools;
 /// [`StoreError::Full`] and [`StoreError::Io`].
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
 pub fn backup(url: &str, to: &std::path::Path) -> Result<Backup, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
@@ -374,6 +378,10 @@ pub fn backup(url: &str, to: &std::path::Path) -> Result<Backup, StoreError> {
 ///
 /// [`StoreError::Open`] where there is a database already, where the copy is not what its checksum says or is damaged, and
 /// for PostgreSQL; [`StoreError::Full`] and [`StoreError::Io`].
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
 pub fn restore(from: &std::path::Path, url: &str) -> Result<Backup, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
@@ -383,6 +391,10 @@ pub fn restore(from: &std::path::Path, url: &str) -> Result<Backup, StoreError> 
 }
 
 /// Looks at the database that a URL names, without changing it; with `whole`, reads all of an embedded one.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
 pub async fn examine(url: &str, whole: bool) -> Vec<Finding> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
