@@ -10,21 +10,30 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use bytes::Bytes;
 use callhistory_model::{ChangesPage, ChangesQuery, Fault, FaultCode, WorkspaceId};
 use callhistory_store::{Change, ChangeBatch, StoreError};
 use futures_util::{Stream as Events, stream};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     app::App,
     auth::{Access, Caller, Reads},
     error::{ApiError, ScanProblems},
     extract::{Parameters, Stream},
+    memory,
     parameters::ChangesParameters,
 };
 
 /// A stream says this often that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What is read ahead for a stream, in bytes, and in changes: a thousand readers that take nothing must not matter.
+const AHEAD_BYTES: usize = 16 * 1024;
+const MAX_AHEAD: usize = 100;
+const FIRST_AHEAD: usize = 4;
 /// How long a browser waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -57,7 +66,6 @@ pub(crate) async fn call_changes(
     stream: Stream,
     Parameters(query): Parameters<ChangesQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
     if stream.wanted {
         if query.wait.is_some() || query.limit.is_some() {
             let detail = "has no meaning for a stream of events, which waits by itself and has no pages";
@@ -65,12 +73,12 @@ pub(crate) async fn call_changes(
             return Err(ApiError::invalid_parameters(vec![Fault::new(FaultCode::Conflict, detail).of_parameter(name)]));
         }
         let cursor = stream.last_event.or(query.cursor);
-        access.spend_records(limit)?;
         // A cursor that is none is refused before the stream begins.
-        let first = app.store.call_changes(&workspace, cursor.as_deref(), limit).await?;
-        let events = Sse::new(events(app, access, workspace, first, limit));
+        let first = app.store.call_changes(&workspace, cursor.as_deref(), FIRST_AHEAD).await?;
+        let events = Sse::new(events(app, access, workspace, first).await?);
         return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
+    let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
     access.spend_records(limit)?;
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
     let mut batch = app.store.call_changes(&workspace, query.cursor.as_deref(), limit).await?;
@@ -124,34 +132,61 @@ fn json(access: &Access, change: &Change) -> Result<Vec<u8>, ApiError> {
     Ok(json)
 }
 
+/// One who follows the changes by a stream: those that were read and not taken yet, and where the next ones begin.
+struct Follower {
+    app: Arc<App>,
+    access: Access,
+    workspace: WorkspaceId,
+    changes: VecDeque<Change>,
+    cursor: String,
+    /// How many changes are read next: those of large records one by one, for a reader may take none of them.
+    limit: usize,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Follower {
+    /// Takes in a batch; `None` where there is no room for it in time.
+    async fn take_in(&mut self, batch: ChangeBatch) -> Option<()> {
+        let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
+        let average = (bytes / batch.changes.len().max(1)).max(1);
+        self.limit = (AHEAD_BYTES / average).clamp(1, MAX_AHEAD);
+        self.access.pace(batch.changes.len()).await;
+        self.room = None;
+        self.room = self.app.memory.reserve(bytes).await.ok()?;
+        (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);
+        Some(())
+    }
+
+    /// The next change, when there is one; `None` when the stream is to end, after which the reader connects again.
+    async fn next(&mut self) -> Option<Event> {
+        while self.changes.is_empty() {
+            tokio::select! {
+                changed = self.app.store.wait_for_change(&self.workspace, &self.cursor) => changed.ok()?,
+                () = self.app.stop.cancelled() => return None,
+                // A reader whose key is over is to connect again, and learns it then.
+                () = self.access.ended() => return None,
+            }
+            let batch = self.app.store.call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
+            self.take_in(batch).await?;
+        }
+        let change = self.changes.pop_front()?;
+        let data = String::from_utf8(json(&self.access, &change).ok()?).ok()?;
+        Some(Event::default().event(change.kind.as_str()).id(&change.cursor).data(data))
+    }
+}
+
 /// The changes from a batch on, one event for each, until the service ends.
-fn events(
+async fn events(
     app: Arc<App>,
     access: Access,
     workspace: WorkspaceId,
     first: ChangeBatch,
-    limit: usize,
-) -> impl Events<Item = Result<Event, Infallible>> {
+) -> Result<impl Events<Item = Result<Event, Infallible>>, ApiError> {
     // An id at the start, so that a reader that is cut off before the first change goes on from here.
     let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
-    let state = (app, access, workspace, VecDeque::from(first.changes), first.cursor);
-    let rest = stream::unfold(state, move |(app, access, workspace, mut changes, mut cursor)| async move {
-        while changes.is_empty() {
-            tokio::select! {
-                changed = app.store.wait_for_change(&workspace, &cursor) => changed.ok()?,
-                () = app.stop.cancelled() => return None,
-                // A reader whose key is over is to connect again, and learns it then.
-                () = access.ended() => return None,
-            }
-            // A failure ends the stream; the reader connects again with its last id.
-            let batch = app.store.call_changes(&workspace, Some(&cursor), limit).await.ok()?;
-            access.pace(batch.changes.len()).await;
-            (changes, cursor) = (batch.changes.into(), batch.cursor);
-        }
-        let change = changes.pop_front()?;
-        let data = String::from_utf8(json(&access, &change).ok()?).ok()?;
-        let event = Event::default().event(change.kind.as_str()).id(&change.cursor).data(data);
-        Some((Ok(event), (app, access, workspace, changes, cursor)))
-    });
-    stream::StreamExt::chain(stream::iter([Ok(opening)]), rest)
+    let (changes, cursor) = (VecDeque::new(), first.start.clone());
+    let mut follower = Follower { app, access, workspace, changes, cursor, limit: 1, room: None };
+    follower.take_in(first).await.ok_or_else(memory::full)?;
+    let rest = stream::unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
+    Ok(stream::StreamExt::chain(stream::iter([Ok(opening)]), rest))
 }

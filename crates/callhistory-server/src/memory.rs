@@ -12,7 +12,7 @@ use tokio::{
 use crate::error::ApiError;
 
 /// Bodies of records and answers of all callers together, in KiB.
-const TOTAL_KIB: usize = 64 * 1024;
+const TOTAL_KIB: usize = 48 * 1024;
 /// What a body may have uncounted, in bytes: the number of connections bounds these.
 const FREE_BYTES: usize = 16 * 1024;
 /// How long a request waits for room for its body.
@@ -67,7 +67,7 @@ fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024).min(TOTAL_KIB)).unwrap_or(u32::MAX)
 }
 
-fn full() -> ApiError {
+pub(crate) fn full() -> ApiError {
     let detail = "Too many large bodies are on their way; ask for less at once, or try again.";
     ApiError::new(ProblemCode::Unavailable, detail)
 }

@@ -43,9 +43,9 @@ use writer::Writer;
 /// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
 /// other.
 const READERS: usize = 8;
-/// Lists and numbers at a time, and apart from them reads of the feed, of all workspaces and of one; each has a connection
-/// and a thread of its own while it runs.
-const SCANS: (usize, usize) = (8, 4);
+/// Lists and numbers at a time, and apart from them reads of the feed, for each processor; of one workspace half of them.
+/// Each has a connection and a thread of its own while it runs, and more of them would only take turns.
+const SCANS_PER_PROCESSOR: usize = 2;
 /// How long one list or metric may take before it is broken off.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Virtual machine steps between two looks at the clock.
@@ -76,7 +76,9 @@ struct Scanners {
 
 impl Scanners {
     fn new(path: &Path, disk: &Arc<Disk>) -> Arc<Self> {
-        let (places, disk) = (Fair::new(SCANS.0, SCANS.1), Arc::clone(disk));
+        let processors = thread::available_parallelism().map_or(2, usize::from);
+        let scans = (SCANS_PER_PROCESSOR * processors).max(4);
+        let (places, disk) = (Fair::new(scans, scans / 2), Arc::clone(disk));
         Arc::new(Self { path: path.to_owned(), free: Mutex::default(), places, disk })
     }
 

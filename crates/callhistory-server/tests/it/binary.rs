@@ -19,7 +19,11 @@ use callhistory_server::demo;
 use chrono::DateTime;
 use tempfile::TempDir;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_callhistory-server");
+/// This build's program, or the one that a measurement names.
+pub(crate) const PROGRAM: &str = match option_env!("CALLHISTORY_SERVER") {
+    Some(path) => path,
+    None => env!("CARGO_BIN_EXE_callhistory-server"),
+};
 
 pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);

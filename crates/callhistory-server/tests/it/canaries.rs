@@ -81,6 +81,6 @@ async fn a_leak_is_found() {
     assert!(before > 0, "nothing is logged");
     tracing::info!(target: "callhistory_server", "leak-4711-of-this-test");
     let mut leaks = LEAKS.lock().unwrap();
-    let own = leaks.iter().position(|leak| leak.contains("leak-4711-of-this-test")).expect("it was not found");
+    let own = leaks.iter().position(|leak| leak.contains("leak-4711-of-this-test")).unwrap();
     leaks.remove(own);
 }

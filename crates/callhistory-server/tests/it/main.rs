@@ -1,5 +1,5 @@
 //! The service as its callers meet it: through the SDK, through raw HTTP for what the SDK cannot send, and as a program.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
 mod binary;
 mod calls;

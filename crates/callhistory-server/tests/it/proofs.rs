@@ -294,10 +294,10 @@ async fn each_answer_comes_after_its_sync() {
     println!("200 answers, each behind a sync of its own");
 }
 
-/// The resident memory of a process, in MiB.
-fn resident(pid: u32) -> u64 {
+/// The memory of a process, in MiB: the resident one, or the most that it ever was.
+fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
@@ -344,12 +344,7 @@ async fn hostile_clients_do_not_matter() {
         (0..2000).map(|n| format!("{{\"_id\":\"c{n}\",\"summary\":\"{}\"}}\n", "x".repeat(3000))).collect();
     std::fs::write(directory.path().join("a.ndjson"), lines).unwrap();
     assert_eq!(crate::operate::run(directory.path(), &["import", "--workspace", "w", "a.ndjson"]).0, 0);
-    let server = Running::spawn(command(directory.path()).args(["--listen", "127.0.0.1:0", "--log", "warn"]));
-    let caller = Caller::new(&server);
-    let pid = server.child.id();
-    honest(&caller).await;
-    let (quiet, before) = (honest(&caller).await, resident(pid));
-    println!("quiet: p99 {quiet:?}, {before} MiB");
+    let start = || Running::spawn(command(directory.path()).args(["--listen", "127.0.0.1:0", "--log", "warn"]));
     let head =
         "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\ncontent-type: application/json\r\n";
     let list = "GET /v2/api/call-history?limit=1000 HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\n\r\n";
@@ -368,18 +363,23 @@ async fn hostile_clients_do_not_matter() {
         ("half prefaces of HTTP/2", 1000, b"PRI * HT"),
     ];
     for (name, count, bytes) in cases {
+        let server = start();
+        let (caller, pid) = (Caller::new(&server), server.child.id());
+        honest(&caller).await;
+        let (quiet, before) = (honest(&caller).await, memory(pid, "VmRSS:"));
         let held = hold(&server, count, bytes).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let (p99, memory) = (honest(&caller).await, resident(pid));
+        let (p99, most) = (honest(&caller).await, memory(pid, "VmHWM:").saturating_sub(before));
         println!(
-            "{count} {name}: p99 {p99:?} ({:.1}x), {memory} MiB (+{})",
-            p99.as_secs_f64() / quiet.as_secs_f64(),
-            memory.saturating_sub(before)
+            "{count} {name}: p99 {p99:?} instead of {quiet:?} ({:.1}x), at most {before} + {most} MiB",
+            p99.as_secs_f64() / quiet.as_secs_f64()
         );
-        assert!(p99 < quiet * 4 + Duration::from_millis(20), "an honest client waits {p99:?}");
+        // Generous, for machines that are busy with something else.
+        assert!(p99 < quiet * 4 + Duration::from_millis(50), "an honest client waits {p99:?}");
+        assert!(most < 128, "{most} MiB");
         drop(held);
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    let server = start();
+    let pid = server.child.id();
     // More connections than there are places: who says nothing is let go soon.
     let address = server.base.trim_start_matches("http://").to_owned();
     let flood = tokio::spawn(async move {
@@ -414,14 +414,17 @@ async fn bomb(server: &Running, pid: u32) {
         std::io::Write::write_all(&mut encoder, &zeros).unwrap();
     }
     encoder.finish().unwrap();
-    let before = resident(pid);
+    let before = memory(pid, "VmHWM:");
     let post = Client::new().post(format!("{}/v2/api/call-history/batch", server.base)).header("x-workspace-id", "w");
     let post = post.header("content-type", "application/x-ndjson").header("content-encoding", "gzip");
     let size = packed.len();
     let answer = post.body(packed).send().await;
     let status = answer.map_or_else(|error| error.to_string(), |answer| answer.status().to_string());
-    println!("a bomb of {size} bytes that unpacks to 2 GiB: {status}, +{} MiB", resident(pid).saturating_sub(before));
-    assert!(status.starts_with("413") && resident(pid) < before + 64);
+    println!(
+        "a bomb of {size} bytes that unpacks to 2 GiB: {status}, +{} MiB",
+        memory(pid, "VmHWM:").saturating_sub(before)
+    );
+    assert!(status.starts_with("413") && memory(pid, "VmHWM:") < before + 64);
 }
 
 /// Requests that a proxy and the service could read differently, sent through nginx: each connection ends with at most one
