@@ -112,35 +112,77 @@ async fn the_first_run_prints_commands_that_work() {
 
 /// Nobody reads the log of these servers, which writes more than a pipe holds: that must not stop them.
 ///
-/// A record that was answered is there after `kill -9` at any moment, and none is there twice or in half.
+/// Creates a record under a key; gives whether that was answered.
+async fn create(base: &str, key: &str) -> bool {
+    let post = reqwest::Client::new().post(format!("{base}/v2/api/call-history")).header("x-workspace-id", "w");
+    let post = post.header("content-type", "application/json").header("idempotency-key", key);
+    let answer = post.body(format!(r#"{{"metadata":{{"key":"{key}"}}}}"#)).send().await;
+    answer.is_ok_and(|answer| answer.status() == 201)
+}
+
+/// How many records the keys of a round have made.
+async fn created(base: &str, round: &str) -> (u64, u64) {
+    let list = |filter: String| async move {
+        let list = reqwest::Client::new().get(format!("{base}/v2/api/call-history?includeTotal=true&limit=1&{filter}"));
+        let answer = list.header("x-workspace-id", "w").send().await.unwrap();
+        answer.headers()["x-total-count"].to_str().unwrap().parse().unwrap()
+    };
+    (list(format!("metadata.key={round}")).await, list(String::new()).await)
+}
+
+/// After `kill -9` at any moment, a record that was answered is there, and none is there twice: a creation that was not
+/// answered is sent again under its key.
 #[tokio::test]
 async fn answered_writes_survive_kill_9() {
     let rounds: u32 = option_env!("CALLHISTORY_KILL_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
     let directory = TempDir::new().unwrap();
-    let mut answered: Vec<String> = Vec::new();
-    for round in 0..rounds {
+    let (mut answered, mut unanswered): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut puts, mut keys, mut checked) = (0, 0, 0);
+    for round in 0..=rounds {
         let mut server = Running::start(directory.path(), &[]);
         let client = server.client("w");
-        for id in &answered {
+        for id in &answered[checked..] {
             client.get_call(id).await.unwrap_or_else(|error| panic!("round {round}: {id} is lost: {error}"));
+        }
+        checked = answered.len();
+        for key in unanswered.drain(..) {
+            assert!(create(&server.base, &key).await && create(&server.base, &key).await);
+            assert_eq!(created(&server.base, &key).await.0, 1, "round {round}: {key} has several effects");
+            keys += 1;
+        }
+        // Also a write that nobody was told of may have been done, but each at most once.
+        let total = created(&server.base, "none").await.1;
+        assert!((answered.len() as u64 + keys..=puts + keys).contains(&total), "round {round}: {total} records");
+        if round == rounds {
+            println!("{rounds} rounds: {} answered writes are there, {keys} keys have one effect each", answered.len());
+            for id in &answered {
+                client.get_call(id).await.unwrap_or_else(|error| panic!("{id} is lost: {error}"));
+            }
+            break;
         }
         let written = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..8)
             .map(|writer| {
-                let (client, written) = (client.clone(), Arc::clone(&written));
+                let (client, written, base) = (client.clone(), Arc::clone(&written), server.base.clone());
                 tokio::spawn(async move {
-                    let mut answered = Vec::new();
+                    let (mut answered, mut unanswered) = (Vec::new(), Vec::new());
                     for n in 0.. {
                         let id = format!("r{round}-w{writer}-{n}");
-                        match client.put_call(&id, &CallDraft::default()).await {
-                            Ok(_) => {
-                                answered.push(id);
-                                written.store(true, Ordering::Relaxed);
+                        if writer == 0 {
+                            if !create(&base, &id).await {
+                                unanswered.push(id);
+                                break;
                             }
-                            Err(_) => break,
+                            unanswered.push(id);
+                            continue;
                         }
+                        if client.put_call(&id, &CallDraft::default()).await.is_err() {
+                            break;
+                        }
+                        answered.push(id);
+                        written.store(true, Ordering::Relaxed);
                     }
-                    answered
+                    (answered, unanswered)
                 })
             })
             .collect();
@@ -150,11 +192,15 @@ async fn answered_writes_survive_kill_9() {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(u64::from(round) * 7)).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(round % 40) * 7)).await;
         server.signal("-KILL");
         let before = answered.len();
         for writer in writers {
-            answered.extend(writer.await.unwrap());
+            let (done, keyed) = writer.await.unwrap();
+            // One more of each writer may have been done without an answer.
+            puts += done.len() as u64 + 1;
+            answered.extend(done);
+            unanswered.extend(keyed);
         }
         assert!(answered.len() > before, "round {round} wrote nothing");
     }
