@@ -63,7 +63,7 @@ pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let filter = EnvFilter::try_new(FILTER).unwrap();
-        fmt().json().flatten_event(true).with_env_filter(filter).with_writer(|| Sieve).init();
+        fmt().compact().without_time().with_ansi(false).with_env_filter(filter).with_writer(|| Sieve).init();
     });
 }
 

@@ -101,6 +101,12 @@ async fn a_backup_under_load_is_restored_record_by_record() {
     assert!(before.iter().all(|id| copied.contains_key(id)), "an answered record is not in the copy");
     assert!(copied.iter().all(|(id, record)| original.get(id) == Some(record)), "a record of the copy is another");
     assert!(!copied.contains_key("later"));
+    println!(
+        "{} records were answered before the copy, {} while it was made; it has {}, each as it was written",
+        before.len(),
+        after - before.len(),
+        copied.len()
+    );
     // What was given out after the copy is not given out again, to nobody.
     assert!(version_of_later(&restored.base).await > later + 1_000_000);
     let stale = reqwest::Client::new().get(format!("{}/v2/api/call-history/changes?cursor={cursor}", restored.base));
