@@ -84,7 +84,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
             }
             Some(Command::Restore { file }) => {
                 let url = cli.settings.database_url()?;
-                let made = callhistory_store::restore(file, &url)?;
+                let made = callhistory_store::restore(file, &url, &Timestamp::from(now()))?;
                 say(&format!("{url} holds {}. Who follows changes has to begin anew.", contents(&made)));
                 Ok(())
             }

@@ -382,10 +382,10 @@ pub fn backup(url: &str, to: &std::path::Path) -> Result<Backup, StoreError> {
     not(feature = "sqlite"),
     expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
 )]
-pub fn restore(from: &std::path::Path, url: &str) -> Result<Backup, StoreError> {
+pub fn restore(from: &std::path::Path, url: &str, now: &Timestamp) -> Result<Backup, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", path)) => sqlite::restore(from, file(url, path)?),
+        Some(("sqlite", path)) => sqlite::restore(from, file(url, path)?, now),
         _ => Err(only_embedded(url, "pg_restore")),
     }
 }

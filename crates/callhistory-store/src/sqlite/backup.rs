@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
@@ -15,6 +16,7 @@ use crate::{Backup, StoreError};
 
 /// The pages that are copied before a look at the clock; all of them, for a copy that others write to would begin anew.
 const ALL_PAGES: i32 = -1;
+const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 /// How long a copy waits for a moment in which it may begin.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,7 +51,7 @@ pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
 }
 
 /// Makes a copy the database, once it is proved to be whole.
-pub(crate) fn restore(from: &Path, database: &Path) -> Result<Backup, StoreError> {
+pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, StoreError> {
     let sums = beside(from, ".sha256");
     let expected = fs::read_to_string(&sums).map_err(|error| {
         refuse(&sums, &format!("cannot be read ({error}); it belongs to the backup and proves it to be whole"))
@@ -70,7 +72,7 @@ pub(crate) fn restore(from: &Path, database: &Path) -> Result<Backup, StoreError
             return Err(refuse(from, &format!("is not what {} says it was", sums.display())));
         }
         let contents = prove(&partial)?;
-        begin_anew(&partial)?;
+        begin_anew(&partial, now)?;
         File::open(&partial).and_then(|file| file.sync_all()).map_err(|error| failed(&partial, &error))?;
         fs::rename(&partial, database)
             .and_then(|()| sync_folder(database))
@@ -135,13 +137,15 @@ pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
 
 /// What a copy gave out after it was taken is forgotten: its versions must not be given to others, and those who follow
 /// its changes have to begin anew, for they have seen what is no longer there.
-fn begin_anew(copy: &Path) -> Result<(), StoreError> {
+fn begin_anew(copy: &Path, now: &Timestamp) -> Result<(), StoreError> {
     let db = Connection::open(copy)?;
-    let restores: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let before: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // The same copy may be restored again, so counting is not enough; and a clock may go back.
+    let restored = (now.unix_nanos() / NANOS_PER_MINUTE).max(before + 1);
     db.execute_batch("BEGIN IMMEDIATE")?;
-    db.execute("UPDATE workspace SET last_sequence = max(last_sequence, ?1)", [open::first_sequence(restores + 1)])?;
+    db.execute("UPDATE workspace SET last_sequence = max(last_sequence, ?1)", [open::first_sequence(restored)])?;
     db.execute("UPDATE secret SET value = randomblob(32) WHERE name = 'cursor'", [])?;
-    db.pragma_update(None, "user_version", restores + 1)?;
+    db.pragma_update(None, "user_version", restored)?;
     db.execute_batch("COMMIT")?;
     db.close().map_err(|(_, error)| error.into())
 }

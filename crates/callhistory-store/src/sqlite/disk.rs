@@ -19,6 +19,9 @@ use crate::Condition;
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
 /// How often it is tried whether a full disk has room again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a log that is too large is folded, and how often snapshots are ended for that.
+const FOLD_INTERVAL: Duration = Duration::from_millis(100);
+const END_INTERVAL: Duration = Duration::from_secs(30);
 /// The size of the log at which reads that hold it back are broken off, in bytes.
 pub(crate) const MAX_WAL_BYTES: u64 = 1024 * 1024 * 1024;
 
@@ -50,13 +53,19 @@ impl Disk {
         self.pressure.subscribe()
     }
 
-    /// Looks at the log after a commit, and ends old snapshots where they hold back too much of it; gives whether it did.
-    pub(crate) fn bound_wal(&self) -> bool {
-        let is_large = size(&self.wal).is_some_and(|bytes| bytes > self.max_wal_bytes);
-        if is_large {
+    /// Looks at the log after a commit, and ends the snapshots that hold back too much of it; gives whether it should be
+    /// folded now. What another program holds back must not end every read of this one, nor slow every write.
+    pub(crate) fn bound_wal(&self, looked: &mut Look) -> bool {
+        let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
+        if size(&self.wal).is_none_or(|bytes| bytes <= self.max_wal_bytes) || !is_due(looked.folded, FOLD_INTERVAL) {
+            return false;
+        }
+        looked.folded = Some(Instant::now());
+        if is_due(looked.ended, END_INTERVAL) {
+            looked.ended = looked.folded;
             self.pressure.send_modify(|times| *times += 1);
         }
-        is_large
+        true
     }
 
     pub(crate) fn condition(&self) -> Condition {
@@ -68,6 +77,13 @@ impl Disk {
             has_stopped: self.has_stopped.load(Ordering::Relaxed),
         }
     }
+}
+
+/// When something was last done about a log that is too large.
+#[derive(Default)]
+pub(crate) struct Look {
+    folded: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 fn size(path: &Path) -> Option<u64> {

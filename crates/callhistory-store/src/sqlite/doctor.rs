@@ -85,6 +85,7 @@ fn permissions(database: &Path) -> Finding {
     let others = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if others(database) && others(folder) {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         return Finding::doubtful("permissions", format!("others can read {}: chmod 700 it", folder.display()));
     }
     Finding::good("permissions", "others cannot reach the files")

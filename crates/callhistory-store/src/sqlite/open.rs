@@ -106,10 +106,10 @@ pub(crate) fn check_owner(db: &Connection, path: &Path) -> Result<(), StoreError
     Err(StoreError::Open(format!("{} is not a database of this program", path.display())))
 }
 
-/// The number before the first change of a workspace, in a database that was restored so many times: what was given out
-/// before a restore is not given out again.
-pub(crate) fn first_sequence(restores: i64) -> i64 {
-    restores << 40
+/// The number before the first change of a workspace in a database that was restored in this minute since 1970, or never
+/// (0): what was given out before a restore is not given out again, unless it was more than 16 million a minute.
+pub(crate) fn first_sequence(restored: i64) -> i64 {
+    restored << 24
 }
 
 fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    disk::{Ballast, Disk},
+    disk::{Ballast, Disk, Look},
     open::{self, BUSY_TIMEOUT},
 };
 use crate::{
@@ -211,7 +211,7 @@ fn write_groups(
     disk: &Arc<Disk>,
     mut jobs: mpsc::UnboundedReceiver<Message>,
 ) {
-    let mut ballast = Ballast::new(Arc::clone(disk));
+    let (mut ballast, mut looked) = (Ballast::new(Arc::clone(disk)), Look::default());
     let mut broken: Option<String> = None;
     let mut closing = None;
     let mut kept_back = None;
@@ -252,7 +252,7 @@ fn write_groups(
         match &outcome {
             Err(StoreError::Full(_)) => ballast.release(),
             // What held the log back ends; the next checkpoint starts it anew.
-            Ok(()) if disk.bound_wal() && fold(&db) => {
+            Ok(()) if disk.bound_wal(&mut looked) && fold(&db) => {
                 tracing::warn!("the log had grown too large; reads that held it back were ended");
             }
             _ => {}
@@ -285,8 +285,8 @@ impl DatabaseFile {
     fn new(db: &Connection, path: &Path) -> Result<Self, StoreError> {
         // Absolute, because the path must still name the file when the process changes its directory.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
-        let restores = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok(Self { identity: identity(&path), path, first_sequence: open::first_sequence(restores) })
+        let restored = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(Self { identity: identity(&path), path, first_sequence: open::first_sequence(restored) })
     }
 
     fn check(&self) -> Result<(), StoreError> {
