@@ -17,8 +17,8 @@ const SPARE_FILES: u64 = 256;
 /// What was found about the settings, the clock and the limits of the process.
 #[must_use]
 pub fn surroundings(settings: &Settings, origins: &[String], connections: usize, now: &Timestamp) -> Vec<Finding> {
-    let mut findings =
-        vec![Finding::good("settings", format!("{} are not the default: {}", origins.len(), origins.join(", ")))];
+    let said = if origins.is_empty() { "all are the default".to_owned() } else { origins.join(", ") };
+    let mut findings = vec![Finding::good("settings", said)];
     if settings.allow_unauthenticated_network {
         let detail = "whoever reaches the port reads and writes every workspace (allow_unauthenticated_network)";
         findings.push(Finding::doubtful("exposure", detail));

@@ -63,15 +63,22 @@ impl Layers {
         Ok(Self { cli, matches, file })
     }
 
-    /// The names of the settings that are not the default.
+    /// The settings that are not the default, each with where it was said.
     #[must_use]
     pub fn changed(&self) -> Vec<String> {
-        let in_file = |name: &str| self.file.as_ref().is_some_and(|(_, table)| table.contains_key(name));
-        let is_said = |name: &str| {
-            let source = self.matches.value_source(name);
-            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) || in_file(name)
-        };
-        settings().map(|setting| setting.get_id().to_string()).filter(|name| is_said(name)).collect()
+        let said = |setting: Arg| Some(format!("{} ({})", setting.get_id(), self.origin(&setting)?));
+        settings().filter_map(said).collect()
+    }
+
+    /// Where a setting was said; `None` where it is the default.
+    fn origin(&self, setting: &Arg) -> Option<String> {
+        let name = setting.get_id().as_str();
+        let in_file = self.file.as_ref().filter(|(_, table)| table.contains_key(name));
+        match self.matches.value_source(name) {
+            Some(ValueSource::CommandLine) => Some(format!("--{}", name.replace('_', "-"))),
+            Some(ValueSource::EnvVariable) => setting.get_env().map(|name| name.to_string_lossy().into_owned()),
+            _ => in_file.map(|(path, _)| path.clone()),
+        }
     }
 
     /// Each setting with its value and its origin, as a file that says the same; secrets are left out of it.
@@ -79,15 +86,9 @@ impl Layers {
     pub fn print(&self) -> String {
         let mut lines = Vec::new();
         for setting in settings() {
-            let (name, source) = (setting.get_id().as_str(), self.matches.value_source(setting.get_id().as_str()));
+            let name = setting.get_id().as_str();
             let value = self.matches.get_raw(name).and_then(|mut values| values.next()?.to_str().map(str::to_owned));
-            let in_file = self.file.as_ref().filter(|(_, table)| table.contains_key(name));
-            let origin = match (source, in_file) {
-                (Some(ValueSource::CommandLine), _) => format!("--{}", name.replace('_', "-")),
-                (Some(ValueSource::EnvVariable), _) => setting.get_env().unwrap_or_default().to_string_lossy().into(),
-                (_, Some((path, _))) => path.clone(),
-                _ => "default".to_owned(),
-            };
+            let origin = self.origin(&setting).unwrap_or_else(|| "default".to_owned());
             // A flag that was not given has no value of its own.
             let unset =
                 if matches!(setting.get_action(), ArgAction::SetTrue) { Some("false".to_owned()) } else { None };

@@ -188,7 +188,9 @@ fn the_doctor_tells_good_from_doubtful_and_bad() {
     assert_eq!(made.0, 0);
     let (code, printed, _) = run(path, &["doctor", "--require-keys", "--log", "warn"]);
     assert!(
-        code == 1 && printed.contains("1 within thirty days") && printed.contains("require_keys, log"),
+        code == 1
+            && printed.contains("1 within thirty days")
+            && printed.contains("require_keys (--require-keys), log (--log)"),
         "{printed}"
     );
     let server = Running::start(path, &[]);
