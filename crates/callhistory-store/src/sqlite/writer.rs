@@ -5,13 +5,16 @@ use std::{
     collections::{BTreeMap, HashSet},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use callhistory_model::WorkspaceId;
-use rusqlite::Connection;
+use rusqlite::{Connection, hooks::Wal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -28,6 +31,8 @@ use crate::{
 const QUEUE: (usize, usize) = (4096, 1024);
 /// The same for writes of many records, each of which is a group by itself.
 const MANY_QUEUE: (usize, usize) = (2, 1);
+/// Pages of the log after which it is folded into the database.
+const FOLDED_PAGES: i32 = 1000;
 /// Writes in one commit, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
 
@@ -205,14 +210,15 @@ impl Writer {
 }
 
 fn write_groups(
-    db: Connection,
+    mut db: Connection,
     file: &DatabaseFile,
     feed: &Feed,
     disk: &Arc<Disk>,
     mut jobs: mpsc::UnboundedReceiver<Message>,
 ) {
     let (mut ballast, mut looked) = (Ballast::new(Arc::clone(disk)), Look::default());
-    let mut broken: Option<String> = None;
+    let pages = Arc::new(AtomicI32::new(0));
+    let mut broken = count_pages(&mut db, &pages).err().map(|error| error.to_string());
     let mut closing = None;
     let mut kept_back = None;
     // After a close this goes on until what was handed over before it is done.
@@ -236,9 +242,8 @@ fn write_groups(
                 next = jobs.try_recv().ok();
             }
         }
-        if ballast.is_full(|| {
-            fold(&db);
-        }) {
+        let mut tended = Ok(());
+        if ballast.is_full(|| tended = fold(&db).map(drop)) {
             let (erasing, refused) = group.into_iter().partition(|job| job.kind() == Kind::Erases);
             group = erasing;
             let full = Err(StoreError::Full("writes are refused until there is room".to_owned()));
@@ -249,22 +254,22 @@ fn write_groups(
             None if group.is_empty() => Ok(()),
             None => commit_group(&db, file, &mut group).map(|changed| feed.announce(&changed)),
         };
-        match &outcome {
-            Err(StoreError::Full(_)) => ballast.release(),
-            // What held the log back ends; the next checkpoint starts it anew.
-            Ok(()) if disk.bound_wal(&mut looked) && fold(&db) => {
-                tracing::warn!("the log had grown too large; reads that held it back were ended");
-            }
-            _ => {}
+        group.into_iter().for_each(|job| job.answer(&outcome));
+        if outcome.is_ok() && tended.is_ok() {
+            tended = tend(&db, disk, &pages, &mut looked);
         }
-        if let Err(StoreError::Io(reason)) = &outcome {
+        let failed = [outcome, tended].into_iter().filter_map(Result::err);
+        for failure in failed {
+            if matches!(failure, StoreError::Full(_)) {
+                ballast.release();
+            }
+            let StoreError::Io(reason) = failure else { continue };
             // After a failed sync nobody can tell what the disk holds, and a repeated sync may claim success falsely:
             // nothing more is acknowledged until the database has been opened anew.
             tracing::error!(reason, "the database could not be written; writes stop until a restart");
             disk.has_stopped.store(true, Ordering::Relaxed);
             broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
         }
-        group.into_iter().for_each(|job| job.answer(&outcome));
     }
     // The last connection folds the write-ahead log into the database file.
     drop(db);
@@ -309,14 +314,46 @@ fn identity(_: &Path) -> Option<u64> {
     None
 }
 
+/// Has the pages of the log counted at each commit. SQLite's own way to fold the log inside a commit hides that it failed.
+fn count_pages(db: &mut Connection, pages: &Arc<AtomicI32>) -> Result<(), StoreError> {
+    let count = Arc::clone(pages);
+    db.wal_hook(Some(move |_: &mut Wal, pages| {
+        count.store(pages, Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(())
+}
+
+/// Keeps the log short, between groups, when those who wrote have their answers.
+fn tend(db: &Connection, disk: &Disk, pages: &AtomicI32, looked: &mut Look) -> Result<(), StoreError> {
+    if disk.bound_wal(looked) {
+        if fold(db)? {
+            tracing::warn!("the log had grown too large; reads that held it back were ended");
+        }
+    } else if pages.load(Ordering::Relaxed) >= FOLDED_PAGES {
+        pages.store(0, Ordering::Relaxed);
+        checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+    }
+    Ok(())
+}
+
 /// Folds the log into the database and cuts it off; gives whether readers allowed it.
-fn fold(db: &Connection) -> bool {
+fn fold(db: &Connection) -> Result<bool, StoreError> {
     // Writers wait meanwhile: what is not possible at once is tried again after the next commit.
-    let folded = db
-        .busy_timeout(Duration::ZERO)
-        .and_then(|()| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
-    let restored = db.busy_timeout(BUSY_TIMEOUT);
-    restored.and(folded).is_ok_and(|is_held_back| is_held_back == 0)
+    db.busy_timeout(Duration::ZERO)?;
+    let folded = checkpoint(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    folded
+}
+
+/// Runs a checkpoint; gives whether it was done. A disk that fails here loses what was answered before, so it is as grave
+/// as in a commit; a reader in the way is nothing.
+fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
+    match db.query_row(text, [], |row| row.get::<_, i64>(0)).map_err(StoreError::from) {
+        Ok(is_held_back) => Ok(is_held_back == 0),
+        Err(StoreError::Unavailable(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Runs the jobs in one transaction and commits it; gives the workspaces that changed.
