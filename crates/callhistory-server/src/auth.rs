@@ -77,7 +77,7 @@ impl Token {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -132,11 +132,10 @@ impl Keys {
         let digest = found.as_ref().map_or([0; 32], |key| key.digest);
         let is_right = bool::from(token.digest().ct_eq(&digest));
         let key = found.filter(|_| is_right).ok_or_else(wrong)?;
-        let is_over = |end: &Option<Timestamp>| end.as_ref().is_some_and(|end| end.unix_nanos() <= now.unix_nanos());
-        if is_over(&key.revoked_at) {
+        if key.is_revoked(now) {
             return Err(ApiError::new(ProblemCode::KeyRevoked, "The key has been revoked."));
         }
-        if is_over(&key.expires_at) {
+        if key.is_expired(now) {
             return Err(ApiError::new(ProblemCode::KeyExpired, "The key has expired."));
         }
         self.mark_used(&key, now);

@@ -93,10 +93,9 @@ fn later(now: &Timestamp, time: Duration) -> Result<Timestamp, Failure> {
 
 /// How a key is: active, expired or revoked.
 pub(crate) fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
-    let is_over = |end: &Option<Timestamp>| end.as_ref().is_some_and(|end| end.unix_nanos() <= now.unix_nanos());
-    if is_over(&key.revoked_at) {
+    if key.is_revoked(now) {
         "revoked"
-    } else if is_over(&key.expires_at) {
+    } else if key.is_expired(now) {
         "expired"
     } else {
         "active"

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use crate::config::Cli;
 
 /// What is not written into a file: the file's own name.
-const NOT_IN_FILES: &[&str] = &["config", "help", "version"];
+const NOT_IN_FILES: &[&str] = &["config"];
 /// Settings that may hold a password.
 const SECRETS: &[&str] = &["database_url"];
 

@@ -30,7 +30,7 @@ pub struct Meters {
 }
 
 /// The numbers of one route, by method and status.
-type Methods = HashMap<(String, u16), (Counter, Histogram)>;
+type Methods = HashMap<(&'static str, u16), (Counter, Histogram)>;
 
 /// A request that is under way.
 pub(crate) struct UnderWay(Gauge);
@@ -83,8 +83,8 @@ impl Meters {
     }
 
     /// Counts one answer. The route is its template, and an unknown method is "other".
-    pub(crate) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let key = (method.to_owned(), status);
+    pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        let key = (method, status);
         let known = self.requests.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(route).and_then(|methods| methods.get(&key)).cloned();
         drop(known);

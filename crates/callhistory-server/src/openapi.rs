@@ -24,6 +24,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::{
     app::App,
+    auth::hex,
     error::{ApiError, problem_components},
     examples,
     extract::{NoQuery, ReadCondition},
@@ -259,7 +260,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 async fn openapi_json(condition: ReadCondition, _: NoQuery) -> Response {
     static TAG: LazyLock<String> = LazyLock::new(|| {
         let digest = Sha256::digest(DOCUMENT.as_bytes());
-        format!("\"{}\"", digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        format!("\"{}\"", hex(&digest[..16]))
     });
     let current = TAG.parse::<ETag>().is_ok_and(|tag| condition.has(&tag));
     let headers = [(header::ETAG, TAG.as_str()), (header::CACHE_CONTROL, "public, no-cache")];

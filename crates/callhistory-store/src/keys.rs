@@ -79,6 +79,24 @@ pub struct ApiKey {
     pub used_at: Option<Timestamp>,
 }
 
+impl ApiKey {
+    /// Whether it is revoked at a moment.
+    #[must_use]
+    pub fn is_revoked(&self, now: &Timestamp) -> bool {
+        is_over(self.revoked_at.as_ref(), now)
+    }
+
+    /// Whether it has expired at a moment.
+    #[must_use]
+    pub fn is_expired(&self, now: &Timestamp) -> bool {
+        is_over(self.expires_at.as_ref(), now)
+    }
+}
+
+fn is_over(end: Option<&Timestamp>, now: &Timestamp) -> bool {
+    end.is_some_and(|end| end.unix_nanos() <= now.unix_nanos())
+}
+
 /// The store of keys. Every method is one transaction, and what it answered is on disk.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {

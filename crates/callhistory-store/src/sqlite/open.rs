@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -140,9 +140,7 @@ pub(crate) fn is_in_use(path: &Path) -> bool {
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name))
+    OpenOptions::new().create(true).truncate(false).write(true).open(disk::beside(path, ".lock"))
 }
 
 pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
