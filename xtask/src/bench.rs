@@ -1,287 +1,394 @@
-//! How fast the service is, as a ratio to a static handler that answers the same bytes: in one run, in turns, behind the
-//! same accept loop, in a process of its own like the service.
+//! How fast the service is: each row of the goals beside its own baseline, in turns, in one run.
+
+mod bulk;
+mod data;
+mod feed;
+mod fixed;
+pub(crate) mod load;
+mod postgres;
+mod reads;
+mod scans;
+mod sdk;
+mod start;
+mod writes;
 
 use std::{
+    fmt::Write as _,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::header, routing::get};
-use callhistory_model::sample;
-use callhistory_server::{Limits, serve};
+use callhistory_server::demo;
 use clap::Args;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use load::{Peer, Round};
+use serde_json::json;
+use tempfile::TempDir;
 
-const CONNECTIONS: usize = 64;
-const ROUNDS: usize = 5;
-const RECORDS: usize = 10_000;
-const WORKSPACE: &str = "bench";
+pub use fixed::serve as serve_static;
 
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is measured. Those with foreign programs are in `docs/performance.md`, with the commands that measure them.
+const ROWS: [(u8, &str); 13] = [
+    (1, "get_call"),
+    (3, "get_call, not modified"),
+    (4, "list_calls"),
+    (5, "growth"),
+    (6, "durable writes"),
+    (7, "import"),
+    (8, "export"),
+    (9, "call_metrics"),
+    (10, "search"),
+    (11, "change feed"),
+    (12, "SDK"),
+    (13, "start and memory"),
+    (14, "PostgreSQL"),
+];
 
 /// How to measure.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// One second a round instead of four
+    /// Only this row of the table, or these
+    #[arg(long, value_name = "ROW")]
+    only: Vec<u8>,
+    /// Ten thousand records and short rounds, with the programs of this build: shows that every row can be measured
     #[arg(long)]
     quick: bool,
+    /// Measure ten million records, too; to make them takes an hour and 20 GB
+    #[arg(long)]
+    ten_million: bool,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    /// Where the histories are kept that are measured [default: callhistory-bench in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
-/// A server in a process of its own, which ends with this value.
-pub(crate) struct Peer {
-    child: Child,
-    pub(crate) address: SocketAddr,
+/// What the rows are measured with.
+struct Bench {
+    server: PathBuf,
+    xtask: PathBuf,
+    data: PathBuf,
+    scratch: TempDir,
+    quick: bool,
+    ten_million: bool,
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Peer {
-    pub(crate) async fn start(command: &mut Command) -> Result<Self, Failure> {
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let peer = Self { child: command.spawn()?, address };
-        for _ in 0..200 {
-            if TcpStream::connect(address).await.is_ok() {
-                return Ok(peer);
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        Err(format!("{command:?} does not listen").into())
-    }
-
-    /// User and system time so far, in clock ticks; `None` where the system does not tell.
-    fn cpu_ticks(&self) -> Option<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
-    }
-}
-
-/// What one side did in one round.
+/// A goal for the figure of a line.
 #[derive(Clone, Copy)]
-struct Round {
-    per_second: f64,
-    p50_micros: f64,
-    p99_micros: f64,
-    cpu_micros: f64,
+enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+    /// There is none: the figure explains another.
+    Shown,
 }
 
-/// Serves one static answer on the service's own accept loop until the process is ended: the other side of the ratio.
+/// One line of the table.
+struct Line {
+    what: String,
+    goal: Goal,
+    /// What the goal is about, and its unit: most often a ratio.
+    figure: f64,
+    unit: &'static str,
+    /// The two sides in words.
+    ours: String,
+    baseline: String,
+    /// Processor time of the service for each request, in microseconds, and the most memory that it had, in MiB.
+    cpu_micros: Option<f64>,
+    peak_mib: Option<f64>,
+}
+
+impl Line {
+    fn new(what: impl Into<String>, goal: Goal, figure: f64, unit: &'static str) -> Self {
+        let (ours, baseline) = (String::new(), String::new());
+        Self { what: what.into(), goal, figure, unit, ours, baseline, cpu_micros: None, peak_mib: None }
+    }
+
+    /// Requests a second beside those of the baseline.
+    fn rates(what: impl Into<String>, goal: Goal, ours: &Round, baseline: &Round, peer: &Peer) -> Self {
+        let side = |round: &Round| format!("{:.0}/s, {:.1} µs CPU", round.per_second, round.cpu_micros);
+        Self {
+            ours: side(ours),
+            baseline: side(baseline),
+            cpu_micros: Some(ours.cpu_micros),
+            peak_mib: peer.memory_mib().ok().map(|(_, peak)| peak),
+            ..Self::new(what, goal, ours.per_second / baseline.per_second, "×")
+        }
+    }
+
+    fn between(mut self, ours: impl Into<String>, baseline: impl Into<String>) -> Self {
+        (self.ours, self.baseline) = (ours.into(), baseline.into());
+        self
+    }
+
+    fn with_peak(mut self, peak_mib: f64) -> Self {
+        self.peak_mib = Some(peak_mib);
+        self
+    }
+
+    fn verdict(&self) -> &'static str {
+        let reached = match self.goal {
+            Goal::AtLeast(goal) => self.figure >= goal,
+            Goal::AtMost(goal) => self.figure <= goal,
+            Goal::Shown => return "",
+        };
+        if reached { "reached" } else { "MISSED" }
+    }
+
+    fn goal(&self) -> String {
+        match self.goal {
+            Goal::AtLeast(goal) => format!("≥ {goal}"),
+            Goal::AtMost(goal) => format!("≤ {goal}"),
+            Goal::Shown => String::new(),
+        }
+    }
+}
+
+/// The lines of a row, or why it has none.
+type Outcome = Result<Vec<Line>, Failure>;
+
+/// Measures the rows and prints them; ends with 1 where a row could not be measured, and not where one misses its goal.
 ///
 /// # Errors
 ///
-/// Fails when the address cannot be listened on.
-#[tokio::main]
-pub async fn serve_static(address: SocketAddr) -> std::io::Result<()> {
-    let body: &'static str = Box::leak(record(&id(0)).into_boxed_str());
-    let answer = move || async move { ([(header::CONTENT_TYPE, "application/json"), (header::ETAG, "\"1\"")], body) };
-    let router = Router::new().route("/v2/api/call-history/{callHistoryId}", get(answer));
-    serve(
-        TcpListener::bind(address).await?,
-        router,
-        Limits::default(),
-        None,
-        tokio_util::sync::CancellationToken::new(),
-    )
-    .await;
-    Ok(())
-}
-
-/// The record of every measurement under an id, as it is answered.
-fn record(id: &str) -> String {
-    let mut record = sample::source_example();
-    if let (Ok(id), Ok(workspace)) = (id.parse(), WORKSPACE.parse()) {
-        (record.id, record.workspace_id) = (id, workspace);
+/// Fails when the programs cannot be built.
+pub fn run(root: &Path, options: &Options) -> Result<ExitCode, Failure> {
+    // The load generator is a part of the measurement: outside of quick runs it is an optimized build as well.
+    if cfg!(debug_assertions) && !options.quick {
+        let program = build(root, true)?.join("xtask");
+        let status = Command::new(program).args(std::env::args_os().skip(1)).current_dir(root).status()?;
+        return Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)));
     }
-    String::from_utf8_lossy(&record.to_json()).into_owned()
-}
-
-fn id(number: usize) -> String {
-    format!("{number:016x}")
-}
-
-/// Measures `get_call` against the static handler and prints the ratios.
-///
-/// # Errors
-///
-/// Fails when a side cannot be built or started, or answers anything but 200: a broken run gives no figures.
-#[tokio::main]
-pub async fn run(root: &Path, options: Options) -> Result<(), Failure> {
-    let binaries = release_binaries(root)?;
-    let directory = tempfile::tempdir()?;
-    let mut command = Command::new(binaries.join("callhistory-server"));
-    let service = Peer::start(command.arg("--data-dir").arg(directory.path())).await?;
-    let fixed = Peer::start(Command::new(binaries.join("xtask")).arg("bench-static")).await?;
-    fill(service.address).await?;
-    let time = if options.quick { Duration::from_secs(1) } else { Duration::from_secs(4) };
-    let load = Path::new("/proc/loadavg");
-    let load_before = fs::read_to_string(load).unwrap_or_default();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        theirs.push(measure(&fixed, time).await?);
-        ours.push(measure(&service, time).await?);
+    let programs = build(root, !cfg!(debug_assertions))?;
+    let bench = Bench {
+        server: programs.join("callhistory-server"),
+        xtask: programs.join("xtask"),
+        data: options.data.clone().unwrap_or_else(data::folder),
+        scratch: tempfile::Builder::new().prefix("callhistory-bench-").tempdir_in(scratch_folder(&programs))?,
+        quick: options.quick,
+        ten_million: options.ten_million,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let before = other_load()?;
+    let mut rows = Vec::new();
+    for (row, name) in ROWS {
+        if !options.only.is_empty() && !options.only.contains(&row) {
+            continue;
+        }
+        let started = Instant::now();
+        eprintln!("row {row}: {name}");
+        let outcome = runtime.block_on(bench.measure(row));
+        eprintln!("    {:.0} s", started.elapsed().as_secs_f64());
+        rows.push((row, name, outcome));
     }
-    report(&ours, &theirs, options, load_before.split(' ').next().unwrap_or("?"));
-    Ok(())
+    let load = [before, other_load()?];
+    let text = if options.json { as_json(&rows, load) } else { as_table(&rows, load) };
+    println!("{text}");
+    Ok(if rows.iter().any(|(_, _, outcome)| outcome.is_err()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Builds what is measured, and says where it is.
-pub(crate) fn release_binaries(root: &Path) -> Result<PathBuf, Failure> {
-    let cargo = option_env!("CARGO").unwrap_or("cargo");
-    let build = ["build", "--release", "--package", "callhistory-server", "--package", "xtask"];
-    if !Command::new(cargo).args(build).current_dir(root).status()?.success() {
-        return Err("the release build failed".into());
+fn build(root: &Path, optimized: bool) -> Result<PathBuf, Failure> {
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command.args(["build", "--package", "callhistory-server", "--package", "xtask"]).current_dir(root);
+    if optimized {
+        command.arg("--release");
+    }
+    if !command.status()?.success() {
+        return Err("the build failed".into());
     }
     // Beside this program's own profile, wherever the target directory is.
     let program = std::env::current_exe()?;
-    Ok(program.ancestors().nth(2).ok_or("this program lies in no target directory")?.join("release"))
+    let target = program.ancestors().nth(2).ok_or("this program lies in no target directory")?;
+    Ok(target.join(if optimized { "release" } else { "debug" }))
 }
 
-async fn fill(address: SocketAddr) -> Result<(), Failure> {
-    let tasks: Vec<_> = (0..CONNECTIONS)
-        .map(|worker| {
-            tokio::spawn(async move {
-                let mut stream = TcpStream::connect(address).await?;
-                let mut buffer = Vec::new();
-                for number in (worker..RECORDS).step_by(CONNECTIONS) {
-                    let body = record(&id(number));
-                    let head = format!(
-                        "PUT /v2/api/call-history/{} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {WORKSPACE}\r\n\
-                         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                        id(number),
-                        body.len()
-                    );
-                    stream.write_all(head.as_bytes()).await?;
-                    read_answer(&mut stream, &mut buffer, b"HTTP/1.1 201").await?;
-                }
-                Ok::<_, Failure>(())
-            })
+/// Databases are written on the disk of the build and not in a folder of temporary files, which may be memory.
+fn scratch_folder(programs: &Path) -> &Path {
+    programs.parent().unwrap_or(programs)
+}
+
+impl Bench {
+    async fn measure(&self, row: u8) -> Outcome {
+        match row {
+            1 => reads::point(self).await,
+            3 => reads::not_modified(self).await,
+            4 => scans::pages(self).await,
+            5 => scans::growth(self).await,
+            6 => writes::durable(self).await,
+            7 => bulk::import(self).await,
+            8 => bulk::export(self).await,
+            9 => scans::metrics(self).await,
+            10 => scans::search(self).await,
+            11 => feed::latency(self).await,
+            12 => sdk::overhead(self).await,
+            13 => start::footprint(self).await,
+            _ => postgres::beside_bare(self).await,
+        }
+    }
+
+    fn rounds(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_millis(if self.quick { 150 } else { 4000 })
+    }
+
+    /// The size of the history that most rows are about.
+    fn records(&self) -> u32 {
+        if self.quick { data::SMALL } else { data::LARGE }
+    }
+
+    fn history(&self, records: u32) -> Result<PathBuf, Failure> {
+        data::history(&self.server, &self.data, records)
+    }
+
+    /// A history that may be written to.
+    fn copy_of(&self, records: u32) -> Result<PathBuf, Failure> {
+        let copy = self.scratch.path().join(format!("copy-{records}"));
+        if copy.exists() {
+            fs::remove_dir_all(&copy)?;
+        }
+        fs::create_dir(&copy)?;
+        for file in fs::read_dir(self.history(records)?)? {
+            let file = file?;
+            fs::copy(file.path(), copy.join(file.file_name()))?;
+        }
+        Ok(copy)
+    }
+
+    /// The service as it is in production: callers need keys, the log is written, metrics are counted.
+    async fn service(&self, data: &Path) -> Result<Service, Failure> {
+        let key = Command::new(&self.server)
+            .args(["keys", "create", "--workspace", demo::WORKSPACE, "--name", "bench", "--data-dir"])
+            .arg(data)
+            .args(["--scopes", "calls:read,calls:write,calls:delete,calls:export,numbers:read"])
+            .output()?;
+        let printed = String::from_utf8_lossy(&key.stdout);
+        let key = printed.split_whitespace().find(|word| word.starts_with("ch_live_")).ok_or("no key was made")?;
+        let operations = load::free_address()?;
+        let mut command = Command::new(&self.server);
+        command.args(["--require-keys", "--operations-listen", &operations.to_string(), "--data-dir"]).arg(data);
+        Ok(Service { peer: Peer::start(&mut command).await?, operations, key: key.to_owned() })
+    }
+
+    /// One side after the other, so that both have the same weather; gives the medians.
+    async fn in_turns(
+        &self,
+        (ours, our_requests): (&Peer, &load::Requests),
+        (theirs, their_requests): (&Peer, &load::Requests),
+    ) -> Result<[Round; 2], Failure> {
+        // What is cold the first time is not what is measured.
+        load::measure(ours, our_requests, self.time() / 4).await?;
+        let (mut our_rounds, mut their_rounds) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds() {
+            their_rounds.push(load::measure(theirs, their_requests, self.time()).await?);
+            our_rounds.push(load::measure(ours, our_requests, self.time()).await?);
+        }
+        Ok([Round::median(&our_rounds), Round::median(&their_rounds)])
+    }
+}
+
+/// A service that is measured.
+struct Service {
+    peer: Peer,
+    operations: std::net::SocketAddr,
+    key: String,
+}
+
+impl Service {
+    /// A request without a body for what is below the route of the calls.
+    fn get(&self, target: &str, header: &str) -> Vec<u8> {
+        let (workspace, key) = (demo::WORKSPACE, &self.key);
+        format!(
+            "GET /v2/api/call-history{target} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {workspace}\r\n\
+             x-api-key: {key}\r\n{header}\r\n"
+        )
+        .into_bytes()
+    }
+
+    fn put(&self, id: &str, body: &[u8]) -> Vec<u8> {
+        let (workspace, key, length) = (demo::WORKSPACE, &self.key, body.len());
+        let mut request = format!(
+            "PUT /v2/api/call-history/{id} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {workspace}\r\n\
+             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
+    }
+
+    /// A number of the service's own metrics.
+    async fn metric(&self, name: &str) -> Result<f64, Failure> {
+        let mut connection = load::Connection::open(self.operations).await?;
+        connection.exchange(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n", "200").await?;
+        let text = String::from_utf8_lossy(connection.body()).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        Ok(line.unwrap_or("0").parse()?)
+    }
+}
+
+/// The share of the processors that others use, in a second in which this program does nothing.
+fn other_load() -> Result<f64, Failure> {
+    let busy = || -> Result<(f64, f64), Failure> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let ticks: Vec<f64> = stat.lines().next().unwrap_or_default().split(' ').flat_map(str::parse).collect();
+        let idle = ticks.get(3).zip(ticks.get(4)).map(|(idle, waiting)| idle + waiting).ok_or("no idle time")?;
+        Ok((ticks.iter().sum::<f64>() - idle, ticks.iter().sum()))
+    };
+    let before = busy()?;
+    std::thread::sleep(Duration::from_secs(1));
+    let after = busy()?;
+    Ok((after.0 - before.0) / (after.1 - before.1))
+}
+
+fn weather([before, after]: [f64; 2]) -> String {
+    let busy = if before.max(after) > 0.1 { ": it was BUSY, and the figures say less" } else { "" };
+    format!("the machine without this program: {:.0} % before, {:.0} % after{busy}", before * 100.0, after * 100.0)
+}
+
+fn as_table(rows: &[(u8, &str, Outcome)], load: [f64; 2]) -> String {
+    let mut text = String::from(
+        "| row | what | goal | figure | | ours | baseline | CPU µs | peak MiB |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let number = |figure: Option<f64>| figure.map_or_else(String::new, |figure| format!("{figure:.1}"));
+    for (row, name, outcome) in rows {
+        match outcome {
+            Err(error) => {
+                let _ = writeln!(text, "| {row} | {name} | | | NOT MEASURED: {error} | | | | |");
+            }
+            Ok(lines) => lines.iter().for_each(|line| {
+                let Line { what, figure, unit, ours, baseline, cpu_micros, peak_mib, .. } = line;
+                let (goal, verdict) = (line.goal(), line.verdict());
+                let (cpu, peak) = (number(*cpu_micros), number(*peak_mib));
+                let _ = writeln!(
+                    text,
+                    "| {row} | {what} | {goal} | {figure:.2} {unit} | {verdict} | {ours} | {baseline} | {cpu} | {peak} |"
+                );
+            }),
+        }
+    }
+    text + &weather(load)
+}
+
+fn as_json(rows: &[(u8, &str, Outcome)], load: [f64; 2]) -> String {
+    let line = |line: &Line| {
+        let Line { what, figure, unit, ours, baseline, cpu_micros, peak_mib, .. } = line;
+        json!({
+            "what": what, "goal": line.goal(), "figure": figure, "unit": unit, "verdict": line.verdict(),
+            "ours": ours, "baseline": baseline, "cpu_micros": cpu_micros, "peak_mib": peak_mib,
+        })
+    };
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(row, name, outcome)| match outcome {
+            Ok(lines) => json!({"row": row, "name": name, "lines": lines.iter().map(line).collect::<Vec<_>>()}),
+            Err(error) => json!({"row": row, "name": name, "not_measured": error.to_string()}),
         })
         .collect();
-    for task in tasks {
-        task.await??;
-    }
-    Ok(())
-}
-
-/// Reads one answer and refuses any other than the expected one.
-pub(crate) async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, expected: &[u8]) -> Result<(), Failure> {
-    buffer.clear();
-    let mut length = None;
-    while length.is_none_or(|length| buffer.len() < length) {
-        if stream.read_buf(buffer).await? == 0 {
-            return Err("a server closed the connection".into());
-        }
-        if length.is_none()
-            && let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n")
-        {
-            let text = std::str::from_utf8(&buffer[..head])?;
-            let body = text.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no length")?;
-            length = Some(head + 4 + body.parse::<usize>()?);
-        }
-    }
-    if buffer.starts_with(expected) {
-        return Ok(());
-    }
-    Err(format!("unexpected answer: {}", String::from_utf8_lossy(buffer)).into())
-}
-
-async fn measure(peer: &Peer, time: Duration) -> Result<Round, Failure> {
-    let ticks = peer.cpu_ticks();
-    let started = Instant::now();
-    let address = peer.address;
-    let tasks: Vec<_> = (0..CONNECTIONS)
-        .map(|worker| tokio::spawn(async move { request_until(address, worker, started + time).await }))
-        .collect();
-    let mut micros = Vec::new();
-    for task in tasks {
-        micros.extend(task.await??);
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    micros.sort_unstable();
-    let count = micros.len();
-    let percentile = |share: f64| f64::from(micros[((to_f64(count) * share) as usize).min(count - 1)]);
-    let cpu = ticks.zip(peer.cpu_ticks()).map_or(f64::NAN, |(before, after)| (after - before) * 10_000.0);
-    Ok(Round {
-        per_second: to_f64(count) / seconds,
-        p50_micros: percentile(0.5),
-        p99_micros: percentile(0.99),
-        cpu_micros: cpu / to_f64(count),
-    })
-}
-
-/// Uniform reads over one connection until the time is up; gives the micro-seconds of each.
-async fn request_until(address: SocketAddr, worker: usize, end: Instant) -> Result<Vec<u32>, Failure> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut buffer, mut micros) = (Vec::with_capacity(4096), Vec::with_capacity(100_000));
-    let mut number = worker;
-    while Instant::now() < end {
-        // A stride that visits every record in no order of the table.
-        number = (number + 7919) % RECORDS;
-        let request = format!(
-            "GET /v2/api/call-history/{} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {WORKSPACE}\r\n\r\n",
-            id(number)
-        );
-        let sent = Instant::now();
-        stream.write_all(request.as_bytes()).await?;
-        read_answer(&mut stream, &mut buffer, b"HTTP/1.1 200").await?;
-        micros.push(u32::try_from(sent.elapsed().as_micros())?);
-    }
-    Ok(micros)
-}
-
-fn to_f64(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::INFINITY, f64::from)
-}
-
-/// One of the figures of a round.
-type Figure = fn(&Round) -> f64;
-
-fn median(rounds: &[Round], figure: Figure) -> f64 {
-    let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
-fn report(ours: &[Round], theirs: &[Round], options: Options, load: &str) {
-    let figures: [(&str, &str, Figure); 4] = [
-        ("requests_per_second", "requests per second", |round| round.per_second),
-        ("p50_micros", "p50 latency, µs", |round| round.p50_micros),
-        ("p99_micros", "p99 latency, µs", |round| round.p99_micros),
-        ("cpu_micros", "server CPU per request, µs", |round| round.cpu_micros),
-    ];
-    let rows = figures.map(|(key, name, figure)| {
-        let (ours, theirs) = (median(ours, figure), median(theirs, figure));
-        (key, name, ours, theirs, ours / theirs)
-    });
-    if options.json {
-        let rows = rows.map(|(key, _, ours, theirs, ratio)| {
-            (key.to_owned(), serde_json::json!({"get_call": ours, "static": theirs, "ratio": ratio}))
-        });
-        println!("{}", serde_json::Value::Object(rows.into_iter().collect()));
-        return;
-    }
-    println!(
-        "get_call against a static handler: {RECORDS} records, {CONNECTIONS} connections, medians of {ROUNDS} rounds"
-    );
-    println!("load of the machine before: {load}; the load generator shares its processors\n");
-    println!("{:<28}{:>12}{:>12}{:>8}", "", "get_call", "static", "ratio");
-    for (_, name, ours, theirs, ratio) in rows {
-        println!("{name:<28}{ours:>12.1}{theirs:>12.1}{ratio:>8.2}");
-    }
+    json!({"rows": rows, "other_load": {"before": load[0], "after": load[1]}}).to_string()
 }

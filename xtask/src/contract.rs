@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    bench::Peer,
+    bench::load::Peer,
     cases::{Case, cases},
     sound::operations,
 };

@@ -5,7 +5,6 @@ pub mod breaking;
 pub mod cases;
 pub mod contract;
 pub mod openapi;
-pub mod pages;
 pub mod postgres;
 mod schemas;
 pub mod sound;

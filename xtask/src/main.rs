@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -12,8 +12,12 @@ use xtask::{
     bench,
     contract::{self, Missing},
     openapi::{self, Action, Format, Outcome},
-    pages, root, tidy,
+    root, tidy,
 };
+
+/// Counts allocations, for the bench.
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
 /// The project's own checks and generators.
 #[derive(Debug, Parser)]
@@ -36,15 +40,15 @@ enum Task {
     },
     /// Hand the contract to other validators and generators, and call a server with what they make; needs Node, Python, Java
     Contract,
-    /// Measure get_call as a ratio to a static handler
+    /// Measure everything that has a goal, each beside its own baseline
     Bench(bench::Options),
-    /// Measure a page under each filter and sort, on a small and on a large history
-    Pages(pages::Options),
     /// Serve the static side of the bench
     #[command(hide = true)]
     BenchStatic {
         #[arg(long)]
         listen: SocketAddr,
+        #[arg(long)]
+        answer: PathBuf,
     },
 }
 
@@ -58,9 +62,11 @@ fn main() -> ExitCode {
             let tools = tools.map_err(|missing| missing.to_string());
             tools.and_then(|tools| contract::run(root(), &tools).map_err(|error| error.to_string()))
         }
-        Task::Bench(options) => bench::run(root(), options).map_err(|error| error.to_string()),
-        Task::Pages(options) => pages::run(root(), options).map_err(|error| error.to_string()),
-        Task::BenchStatic { listen } => bench::serve_static(listen).map_err(|error| error.to_string()),
+        Task::Bench(options) => match bench::run(root(), &options) {
+            Ok(code) => return code,
+            Err(error) => Err(error.to_string()),
+        },
+        Task::BenchStatic { listen, answer } => bench::serve_static(listen, &answer).map_err(|error| error.to_string()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

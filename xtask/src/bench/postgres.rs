@@ -1,12 +1,8 @@
-//! Both engines beside each other, and PostgreSQL beside a bare driver that sends the very statements of the store: read
-//! from the server's log, so that they cannot differ. Prints ratios; `-- --records N` asks for another size.
-
-#[expect(dead_code, unreachable_pub, reason = "xtask has it in its library, and tests use more of it")]
-#[path = "../../../xtask/src/postgres.rs"]
-mod cluster;
+//! PostgreSQL: the store beside a bare driver that sends the very statements of the store, read from the server's log, so
+//! that they cannot differ.
 
 use std::{
-    env, fs,
+    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,16 +12,17 @@ use std::{
 
 use callhistory_model::{CallDraft, CallId, ListQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, Precondition, open};
-use cluster::Cluster;
 use tokio_postgres::{
     Client, NoTls, Row, Statement,
     types::{ToSql, Type},
 };
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use super::{
+    Bench, Failure, Goal, Line, Outcome,
+    load::{median, to_f64},
+};
+use crate::postgres::Cluster;
 
-const ROUNDS: usize = 3;
-const ROUND: Duration = Duration::from_secs(3);
 const TASKS: usize = 64;
 /// Sessions of the bare driver: as many as the store has for point reads, and for lists.
 const LINES: usize = 4;
@@ -58,19 +55,19 @@ fn record(number: u64) -> CallDraft {
 }
 
 fn call_id(number: u64) -> Result<CallId, Failure> {
-    Ok(format!("{number:024x}").parse().map_err(|fault| format!("{fault:?}"))?)
+    Ok(format!("{number:024x}").parse()?)
 }
 
 fn workspace() -> Result<WorkspaceId, Failure> {
-    Ok("bench".parse().map_err(|fault| format!("{fault:?}"))?)
+    Ok("bench".parse()?)
 }
 
 fn now() -> Result<Timestamp, Failure> {
-    Ok("2026-01-01T00:00:00Z".parse().map_err(|fault| format!("{fault:?}"))?)
+    Ok("2026-01-01T00:00:00Z".parse()?)
 }
 
 /// How many times a second something is done by so many tasks.
-async fn rate<F>(tasks: usize, work: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
+async fn rate<F>(time: Duration, tasks: usize, work: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
 where
     F: Future<Output = Result<u64, Failure>> + Send,
 {
@@ -80,7 +77,7 @@ where
         .map(|_| {
             let (work, done, next) = (work.clone(), Arc::clone(&done), Arc::clone(&next));
             tokio::spawn(async move {
-                while start.elapsed() < ROUND {
+                while start.elapsed() < time {
                     let count = work(next.fetch_add(1, Ordering::Relaxed)).await?;
                     done.fetch_add(count, Ordering::Relaxed);
                 }
@@ -91,18 +88,18 @@ where
     for task in tasks {
         task.await??;
     }
-    Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
+    Ok(to_f64(done.load(Ordering::Relaxed) as usize) / start.elapsed().as_secs_f64())
 }
 
 /// The sides of the comparison.
 struct Sides {
-    sqlite: Arc<dyn CallStore>,
     postgres: Arc<dyn CallStore>,
     lines: Arc<Vec<(Client, Statement)>>,
     scans: Arc<Vec<Client>>,
     texts: Texts,
     writer: Arc<BareWriter>,
     records: u64,
+    time: Duration,
 }
 
 /// Statements as the store sent them.
@@ -221,7 +218,7 @@ async fn put(store: Arc<dyn CallStore>, number: u64) -> Result<u64, Failure> {
 }
 
 impl Sides {
-    async fn get(&self) -> Result<[f64; 3], Failure> {
+    async fn get(&self) -> Result<[f64; 2], Failure> {
         let records = self.records;
         let read = |store: Arc<dyn CallStore>| {
             move |number: u64| {
@@ -244,12 +241,11 @@ impl Sides {
                 Ok(u64::from(body.is_some()))
             }
         };
-        let sqlite = rate(TASKS, read(Arc::clone(&self.sqlite))).await?;
-        let postgres = rate(TASKS, read(Arc::clone(&self.postgres))).await?;
-        Ok([sqlite, postgres, rate(TASKS, bare).await?])
+        let postgres = rate(self.time, TASKS, read(Arc::clone(&self.postgres))).await?;
+        Ok([postgres, rate(self.time, TASKS, bare).await?])
     }
 
-    async fn page(&self) -> Result<[f64; 3], Failure> {
+    async fn page(&self) -> Result<[f64; 2], Failure> {
         let list = |store: Arc<dyn CallStore>| {
             move |_| {
                 let store = Arc::clone(&store);
@@ -270,12 +266,11 @@ impl Sides {
                 Ok(u64::from(bodies.len() == 51))
             }
         };
-        let sqlite = rate(SCANS, list(Arc::clone(&self.sqlite))).await?;
-        let postgres = rate(SCANS, list(Arc::clone(&self.postgres))).await?;
-        Ok([sqlite, postgres, rate(SCANS, bare).await?])
+        let postgres = rate(self.time, SCANS, list(Arc::clone(&self.postgres))).await?;
+        Ok([postgres, rate(self.time, SCANS, bare).await?])
     }
 
-    async fn write(&self, round: u64) -> Result<[f64; 3], Failure> {
+    async fn write(&self, round: u64) -> Result<[f64; 2], Failure> {
         let write =
             |store: Arc<dyn CallStore>| move |number: u64| put(Arc::clone(&store), (round + 1) * 100_000_000 + number);
         let writer = Arc::clone(&self.writer);
@@ -283,39 +278,38 @@ impl Sides {
             let writer = Arc::clone(&writer);
             async move { writer.write((round + 1) * 100_000_000 + number).await }
         };
-        let sqlite = rate(TASKS, write(Arc::clone(&self.sqlite))).await?;
-        let postgres = rate(TASKS, write(Arc::clone(&self.postgres))).await?;
-        Ok([sqlite, postgres, rate(1, bare).await?])
+        let postgres = rate(self.time, TASKS, write(Arc::clone(&self.postgres))).await?;
+        Ok([postgres, rate(self.time, 1, bare).await?])
     }
 }
 
-/// Fills a store in groups, as an import does; gives how many records a second.
-async fn import(store: &dyn CallStore, records: u64) -> Result<f64, Failure> {
-    let start = Instant::now();
+/// Fills a store in groups, as an import does.
+async fn fill(store: &dyn CallStore, records: u64) -> Result<(), Failure> {
     let all: Vec<u64> = (0..records).collect();
     for part in all.chunks(2000) {
-        let calls =
-            part.iter().map(|number| Ok((call_id(*number)?, record(*number)))).collect::<Result<_, Failure>>()?;
-        store.import_calls(&workspace()?, calls, now()?).await?;
+        let calls = part.iter().map(|number| Ok((call_id(*number)?, record(*number))));
+        store.import_calls(&workspace()?, calls.collect::<Result<_, Failure>>()?, now()?).await?;
     }
-    Ok(records as f64 / start.elapsed().as_secs_f64())
+    Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The statements of the store, as it sends them.
+async fn texts(cluster: &Cluster) -> Result<Texts, Failure> {
+    let name = cluster.database(None)?;
+    let admin = session(&cluster.url("postgres")).await?;
+    admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
+    let store = open(&cluster.url(&name)).await?;
+    put(Arc::clone(&store), 1).await?;
+    store.get_call(&workspace()?, &call_id(1)?).await?;
+    store.list_calls(&workspace()?, &ListQuery::default()).await?;
+    store.close().await;
+    drop(store);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Texts::read(&fs::read_to_string(cluster.log())?, &name)
 }
 
-fn print(name: &str, sides: &[Vec<f64>]) {
-    let rates: Vec<f64> = sides.iter().cloned().map(median).collect();
-    let bare = rates.get(2).map_or_else(String::new, |bare| format!("{bare:>10.0} {:>16.2}", rates[1] / bare));
-    println!("{name:<24} {:>10.0} {:>10.0} {:>18.2} {bare}", rates[0], rates[1], rates[1] / rates[0]);
-}
-
-async fn run() -> Result<(), Failure> {
-    let arguments: Vec<String> = env::args().collect();
-    let asked = arguments.iter().position(|argument| argument == "--records").and_then(|at| arguments.get(at + 1));
-    let records: u64 = asked.map_or(Ok(50_000), |count| count.parse())?;
+pub(super) async fn beside_bare(bench: &Bench) -> Outcome {
+    let records = if bench.quick { 500 } else { 50_000 };
     let cluster = Cluster::start(&[
         "shared_buffers = '1GB'",
         "max_wal_size = '8GB'",
@@ -323,29 +317,10 @@ async fn run() -> Result<(), Failure> {
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_format = 'json'",
     ])?;
-    let texts = {
-        let name = cluster.database(None)?;
-        let admin = session(&cluster.url("postgres")).await?;
-        admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
-        let store = open(&cluster.url(&name)).await?;
-        put(Arc::clone(&store), 1).await?;
-        store.get_call(&workspace()?, &call_id(1)?).await?;
-        store.list_calls(&workspace()?, &ListQuery::default()).await?;
-        store.close().await;
-        drop(store);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        Texts::read(&fs::read_to_string(cluster.log())?, &name)?
-    };
-    let directory = tempfile::tempdir()?;
+    let texts = texts(&cluster).await?;
     let url = cluster.url(&cluster.database(None)?);
-    let sqlite = open(&format!("sqlite:{}", directory.path().join("callhistory.db").display())).await?;
     let postgres = open(&url).await?;
-    println!(
-        "{:<24} {:>10} {:>10} {:>18} {:>10} {:>16}",
-        "a second", "SQLite", "PostgreSQL", "PostgreSQL/SQLite", "bare", "PostgreSQL/bare"
-    );
-    let imports = [vec![import(&*sqlite, records).await?], vec![import(&*postgres, records).await?]];
-    print("import_calls, records", &imports);
+    fill(&*postgres, records).await?;
     let admin = session(&url).await?;
     admin.batch_execute("VACUUM ANALYZE").await?;
     admin.batch_execute("CHECKPOINT").await?;
@@ -359,25 +334,21 @@ async fn run() -> Result<(), Failure> {
         scans.push(session(&url).await?);
     }
     let writer = Arc::new(BareWriter::new(&url, &texts).await?);
-    let sides = Sides { sqlite, postgres, lines: Arc::new(lines), scans: Arc::new(scans), texts, writer, records };
-    let mut measured: [[Vec<f64>; 3]; 3] = Default::default();
-    for round in 0..ROUNDS {
-        for (at, rates) in
-            [sides.get().await?, sides.page().await?, sides.write(round as u64).await?].iter().enumerate()
-        {
-            measured[at].iter_mut().zip(rates).for_each(|(side, rate)| side.push(*rate));
+    let time = bench.time();
+    let sides = Sides { postgres, lines: Arc::new(lines), scans: Arc::new(scans), texts, writer, records, time };
+    let mut measured: [[Vec<f64>; 2]; 3] = Default::default();
+    for round in 0..bench.rounds() {
+        let rates = [sides.get().await?, sides.page().await?, sides.write(round as u64).await?];
+        for (row, rates) in measured.iter_mut().zip(rates) {
+            row.iter_mut().zip(rates).for_each(|(side, rate)| side.push(rate));
         }
     }
-    for (name, sides) in
-        ["get_call, 64 at once", "list_calls of 50, 8 at once", "put_call, 64 at once"].iter().zip(&measured)
-    {
-        print(name, sides);
-    }
-    sides.sqlite.close().await;
     sides.postgres.close().await;
-    Ok(())
-}
-
-fn main() -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
+    let names = ["get_call, 64 at once", "list_calls of 50, 8 at once", "durable writes, 64 at once"];
+    let lines = names.iter().zip(measured).map(|(name, [ours, bare])| {
+        let (ours, bare) = (median(ours), median(bare));
+        let line = Line::new(format!("PostgreSQL: {name}"), Goal::AtLeast(0.8), ours / bare, "×");
+        line.between(format!("{ours:.0}/s"), format!("{bare:.0}/s"))
+    });
+    Ok(lines.collect())
 }

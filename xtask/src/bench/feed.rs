@@ -1,0 +1,83 @@
+//! The change feed: how soon followers learn of a write, and what they cost while nothing happens.
+
+use std::time::{Duration, Instant};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::{
+    Bench, Failure, Goal, Line, Outcome, Service,
+    load::{Connection, percentile, to_f64},
+};
+
+const FOLLOWERS: usize = 100;
+const IDLE: usize = 1000;
+/// How long an event may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn follow(service: &Service) -> Result<BufReader<TcpStream>, Failure> {
+    let mut stream = TcpStream::connect(service.peer.address).await?;
+    stream.write_all(&service.get("/changes", "accept: text/event-stream\r\n")).await?;
+    let mut reader = BufReader::with_capacity(1024, stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).await?;
+    if !line.starts_with("HTTP/1.1 200") {
+        return Err(format!("no stream of events: {line}").into());
+    }
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).await?;
+    }
+    Ok(reader)
+}
+
+pub(super) async fn latency(bench: &Bench) -> Outcome {
+    let data = bench.scratch.path().join("feed");
+    let service = bench.service(&data).await?;
+    let (idle, _) = service.peer.memory_mib()?;
+    let idlers = if bench.quick { 50 } else { IDLE };
+    let mut streams = Vec::new();
+    for _ in 0..idlers {
+        streams.push(follow(&service).await?);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let each = (service.peer.memory_mib()?.0 - idle) * 1024.0 / to_f64(idlers);
+    drop(streams);
+    let writes = if bench.quick { 5 } else { 300 };
+    let (sender, mut events) = mpsc::unbounded_channel();
+    for _ in 0..FOLLOWERS {
+        let (mut reader, sender) = (follow(&service).await?, sender.clone());
+        tokio::spawn(async move {
+            let mut line = String::new();
+            while reader.read_line(&mut line).await.is_ok_and(|count| count > 0) {
+                if line.starts_with("data:") {
+                    let _ = sender.send(Instant::now());
+                }
+                line.clear();
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut connection = Connection::open(service.peer.address).await?;
+    let mut millis = Vec::new();
+    for number in 0..writes {
+        connection.exchange(&service.put(&format!("feed-{number}"), b"{}"), "201").await?;
+        let answered = Instant::now();
+        for _ in 0..FOLLOWERS {
+            let seen = timeout(PATIENCE, events.recv()).await.map_err(|_| "an event did not come")?;
+            let seen = seen.ok_or("no follower is left")?;
+            millis.push(seen.saturating_duration_since(answered).as_secs_f64() * 1e3);
+        }
+    }
+    millis.sort_by(f64::total_cmp);
+    let memory = service.peer.memory_mib()?.1;
+    Ok(vec![
+        Line::new("write answered to event, 100 followers, p50", Goal::AtMost(5.0), percentile(&millis, 0.5), "ms"),
+        Line::new("the same, p99", Goal::AtMost(25.0), percentile(&millis, 0.99), "ms").with_peak(memory),
+        Line::new(format!("each of {idlers} idle followers"), Goal::AtMost(20.0), each, "KiB"),
+    ])
+}

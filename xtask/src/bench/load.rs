@@ -1,0 +1,260 @@
+//! Servers in processes of their own, and a closed loop of requests against them.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::Failure;
+
+/// How long a server may take until it listens: longer than it takes to build what a new version needs.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A server in a process of its own, which ends with this value.
+pub(crate) struct Peer {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// From its start until it took connections.
+    pub(super) started_in: Duration,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Peer {
+    pub(crate) async fn start(command: &mut Command) -> Result<Self, Failure> {
+        let address = free_address()?;
+        let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = Instant::now();
+        let mut peer = Self { child: command.spawn()?, address, started_in: Duration::ZERO };
+        while started.elapsed() < START_TIMEOUT {
+            if TcpStream::connect(address).await.is_ok() {
+                peer.started_in = started.elapsed();
+                return Ok(peer);
+            }
+            if let Some(status) = peer.child.try_wait()? {
+                return Err(format!("{command:?} ended: {status}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err(format!("{command:?} does not listen").into())
+    }
+
+    /// User and system time so far, in seconds.
+    pub(super) fn cpu_seconds(&self) -> Result<f64, Failure> {
+        cpu_seconds(self.child.id())
+    }
+
+    /// Resident memory now, and the most that it has been since it was last forgotten, in MiB.
+    pub(super) fn memory_mib(&self) -> Result<(f64, f64), Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |name: &str| -> Option<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+        };
+        Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
+    }
+
+    /// Forgets the peak of memory, so that the next one is that of what comes.
+    pub(super) fn forget_peak(&self) {
+        // Where the system does not let it, the peak is that of the whole run: higher, and never too low.
+        drop(fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5"));
+    }
+}
+
+/// User and system time of a process, which has ticks of ten milliseconds.
+pub(super) fn cpu_seconds(process: u32) -> Result<f64, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<_> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no ticks");
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+pub(super) fn free_address() -> Result<SocketAddr, Failure> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Requests to send again and again, each connection from another place on.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) all: Arc<Vec<Vec<u8>>>,
+    /// The first line of every answer: any other ends the measurement.
+    pub(super) status: &'static str,
+    pub(super) connections: usize,
+}
+
+impl Requests {
+    pub(super) fn new(all: Vec<Vec<u8>>, status: &'static str) -> Self {
+        Self { all: Arc::new(all), status, connections: 64 }
+    }
+
+    pub(super) fn over(self, connections: usize) -> Self {
+        Self { connections, ..self }
+    }
+}
+
+/// What a server did in one round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    pub(super) per_second: f64,
+    pub(super) p50_millis: f64,
+    pub(super) p99_millis: f64,
+    pub(super) cpu_micros: f64,
+}
+
+impl Round {
+    /// Of each figure the median.
+    pub(super) fn median(rounds: &[Self]) -> Self {
+        let middle = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        Self {
+            per_second: middle(|round| round.per_second),
+            p50_millis: middle(|round| round.p50_millis),
+            p99_millis: middle(|round| round.p99_millis),
+            cpu_micros: middle(|round| round.cpu_micros),
+        }
+    }
+}
+
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let at = (to_f64(sorted.len()) * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+pub(super) fn to_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+/// Sends requests over all connections, again and again, until the time is up.
+pub(super) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, Failure> {
+    run(peer, requests, Some(Instant::now() + time)).await
+}
+
+/// Sends each request once.
+pub(super) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, Failure> {
+    run(peer, requests, None).await
+}
+
+async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<Round, Failure> {
+    let (cpu, started, address) = (peer.cpu_seconds()?, Instant::now(), peer.address);
+    let workers: Vec<_> = (0..requests.connections)
+        .map(|worker| tokio::spawn(exchange_all(address, requests.clone(), worker, end)))
+        .collect();
+    let mut millis: Vec<f64> = Vec::new();
+    for worker in workers {
+        millis.extend(worker.await??);
+    }
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), peer.cpu_seconds()? - cpu);
+    millis.sort_unstable_by(f64::total_cmp);
+    let count = to_f64(millis.len());
+    Ok(Round {
+        per_second: count / seconds,
+        p50_millis: percentile(&millis, 0.5),
+        p99_millis: percentile(&millis, 0.99),
+        cpu_micros: cpu * 1e6 / count,
+    })
+}
+
+/// One connection's part: its share once, or, with an end, all of them from its own place on.
+async fn exchange_all(
+    address: SocketAddr,
+    requests: Requests,
+    worker: usize,
+    end: Option<Instant>,
+) -> Result<Vec<f64>, Failure> {
+    let mut connection = Connection::open(address).await?;
+    let all = requests.all.iter();
+    let own: Box<dyn Iterator<Item = &Vec<u8>> + Send> = match end {
+        Some(_) => Box::new(all.cycle().skip(worker * requests.all.len() / requests.connections)),
+        None => Box::new(all.skip(worker).step_by(requests.connections)),
+    };
+    let mut millis = Vec::with_capacity(1 << 16);
+    for request in own {
+        let sent = Instant::now();
+        connection.exchange(request, requests.status).await?;
+        let now = Instant::now();
+        millis.push((now - sent).as_secs_f64() * 1e3);
+        if end.is_some_and(|end| now >= end) {
+            break;
+        }
+    }
+    Ok(millis)
+}
+
+/// A connection that is kept.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    body: usize,
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024), body: 0 })
+    }
+
+    /// Sends a request and reads its answer, which must begin with this status.
+    pub(super) async fn exchange(&mut self, request: &[u8], status: &str) -> Result<(), Failure> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| self.buffer.len() < whole) {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err("a server closed the connection".into());
+            }
+            if whole.is_none()
+                && let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n")
+            {
+                self.body = head + 4;
+                whole = Some(self.body + content_length(&self.buffer[..head])?);
+            }
+        }
+        if self.buffer.get(9..12) == Some(status.as_bytes()) {
+            return Ok(());
+        }
+        Err(format!("not {status}: {}", String::from_utf8_lossy(&self.buffer)).into())
+    }
+
+    /// The head of the last answer.
+    pub(super) fn head(&self) -> &str {
+        std::str::from_utf8(&self.buffer[..self.body]).unwrap_or_default()
+    }
+
+    /// The body of the last answer.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.buffer[self.body..]
+    }
+}
+
+fn content_length(head: &[u8]) -> Result<usize, Failure> {
+    let text = std::str::from_utf8(head)?;
+    if text.get(9..12) == Some("304") {
+        return Ok(0);
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    Ok(length.ok_or("an answer without a length")?.parse()?)
+}
+
+/// The size of a file in MiB.
+pub(super) fn file_mib(path: &Path) -> Result<f64, Failure> {
+    Ok(fs::metadata(path)?.len() as f64 / 1_048_576.0)
+}
