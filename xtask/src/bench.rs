@@ -162,7 +162,7 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode, Failure> {
         let status = Command::new(program).args(std::env::args_os().skip(1)).current_dir(root).status()?;
         return Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)));
     }
-    let programs = build(root, !cfg!(debug_assertions))?;
+    let programs = if cfg!(debug_assertions) { build(root, false)? } else { own_folder("release")? };
     let bench = Bench {
         server: programs.join("callhistory-server"),
         xtask: programs.join("xtask"),
@@ -200,10 +200,14 @@ fn build(root: &Path, optimized: bool) -> Result<PathBuf, Failure> {
     if !command.status()?.success() {
         return Err("the build failed".into());
     }
-    // Beside this program's own profile, wherever the target directory is.
+    own_folder(if optimized { "release" } else { "debug" })
+}
+
+/// The folder of a profile beside that of this program, wherever the target directory is.
+fn own_folder(profile: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).ok_or("this program lies in no target directory")?;
-    Ok(target.join(if optimized { "release" } else { "debug" }))
+    Ok(target.join(profile))
 }
 
 /// Databases are written on the disk of the build and not in a folder of temporary files, which may be memory.

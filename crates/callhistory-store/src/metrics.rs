@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 
 use callhistory_model::{
-    CallFilter, CallMetrics, ExactDecimal, Fault, FaultCode, GroupKey, MetricsGroup, OneOf, Timestamp, nearest_name,
+    Amount, CallFilter, CallMetrics, CallRecord, CallStatus, CallType, Direction, ExactDecimal, Fault, FaultCode,
+    GroupKey, MetricsGroup, OneOf, Timestamp, nearest_name,
 };
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use crate::StoreError;
+use crate::{StoreError, terms::charge};
 
 /// The room for the queries of all groups, in bytes.
 const MAX_QUERY_BYTES: usize = 16 * 1024 * 1024;
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
 /// What the metrics read of one record.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row<'a> {
     pub(crate) sort_time: i64,
     pub(crate) duration: Option<i64>,
@@ -26,15 +28,20 @@ pub(crate) struct Row<'a> {
     pub(crate) call_type: Option<&'a str>,
 }
 
-/// The sums of records of one status that an engine has counted.
-#[cfg(feature = "postgres")]
-pub(crate) struct Counted<'a> {
-    pub(crate) status: Option<&'a str>,
-    pub(crate) calls: u64,
-    /// How many of them have a duration, and its sum.
-    pub(crate) timed: u64,
-    pub(crate) duration: i128,
-    pub(crate) cost: i128,
+#[cfg(feature = "sqlite")]
+impl<'a> Row<'a> {
+    pub(crate) fn of(record: &'a CallRecord) -> Self {
+        Self {
+            sort_time: record.sort_time_nanos(),
+            duration: record.duration_nanos(),
+            cost: charge(record).map(Amount::nanos),
+            status: record.status.as_ref().map(CallStatus::as_str),
+            agent_id: record.agent_id.as_deref(),
+            call_flow_id: record.call_flow_id.as_deref(),
+            direction: record.direction.as_ref().map(Direction::as_str),
+            call_type: record.call_type.as_ref().map(CallType::as_str),
+        }
+    }
 }
 
 /// A span of time that is one group: from `start` up to, but not including, `end`.
@@ -53,24 +60,43 @@ enum Part {
     Absent,
 }
 
+/// Sums of some records.
 #[derive(Default)]
-struct Numbers {
-    calls: u64,
-    completed: u64,
-    failed: u64,
-    timed: u64,
-    duration: i128,
-    cost: i128,
+pub(crate) struct Numbers {
+    pub(crate) calls: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    /// How many of them have a duration, and its sum.
+    pub(crate) timed: u64,
+    pub(crate) duration: i128,
+    pub(crate) cost: i128,
     /// Each length, where percentiles are asked for.
-    durations: Vec<i64>,
+    pub(crate) durations: Vec<i64>,
 }
+
+/// What records of one kind have in common.
+struct Kind {
+    is_completed: bool,
+    is_failed: bool,
+    /// Which of the parts without a time they have.
+    parts: usize,
+}
+
+/// In place of a group that is not known yet.
+const UNKNOWN: usize = usize::MAX;
 
 /// Adds rows up.
 pub(crate) struct Totals {
     group_by: Vec<GroupKey>,
     zone: Tz,
+    by_time: Option<GroupKey>,
     all: Numbers,
-    groups: HashMap<Vec<Part>, Numbers>,
+    groups: Vec<Numbers>,
+    group_of: HashMap<Vec<Part>, usize>,
+    kinds: Vec<Kind>,
+    /// The parts without a time of each kind, and the group that they are in the bucket of the last record.
+    parts: Vec<(Vec<Part>, usize)>,
+    parts_of: HashMap<Vec<Part>, usize>,
     /// Rows come in the order of time, so the bucket of the last one is mostly that of the next.
     bucket: Option<Bucket>,
 }
@@ -78,33 +104,97 @@ pub(crate) struct Totals {
 impl Totals {
     pub(crate) fn new(group_by: &[GroupKey], zone: Option<&str>) -> Result<Self, StoreError> {
         let zone = zone.map_or(Ok(Tz::UTC), time_zone)?;
-        Ok(Self { group_by: group_by.to_vec(), zone, all: Numbers::default(), groups: HashMap::new(), bucket: None })
+        Ok(Self {
+            group_by: group_by.to_vec(),
+            zone,
+            by_time: group_by.iter().copied().find(|key| key.is_time()),
+            all: Numbers::default(),
+            groups: Vec::new(),
+            group_of: HashMap::new(),
+            kinds: Vec::new(),
+            parts: Vec::new(),
+            parts_of: HashMap::new(),
+            bucket: None,
+        })
     }
 
-    pub(crate) fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
-        self.all.add(row, false);
-        if self.group_by.is_empty() {
-            return Ok(());
-        }
-        let mut parts = Vec::with_capacity(self.group_by.len());
-        for key in &self.group_by {
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_grouped(&self) -> bool {
+        !self.group_by.is_empty()
+    }
+
+    /// How many records there were.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn calls(&self) -> u64 {
+        self.all.calls
+    }
+
+    /// The kind of a record, for [`Self::add_of_kind`].
+    pub(crate) fn kind(&mut self, row: &Row<'_>) -> u32 {
+        let part = |key: &GroupKey| {
             let text = match key {
                 GroupKey::AgentId => row.agent_id,
                 GroupKey::CallFlowId => row.call_flow_id,
                 GroupKey::Direction => row.direction,
                 GroupKey::Status => row.status,
                 GroupKey::CallType => row.call_type,
-                GroupKey::Hour | GroupKey::Day | GroupKey::Week | GroupKey::Month => {
-                    let here = |bucket: &Bucket| (bucket.start..bucket.end).contains(&row.sort_time);
-                    let bucket = self.bucket.filter(here).unwrap_or_else(|| bucket(self.zone, *key, row.sort_time));
-                    self.bucket = Some(bucket);
-                    parts.push(Part::Time(bucket));
-                    continue;
-                }
+                // In its place until the time of a record is known.
+                GroupKey::Hour | GroupKey::Day | GroupKey::Week | GroupKey::Month => None,
             };
-            parts.push(text.map_or(Part::Absent, |text| Part::Text(text.to_owned())));
+            text.map_or(Part::Absent, |text| Part::Text(text.to_owned()))
+        };
+        let parts: Vec<_> = self.group_by.iter().map(part).collect();
+        let next = self.parts.len();
+        let parts = *self.parts_of.entry(parts).or_insert_with_key(|parts| {
+            self.parts.push((parts.clone(), UNKNOWN));
+            next
+        });
+        let (is_completed, is_failed) = (row.status == Some("completed"), row.status == Some("failed"));
+        self.kinds.push(Kind { is_completed, is_failed, parts });
+        u32::try_from(self.kinds.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+        let kind = self.kind(row);
+        self.add_of_kind(kind, row.sort_time, row.duration, row.cost)?;
+        self.kinds.clear();
+        Ok(())
+    }
+
+    /// Adds one record of a kind.
+    pub(crate) fn add_of_kind(
+        &mut self,
+        kind: u32,
+        sort_time: i64,
+        duration: Option<i64>,
+        cost: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let kind = &self.kinds[kind as usize];
+        self.all.add(kind, duration, cost);
+        if self.group_by.is_empty() {
+            return Ok(());
         }
-        self.groups.entry(parts).or_default().add(row, true);
+        if let Some(key) = self.by_time
+            && self.bucket.is_none_or(|bucket| !(bucket.start..bucket.end).contains(&sort_time))
+        {
+            self.bucket = Some(bucket(self.zone, key, sort_time));
+            self.parts.iter_mut().for_each(|(_, group)| *group = UNKNOWN);
+        }
+        let (parts, group) = &mut self.parts[kind.parts];
+        if *group == UNKNOWN {
+            let mut parts = parts.clone();
+            if let Some((bucket, at)) = self.bucket.zip(self.group_by.iter().position(|key| key.is_time())) {
+                parts[at] = Part::Time(bucket);
+            }
+            let next = self.groups.len();
+            *group = *self.group_of.entry(parts).or_insert(next);
+            if *group == next {
+                self.groups.push(Numbers::default());
+            }
+        }
+        let numbers = &mut self.groups[*group];
+        numbers.add(kind, duration, cost);
+        numbers.durations.extend(duration);
         if self.groups.len() > MetricsGroup::MAX_GROUPS {
             let detail = format!(
                 "gives more than {} groups; narrow the filter or group by longer times",
@@ -116,15 +206,14 @@ impl Totals {
     }
 
     /// Adds records that were counted already, where there are no groups.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn add_counted(&mut self, counted: &Counted<'_>) {
+    pub(crate) fn add_numbers(&mut self, numbers: &Numbers) {
         let all = &mut self.all;
-        all.calls += counted.calls;
-        all.completed += if counted.status == Some("completed") { counted.calls } else { 0 };
-        all.failed += if counted.status == Some("failed") { counted.calls } else { 0 };
-        all.timed += counted.timed;
-        all.duration += counted.duration;
-        all.cost += counted.cost;
+        all.calls += numbers.calls;
+        all.completed += numbers.completed;
+        all.failed += numbers.failed;
+        all.timed += numbers.timed;
+        all.duration += numbers.duration;
+        all.cost += numbers.cost;
     }
 
     /// The numbers, with the query of each group under the filter that gave the rows.
@@ -134,10 +223,12 @@ impl Totals {
                 "gives so many groups that the long filter cannot be repeated for each; shorten one or the other";
             return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("groupBy")));
         }
-        let mut groups: Vec<_> = self.groups.into_iter().collect();
+        let mut numbers: Vec<_> = self.groups.into_iter().map(Some).collect();
+        let mut groups: Vec<_> = self.group_of.into_iter().collect();
         groups.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let groups = groups.into_iter().filter_map(|(parts, at)| Some((parts, numbers[at].take()?)));
         let (keys, zone) = (&self.group_by, self.zone);
-        let groups = groups.into_iter().map(|(parts, numbers)| numbers.group(keys, &parts, zone, filter));
+        let groups = groups.map(|(parts, numbers)| numbers.group(keys, &parts, zone, filter));
         let groups: Vec<_> = groups.collect();
         Ok(CallMetrics {
             total_calls: self.all.calls,
@@ -151,17 +242,14 @@ impl Totals {
 }
 
 impl Numbers {
-    fn add(&mut self, row: &Row<'_>, keep_durations: bool) {
+    fn add(&mut self, kind: &Kind, duration: Option<i64>, cost: Option<i64>) {
         self.calls += 1;
-        self.completed += u64::from(row.status == Some("completed"));
-        self.failed += u64::from(row.status == Some("failed"));
-        self.cost += i128::from(row.cost.unwrap_or(0));
-        if let Some(duration) = row.duration {
+        self.completed += u64::from(kind.is_completed);
+        self.failed += u64::from(kind.is_failed);
+        self.cost += i128::from(cost.unwrap_or(0));
+        if let Some(duration) = duration {
             self.timed += 1;
             self.duration += i128::from(duration);
-            if keep_durations {
-                self.durations.push(duration);
-            }
         }
     }
 

@@ -26,12 +26,14 @@ use crate::{
 };
 
 mod backup;
+mod columns;
 mod disk;
 mod doctor;
 mod filter;
 mod keys;
 mod open;
 mod read;
+mod segments;
 mod write;
 mod writer;
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    metrics::{self, Counted, Totals},
+    metrics::{self, Numbers, Totals},
 };
 
 pub(super) async fn call_metrics(
@@ -38,12 +38,16 @@ async fn count(db: &Client, listing: &Listing<'_>, totals: &mut Totals) -> Resul
             let unsound = |_| StoreError::Internal("a sum is no number".to_owned());
             Ok(row.try_get::<_, &str>(at)?.parse().map_err(unsound)?)
         };
-        totals.add_counted(&Counted {
-            status: row.try_get(0)?,
-            calls: row.try_get::<_, i64>(1)?.unsigned_abs(),
+        let (status, calls): (Option<&str>, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let of_status = |name| if status == Some(name) { calls.unsigned_abs() } else { 0 };
+        totals.add_numbers(&Numbers {
+            calls: calls.unsigned_abs(),
+            completed: of_status("completed"),
+            failed: of_status("failed"),
             timed: row.try_get::<_, i64>(2)?.unsigned_abs(),
             duration: sum(3)?,
             cost: sum(4)?,
+            ..Numbers::default()
         });
     }
     Ok(())

@@ -85,13 +85,30 @@ impl Indexed {
     /// Whether the index by time alone answers the filter.
     pub(super) fn is_covered(&self) -> bool {
         let covered = |condition: &Condition| match condition {
-            Condition::Either { columns: ColumnTest::OneOf { columns, .. }, .. } => {
+            Condition::Either { columns: ColumnTest::OneOf { columns, .. }, .. }
+            | Condition::Columns(ColumnTest::OneOf { columns, .. }) => {
                 columns.iter().all(|column| COVERED.contains(column))
             }
             _ => false,
         };
         let Predicate { conditions, ranges, .. } = &self.predicate;
         conditions.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)
+    }
+
+    /// Whether the numbers of calls can be counted without a look at the calls.
+    pub(super) fn is_of_numbers(&self) -> bool {
+        self.presence.is_none() && self.is_covered()
+    }
+
+    /// The conditions on what calls of a group have in common. `c` is the table of groups.
+    pub(super) fn of_groups(&self, sql: &mut Sql) -> Vec<String> {
+        let mut parts = Vec::new();
+        for condition in &self.predicate.conditions {
+            if let Condition::Either { columns, .. } | Condition::Columns(columns) = condition {
+                parts.push(columns.sql(sql));
+            }
+        }
+        parts
     }
 
     /// The expression of the index of terms.

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{disk, read};
+use super::{disk, read, segments};
 use crate::StoreError;
 
 /// Older libraries can corrupt the write-ahead log.
@@ -71,6 +71,7 @@ fn open_locked(path: &Path) -> Result<Connection, StoreError> {
     }
     configure(&db, &[("query_only", "0"), ("cache_size", "-65536")])?;
     migrate(&mut db, path)?;
+    segments::ensure(&db)?;
     Ok(db)
 }
 

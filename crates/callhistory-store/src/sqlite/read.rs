@@ -7,7 +7,10 @@ use callhistory_model::{
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
 
-use super::filter::{Indexed, NO_DURATION, first_position, last_position, new_sql};
+use super::{
+    filter::{Indexed, NO_DURATION, first_position, last_position, new_sql},
+    segments,
+};
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
     cursor::{ListPosition, Seal, after_the_end},
@@ -23,8 +26,8 @@ use crate::{
 const SORTED_PER_RECORD: usize = 100;
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
-/// Above so many records, numbers come from the index by time instead of from the records of a filter.
-const COUNTED_ONE_BY_ONE: i64 = 20_000;
+/// Up to so many records, numbers come from the records of a filter; above, from what is kept for numbers, where it does.
+const COUNTED_ONE_BY_ONE: i64 = 500;
 /// The tests of filters that need a look at the body.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -302,7 +305,19 @@ impl<'a> Listing<'a> {
         (from, self.filter.after_terms(sql))
     }
 
+    /// Whether the numbers are best counted from what is kept for that. Where a filter lets few through, it is faster.
+    fn counts_from_segments(&self) -> Result<bool, StoreError> {
+        Ok(self.filter.is_of_numbers()
+            && self.narrow_range(COUNTED_ONE_BY_ONE)?.is_none()
+            && (!self.filter.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE))
+    }
+
     fn count(&self) -> Result<u64, StoreError> {
+        if self.counts_from_segments()? {
+            let mut totals = Totals::new(&[], None)?;
+            segments::count(self.db, self.workspace, &self.filter, &mut totals)?;
+            return Ok(totals.calls());
+        }
         let mut sql = new_sql();
         let (from, conditions) = self.cheapest(&mut sql)?;
         let conditions = self.place(&mut sql, conditions, None);
@@ -316,9 +331,7 @@ impl<'a> Listing<'a> {
             let conditions = self.filter.without_terms(sql);
             return Ok((format!("call c INDEXED BY {}", range.index), conditions));
         }
-        let scan = self.filter.is_covered()
-            && (!self.filter.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE);
-        if self.filter.has_terms() && !scan {
+        if self.filter.has_terms() {
             let (low, high) = self.filter.positions();
             return Ok(self.terms_between(sql, low, high));
         }
@@ -341,27 +354,18 @@ pub(crate) fn call_metrics(
 ) -> Result<CallMetrics, StoreError> {
     let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
     let listing = Listing::new(db, workspace, &query.filter, Sort::default());
+    if listing.counts_from_segments()? {
+        segments::count(db, workspace, &listing.filter, &mut totals)?;
+        return totals.finish(&query.filter);
+    }
     let mut sql = new_sql();
     let (from, conditions) = listing.cheapest(&mut sql)?;
     let conditions = listing.place(&mut sql, conditions, None);
-    let text = format!(
-        "SELECT c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type
-         FROM {from} WHERE {conditions}"
-    );
+    let text = format!("SELECT {} FROM {from} WHERE {conditions}", segments::COLUMNS);
     let mut statement = db.prepare_cached(&text)?;
     let mut rows = statement.query(params_from_iter(sql.values))?;
     while let Some(row) = rows.next()? {
-        let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
-        totals.add(&metrics::Row {
-            sort_time: row.get(0)?,
-            duration: row.get(1)?,
-            cost: row.get(2)?,
-            status: text(3)?,
-            agent_id: text(4)?,
-            call_flow_id: text(5)?,
-            direction: text(6)?,
-            call_type: text(7)?,
-        })?;
+        totals.add(&metrics::Row::read(row)?)?;
     }
     totals.finish(&query.filter)
 }

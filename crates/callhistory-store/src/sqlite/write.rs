@@ -9,10 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     filter::{POSITIONS_PER_SECOND, first_position, push_text},
+    segments::COLUMNS,
     writer::Batch,
 };
 use crate::{
-    Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, metrics,
     terms::{Term, Terms, charge},
     write::{self, Kind, key_expiry_nanos, request_hash},
 };
@@ -167,6 +168,10 @@ pub(crate) fn delete_call(
 ) -> Result<bool, StoreError> {
     let Some((position, stored)) = read_call(tx.db, workspace, id)? else { return Ok(false) };
     precondition.check(Some(stored.sequence))?;
+    // From the columns: a record whose body cannot be read can be deleted.
+    tx.db
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM call c WHERE c.workspace_id = ?1 AND c.id = ?2"))?
+        .query_row([workspace.as_str(), id.as_str()], |row| tx.count(workspace, &metrics::Row::read(row)?, -1))?;
     tx.db
         .prepare_cached("DELETE FROM call WHERE workspace_id = ?1 AND id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
@@ -202,6 +207,11 @@ fn update_call(
         &record,
         &call,
     )?;
+    let (row_before, row_after) = (metrics::Row::of(before), metrics::Row::of(&record));
+    if row_before != row_after {
+        tx.count(&record.workspace_id, &row_before, -1)?;
+        tx.count(&record.workspace_id, &row_after, 1)?;
+    }
     let terms = Terms::new(&record.workspace_id);
     let new_terms = terms.of(&record);
     if moves {
@@ -234,6 +244,7 @@ fn insert_call(tx: &Batch<'_>, record: CallRecord, now: &Timestamp) -> Result<Wr
         return Err(StoreError::IdTaken);
     }
     tx.index(position, Some(text(&Terms::new(&record.workspace_id).of(&record))));
+    tx.count(&record.workspace_id, &metrics::Row::of(&record), 1)?;
     Ok(Written { id: record.id, call, effect: Effect::Created })
 }
 

@@ -20,11 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     disk::{Ballast, Disk, Look},
     open::{self, BUSY_TIMEOUT},
+    segments::{self, Entry},
 };
 use crate::{
     StoreError,
     fair::{Fair, Place},
     feed::Feed,
+    metrics::Row,
 };
 
 /// Writes that may wait, of all workspaces and of one; beyond it callers wait for a place.
@@ -49,6 +51,7 @@ pub(crate) struct Batch<'a> {
     /// The number before the first change of a new workspace.
     pub(crate) first_sequence: i64,
     terms: RefCell<Vec<(i64, Option<String>)>>,
+    numbers: RefCell<Vec<(String, Entry, i64)>>,
     changed: RefCell<Vec<WorkspaceId>>,
 }
 
@@ -57,6 +60,13 @@ impl Batch<'_> {
     /// fast only in the order of their positions.
     pub(crate) fn index(&self, position: i64, terms: Option<String>) {
         self.terms.borrow_mut().push((position, terms));
+    }
+
+    /// Has a call counted at the end of the group, or counted no more.
+    pub(crate) fn count(&self, workspace: &WorkspaceId, row: &Row<'_>, by: i64) -> rusqlite::Result<()> {
+        let entry = segments::entry(self.db, workspace, row)?;
+        self.numbers.borrow_mut().push((workspace.as_str().to_owned(), entry, by));
+        Ok(())
     }
 
     /// Has those who follow the workspace woken once the change is on disk.
@@ -69,6 +79,7 @@ impl Batch<'_> {
 #[derive(Default)]
 struct Rest {
     terms: BTreeMap<i64, Option<String>>,
+    numbers: segments::Changes,
     changed: HashSet<WorkspaceId>,
     first_sequence: i64,
 }
@@ -370,7 +381,7 @@ fn commit_group(
         [only] => run_alone(db, only.as_mut(), &mut rest),
         several => several.iter_mut().try_for_each(|job| run_job(db, job.as_mut(), &mut rest)),
     };
-    let indexed = run.and_then(|()| write_terms(db, &rest.terms));
+    let indexed = run.and_then(|()| write_terms(db, &rest.terms)).and_then(|()| segments::apply(db, &rest.numbers));
     let started = Instant::now();
     let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
     metrics::histogram!("callhistory_commit_seconds").record(started.elapsed());
@@ -382,10 +393,18 @@ fn commit_group(
 }
 
 fn run_alone(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), StoreError> {
-    let batch =
-        Batch { db, first_sequence: rest.first_sequence, terms: RefCell::default(), changed: RefCell::default() };
+    let batch = Batch {
+        db,
+        first_sequence: rest.first_sequence,
+        terms: RefCell::default(),
+        numbers: RefCell::default(),
+        changed: RefCell::default(),
+    };
     job.run(&batch)?;
     rest.terms.extend(batch.terms.into_inner());
+    for (workspace, entry, by) in batch.numbers.into_inner() {
+        *rest.numbers.entry((workspace, entry)).or_default() += by;
+    }
     rest.changed.extend(batch.changed.into_inner());
     Ok(())
 }
