@@ -26,8 +26,10 @@ use crate::{
 const SORTED_PER_RECORD: usize = 100;
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
-/// Up to so many records, numbers come from the records of a filter; above, from what is kept for numbers, where it does.
-const COUNTED_ONE_BY_ONE: i64 = 500;
+/// To look at one record costs as much as to go through so many in what is kept for the numbers. A filter that has fewer
+/// records than that has its records looked at.
+const CALLS_PER_LOOK: i64 = 300;
+const LEAST_LOOKS: i64 = 50;
 /// The tests of filters that need a look at the body.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -307,9 +309,17 @@ impl<'a> Listing<'a> {
 
     /// Whether the numbers are best counted from what is kept for that. Where a filter lets few through, it is faster.
     fn counts_from_segments(&self) -> Result<bool, StoreError> {
-        Ok(self.filter.is_of_numbers()
-            && self.narrow_range(COUNTED_ONE_BY_ONE)?.is_none()
-            && (!self.filter.has_terms() || self.count_terms(COUNTED_ONE_BY_ONE)? > COUNTED_ONE_BY_ONE))
+        if !self.filter.is_of_numbers() {
+            return Ok(false);
+        }
+        let few = self.few()?;
+        Ok(self.narrow_range(few)?.is_none() && (!self.filter.has_terms() || self.count_terms(few)? > few))
+    }
+
+    /// How many records are better looked at one by one when numbers are counted.
+    fn few(&self) -> Result<i64, StoreError> {
+        // There were at least as many changes as there are records.
+        Ok((last_sequence(self.db, self.workspace)? / CALLS_PER_LOOK).max(LEAST_LOOKS))
     }
 
     fn count(&self) -> Result<u64, StoreError> {
@@ -327,7 +337,7 @@ impl<'a> Listing<'a> {
 
     /// Where all records of the filter come from at the least cost, in no order.
     fn cheapest(&self, sql: &mut Sql) -> Result<(String, Vec<String>), StoreError> {
-        if let Some(range) = self.narrow_range(COUNTED_ONE_BY_ONE)? {
+        if let Some(range) = self.narrow_range(self.few()?)? {
             let conditions = self.filter.without_terms(sql);
             return Ok((format!("call c INDEXED BY {}", range.index), conditions));
         }
