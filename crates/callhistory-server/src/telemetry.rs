@@ -1,6 +1,9 @@
 //! What the service says about itself: its log on standard error, and its traces to a collector.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::{BufWriter, IsTerminal as _},
+    time::Duration,
+};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -21,6 +24,8 @@ use tracing_subscriber::{
 
 /// The spans that go to the collector.
 const TRACES: &str = "callhistory_traces";
+/// Lines of the log that may wait for the system call that writes them, in bytes.
+const LOG_BUFFER_BYTES: usize = 64 * 1024;
 /// The largest answer of a collector that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long a collector may take.
@@ -69,7 +74,8 @@ pub fn check(filter: &str) -> Result<EnvFilter, String> {
 pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
     let filter = check(filter)?.add_directive(format!("{TRACES}=off").parse().map_err(|_| "no directive".to_owned())?);
     let traces = collector(runtime)?;
-    let (writer, log) = NonBlocking::new(std::io::stderr());
+    // Written when no further line waits, or when it is full: under load many lines share a system call.
+    let (writer, log) = NonBlocking::new(BufWriter::with_capacity(LOG_BUFFER_BYTES, std::io::stderr()));
     let exported = traces.as_ref().map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
         layer.with_threads(false).with_target(false).with_filter(filter_fn(|span| span.target() == TRACES))

@@ -255,12 +255,65 @@ pub struct Written {
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallPage {
-    /// The canonical JSON bytes of each record.
-    pub calls: Vec<Bytes>,
+    /// The records.
+    pub calls: Calls,
     /// The cursor of the page after this one, if there is one.
     pub next: Option<String>,
     /// How many records there are on all pages, where that was asked for.
     pub total: Option<u64>,
+}
+
+/// The canonical JSON bytes of records, one after the other as they are answered: a page costs one allocation, and not one
+/// for each record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    json: Vec<u8>,
+    /// Where each record ends.
+    ends: Vec<usize>,
+}
+
+impl Calls {
+    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
+    pub(crate) fn push(&mut self, body: &[u8]) {
+        self.json.push(if self.ends.is_empty() { b'[' } else { b',' });
+        self.json.extend_from_slice(body);
+        self.ends.push(self.json.len());
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many bytes they have together, about.
+    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Each record.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        // Behind each end stands what comes before the next record.
+        let starts = std::iter::once(1).chain(self.ends.iter().map(|end| end + 1));
+        starts.zip(&self.ends).map(|(start, end)| &self.json[start..*end])
+    }
+
+    /// All of them as one JSON array.
+    #[must_use]
+    pub fn into_json(mut self) -> Vec<u8> {
+        if self.is_empty() {
+            self.json.push(b'[');
+        }
+        self.json.push(b']');
+        self.json
+    }
 }
 
 /// Some changes of a feed.

@@ -1,25 +1,21 @@
 //! A page of a list, as every engine makes it.
 
-use bytes::Bytes;
 use callhistory_model::{Fault, FaultCode, ListQuery, WorkspaceId};
 
 use crate::{
-    CallPage, StoreError,
+    CallPage, Calls, StoreError,
     cursor::{ListPosition, Seal},
 };
 
 /// A page, and a batch of the feed, ends early with the record that reaches this size, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// One record of a page.
-pub(crate) struct Entry {
-    pub(crate) body: Bytes,
-    pub(crate) position: ListPosition,
-}
-
 /// Records in order.
+#[derive(Default)]
 pub(crate) struct Page {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) calls: Calls,
+    /// The place of the last of them.
+    pub(crate) last: Option<ListPosition>,
     /// Whether there are more after them.
     pub(crate) more: bool,
 }
@@ -33,13 +29,13 @@ impl Page {
         total: Option<u64>,
         seal: &Seal,
     ) -> Result<CallPage, StoreError> {
-        let Self { entries, more } = self;
-        if more && query.page.is_some() && entries.len() < query.page_size() {
+        let Self { calls, last, more } = self;
+        if more && query.page.is_some() && calls.len() < query.page_size() {
             let detail =
                 "has records so large that pages end early, and numbers would leave some out; follow the header Link";
             return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page")));
         }
-        let next = entries.last().filter(|_| more).map(|last| seal.list(workspace, query, &last.position));
-        Ok(CallPage { calls: entries.into_iter().map(|entry| entry.body).collect(), next, total })
+        let next = last.filter(|_| more).map(|last| seal.list(workspace, query, &last));
+        Ok(CallPage { calls, next, total })
     }
 }

@@ -23,6 +23,8 @@ use crate::{
     exports::{self, Exports},
     fair::Fair,
     feed::Feed,
+    filter::Predicate,
+    write::request_hash,
 };
 
 mod backup;
@@ -32,7 +34,10 @@ mod doctor;
 mod filter;
 mod keys;
 mod open;
+#[cfg(test)]
+mod plans;
 mod read;
+mod readers;
 mod segments;
 mod write;
 mod writer;
@@ -40,24 +45,23 @@ mod writer;
 pub(crate) use backup::{backup, restore};
 use disk::{Disk, MAX_WAL_BYTES};
 pub(crate) use doctor::examine;
+use readers::Readers;
+use write::NewCall;
 use writer::Writer;
 
-/// Point reads take microseconds and run on the caller's thread; a few connections keep callers from waiting for each
-/// other.
-const READERS: usize = 8;
 /// Lists and numbers at a time, and apart from them reads of the feed, for each processor; of one workspace half of them.
 /// Each has a connection and a thread of its own while it runs, and more of them would only take turns.
 const SCANS_PER_PROCESSOR: usize = 2;
 /// How long one list or metric may take before it is broken off.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Virtual machine steps between two looks at the clock.
+/// Virtual machine steps between two looks at the clock, and of a read that is short: less than a millisecond.
 const STEPS_PER_LOOK: i32 = 10_000;
 /// I/O errors that are no failed sync: the group is rolled back and nobody was answered, so writes may go on.
 const PASSING_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
 
 pub(crate) struct SqliteStore {
     writer: Writer,
-    readers: Vec<Mutex<Connection>>,
+    readers: Arc<Readers>,
     scanners: Arc<Scanners>,
     followers: Arc<Scanners>,
     exports: Arc<Exports>,
@@ -84,21 +88,37 @@ impl Scanners {
         Arc::new(Self { path: path.to_owned(), free: Mutex::default(), places, disk })
     }
 
-    /// Runs a read of several statements in one snapshot, off the threads that serve requests.
-    async fn run<T, F>(self: &Arc<Self>, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
+    fn free(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that nobody uses; a new one the first time, and after a panic.
+    fn connection(&self) -> Result<Connection, StoreError> {
+        let free = self.free().pop();
+        free.map_or_else(|| open::open_reader(&self.path), Ok)
+    }
+
+    /// Runs a read of several statements in one snapshot: one that is short as a rule at once, and others, or one that turns
+    /// out to be long, off the threads that serve requests.
+    async fn run<T, F>(self: &Arc<Self>, workspace: &WorkspaceId, is_short: bool, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        if is_short && let Ok(mut db) = self.connection() {
+            let result = in_snapshot(&mut db, || true, &work);
+            self.free().push(db);
+            // What failed may have been broken off; if it has to fail, it fails again.
+            if result.is_ok() {
+                return result;
+            }
+        }
         let place = self.places.enter(workspace).await?;
         let scanners = Arc::clone(self);
         let result = tokio::task::spawn_blocking(move || {
-            let free = || scanners.free.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first time, and after a panic.
-            let open = || open::open_reader(&scanners.path);
-            let mut db = free().pop().map_or_else(open, Ok)?;
-            let result = in_snapshot(&mut db, &scanners.disk, SCAN_TIMEOUT, work);
-            free().push(db);
+            let mut db = scanners.connection()?;
+            let result = in_snapshot(&mut db, is_over(&scanners.disk, SCAN_TIMEOUT), work);
+            scanners.free().push(db);
             // Only now: the read goes on when its caller has hung up.
             drop(place);
             result
@@ -116,13 +136,12 @@ impl SqliteStore {
     fn open_with(path: &Path, max_wal_bytes: u64) -> Result<Self, StoreError> {
         let (lock, connection) = open::open_writer(path)?;
         let secret = connection.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))?;
-        let readers = (0..READERS).map(|_| open::open_reader(path).map(Mutex::new));
-        let readers = readers.collect::<Result<_, _>>()?;
+        let readers = Arc::new(Readers::open(path)?);
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (feed, disk) = (Feed::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
-            writer: Writer::start(connection, &path, feed.clone(), Arc::clone(&disk))?,
+            writer: Writer::start(connection, &path, (feed.clone(), Arc::clone(&readers)), Arc::clone(&disk))?,
             readers,
             scanners: Scanners::new(&path, &disk),
             followers: Scanners::new(&path, &disk),
@@ -132,13 +151,6 @@ impl SqliteStore {
             disk,
             _lock: lock,
         })
-    }
-
-    /// A reader that is free, or the first one as soon as it is. A lock is held for one statement and never across a
-    /// wait.
-    fn reader(&self) -> MutexGuard<'_, Connection> {
-        let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
-        free.unwrap_or_else(|| self.readers[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -157,23 +169,25 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// Runs reads that see one state of the database, and breaks them off when their time is over or when they hold back too
-/// much of the log.
-fn in_snapshot<T>(
-    db: &mut Connection,
-    disk: &Disk,
-    limit: Duration,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+/// Says of a read when its time is over, or that it holds back too much of the log.
+fn is_over(disk: &Disk, limit: Duration) -> impl FnMut() -> bool + Send + 'static {
     let deadline = Instant::now() + limit;
     let pressure = disk.snapshots();
-    let is_over = move || Instant::now() > deadline || pressure.has_changed().unwrap_or(true);
+    move || Instant::now() > deadline || pressure.has_changed().unwrap_or(true)
+}
+
+/// Runs reads that see one state of the database, and breaks them off where they are over at a look.
+fn in_snapshot<T>(
+    db: &mut Connection,
+    is_over: impl FnMut() -> bool + Send + 'static,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     db.progress_handler(STEPS_PER_LOOK, Some(is_over))?;
-    db.execute_batch("BEGIN")?;
+    db.prepare_cached("BEGIN")?.execute([])?;
     let result = work(db);
     db.progress_handler(0, None::<fn() -> bool>)?;
     // An error may have ended the transaction already, and says more than the failure to end it again.
-    let ended = db.execute_batch("COMMIT");
+    let ended = db.prepare_cached("COMMIT")?.execute([]);
     let result = result?;
     ended?;
     Ok(result)
@@ -182,8 +196,7 @@ fn in_snapshot<T>(
 #[async_trait]
 impl CallStore for SqliteStore {
     async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
-        let stored = write::read_call(&self.reader(), workspace, id)?;
-        Ok(stored.map(|(_, call)| call))
+        self.readers.get_call(workspace, id)
     }
 
     async fn create_call(
@@ -194,10 +207,15 @@ impl CallStore for SqliteStore {
         key: Option<IdempotencyKey>,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
+        let own = workspace.clone();
         let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer
-            .run(&workspace.clone(), move |tx| write::create_call(tx, &workspace, &id, draft, key.as_ref(), &now))
-            .await
+        let key = key.map(|key| Ok::<_, StoreError>((request_hash(&draft)?, key))).transpose()?;
+        let new = NewCall::make(draft, &workspace, &id, &now)?;
+        let create = move |tx: &writer::Batch<'_>| {
+            let key = key.as_ref().map(|(hash, key)| (key, *hash));
+            write::create_call(tx, &workspace, &id, new, key, &now)
+        };
+        self.writer.run(&own, create).await
     }
 
     async fn put_call(
@@ -209,8 +227,9 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
+        let new = NewCall::make(draft.clone(), &workspace, &id, &now);
         self.writer
-            .run(&workspace.clone(), move |tx| write::put_call(tx, &workspace, &id, draft, &precondition, &now))
+            .run(&workspace.clone(), move |tx| write::put_call(tx, &workspace, &id, (draft, new), &precondition, &now))
             .await
     }
 
@@ -254,6 +273,16 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
         let own = workspace.clone();
+        let make = move || {
+            let with_new = |(id, draft): (CallId, CallDraft)| {
+                let new = NewCall::make(draft.clone(), &own, &id, &now);
+                (id, (draft, new))
+            };
+            let calls: Vec<_> = calls.into_iter().map(with_new).collect();
+            (own, now, calls)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
+        let (own, now, calls) = made.map_err(|error| StoreError::Internal(error.to_string()))?;
         self.writer.run_many(workspace, calls.len(), move |tx| write::import_calls(tx, &own, calls, &now)).await
     }
 
@@ -262,13 +291,16 @@ impl CallStore for SqliteStore {
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
         let own = workspace.clone();
-        self.scanners.run(&own, move |db| read::list_calls(db, &workspace, &query, after.as_ref(), &seal)).await
+        // The index of terms may go through very much in one step.
+        let is_short = !query.include_total && Predicate::new(&own, &query.filter).conditions.is_empty();
+        let list = move |db: &Connection| read::list_calls(db, &workspace, &query, after.as_ref(), &seal);
+        self.scanners.run(&own, is_short, list).await
     }
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
         let own = workspace.clone();
-        self.scanners.run(&own, move |db| read::call_metrics(db, &workspace, &query)).await
+        self.scanners.run(&own, false, move |db| read::call_metrics(db, &workspace, &query)).await
     }
 
     async fn export_calls(
@@ -296,7 +328,9 @@ impl CallStore for SqliteStore {
             let run = || {
                 let mut db = open::open_reader(&path)?;
                 let send = |chunk| send(Ok(chunk));
-                in_snapshot(&mut db, &disk, exports::TIMEOUT, |db| read::export_calls(db, &workspace, &filter, send))
+                in_snapshot(&mut db, is_over(&disk, exports::TIMEOUT), |db| {
+                    read::export_calls(db, &workspace, &filter, send)
+                })
             };
             let result = panic::catch_unwind(AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err(StoreError::Internal("an export panicked".to_owned())));
@@ -319,21 +353,22 @@ impl CallStore for SqliteStore {
         let after = self.seal.start_of_feed(workspace, cursor)?;
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
         let own = workspace.clone();
-        self.followers.run(&own, move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
+        self.followers.run(&own, true, move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
         let after = self.seal.open_feed(workspace, cursor)?;
         // Before the look: what is committed after it is announced.
         let mut announcements = self.feed.subscribe(workspace);
-        if read::last_sequence(&self.reader(), workspace)? > after {
+        if self.readers.read(|db| read::last_sequence(db, workspace))? > after {
             return Ok(());
         }
         announcements.changed().await.map_err(|_| closed())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.reader().query_row("SELECT count(*) FROM (SELECT 1 FROM workspace LIMIT 1)", [], |_| Ok(()))?;
+        let look = "SELECT count(*) FROM (SELECT 1 FROM workspace LIMIT 1)";
+        self.readers.read(|db| db.query_row(look, [], |_| Ok(())))?;
         self.writer.check().await
     }
 

@@ -17,7 +17,7 @@ pub(super) fn sample(data: &Path, count: u32) -> Result<Vec<(String, i64)>, Fail
     let (low, high): (i64, i64) =
         db.query_row("SELECT min(position), max(position) FROM call", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut statement = db.prepare(
-        "SELECT id, sequence FROM call WHERE workspace_id = ?1 AND position >= ?2 ORDER BY position LIMIT 1",
+        "SELECT id, sequence FROM call NOT INDEXED WHERE workspace_id = ?1 AND position >= ?2 ORDER BY position LIMIT 1",
     )?;
     let mut random = fastrand::Rng::with_seed(7);
     let one = |_| {

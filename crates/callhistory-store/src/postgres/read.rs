@@ -17,7 +17,7 @@ use crate::{
     cursor::{ListPosition, Seal, after_the_end},
     exports,
     filter::{self as keys, BodyTest, Choice, Condition, Dialect, Predicate, Sql, TermTest, Value},
-    page::{Entry, PAGE_BYTES, Page},
+    page::{PAGE_BYTES, Page},
     terms::Term,
     write::Kind,
 };
@@ -55,6 +55,18 @@ pub(super) struct Listing<'a> {
     key: &'static str,
 }
 
+/// One record that a statement found.
+struct Entry {
+    body: Bytes,
+    position: ListPosition,
+}
+
+/// Records in order that pass what SQL can test.
+struct Candidates {
+    entries: Vec<Entry>,
+    more: bool,
+}
+
 impl<'a> Listing<'a> {
     pub(super) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
         let (index, key) = keys::of_sort(sort.key);
@@ -81,10 +93,14 @@ impl<'a> Listing<'a> {
         offset: usize,
     ) -> Result<Page, Failure> {
         if self.bodies.is_empty() {
-            return self.candidates(db, after, limit, offset).await;
+            let Candidates { entries, more } = self.candidates(db, after, limit, offset).await?;
+            let mut page = Page { more, ..Page::default() };
+            entries.iter().for_each(|entry| page.calls.push(&entry.body));
+            page.last = entries.into_iter().next_back().map(|entry| entry.position);
+            return Ok(page);
         }
-        let (mut after, mut skip, mut bytes) = (after.cloned(), offset, 0);
-        let (mut entries, mut most) = (Vec::new(), limit.max(CANDIDATES));
+        let (mut after, mut skip) = (after.cloned(), offset);
+        let (mut page, mut most) = (Page::default(), limit.max(CANDIDATES));
         loop {
             let candidates = self.candidates(db, after.as_ref(), most, 0).await?;
             most = MOST_CANDIDATES.min(4 * most);
@@ -97,14 +113,15 @@ impl<'a> Listing<'a> {
                     skip -= 1;
                     continue;
                 }
-                if entries.len() == limit || bytes >= PAGE_BYTES {
-                    return Ok(Page { entries, more: true });
+                if page.calls.len() == limit || page.calls.bytes() >= PAGE_BYTES {
+                    page.more = true;
+                    return Ok(page);
                 }
-                bytes += entry.body.len();
-                entries.push(entry);
+                page.calls.push(&entry.body);
+                page.last = Some(entry.position);
             }
             if !candidates.more {
-                return Ok(Page { entries, more: false });
+                return Ok(page);
             }
         }
     }
@@ -118,7 +135,7 @@ impl<'a> Listing<'a> {
         after: Option<&ListPosition>,
         limit: usize,
         offset: usize,
-    ) -> Result<Page, Failure> {
+    ) -> Result<Candidates, Failure> {
         let wanted = offset + limit + 1;
         let walk = async |most: usize| {
             let page = self.fetch(db, Source::Walk(most), after, limit, offset).await?;
@@ -149,7 +166,7 @@ impl<'a> Listing<'a> {
         after: Option<&ListPosition>,
         limit: usize,
         offset: usize,
-    ) -> Result<Option<Page>, Failure> {
+    ) -> Result<Option<Candidates>, Failure> {
         let (mut sql, key, direction) = (new_sql(), self.key, self.direction());
         let start = self.start(&mut sql, after);
         // One more tells whether there is a next page.
@@ -194,14 +211,14 @@ impl<'a> Listing<'a> {
         let mut entries = Vec::with_capacity(rows.len().min(limit));
         for row in &rows {
             let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
-                return Ok(Some(Page { entries, more: true }));
+                return Ok(Some(Candidates { entries, more: true }));
             };
             let id = row.try_get::<_, &str>(2)?.parse();
             let id = id.map_err(|_| StoreError::Internal("a record has no sound id".to_owned()))?;
             let position = ListPosition { key: row.try_get(1)?, id };
             entries.push(Entry { body: Bytes::copy_from_slice(body), position });
         }
-        Ok(Some(Page { entries, more: false }))
+        Ok(Some(Candidates { entries, more: false }))
     }
 
     /// Where the index of the sort is entered: the workspace, its own range, and the place to go on at.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    AnalysisCondition, CallFilter, CallId, CallMetrics, CallRecord, ListQuery, MetricsQuery, Sort, SortKey, Timestamp,
+    AnalysisCondition, CallFilter, CallMetrics, CallRecord, ListQuery, MetricsQuery, Sort, SortKey, Timestamp,
     WorkspaceId,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, functions::FunctionFlags, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, functions::FunctionFlags, params, params_from_iter};
 
 use super::{
     filter::{Indexed, NO_DURATION, first_position, last_position, new_sql},
@@ -17,7 +17,7 @@ use crate::{
     exports,
     filter::{self as keys, BodyTest, Range, Sql},
     metrics::{self, Totals},
-    page::{Entry, PAGE_BYTES, Page},
+    page::{PAGE_BYTES, Page},
     write::Kind,
 };
 
@@ -78,7 +78,7 @@ pub(crate) fn list_calls(
 
 /// A page in the order of a number that not every record has: those with it and those without are looked for apart.
 fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
-    let mut page = Page { entries: Vec::new(), more: false };
+    let mut page = Page::default();
     let (limit, mut offset) = (query.page_size(), query.offset());
     let none = if query.sort.key == SortKey::Cost { keys::NO_COST } else { NO_DURATION };
     let absent = |position: &ListPosition| position.key == none;
@@ -89,18 +89,19 @@ fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &Li
             continue;
         }
         let part = listing.having(&query.filter, expected);
-        let left = limit - page.entries.len();
+        let left = limit - page.calls.len();
         if left == 0 {
-            page.more = page.more || !part.page(after, 1, 0)?.entries.is_empty();
+            page.more = page.more || !part.page(after, 1, 0)?.calls.is_empty();
             break;
         }
-        let mut found = part.page(after, left, offset)?;
-        if found.entries.is_empty() && offset > 0 {
+        let found = part.page(after, left, offset)?;
+        if found.calls.is_empty() && offset > 0 {
             offset = offset.saturating_sub(usize::try_from(part.count()?).unwrap_or(usize::MAX));
         } else {
             offset = 0;
         }
-        page.entries.append(&mut found.entries);
+        found.calls.iter().for_each(|call| page.calls.push(call));
+        page.last = found.last.or(page.last);
         page.more = found.more;
         if found.more {
             break;
@@ -120,15 +121,15 @@ pub(crate) fn export_calls(
     let mut after = None;
     let mut chunk = Vec::new();
     loop {
-        let Page { entries, more } = listing.page(after.as_ref(), exports::PAGE, 0)?;
-        for entry in entries {
-            chunk.extend_from_slice(&entry.body);
+        let Page { calls, last, more } = listing.page(after.as_ref(), exports::PAGE, 0)?;
+        for call in calls.iter() {
+            chunk.extend_from_slice(call);
             chunk.push(b'\n');
             if chunk.len() >= exports::CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
                 return Err(StoreError::Unavailable("the reader of an export is gone or too slow".to_owned()));
             }
-            after = Some(entry.position);
         }
+        after = last;
         if !more {
             break;
         }
@@ -252,16 +253,22 @@ impl<'a> Listing<'a> {
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let (mut page, mut key, mut id) = (Page::default(), None, String::new());
         while let Some(row) = rows.next()? {
-            if entries.len() == limit || bytes >= PAGE_BYTES {
-                return Ok(Page { entries, more: true });
+            if page.calls.len() == limit || page.calls.bytes() >= PAGE_BYTES {
+                page.more = true;
+                break;
             }
-            let entry = entry(row)?;
-            bytes += entry.body.len();
-            entries.push(entry);
+            page.calls.push(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+            key = Some(row.get(1)?);
+            id.clear();
+            id.push_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
         }
-        Ok(Page { entries, more: false })
+        let unsound = |_| StoreError::Internal("a record has no sound id".to_owned());
+        if let Some(key) = key {
+            page.last = Some(ListPosition { key, id: id.parse().map_err(unsound)? });
+        }
+        Ok(page)
     }
 
     /// The index of terms is in the order of seconds: a first look finds the second in which the page ends, a second one
@@ -348,13 +355,6 @@ impl<'a> Listing<'a> {
         let conditions = self.filter.without_terms(sql);
         Ok((format!("call c INDEXED BY {}", keys::TIME.0), conditions))
     }
-}
-
-fn entry(row: &Row<'_>) -> Result<Entry, StoreError> {
-    let id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
-    let id: CallId = id.parse().map_err(|_| StoreError::Internal("a record has no sound id".to_owned()))?;
-    let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-    Ok(Entry { body: Bytes::copy_from_slice(body), position: ListPosition { key: row.get(1)?, id } })
 }
 
 pub(crate) fn call_metrics(

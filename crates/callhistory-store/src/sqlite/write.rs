@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, metrics,
     terms::{Term, Terms, charge},
-    write::{self, Kind, key_expiry_nanos, request_hash},
+    write::{self, Kind, key_expiry_nanos},
 };
 
 /// How many expired idempotency keys one creation clears away.
@@ -38,6 +38,29 @@ fn stored_call(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredCall> {
     Ok(StoredCall { sequence: row.get(first)?, body })
 }
 
+/// A record as it is written where there is none under its id. It is made on the caller's thread: what the one thread that
+/// writes does not do, it does not keep others waiting with.
+pub(crate) struct NewCall {
+    record: CallRecord,
+    body: Bytes,
+    terms: String,
+    position: i64,
+}
+
+impl NewCall {
+    pub(crate) fn make(
+        draft: CallDraft,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        now: &Timestamp,
+    ) -> Result<Self, StoreError> {
+        let record = write::created(draft, workspace, id, now)?;
+        let body = record.to_json().into();
+        let terms = text(&Terms::new(workspace).of(&record));
+        Ok(Self { body, terms, position: first_choice(&record), record })
+    }
+}
+
 fn read_record(body: &[u8]) -> Result<CallRecord, StoreError> {
     serde_json::from_slice(body)
         .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
@@ -47,14 +70,13 @@ pub(crate) fn create_call(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
     id: &CallId,
-    draft: CallDraft,
-    key: Option<&IdempotencyKey>,
+    new: NewCall,
+    key: Option<(&IdempotencyKey, [u8; 32])>,
     now: &Timestamp,
 ) -> Result<Written, StoreError> {
-    let Some(key) = key else {
-        return insert_call(tx, write::created(draft, workspace, id, now)?, now);
+    let Some((key, hash)) = key else {
+        return insert_call(tx, new, now);
     };
-    let hash = request_hash(&draft)?;
     clear_expired_keys(tx.db, workspace, now)?;
     let replay = tx
         .db
@@ -76,7 +98,7 @@ pub(crate) fn create_call(
         let id = first_id.parse().map_err(|_| StoreError::Internal("an idempotency row has no sound id".to_owned()))?;
         return Ok(Written { id, call, effect: Effect::Created });
     }
-    let written = insert_call(tx, write::created(draft, workspace, id, now)?, now)?;
+    let written = insert_call(tx, new, now)?;
     tx.db
         .prepare_cached(
             "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
@@ -109,14 +131,14 @@ pub(crate) fn put_call(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
     id: &CallId,
-    draft: CallDraft,
+    (draft, new): Draft,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<Written, StoreError> {
     let stored = read_call(tx.db, workspace, id)?;
     precondition.check(stored.as_ref().map(|(_, call)| call.sequence))?;
     let Some((position, stored)) = stored else {
-        return insert_call(tx, write::created(draft, workspace, id, now)?, now);
+        return insert_call(tx, new?, now);
     };
     let before = read_record(&stored.body)?;
     let Some(record) = write::replaced(draft, &before, &stored.body, now)? else {
@@ -125,15 +147,18 @@ pub(crate) fn put_call(
     update_call(tx, position, &before, record, now)
 }
 
+/// What is to be put, and what it is where there is no record yet.
+pub(crate) type Draft = (CallDraft, Result<NewCall, StoreError>);
+
 /// Puts many records; one that breaks rules is told apart from a failure, which undoes them all.
 pub(crate) fn import_calls(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
-    calls: Vec<(CallId, CallDraft)>,
+    calls: Vec<(CallId, Draft)>,
     now: &Timestamp,
 ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
     let any = Precondition::default();
-    let put = |(id, draft)| match put_call(tx, workspace, &id, draft, &any, now) {
+    let put = |(id, draft): (CallId, Draft)| match put_call(tx, workspace, &id, draft, &any, now) {
         Ok(written) => Ok(Ok(written.effect)),
         Err(StoreError::Invalid(faults)) => Ok(Err(faults)),
         Err(error) => Err(error),
@@ -194,7 +219,7 @@ fn update_call(
     let sequence = write_change(tx, &record.workspace_id, &record.id, Kind::Updated, now)?;
     let call = StoredCall { sequence, body: record.to_json().into() };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
-    let new_position = if moves { free_position(tx.db, &record)? } else { position };
+    let new_position = if moves { free_position(tx.db, first_choice(&record))? } else { position };
     write_columns(
         tx.db,
         "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
@@ -223,10 +248,11 @@ fn update_call(
     Ok(Written { id: record.id, call, effect: Effect::Replaced })
 }
 
-fn insert_call(tx: &Batch<'_>, record: CallRecord, now: &Timestamp) -> Result<Written, StoreError> {
-    let position = free_position(tx.db, &record)?;
+fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<Written, StoreError> {
+    let NewCall { record, body, terms, position } = new;
+    let position = free_position(tx.db, position)?;
     let sequence = write_change(tx, &record.workspace_id, &record.id, Kind::Created, now)?;
-    let call = StoredCall { sequence, body: record.to_json().into() };
+    let call = StoredCall { sequence, body };
     let inserted = write_columns(
         tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
@@ -243,7 +269,7 @@ fn insert_call(tx: &Batch<'_>, record: CallRecord, now: &Timestamp) -> Result<Wr
     if inserted == 0 {
         return Err(StoreError::IdTaken);
     }
-    tx.index(position, Some(text(&Terms::new(&record.workspace_id).of(&record))));
+    tx.index(position, Some(terms));
     tx.count(&record.workspace_id, &metrics::Row::of(&record), 1)?;
     Ok(Written { id: record.id, call, effect: Effect::Created })
 }
@@ -258,15 +284,20 @@ fn text(terms: &[Term]) -> String {
     text
 }
 
-/// A position in the second of the record that no other record has. They are spread over the second by a digest of the
-/// id, so that a free one is found at once.
-fn free_position(db: &Connection, record: &CallRecord) -> Result<i64, StoreError> {
+/// The position that a record takes if it is free: spread over its second by a digest of the id, so that it mostly is.
+fn first_choice(record: &CallRecord) -> i64 {
     let digest =
         Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
     let digest = digest.finalize();
     let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
     let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);
-    let first = first_position(record.sort_time_nanos());
+    first_position(record.sort_time_nanos()).saturating_add(start)
+}
+
+/// A position that no other record has, in the second of another.
+fn free_position(db: &Connection, choice: i64) -> Result<i64, StoreError> {
+    let start = choice.rem_euclid(POSITIONS_PER_SECOND);
+    let first = choice - start;
     // The one statement without the workspace: positions are shared, and nothing of the record behind one is read.
     let mut taken = db.prepare_cached("SELECT 1 FROM call WHERE position = ?1")?;
     for step in 0..POSITIONS_PER_SECOND {
@@ -299,7 +330,7 @@ fn write_change(
             "INSERT INTO change (workspace_id, sequence, kind, id, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), now.unix_nanos()])?;
-    tx.announce(workspace);
+    tx.announce(workspace, id);
     Ok(sequence)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{
@@ -13,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_model::WorkspaceId;
+use callhistory_model::{CallId, WorkspaceId};
 use rusqlite::{Connection, hooks::Wal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     disk::{Ballast, Disk, Look},
     open::{self, BUSY_TIMEOUT},
+    readers::Readers,
     segments::{self, Entry},
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) first_sequence: i64,
     terms: RefCell<Vec<(i64, Option<String>)>>,
     numbers: RefCell<Vec<(String, Entry, i64)>>,
-    changed: RefCell<Vec<WorkspaceId>>,
+    changed: RefCell<Vec<(WorkspaceId, CallId)>>,
 }
 
 impl Batch<'_> {
@@ -69,9 +70,9 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Has those who follow the workspace woken once the change is on disk.
-    pub(crate) fn announce(&self, workspace: &WorkspaceId) {
-        self.changed.borrow_mut().push(workspace.clone());
+    /// Has those who follow the workspace woken once the change is on disk, and nobody read what was before it.
+    pub(crate) fn announce(&self, workspace: &WorkspaceId, id: &CallId) {
+        self.changed.borrow_mut().push((workspace.clone(), id.clone()));
     }
 }
 
@@ -80,7 +81,7 @@ impl Batch<'_> {
 struct Rest {
     terms: BTreeMap<i64, Option<String>>,
     numbers: segments::Changes,
-    changed: HashSet<WorkspaceId>,
+    changed: Vec<(WorkspaceId, CallId)>,
     first_sequence: i64,
 }
 
@@ -152,13 +153,18 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> Result<T, StoreError> + Send> Job for Wri
 
 impl Writer {
     /// Starts the thread that owns the writing connection.
-    pub(crate) fn start(db: Connection, path: &Path, feed: Feed, disk: Arc<Disk>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        db: Connection,
+        path: &Path,
+        (feed, readers): (Feed, Arc<Readers>),
+        disk: Arc<Disk>,
+    ) -> Result<Self, StoreError> {
         let file = DatabaseFile::new(&db, path)?;
         // Bounded by the places.
         let (queue, jobs) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
-            .spawn(move || write_groups(db, &file, &feed, &disk, jobs))
+            .spawn(move || write_groups(db, &file, (&feed, &readers), &disk, jobs))
             .map_err(|error| StoreError::Open(format!("the writing thread cannot be started: {error}")))?;
         let (single, many) = (Fair::new(QUEUE.0, QUEUE.1), Fair::new(MANY_QUEUE.0, MANY_QUEUE.1));
         Ok(Self { queue, single, many })
@@ -223,7 +229,7 @@ impl Writer {
 fn write_groups(
     mut db: Connection,
     file: &DatabaseFile,
-    feed: &Feed,
+    (feed, readers): (&Feed, &Readers),
     disk: &Arc<Disk>,
     mut jobs: mpsc::UnboundedReceiver<Message>,
 ) {
@@ -263,11 +269,14 @@ fn write_groups(
         let outcome = match &broken {
             Some(reason) => Err(StoreError::Unavailable(reason.clone())),
             None if group.is_empty() => Ok(()),
-            None => commit_group(&db, file, &mut group).map(|changed| feed.announce(&changed)),
+            None => commit_group(&db, file, &mut group).map(|changed| {
+                readers.renew(&changed);
+                feed.announce(&changed.into_iter().map(|(workspace, _)| workspace).collect());
+            }),
         };
         group.into_iter().for_each(|job| job.answer(&outcome));
         if outcome.is_ok() && tended.is_ok() {
-            tended = tend(&db, disk, &pages, &mut looked);
+            tended = tend(&db, disk, readers, &pages, &mut looked);
         }
         let failed = [outcome, tended].into_iter().filter_map(Result::err);
         for failure in failed {
@@ -336,14 +345,22 @@ fn count_pages(db: &mut Connection, pages: &Arc<AtomicI32>) -> Result<(), StoreE
 }
 
 /// Keeps the log short, between groups, when those who wrote have their answers.
-fn tend(db: &Connection, disk: &Disk, pages: &AtomicI32, looked: &mut Look) -> Result<(), StoreError> {
+fn tend(
+    db: &Connection,
+    disk: &Disk,
+    readers: &Readers,
+    pages: &AtomicI32,
+    looked: &mut Look,
+) -> Result<(), StoreError> {
     if disk.bound_wal(looked) {
+        readers.let_go();
         if fold(db)? {
             tracing::warn!("the log had grown too large; reads that held it back were ended");
         }
     } else if pages.load(Ordering::Relaxed) >= FOLDED_PAGES {
         pages.store(0, Ordering::Relaxed);
         checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+        readers.let_go();
     }
     Ok(())
 }
@@ -367,12 +384,12 @@ fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
     }
 }
 
-/// Runs the jobs in one transaction and commits it; gives the workspaces that changed.
+/// Runs the jobs in one transaction and commits it; gives the records that changed.
 fn commit_group(
     db: &Connection,
     file: &DatabaseFile,
     group: &mut [Box<dyn Job>],
-) -> Result<HashSet<WorkspaceId>, StoreError> {
+) -> Result<Vec<(WorkspaceId, CallId)>, StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
     let mut rest = Rest { first_sequence: file.first_sequence, ..Rest::default() };
     let writes = u32::try_from(group.len()).unwrap_or(u32::MAX);

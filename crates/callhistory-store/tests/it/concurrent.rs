@@ -120,7 +120,7 @@ pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: 
             let mut seen: HashMap<String, u32> = HashMap::new();
             loop {
                 let page = store.list_calls(&workspace("w"), &query).await.unwrap();
-                for body in &page.calls {
+                for body in page.calls.iter() {
                     let call: CallRecord = serde_json::from_slice(body).unwrap();
                     *seen.entry(call.id.to_string()).or_default() += 1;
                 }

@@ -554,7 +554,7 @@ impl Exam {
                     self.store.list_calls(&self.workspace, &ListQuery::from_query(&text).unwrap()).await.unwrap();
                 assert_eq!(page.total, Some(group.total_calls), "{text} of {said:?}");
                 let mut lengths = Vec::new();
-                for body in &page.calls {
+                for body in page.calls.iter() {
                     let record: Value = serde_json::from_slice(body).unwrap();
                     let fact = &self.facts[record["_id"].as_str().unwrap()];
                     assert!(expected.iter().any(|known| known.id == fact.id), "{text} lists what {said:?} does not");

@@ -1,0 +1,164 @@
+//! Point reads: they take microseconds and run on the caller's thread, on connections that stay in one state of the database
+//! until a commit makes another, and not at all for records that were read a moment ago.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    path::Path,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use callhistory_model::{CallId, WorkspaceId};
+use lru::LruCache;
+use rusqlite::Connection;
+
+use super::{open, write};
+use crate::{StoreError, StoredCall};
+
+/// A few connections keep callers from waiting for each other.
+const CONNECTIONS: usize = 8;
+/// What remembered records may take together, in bytes; and one of them.
+const RECENT_BYTES: usize = 8 * 1024 * 1024;
+const MAX_RECENT_BYTES: usize = 32 * 1024;
+/// What a remembered record takes beside its body, about, in bytes.
+const OVERHEAD: usize = 200;
+const SHARDS: usize = 16;
+
+/// The connections, and the records that were read last.
+pub(super) struct Readers {
+    /// Raised behind every commit, before anyone learns of it.
+    generation: AtomicU64,
+    connections: Vec<Mutex<Reader>>,
+    recent: Vec<Mutex<Recent>>,
+    hasher: RandomState,
+}
+
+/// A connection, and the generation that its open transaction sees.
+struct Reader {
+    db: Connection,
+    sees: Option<u64>,
+}
+
+/// Some of the records that were read last.
+struct Recent {
+    calls: LruCache<String, StoredCall>,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let reader = |_| Ok(Mutex::new(Reader { db: open::open_reader(path)?, sees: None }));
+        Ok(Self {
+            generation: AtomicU64::new(0),
+            connections: (0..CONNECTIONS).map(reader).collect::<Result<_, StoreError>>()?,
+            recent: (0..SHARDS).map(|_| Mutex::new(Recent { calls: LruCache::unbounded(), bytes: 0 })).collect(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// The record as of the last write that was answered.
+    pub(super) fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
+        let key = key(workspace, id);
+        let recent = &self.recent[self.shard(&key)];
+        let known = lock(recent).calls.get(&key).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        let call = self.read(|db| Ok(write::read_call(db, workspace, id)?.map(|(_, call)| call)))?;
+        if let Some(call) = call.as_ref().filter(|call| call.body.len() <= MAX_RECENT_BYTES) {
+            let mut recent = lock(recent);
+            // A commit since then may have changed the record; one from now on waits for the lock and takes it away.
+            if self.generation.load(Ordering::Acquire) == generation {
+                recent.insert(key, call.clone());
+            }
+        }
+        Ok(call)
+    }
+
+    /// Runs a read of one statement, which sees every write that was answered. A lock is held for that, and never across a
+    /// wait.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let free = self.connections.iter().find_map(|reader| reader.try_lock().ok());
+        let mut reader = free.unwrap_or_else(|| lock(&self.connections[0]));
+        let generation = self.generation.load(Ordering::Acquire);
+        if reader.sees != Some(generation) {
+            reader.end()?;
+            reader.db.prepare_cached("BEGIN")?.execute([])?;
+            reader.sees = Some(generation);
+        }
+        let result = read(&reader.db);
+        if result.is_err() {
+            reader.end()?;
+        }
+        Ok(result?)
+    }
+
+    /// Has all later reads see the last commit, and nothing remember what it changed.
+    pub(super) fn renew(&self, changed: &[(WorkspaceId, CallId)]) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for (workspace, id) in changed {
+            let key = key(workspace, id);
+            lock(&self.recent[self.shard(&key)]).remove(&key);
+        }
+        // What sees an older state holds back the log. One that is busy is renewed by its next read or the next commit.
+        for reader in self.connections.iter().filter_map(|reader| reader.try_lock().ok()) {
+            Self::end_of(reader);
+        }
+    }
+
+    /// Has no connection stay in a state that needs the log, so that the next write can begin it anew.
+    pub(super) fn let_go(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.connections.iter().for_each(|reader| Self::end_of(lock(reader)));
+    }
+
+    fn end_of(mut reader: MutexGuard<'_, Reader>) {
+        // A connection that cannot end its transaction says so to the next one who reads.
+        drop(reader.end());
+    }
+
+    fn shard(&self, key: &str) -> usize {
+        self.hasher.hash_one(key) as usize % SHARDS
+    }
+}
+
+impl Reader {
+    fn end(&mut self) -> rusqlite::Result<()> {
+        if self.sees.take().is_some() && !self.db.is_autocommit() {
+            self.db.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    }
+}
+
+impl Recent {
+    fn insert(&mut self, key: String, call: StoredCall) {
+        self.bytes += call.body.len() + OVERHEAD;
+        if let Some((_, before)) = self.calls.push(key, call) {
+            self.bytes -= before.body.len() + OVERHEAD;
+        }
+        while self.bytes > RECENT_BYTES / SHARDS
+            && let Some((_, oldest)) = self.calls.pop_lru()
+        {
+            self.bytes -= oldest.body.len() + OVERHEAD;
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some(call) = self.calls.pop(key) {
+            self.bytes -= call.body.len() + OVERHEAD;
+        }
+    }
+}
+
+/// No id has a blank.
+fn key(workspace: &WorkspaceId, id: &CallId) -> String {
+    [workspace.as_str(), id.as_str()].join(" ")
+}
