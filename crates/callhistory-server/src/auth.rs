@@ -157,6 +157,23 @@ impl Keys {
         Ok(key)
     }
 
+    /// Whether a key that was right is no longer accepted.
+    async fn is_over(&self, key: &ApiKey, now: &Timestamp) -> bool {
+        let found = match self.recent(&key.id) {
+            Some(key) => Ok(Some(key)),
+            None => self.find(&key.id).await,
+        };
+        match found {
+            Ok(Some(found)) if found.digest == key.digest && !found.is_revoked(now) && !found.is_expired(now) => {
+                self.mark_used(&found, now);
+                false
+            }
+            Ok(_) => true,
+            // A store that does not answer says nothing about the key.
+            Err(_) => false,
+        }
+    }
+
     /// Notes the use of a key now and then, and lets nobody wait for that.
     fn mark_used(&self, key: &ApiKey, now: &Timestamp) {
         let is_noted = |at: &Timestamp| now.unix_nanos() - at.unix_nanos() < USE_INTERVAL_NANOS;
@@ -182,8 +199,7 @@ impl Keys {
 #[derive(Clone)]
 pub(crate) struct Access {
     app: Arc<App>,
-    /// What was sent; `None` where the service takes no keys.
-    sent: Option<Arc<str>>,
+    /// `None` where the service takes no keys.
     key: Option<Arc<ApiKey>>,
 }
 
@@ -280,14 +296,9 @@ impl Access {
 
     /// Ends when the key is no longer accepted; never, where there are no keys.
     pub(crate) async fn ended(&self) {
-        let (Some(keys), Some(sent)) = (&self.app.keys, &self.sent) else { return std::future::pending().await };
-        loop {
+        let (Some(keys), Some(key)) = (&self.app.keys, &self.key) else { return std::future::pending().await };
+        while !keys.is_over(key, &self.app.now()).await {
             tokio::time::sleep(KEY_LIFETIME).await;
-            // A store that does not answer says nothing about the key.
-            let verdict = keys.check(sent, &self.app.now()).await;
-            if verdict.is_err_and(|error| error.is_about_key()) {
-                return;
-            }
         }
     }
 }
@@ -325,7 +336,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let mut access = Access { app: Arc::clone(app), sent: None, key: None };
+        let mut access = Access { app: Arc::clone(app), key: None };
         if let Some(keys) = &app.keys {
             check_query(parts)?;
             let sent = sent_key(parts)?;
@@ -334,7 +345,6 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
                 buckets.spend_request(&key.id, parts.extensions.get())?;
             }
             access.key = Some(key);
-            access.sent = Some(sent.into());
         }
         let workspace = workspace(parts)?;
         let bound = access.key.as_ref().and_then(|key| key.workspace.as_ref());

@@ -125,11 +125,6 @@ impl ApiError {
         }
     }
 
-    /// Whether this says that a key is wrong or over.
-    pub(crate) fn is_about_key(&self) -> bool {
-        self.status_and_title().0 == StatusCode::UNAUTHORIZED
-    }
-
     /// The body of the answer.
     fn problem(self, request_id: &str) -> Problem {
         let (status, title) = self.status_and_title();

@@ -16,6 +16,7 @@ pub mod import;
 pub mod keys;
 pub mod layers;
 mod listen;
+mod log;
 mod memory;
 pub mod meters;
 mod metrics;

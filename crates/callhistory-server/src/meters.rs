@@ -1,20 +1,21 @@
 //! The numbers of a running service, for Prometheus: of routes and never of paths, and nothing of any caller.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    fmt::Write as _,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use callhistory_store::CallStore;
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
 /// How long requests and commits take, in seconds.
-const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// How many writes share a commit.
 const WRITES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 2048.0];
 /// How often the numbers that nobody has fetched are put together, so that they do not pile up.
@@ -25,19 +26,107 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Meters {
     registry: PrometheusHandle,
     process: Collector,
-    requests: Arc<RwLock<HashMap<String, Methods>>>,
-    under_way: Gauge,
+    requests: Arc<Requests>,
 }
 
-/// The numbers of one route, by method and status.
-type Methods = HashMap<(&'static str, u16), (Counter, Histogram)>;
+/// The numbers of all requests. They are counted here and not by the registry, which keeps each time that is recorded until
+/// it is fetched.
+#[derive(Default)]
+struct Requests {
+    answers: RwLock<Vec<Arc<Answers>>>,
+    under_way: AtomicI64,
+}
+
+/// The answers of one route to one method with one status.
+struct Answers {
+    route: String,
+    method: &'static str,
+    status: u16,
+    /// For each bound of seconds those that took longer than the one before and not longer than it; the last, all others.
+    within: [AtomicU64; SECONDS.len() + 1],
+    nanos: AtomicU64,
+}
 
 /// A request that is under way.
-pub(crate) struct UnderWay(Gauge);
+pub(crate) struct UnderWay(Arc<Requests>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Answers {
+    fn of(&self, route: &str, method: &str, status: u16) -> bool {
+        self.status == status && self.method == method && self.route == route
+    }
+
+    fn add(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.within[SECONDS.partition_point(|bound| *bound < seconds)].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn within(&self) -> impl Iterator<Item = u64> {
+        self.within.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl Requests {
+    fn known(&self) -> RwLockReadGuard<'_, Vec<Arc<Answers>>> {
+        self.answers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        let is_it = |answers: &&Arc<Answers>| answers.of(route, method, status);
+        if let Some(answers) = self.known().iter().find(is_it) {
+            return answers.add(took);
+        }
+        let mut all = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().find(is_it).cloned();
+        let answers = known.unwrap_or_else(|| {
+            let (within, nanos) = (std::array::from_fn(|_| AtomicU64::new(0)), AtomicU64::new(0));
+            let answers = Arc::new(Answers { route: route.to_owned(), method, status, within, nanos });
+            all.push(Arc::clone(&answers));
+            answers
+        });
+        answers.add(took);
+    }
+
+    /// In the text form of Prometheus.
+    fn render(&self, text: &mut String) {
+        let mut answers: Vec<_> = self.known().clone();
+        answers.sort_by(|one, other| {
+            let key = |answers: &Arc<Answers>| (answers.route.clone(), answers.method, answers.status);
+            key(one).cmp(&key(other))
+        });
+        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        };
+        let name = "callhistory_http_requests_total";
+        head(text, name, "counter", "Requests that were answered.");
+        for Answers { route, method, status, within, .. } in answers.iter().map(Arc::as_ref) {
+            let count: u64 = within.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+            let _ = writeln!(text, "{name}{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}} {count}");
+        }
+        let name = "callhistory_http_request_seconds";
+        head(text, name, "histogram", "From the head of a request to that of its answer.");
+        for same in answers.chunk_by(|one, other| one.route == other.route && one.method == other.method) {
+            let labels = format!("route=\"{}\",method=\"{}\"", same[0].route, same[0].method);
+            let (mut count, mut nanos) = (0, 0);
+            let mut within = [0; SECONDS.len() + 1];
+            for answers in same {
+                within.iter_mut().zip(answers.within()).for_each(|(sum, count)| *sum += count);
+                nanos += answers.nanos.load(Ordering::Relaxed);
+            }
+            let bounds = SECONDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (bound, within) in bounds.zip(within) {
+                count += within;
+                let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+            }
+            let sum = Duration::from_nanos(nanos).as_secs_f64();
+            let _ = writeln!(text, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
+        }
     }
 }
 
@@ -50,7 +139,7 @@ impl Meters {
     pub fn start() -> Result<Self, String> {
         let fault = |error: metrics_exporter_prometheus::BuildError| error.to_string();
         let registry = PrometheusBuilder::new()
-            .set_buckets(SECONDS)
+            .set_buckets(&SECONDS)
             .and_then(|builder| {
                 let writes = metrics_exporter_prometheus::Matcher::Full("callhistory_commit_writes".to_owned());
                 builder.set_buckets_for_metric(writes, WRITES)
@@ -69,36 +158,17 @@ impl Meters {
                 upkeep.run_upkeep();
             }
         });
-        Ok(Self {
-            registry,
-            process,
-            requests: Arc::default(),
-            under_way: gauge!("callhistory_http_requests_under_way"),
-        })
+        Ok(Self { registry, process, requests: Arc::default() })
     }
 
     pub(crate) fn begin(&self) -> UnderWay {
-        self.under_way.increment(1.0);
-        UnderWay(self.under_way.clone())
+        self.requests.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.requests))
     }
 
     /// Counts one answer. The route is its template, and an unknown method is "other".
     pub(crate) fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration) {
-        let key = (method, status);
-        let known = self.requests.read().unwrap_or_else(PoisonError::into_inner);
-        let found = known.get(route).and_then(|methods| methods.get(&key)).cloned();
-        drop(known);
-        let (count, seconds) = found.unwrap_or_else(|| {
-            let labels = [("route", route.to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
-            let numbers = (
-                counter!("callhistory_http_requests_total", &labels),
-                histogram!("callhistory_http_request_seconds", &labels[..2]),
-            );
-            let mut known = self.requests.write().unwrap_or_else(PoisonError::into_inner);
-            known.entry(route.to_owned()).or_default().entry(key).or_insert(numbers).clone()
-        });
-        count.increment(1);
-        seconds.record(took);
+        self.requests.add(route, method, status, took);
     }
 
     /// Everything that is counted, in the text form of Prometheus.
@@ -118,13 +188,15 @@ impl Meters {
                 gauge!(name).set(size as f64);
             }
         }
-        self.registry.render()
+        #[expect(clippy::cast_precision_loss, reason = "nobody has so many requests under way")]
+        gauge!("callhistory_http_requests_under_way").set(self.requests.under_way.load(Ordering::Relaxed) as f64);
+        let mut text = self.registry.render();
+        self.requests.render(&mut text);
+        text
     }
 }
 
 fn describe() {
-    describe_counter!("callhistory_http_requests_total", "Requests that were answered.");
-    describe_histogram!("callhistory_http_request_seconds", "From the head of a request to that of its answer.");
     describe_gauge!("callhistory_http_requests_under_way", "Requests that are not answered yet.");
     describe_gauge!("callhistory_connections", "Open connections.");
     describe_histogram!("callhistory_commit_seconds", "How long a commit took, with its sync.");

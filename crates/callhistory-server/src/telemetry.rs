@@ -1,7 +1,8 @@
 //! What the service says about itself: its log on standard error, and its traces to a collector.
 
 use std::{
-    io::{BufWriter, IsTerminal as _},
+    fmt::{self, Debug, Display},
+    io::IsTerminal as _,
     time::Duration,
 };
 
@@ -15,17 +16,29 @@ use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tokio::runtime::Handle;
-use tracing::{Span, field::Empty};
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing::{
+    Event, Span, Subscriber,
+    field::{Empty, Field, Visit},
+};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _,
+    filter::filter_fn,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        layer,
+        time::{FormatTime as _, SystemTime},
+    },
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
+
+use crate::log;
 
 /// The spans that go to the collector.
 const TRACES: &str = "callhistory_traces";
-/// Lines of the log that may wait for the system call that writes them, in bytes.
-const LOG_BUFFER_BYTES: usize = 64 * 1024;
 /// The largest answer of a collector that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long a collector may take.
@@ -33,7 +46,7 @@ const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The log and the traces of a process. What is still to be written and sent goes out when it is dropped.
 pub struct Telemetry {
-    _log: WorkerGuard,
+    _log: log::Guard,
     traces: Option<SdkTracerProvider>,
 }
 
@@ -74,19 +87,77 @@ pub fn check(filter: &str) -> Result<EnvFilter, String> {
 pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
     let filter = check(filter)?.add_directive(format!("{TRACES}=off").parse().map_err(|_| "no directive".to_owned())?);
     let traces = collector(runtime)?;
-    // Written when no further line waits, or when it is full: under load many lines share a system call.
-    let (writer, log) = NonBlocking::new(BufWriter::with_capacity(LOG_BUFFER_BYTES, std::io::stderr()));
+    let (writer, log) =
+        log::start(std::io::stderr()).map_err(|error| format!("the thread of the log cannot be started: {error}"))?;
     let exported = traces.as_ref().map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
         layer.with_threads(false).with_target(false).with_filter(filter_fn(|span| span.target() == TRACES))
     });
     let registry = tracing_subscriber::registry().with(exported);
     if std::io::stderr().is_terminal() {
-        registry.with(fmt::layer().with_writer(writer).with_filter(filter)).init();
+        registry.with(layer().with_writer(writer).with_filter(filter)).init();
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter)).init();
+        registry.with(layer().event_format(JsonLines).with_writer(writer).with_filter(filter)).init();
     }
     Ok(Telemetry { _log: log, traces })
+}
+
+/// An event as a JSON object on a line, written straight into the line: the library's own form makes a map of it first.
+struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        line.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut line)?;
+        write!(line, "\",\"level\":\"{}\"", event.metadata().level())?;
+        let mut members = Members { line: &mut line, result: Ok(()) };
+        event.record(&mut members);
+        members.result?;
+        writeln!(line, ",\"target\":\"{}\"}}", event.metadata().target())
+    }
+}
+
+/// The fields of an event as members of an object.
+struct Members<'a, 'b> {
+    line: &'a mut Writer<'b>,
+    result: fmt::Result,
+}
+
+impl Members<'_, '_> {
+    fn add(&mut self, field: &Field, value: impl Display) {
+        let Self { line, result } = self;
+        *result = result.and_then(|()| write!(line, ",\"{}\":{value}", field.name()));
+    }
+}
+
+impl Visit for Members<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+            self.add(field, format_args!("\"{value}\""));
+        } else {
+            self.add(field, serde_json::Value::from(value));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
 }
 
 /// The way to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names.

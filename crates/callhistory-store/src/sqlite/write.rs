@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     filter::{POSITIONS_PER_SECOND, first_position, push_text},
     segments::COLUMNS,
-    writer::Batch,
+    writer::{Batch, Change},
 };
 use crate::{
     Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, metrics,
@@ -204,7 +204,7 @@ pub(crate) fn delete_call(
     tx.db
         .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
-    tx.index(position, None);
+    tx.index(position, Change::Delete);
     write_change(tx, workspace, id, Kind::Deleted, now)?;
     Ok(true)
 }
@@ -240,10 +240,10 @@ fn update_call(
     let terms = Terms::new(&record.workspace_id);
     let new_terms = terms.of(&record);
     if moves {
-        tx.index(position, None);
-    }
-    if moves || new_terms != terms.of(before) {
-        tx.index(new_position, Some(text(&new_terms)));
+        tx.index(position, Change::Delete);
+        tx.index(new_position, Change::Insert(text(&new_terms)));
+    } else if new_terms != terms.of(before) {
+        tx.index(position, Change::Replace(text(&new_terms)));
     }
     Ok(Written { id: record.id, call, effect: Effect::Replaced })
 }
@@ -269,7 +269,7 @@ fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<Written,
     if inserted == 0 {
         return Err(StoreError::IdTaken);
     }
-    tx.index(position, Some(terms));
+    tx.index(position, Change::Insert(terms));
     tx.count(&record.workspace_id, &metrics::Row::of(&record), 1)?;
     Ok(Written { id: record.id, call, effect: Effect::Created })
 }

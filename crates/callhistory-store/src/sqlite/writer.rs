@@ -35,7 +35,7 @@ const QUEUE: (usize, usize) = (4096, 1024);
 /// The same for writes of many records, each of which is a group by itself.
 const MANY_QUEUE: (usize, usize) = (2, 1);
 /// Pages of the log after which it is folded into the database.
-const FOLDED_PAGES: i32 = 1000;
+const FOLDED_PAGES: i32 = 4000;
 /// Writes in one commit, so that no caller waits for an unbounded number of others.
 const GROUP: usize = 512;
 
@@ -46,21 +46,29 @@ pub(crate) struct Writer {
     many: Arc<Fair>,
 }
 
+/// What becomes of the terms at a position.
+pub(crate) enum Change {
+    /// There are none yet: to look for those of before takes the index as long as to take new ones.
+    Insert(String),
+    Replace(String),
+    Delete,
+}
+
 /// What a write works with: the group's transaction, and what is to be done once at its end.
 pub(crate) struct Batch<'a> {
     pub(crate) db: &'a Connection,
     /// The number before the first change of a new workspace.
     pub(crate) first_sequence: i64,
-    terms: RefCell<Vec<(i64, Option<String>)>>,
+    terms: RefCell<Vec<(i64, Change)>>,
     numbers: RefCell<Vec<(String, Entry, i64)>>,
     changed: RefCell<Vec<(WorkspaceId, CallId)>>,
 }
 
 impl Batch<'_> {
-    /// Sets the terms of the record at a position, or takes them away, at the end of the group: the index takes its rows
-    /// fast only in the order of their positions.
-    pub(crate) fn index(&self, position: i64, terms: Option<String>) {
-        self.terms.borrow_mut().push((position, terms));
+    /// Changes the terms of the record at a position at the end of the group: the index takes its rows fast only in the
+    /// order of their positions.
+    pub(crate) fn index(&self, position: i64, change: Change) {
+        self.terms.borrow_mut().push((position, change));
     }
 
     /// Has a call counted at the end of the group, or counted no more.
@@ -79,7 +87,7 @@ impl Batch<'_> {
 /// What the writes of a group leave to its end.
 #[derive(Default)]
 struct Rest {
-    terms: BTreeMap<i64, Option<String>>,
+    terms: BTreeMap<i64, Change>,
     numbers: segments::Changes,
     changed: Vec<(WorkspaceId, CallId)>,
     first_sequence: i64,
@@ -418,7 +426,15 @@ fn run_alone(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), 
         changed: RefCell::default(),
     };
     job.run(&batch)?;
-    rest.terms.extend(batch.terms.into_inner());
+    for (position, change) in batch.terms.into_inner() {
+        let is_first = !rest.terms.contains_key(&position);
+        // What else happened to the position in this group may have left terms there.
+        let change = match change {
+            Change::Insert(terms) if !is_first => Change::Replace(terms),
+            change => change,
+        };
+        rest.terms.insert(position, change);
+    }
     for (workspace, entry, by) in batch.numbers.into_inner() {
         *rest.numbers.entry((workspace, entry)).or_default() += by;
     }
@@ -441,14 +457,18 @@ fn run_job(db: &Connection, job: &mut dyn Job, rest: &mut Rest) -> Result<(), St
     Ok(())
 }
 
-fn write_terms(db: &Connection, terms: &BTreeMap<i64, Option<String>>) -> Result<(), StoreError> {
-    for (position, terms) in terms {
-        match terms {
-            Some(terms) => {
+fn write_terms(db: &Connection, changes: &BTreeMap<i64, Change>) -> Result<(), StoreError> {
+    for (position, change) in changes {
+        match change {
+            Change::Insert(terms) => {
+                db.prepare_cached("INSERT INTO call_term (rowid, terms) VALUES (?1, ?2)")?
+                    .execute((position, terms))?;
+            }
+            Change::Replace(terms) => {
                 db.prepare_cached("INSERT OR REPLACE INTO call_term (rowid, terms) VALUES (?1, ?2)")?
                     .execute((position, terms))?;
             }
-            None => {
+            Change::Delete => {
                 db.prepare_cached("DELETE FROM call_term WHERE rowid = ?1")?.execute([position])?;
             }
         }
