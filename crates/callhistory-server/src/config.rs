@@ -57,6 +57,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put what the numbers of calls are counted from together anew, where `doctor --whole` says that it is not right; the
+    /// server must not run
+    RebuildMetrics,
     /// Show, check and explain the settings
     Config {
         /// What to do.

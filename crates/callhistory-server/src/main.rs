@@ -88,6 +88,11 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
                 say(&format!("{url} holds {}. Who follows changes has to begin anew.", contents(&made)));
                 Ok(())
             }
+            Some(Command::RebuildMetrics) => {
+                let calls = callhistory_store::rebuild_metrics(&cli.settings.database_url()?)?;
+                say(&format!("The numbers are counted from {calls} records."));
+                Ok(())
+            }
             Some(Command::Demo(demo)) => serve_demo(&cli.settings, traces, demo).await,
             Some(Command::Import(import)) => {
                 let (workspace, now) = (import.workspace.as_deref(), || Timestamp::from(now()));

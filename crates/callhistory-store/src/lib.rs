@@ -424,6 +424,21 @@ pub fn backup(url: &str, to: &std::path::Path) -> Result<Backup, StoreError> {
     }
 }
 
+/// Puts together anew what the embedded database counts the numbers of calls from; gives how many records there are. It is
+/// done by itself where a version of this program needs it in another shape.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] where a server has the database, and for PostgreSQL, which counts from its indexes;
+/// [`StoreError::Full`] and [`StoreError::Io`].
+pub fn rebuild_metrics(url: &str) -> Result<u64, StoreError> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => sqlite::rebuild_metrics(file(url, path)?),
+        _ => Err(only_embedded(url, "REINDEX")),
+    }
+}
+
 /// Makes a copy the embedded database that a URL names, where there is none, once it is proved to be whole. The cursors and
 /// versions that the copy's original gave out later are not given out again: who follows changes begins anew.
 ///

@@ -38,6 +38,7 @@ mod open;
 mod plans;
 mod read;
 mod readers;
+mod recount;
 mod segments;
 mod write;
 mod writer;
@@ -163,6 +164,12 @@ pub(crate) fn open_keys(path: &Path) -> Result<keys::SqliteKeys, StoreError> {
         Err(error) => return Err(error),
     }
     keys::SqliteKeys::open(path)
+}
+
+/// Puts what numbers are counted from together anew, on a database that no server has.
+pub(crate) fn rebuild_metrics(path: &Path) -> Result<u64, StoreError> {
+    let (_lock, db) = open::open_writer(path)?;
+    recount::rebuild(&db)
 }
 
 fn closed() -> StoreError {

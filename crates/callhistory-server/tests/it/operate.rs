@@ -176,6 +176,7 @@ fn the_doctor_tells_good_from_doubtful_and_bad() {
             "server",
             "schema",
             "integrity",
+            "metrics",
             "permissions",
             "wal",
             "disk",
@@ -348,4 +349,18 @@ fn a_supervisor_is_told() {
     server.signal("-TERM");
     assert!((0..10).any(|_| hear().contains("STOPPING=1")));
     assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn numbers_are_put_together_anew_on_demand() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("calls.ndjson"), "{\"_id\":\"a\"}\n{\"_id\":\"b\"}\n").unwrap();
+    assert_eq!(run(path, &["import", "--workspace", "w", "calls.ndjson"]).0, 0);
+    let (code, printed, _) = run(path, &["rebuild-metrics"]);
+    assert!(code == 0 && printed.contains("counted from 2 records"), "{printed}");
+    let server = Running::start(path, &[]);
+    let (code, _, complaint) = run(path, &["rebuild-metrics"]);
+    assert!(code == 1 && complaint.contains("in use"), "{complaint}");
+    drop(server);
 }

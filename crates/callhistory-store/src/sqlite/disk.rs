@@ -53,19 +53,19 @@ impl Disk {
         self.pressure.subscribe()
     }
 
-    /// Looks at the log after a commit, and ends the snapshots that hold back too much of it; gives whether it should be
-    /// folded now. What another program holds back must not end every read of this one, nor slow every write.
-    pub(crate) fn bound_wal(&self, looked: &mut Look) -> bool {
-        let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| last.elapsed() >= interval);
-        if size(&self.wal).is_none_or(|bytes| bytes <= self.max_wal_bytes) || !is_due(looked.folded, FOLD_INTERVAL) {
-            return false;
-        }
-        looked.folded = Some(Instant::now());
-        if is_due(looked.ended, END_INTERVAL) {
-            looked.ended = looked.folded;
+    /// Looks at the log after a commit; gives whether it is too large and should be folded now. What another program
+    /// holds back must not slow every write.
+    pub(crate) fn is_wal_too_large(&self, looked: &mut Look) -> bool {
+        size(&self.wal).is_some_and(|bytes| bytes > self.max_wal_bytes) && is_due(&mut looked.folded, FOLD_INTERVAL)
+    }
+
+    /// Ends the snapshots that hold the log back, unless that has been done lately: what another program holds back must
+    /// not end every read of this one.
+    pub(crate) fn end_snapshots(&self, looked: &mut Look) {
+        if is_due(&mut looked.ended, END_INTERVAL) {
+            tracing::warn!("the log has grown too large; reads that hold it back are ended");
             self.pressure.send_modify(|times| *times += 1);
         }
-        true
     }
 
     pub(crate) fn condition(&self) -> Condition {
@@ -84,6 +84,15 @@ impl Disk {
 pub(crate) struct Look {
     folded: Option<Instant>,
     ended: Option<Instant>,
+}
+
+/// Whether something has not been done for so long; if so it is done now.
+fn is_due(last: &mut Option<Instant>, interval: Duration) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= interval);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 fn size(path: &Path) -> Option<u64> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{
     backup::damage,
     disk::{MAX_WAL_BYTES, beside, free_bytes},
-    open,
+    open, recount,
 };
 use crate::{Finding, StoreError};
 
@@ -27,11 +27,11 @@ pub(crate) fn examine(database: &Path, whole: bool) -> Vec<Finding> {
     match open::open_reader(database).and_then(|db| open::check_owner(&db, database).map(|()| db)) {
         Ok(db) => {
             findings.push(state_of_schema(&db));
-            findings.push(if whole {
-                integrity(&db)
+            if whole {
+                findings.extend([integrity(&db), metrics(&db)]);
             } else {
-                Finding::good("integrity", "not looked at; pass --whole")
-            });
+                findings.push(Finding::good("integrity", "not looked at; pass --whole"));
+            }
         }
         Err(error) => findings.push(Finding::bad("database", error.to_string())),
     }
@@ -76,6 +76,14 @@ fn integrity(db: &Connection) -> Finding {
         Ok(None) => Finding::good("integrity", "every page was read and is sound"),
         Ok(Some(damage)) => Finding::bad("integrity", damage),
         Err(error) => Finding::bad("integrity", error.to_string()),
+    }
+}
+
+fn metrics(db: &Connection) -> Finding {
+    match recount::are_right(db) {
+        Ok(true) => Finding::good("metrics", "are counted from what the records say"),
+        Ok(false) => Finding::bad("metrics", "are not those of the records: stop the server and run rebuild-metrics"),
+        Err(error) => Finding::bad("metrics", error.to_string()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{disk, read, segments};
+use super::{disk, read, recount};
 use crate::StoreError;
 
 /// Older libraries can corrupt the write-ahead log.
@@ -71,7 +71,7 @@ fn open_locked(path: &Path) -> Result<Connection, StoreError> {
     }
     configure(&db, &[("query_only", "0"), ("cache_size", "-65536")])?;
     migrate(&mut db, path)?;
-    segments::ensure(&db)?;
+    recount::ensure(&db)?;
     Ok(db)
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, functions::FunctionFlags, par
 
 use super::{
     filter::{Indexed, NO_DURATION, first_position, last_position, new_sql},
-    segments,
+    recount, segments,
 };
 use crate::{
     CallPage, Change, ChangeBatch, StoreError,
@@ -371,7 +371,7 @@ pub(crate) fn call_metrics(
     let mut sql = new_sql();
     let (from, conditions) = listing.cheapest(&mut sql)?;
     let conditions = listing.place(&mut sql, conditions, None);
-    let text = format!("SELECT {} FROM {from} WHERE {conditions}", segments::COLUMNS);
+    let text = format!("SELECT {} FROM {from} WHERE {conditions}", recount::COLUMNS);
     let mut statement = db.prepare_cached(&text)?;
     let mut rows = statement.query(params_from_iter(sql.values))?;
     while let Some(row) = rows.next()? {

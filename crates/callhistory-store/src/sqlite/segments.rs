@@ -17,15 +17,15 @@ use crate::{
 };
 
 /// Raised when the rows that are written here change: those of another shape are made anew at the next start.
-const SHAPE: i64 = 1;
+pub(super) const SHAPE: i64 = 1;
 /// Calls in a row, which is written anew as a whole; and in one that is split off.
-const MOST: usize = if cfg!(test) { 8 } else { 512 };
+pub(super) const MOST: usize = if cfg!(test) { 8 } else { 512 };
 const FILL: usize = MOST * 3 / 4;
 
 /// What the numbers need of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
-    time: i64,
+    pub(super) time: i64,
     group: i64,
     duration: Option<i64>,
     cost: Option<i64>,
@@ -142,7 +142,13 @@ fn read(count: u32, bytes: &[u8]) -> Result<Vec<Entry>, StoreError> {
 }
 
 /// Writes entries in the place of a row, as several rows where they are too many for one.
-fn write(db: &Connection, workspace: &str, start: i64, part: i64, entries: &[Entry]) -> Result<(), StoreError> {
+pub(super) fn write(
+    db: &Connection,
+    workspace: &str,
+    start: i64,
+    part: i64,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
     if entries.len() <= MOST {
         return write_one(db, workspace, start, part, entries);
     }
@@ -350,78 +356,6 @@ fn kinds(
         kinds[group] = Some(kind);
     }
     Ok((kinds, is_whole))
-}
-
-/// Makes the rows anew where a database has none, or those of another shape.
-pub(super) fn ensure(db: &Connection) -> Result<(), StoreError> {
-    let shape: Option<i64> = db.query_row("SELECT max(shape) FROM metric_shape", [], |row| row.get(0))?;
-    if shape == Some(SHAPE) { Ok(()) } else { rebuild(db).map(drop) }
-}
-
-/// Makes the rows anew from the table of calls; gives how many calls there are.
-pub(super) fn rebuild(db: &Connection) -> Result<u64, StoreError> {
-    tracing::info!("the numbers of all calls are put together anew");
-    db.execute_batch(
-        "BEGIN IMMEDIATE; DELETE FROM metric_segment; DELETE FROM metric_group; DELETE FROM metric_shape",
-    )?;
-    let made = all_workspaces(db).and_then(|calls| {
-        db.execute("INSERT INTO metric_shape (shape) VALUES (?1)", [SHAPE])?;
-        db.execute_batch("COMMIT")?;
-        Ok(calls)
-    });
-    if made.is_err() && !db.is_autocommit() {
-        db.execute_batch("ROLLBACK")?;
-    }
-    made
-}
-
-fn all_workspaces(db: &Connection) -> Result<u64, StoreError> {
-    let mut workspaces = db.prepare("SELECT workspace_id FROM workspace")?;
-    let workspaces: Vec<String> = workspaces.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut calls = 0;
-    for workspace in workspaces {
-        let workspace: WorkspaceId = workspace.parse().map_err(|_| unsound())?;
-        let mut statement = db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM call c INDEXED BY call_by_time WHERE c.workspace_id = ?1 ORDER BY c.sort_time"
-        ))?;
-        let mut rows = statement.query([workspace.as_str()])?;
-        let mut entries = Vec::new();
-        // Whole rows are written as soon as no later call can belong to them.
-        let mut start = i64::MIN;
-        while let Some(row) = rows.next()? {
-            let row = Row::read(row)?;
-            if entries.len() >= MOST && entries.last().is_some_and(|last: &Entry| last.time < row.sort_time) {
-                write(db, workspace.as_str(), start, 0, &std::mem::take(&mut entries))?;
-                start = row.sort_time;
-            }
-            let entry = entry(db, &workspace, &row)?;
-            let at = entries.partition_point(|other| *other <= entry);
-            entries.insert(at, entry);
-            calls += 1;
-        }
-        write(db, workspace.as_str(), start, 0, &entries)?;
-    }
-    Ok(calls)
-}
-
-/// The columns that [`Row::read`] reads.
-pub(super) const COLUMNS: &str =
-    "c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type";
-
-impl<'a> Row<'a> {
-    pub(super) fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
-        Ok(Self {
-            sort_time: row.get(0)?,
-            duration: row.get(1)?,
-            cost: row.get(2)?,
-            status: text(3)?,
-            agent_id: text(4)?,
-            call_flow_id: text(5)?,
-            direction: text(6)?,
-            call_type: text(7)?,
-        })
-    }
 }
 
 #[cfg(test)]

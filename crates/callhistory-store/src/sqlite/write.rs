@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     filter::{POSITIONS_PER_SECOND, first_position, push_text},
-    segments::COLUMNS,
+    recount::COLUMNS,
     writer::{Batch, Change},
 };
 use crate::{

@@ -299,7 +299,11 @@ fn write_groups(
             broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
         }
     }
-    // The last connection folds the write-ahead log into the database file.
+    // Those that read may outlive this connection; where they are in the way, the last one of them folds the log.
+    readers.let_go();
+    if let Err(error) = fold(&db) {
+        tracing::warn!(error = error.to_string(), "the log was not folded into the database");
+    }
     drop(db);
     if let Some(done) = closing {
         // Whoever asked to close may have stopped waiting.
@@ -360,10 +364,10 @@ fn tend(
     pages: &AtomicI32,
     looked: &mut Look,
 ) -> Result<(), StoreError> {
-    if disk.bound_wal(looked) {
+    if disk.is_wal_too_large(looked) {
         readers.let_go();
-        if fold(db)? {
-            tracing::warn!("the log had grown too large; reads that held it back were ended");
+        if !fold(db)? {
+            disk.end_snapshots(looked);
         }
     } else if pages.load(Ordering::Relaxed) >= FOLDED_PAGES {
         pages.store(0, Ordering::Relaxed);

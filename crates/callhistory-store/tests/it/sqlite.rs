@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callhistory_model::{CallDraft, Timestamp};
-use callhistory_store::{CallStore, Precondition, StoreError, open};
+use callhistory_store::{CallStore, Precondition, StoreError, Verdict, open, rebuild_metrics};
 use tempfile::TempDir;
 
 use crate::conformance::{Database, conformance, refusal};
@@ -134,4 +134,32 @@ async fn replaced_bytes_leave_the_file() {
     let holds = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
     assert!(holds("harmless-now!"), "the log was not folded into the file");
     assert!(!holds("canary-before"));
+}
+
+#[tokio::test]
+async fn numbers_that_are_not_right_are_found_and_made_anew() {
+    let file = empty();
+    let store = file.open().await;
+    let draft = |number: u32| CallDraft::from_json(format!(r#"{{"duration":{number}}}"#).as_bytes()).unwrap();
+    let calls = (0..900).map(|number| (format!("c{number}").parse().unwrap(), draft(number)));
+    let (ws, now) = ("w".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
+    store.import_calls(&ws, calls.collect(), now).await.unwrap();
+    store.close().await;
+    drop(store);
+    let verdict = async || {
+        let findings = callhistory_store::examine(&file.url(), true).await;
+        findings.into_iter().find(|finding| finding.name == "metrics").unwrap().verdict
+    };
+    assert_eq!(verdict().await, Verdict::Good);
+    let raw = rusqlite::Connection::open(file.path()).unwrap();
+    for damage in ["DELETE FROM metric_segment WHERE part = 1", "UPDATE metric_segment SET columns = x'00'"] {
+        assert!(raw.execute(damage, []).unwrap() > 0, "{damage}");
+        assert_eq!(verdict().await, Verdict::Bad, "{damage}");
+        assert_eq!(rebuild_metrics(&file.url()).unwrap(), 900);
+        assert_eq!(verdict().await, Verdict::Good);
+    }
+    // A program that needs another shape makes it when it opens the database.
+    raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_shape SET shape = -1").unwrap();
+    drop(file.open().await);
+    assert_eq!(verdict().await, Verdict::Good);
 }
