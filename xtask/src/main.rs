@@ -105,6 +105,11 @@ fn ci() -> Result<(), String> {
     }
     println!("\n==> tidy");
     tidy::run(root())?;
+    println!("\n==> bench --quick");
+    // That every row can be measured; a time says nothing on a machine that is shared.
+    if bench::run(root(), &bench::Options::quick()).map_err(|error| error.to_string())? != ExitCode::SUCCESS {
+        return Err("a row of the bench could not be measured".to_owned());
+    }
     println!("\n==> contract");
     // A machine without these programs, or without their registries, says nothing about the contract.
     let left = match contract::Tools::install(root()) {

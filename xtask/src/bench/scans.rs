@@ -101,7 +101,8 @@ async fn cursors(service: &Service) -> Result<Vec<Vec<u8>>, Failure> {
 async fn cpu_of(service: &Service, query: &str, bench: &Bench) -> Result<f64, Failure> {
     let requests = Requests::new(vec![page(service, query)], "200").over(4);
     let time = Duration::from_millis(if bench.quick { 5 } else { 250 });
-    Ok(load::measure(&service.peer, &requests, time).await?.cpu_micros)
+    let round = load::measure(&service.peer, &requests, time).await;
+    Ok(round.map_err(|error| format!("{query}: {error}"))?.cpu_micros)
 }
 
 pub(super) async fn growth(bench: &Bench) -> Outcome {
