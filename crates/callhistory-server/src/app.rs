@@ -104,6 +104,11 @@ impl App {
         (self.clock)().into()
     }
 
+    /// The same in nanoseconds since 1970, for what is only compared.
+    pub(crate) fn now_nanos(&self) -> i64 {
+        (self.clock)().timestamp_nanos_opt().unwrap_or_default()
+    }
+
     /// A fresh record id: 24 hexadecimal digits, of which 12 are the Unix time in milliseconds and 12 are random. Ids of
     /// one server sort by time of creation even within a millisecond.
     pub(crate) fn new_call_id(&self) -> Result<CallId, ApiError> {

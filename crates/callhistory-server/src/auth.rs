@@ -88,7 +88,12 @@ impl Token {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 fn checksum(text: &str) -> String {
@@ -135,7 +140,7 @@ impl Keys {
 
     /// What a caller who sent this may do. A key that is wrong is answered the same whatever is wrong with it; only who has
     /// the right secret learns that it is over.
-    async fn check(&self, sent: &str, now: &Timestamp) -> Result<Arc<ApiKey>, ApiError> {
+    async fn check(&self, sent: &str, now: i64) -> Result<Arc<ApiKey>, ApiError> {
         let wrong = || ApiError::new(ProblemCode::KeyInvalid, WRONG_KEY);
         let recent = Token::id_in(sent).and_then(|id| self.recent(id));
         let found = match recent {
@@ -158,7 +163,7 @@ impl Keys {
     }
 
     /// Whether a key that was right is no longer accepted.
-    async fn is_over(&self, key: &ApiKey, now: &Timestamp) -> bool {
+    async fn is_over(&self, key: &ApiKey, now: i64) -> bool {
         let found = match self.recent(&key.id) {
             Some(key) => Ok(Some(key)),
             None => self.find(&key.id).await,
@@ -175,18 +180,19 @@ impl Keys {
     }
 
     /// Notes the use of a key now and then, and lets nobody wait for that.
-    fn mark_used(&self, key: &ApiKey, now: &Timestamp) {
-        let is_noted = |at: &Timestamp| now.unix_nanos() - at.unix_nanos() < USE_INTERVAL_NANOS;
+    fn mark_used(&self, key: &ApiKey, now: i64) {
+        let is_noted = |at: &Timestamp| now - at.unix_nanos() < USE_INTERVAL_NANOS;
         if key.used_at.as_ref().is_some_and(is_noted) {
             return;
         }
+        let now = Timestamp::from_unix_nanos(now);
         let noted = Arc::new(ApiKey { used_at: Some(now.clone()), ..key.clone() });
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((key, _)) = remembered.get_mut(&key.id) {
             *key = noted;
         }
         drop(remembered);
-        let (store, id, now) = (Arc::clone(&self.store), key.id.clone(), now.clone());
+        let (store, id) = (Arc::clone(&self.store), key.id.clone());
         tokio::spawn(async move {
             if let Err(error) = store.mark_key_used(&id, now).await {
                 tracing::warn!(%error, "the use of a key could not be noted");
@@ -297,7 +303,7 @@ impl Access {
     /// Ends when the key is no longer accepted; never, where there are no keys.
     pub(crate) async fn ended(&self) {
         let (Some(keys), Some(key)) = (&self.app.keys, &self.key) else { return std::future::pending().await };
-        while !keys.is_over(key, &self.app.now()).await {
+        while !keys.is_over(key, self.app.now_nanos()).await {
             tokio::time::sleep(KEY_LIFETIME).await;
         }
     }
@@ -340,7 +346,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
         if let Some(keys) = &app.keys {
             check_query(parts)?;
             let sent = sent_key(parts)?;
-            let key = keys.check(sent, &app.now()).await?;
+            let key = keys.check(sent, app.now_nanos()).await?;
             if let Some(buckets) = &app.buckets {
                 buckets.spend_request(&key.id, parts.extensions.get())?;
             }
@@ -369,7 +375,8 @@ fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
 /// Refuses a key in the query string by name: addresses end up in logs, histories and referrers.
 fn check_query(parts: &Parts) -> Result<(), ApiError> {
     let names = ["apikey", "xapikey", "key", "token", "accesstoken", "authorization"];
-    for pair in parts.uri.query().unwrap_or_default().split('&') {
+    let Some(query) = parts.uri.query() else { return Ok(()) };
+    for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
         if names.contains(&plain.to_ascii_lowercase().as_str()) || value.starts_with(Token::PREFIX) {

@@ -1,4 +1,3 @@
-#![expect(clippy::disallowed_types, reason = "this is where the framework's extractors are wrapped")]
 //! Everything that comes from outside, taken apart once and strictly: headers, path, query, body.
 
 use std::{sync::Arc, time::Duration};
@@ -6,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     RequestPartsExt as _,
     body::{Body, HttpBody as _},
-    extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request},
+    extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, RawPathParams, Request},
     http::{HeaderName, HeaderValue, header, request::Parts},
 };
 use axum_extra::{
@@ -59,10 +58,11 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let refuse = |fault: Fault| ApiError::invalid_parameters(vec![fault.of_parameter("callHistoryId")]);
-        let Path(text) = parts
-            .extract_with_state::<Path<String>, S>(state)
+        let parameters = parts
+            .extract_with_state::<RawPathParams, S>(state)
             .await
             .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "is not UTF-8 after percent-decoding")))?;
+        let text = parameters.iter().next().map_or("", |(_, text)| text);
         Ok(Self(text.parse().map_err(refuse)?))
     }
 }
@@ -74,7 +74,7 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or("");
+        let Some(query) = parts.uri.query() else { return Ok(Self) };
         let names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
         let unknown = |name: &str| {
             Fault::new(FaultCode::Unknown, "is unknown; this route has no query parameters").of_parameter(name)
@@ -199,7 +199,7 @@ pub(crate) struct ReadCondition(Option<IfNoneMatch>);
 
 impl ReadCondition {
     pub(crate) fn is_current(&self, sequence: i64) -> bool {
-        typed_etag(sequence).is_some_and(|etag| self.has(&etag))
+        self.0.is_some() && typed_etag(sequence).is_some_and(|etag| self.has(&etag))
     }
 
     pub(crate) fn has(&self, etag: &ETag) -> bool {

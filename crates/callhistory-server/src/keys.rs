@@ -93,9 +93,9 @@ fn later(now: &Timestamp, time: Duration) -> Result<Timestamp, Failure> {
 
 /// How a key is: active, expired or revoked.
 pub(crate) fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
-    if key.is_revoked(now) {
+    if key.is_revoked(now.unix_nanos()) {
         "revoked"
-    } else if key.is_expired(now) {
+    } else if key.is_expired(now.unix_nanos()) {
         "expired"
     } else {
         "active"

@@ -107,11 +107,12 @@ async fn answer(app: Arc<App>, mut request: Request, next: Next) -> Response {
     if let Some(span) = span {
         telemetry::finish(&span, status);
     }
+    let time = started.elapsed();
     if let Some(meters) = &app.meters {
-        meters.answered(route, method_name(&method), status, started.elapsed());
+        meters.answered(route, method_name(&method), status, time);
     }
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(request_id, method = method_name(&method), route, status, micros, "request");
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(request_id = request_id.as_str(), method = method_name(&method), route, status, micros, "request");
     response
 }
 

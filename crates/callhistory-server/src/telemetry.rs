@@ -1,6 +1,7 @@
 //! What the service says about itself: its log on standard error, and its traces to a collector.
 
 use std::{
+    cell::RefCell,
     fmt::{self, Debug, Display},
     io::IsTerminal as _,
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use chrono::Utc;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, Response};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -24,12 +26,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::filter_fn,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        layer,
-        time::{FormatTime as _, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, layer},
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -112,13 +109,42 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         line.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut line)?;
-        write!(line, "\",\"level\":\"{}\"", event.metadata().level())?;
+        write_time(&mut line)?;
+        line.write_str("\",\"level\":\"")?;
+        line.write_str(event.metadata().level().as_str())?;
+        line.write_str("\"")?;
         let mut members = Members { line: &mut line, result: Ok(()) };
         event.record(&mut members);
         members.result?;
-        writeln!(line, ",\"target\":\"{}\"}}", event.metadata().target())
+        line.write_str(",\"target\":\"")?;
+        line.write_str(event.metadata().target())?;
+        line.write_str("\"}\n")
     }
+}
+
+/// The time in microseconds, of which only the second is put into words, and once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log says when it was written, whatever the service takes for the time"
+)]
+fn write_time(line: &mut Writer<'_>) -> fmt::Result {
+    thread_local! {
+        static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    let now = Utc::now();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.timestamp() {
+            (*second, *text) = (now.timestamp(), now.format("%Y-%m-%dT%H:%M:%S.").to_string());
+        }
+        line.write_str(text)
+    })?;
+    let mut digits = *b"000000Z";
+    let mut left = now.timestamp_subsec_micros();
+    for digit in digits[..6].iter_mut().rev() {
+        *digit += (left % 10) as u8;
+        left /= 10;
+    }
+    line.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }
 
 /// The fields of an event as members of an object.
@@ -129,15 +155,30 @@ struct Members<'a, 'b> {
 
 impl Members<'_, '_> {
     fn add(&mut self, field: &Field, value: impl Display) {
+        self.begin(field);
         let Self { line, result } = self;
-        *result = result.and_then(|()| write!(line, ",\"{}\":{value}", field.name()));
+        *result = result.and_then(|()| write!(line, "{value}"));
+    }
+
+    fn begin(&mut self, field: &Field) {
+        self.text(",\"");
+        self.text(field.name());
+        self.text("\":");
+    }
+
+    fn text(&mut self, text: &str) {
+        let Self { line, result } = self;
+        *result = result.and_then(|()| line.write_str(text));
     }
 }
 
 impl Visit for Members<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-            self.add(field, format_args!("\"{value}\""));
+            self.begin(field);
+            self.text("\"");
+            self.text(value);
+            self.text("\"");
         } else {
             self.add(field, serde_json::Value::from(value));
         }

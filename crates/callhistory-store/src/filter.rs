@@ -330,7 +330,7 @@ fn search(terms: &Terms, word: String) -> Condition {
     if !is_fragment(&word) {
         return Condition::Terms { terms: all(vec![terms.word(&word)]), body: None };
     }
-    let fragments = all(terms.fragments(&word).collect());
+    let fragments = all(terms.covering_fragments(&word).collect());
     let longer = word.len() > FRAGMENT_DIGITS;
     Condition::Terms { terms: fragments, body: longer.then_some(BodyTest::Digits(word)) }
 }

@@ -80,21 +80,21 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Whether it is revoked at a moment.
+    /// Whether it is revoked at a moment, in nanoseconds since 1970.
     #[must_use]
-    pub fn is_revoked(&self, now: &Timestamp) -> bool {
+    pub fn is_revoked(&self, now: i64) -> bool {
         is_over(self.revoked_at.as_ref(), now)
     }
 
-    /// Whether it has expired at a moment.
+    /// Whether it has expired at a moment, in nanoseconds since 1970.
     #[must_use]
-    pub fn is_expired(&self, now: &Timestamp) -> bool {
+    pub fn is_expired(&self, now: i64) -> bool {
         is_over(self.expires_at.as_ref(), now)
     }
 }
 
-fn is_over(end: Option<&Timestamp>, now: &Timestamp) -> bool {
-    end.is_some_and(|end| end.unix_nanos() <= now.unix_nanos())
+fn is_over(end: Option<&Timestamp>, now: i64) -> bool {
+    end.is_some_and(|end| end.unix_nanos() <= now)
 }
 
 /// The store of keys. Every method is one transaction, and what it answered is on disk.

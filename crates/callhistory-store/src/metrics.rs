@@ -170,8 +170,8 @@ impl Totals {
         cost: Option<i64>,
     ) -> Result<(), StoreError> {
         let kind = &self.kinds[kind as usize];
-        self.all.add(kind, duration, cost);
         if self.group_by.is_empty() {
+            self.all.add(kind, duration, cost);
             return Ok(());
         }
         if let Some(key) = self.by_time
@@ -206,18 +206,14 @@ impl Totals {
     }
 
     /// Adds records that were counted already, where there are no groups.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn add_numbers(&mut self, numbers: &Numbers) {
-        let all = &mut self.all;
-        all.calls += numbers.calls;
-        all.completed += numbers.completed;
-        all.failed += numbers.failed;
-        all.timed += numbers.timed;
-        all.duration += numbers.duration;
-        all.cost += numbers.cost;
+        self.all.add_all(numbers);
     }
 
     /// The numbers, with the query of each group under the filter that gave the rows.
-    pub(crate) fn finish(self, filter: &CallFilter) -> Result<CallMetrics, StoreError> {
+    pub(crate) fn finish(mut self, filter: &CallFilter) -> Result<CallMetrics, StoreError> {
+        self.groups.iter().for_each(|group| self.all.add_all(group));
         if self.groups.len().saturating_mul(filter.to_query().len()) > MAX_QUERY_BYTES {
             let detail =
                 "gives so many groups that the long filter cannot be repeated for each; shorten one or the other";
@@ -253,16 +249,34 @@ impl Numbers {
         }
     }
 
+    fn add_all(&mut self, numbers: &Self) {
+        self.calls += numbers.calls;
+        self.completed += numbers.completed;
+        self.failed += numbers.failed;
+        self.timed += numbers.timed;
+        self.duration += numbers.duration;
+        self.cost += numbers.cost;
+    }
+
     fn average(&self) -> ExactDecimal {
         let count = i128::from(self.timed.max(1));
         ExactDecimal::from_nanos((2 * self.duration + count) / (2 * count), 0)
     }
 
     /// The nearest rank: the least length that so many of a hundred do not exceed.
-    fn percentile(&mut self, percent: usize) -> Option<ExactDecimal> {
-        let rank = (self.durations.len() * percent).div_ceil(100).checked_sub(1)?;
-        let (_, length, _) = self.durations.select_nth_unstable(rank);
+    fn percentile(durations: &mut [i64], rank: usize) -> Option<ExactDecimal> {
+        let (_, length, _) = durations.get(rank).is_some().then(|| durations.select_nth_unstable(rank))?;
         Some(ExactDecimal::from_nanos(i128::from(*length), 0))
+    }
+
+    fn percentiles(&mut self) -> [Option<ExactDecimal>; 2] {
+        let durations = &mut self.durations[..];
+        let rank = |percent: usize| (durations.len() * percent).div_ceil(100).wrapping_sub(1);
+        let [low, high] = [rank(50), rank(95)];
+        let of_high = Self::percentile(durations, high);
+        // The higher one has put all lower ones before it.
+        let below = high.wrapping_add(1).min(durations.len());
+        [Self::percentile(&mut durations[..below], low), of_high]
     }
 
     fn group(mut self, keys: &[GroupKey], parts: &[Part], zone: Tz, filter: &CallFilter) -> MetricsGroup {
@@ -281,6 +295,7 @@ impl Numbers {
                 Part::Absent => set(&mut filter, *key, OneOf::absent()),
             }
         }
+        let [p50_duration, p95_duration] = self.percentiles();
         MetricsGroup {
             group,
             total_calls: self.calls,
@@ -288,8 +303,8 @@ impl Numbers {
             failed_calls: self.failed,
             average_duration: self.average(),
             total_cost: ExactDecimal::from_nanos(self.cost, 2),
-            p50_duration: self.percentile(50),
-            p95_duration: self.percentile(95),
+            p50_duration,
+            p95_duration,
             query: filter.to_query(),
         }
     }

@@ -33,6 +33,7 @@ mod disk;
 mod doctor;
 mod filter;
 mod keys;
+mod list;
 mod open;
 #[cfg(test)]
 mod plans;
@@ -55,8 +56,10 @@ use writer::Writer;
 const SCANS_PER_PROCESSOR: usize = 2;
 /// How long one list or metric may take before it is broken off.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Virtual machine steps between two looks at the clock, and of a read that is short: less than a millisecond.
+/// Virtual machine steps between two looks at whether a read is over: less than a millisecond.
 const STEPS_PER_LOOK: i32 = 10_000;
+/// The looks in a read that is short. Each statement has its own count of steps, which goes on from one run to the next.
+const SHORT_LOOKS: usize = 2;
 /// I/O errors that are no failed sync: the group is rolled back and nobody was answered, so writes may go on.
 const PASSING_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
 
@@ -99,6 +102,13 @@ impl Scanners {
         free.map_or_else(|| open::open_reader(&self.path), Ok)
     }
 
+    fn give_back(&self, db: Connection) {
+        // One that is stuck in a transaction would see an old state for ever, and hold back the log.
+        if db.is_autocommit() {
+            self.free().push(db);
+        }
+    }
+
     /// Runs a read of several statements in one snapshot: one that is short as a rule at once, and others, or one that turns
     /// out to be long, off the threads that serve requests.
     async fn run<T, F>(self: &Arc<Self>, workspace: &WorkspaceId, is_short: bool, work: F) -> Result<T, StoreError>
@@ -107,8 +117,13 @@ impl Scanners {
         F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         if is_short && let Ok(mut db) = self.connection() {
-            let result = in_snapshot(&mut db, || true, &work);
-            self.free().push(db);
+            let mut looks = 0;
+            let is_long = move || {
+                looks += 1;
+                looks > SHORT_LOOKS
+            };
+            let result = in_snapshot(&mut db, is_long, &work);
+            self.give_back(db);
             // What failed may have been broken off; if it has to fail, it fails again.
             if result.is_ok() {
                 return result;
@@ -119,7 +134,7 @@ impl Scanners {
         let result = tokio::task::spawn_blocking(move || {
             let mut db = scanners.connection()?;
             let result = in_snapshot(&mut db, is_over(&scanners.disk, SCAN_TIMEOUT), work);
-            scanners.free().push(db);
+            scanners.give_back(db);
             // Only now: the read goes on when its caller has hung up.
             drop(place);
             result
@@ -189,8 +204,9 @@ fn in_snapshot<T>(
     is_over: impl FnMut() -> bool + Send + 'static,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    db.progress_handler(STEPS_PER_LOOK, Some(is_over))?;
     db.prepare_cached("BEGIN")?.execute([])?;
+    // Not before: a statement that is broken off at its end has had its effect.
+    db.progress_handler(STEPS_PER_LOOK, Some(is_over))?;
     let result = work(db);
     db.progress_handler(0, None::<fn() -> bool>)?;
     // An error may have ended the transaction already, and says more than the failure to end it again.
@@ -300,7 +316,7 @@ impl CallStore for SqliteStore {
         let own = workspace.clone();
         // The index of terms may go through very much in one step.
         let is_short = !query.include_total && Predicate::new(&own, &query.filter).conditions.is_empty();
-        let list = move |db: &Connection| read::list_calls(db, &workspace, &query, after.as_ref(), &seal);
+        let list = move |db: &Connection| list::list_calls(db, &workspace, &query, after.as_ref(), &seal);
         self.scanners.run(&own, is_short, list).await
     }
 

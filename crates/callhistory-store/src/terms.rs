@@ -88,6 +88,16 @@ impl Terms {
         (FRAGMENT_DIGITS..=digits.len()).map(|end| self.term("digits", &digits[end - FRAGMENT_DIGITS..end]))
     }
 
+    /// As many of them as have every digit: what has those is looked at in any case, and each further one costs more to find
+    /// than it leaves out.
+    pub(crate) fn covering_fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
+        let last = digits.len() - FRAGMENT_DIGITS;
+        (0..last)
+            .step_by(FRAGMENT_DIGITS)
+            .chain([last])
+            .map(|start| self.term("digits", &digits[start..start + FRAGMENT_DIGITS]))
+    }
+
     /// All terms of a record, in order and each once.
     pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
         let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];

@@ -67,11 +67,18 @@ impl Reader<'_> {
     ) -> Result<(), StoreError> {
         let (present, rest) = self.0.split_at_checked(count.div_ceil(8)).ok_or_else(unsound)?;
         self.0 = rest;
-        let is_there = |at: usize| present[at / 8] >> (at % 8) & 1 == 1;
-        self.read((0..count).filter(|at| is_there(*at)).count(), buffer)?;
-        let mut values = buffer.iter();
+        let known = present.iter().map(|bits| bits.count_ones() as usize).sum();
+        self.read(known, buffer)?;
         numbers.clear();
-        numbers.extend((0..count).map(|at| if is_there(at) { values.next().copied() } else { None }));
+        numbers.resize(count, None);
+        let mut values = buffer.iter().copied();
+        for (eight, bits) in numbers.chunks_mut(8).zip(present) {
+            for (bit, number) in eight.iter_mut().enumerate() {
+                if bits >> bit & 1 == 1 {
+                    *number = values.next();
+                }
+            }
+        }
         Ok(())
     }
 

@@ -44,6 +44,8 @@ pub(super) fn new_sql() -> Sql {
 /// through to find those that have, or the other way round.
 struct Presence {
     expected: bool,
+    /// The number of those that have none.
+    absent: i64,
     term: Term,
     columns: String,
 }
@@ -69,7 +71,7 @@ impl Indexed {
         let (name, absent) = if index == COST.0 { (terms::COST, NO_COST) } else { (terms::DURATION, NO_DURATION) };
         let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
         let term = Terms::new(workspace).present(name);
-        Self { presence: Some(Presence { expected, term, columns }), ..Self::new(workspace, filter) }
+        Self { presence: Some(Presence { expected, absent, term, columns }), ..Self::new(workspace, filter) }
     }
 
     /// Whether all records are equal in the number of the sort, because none has it.
@@ -147,8 +149,8 @@ impl Indexed {
         parts
     }
 
-    /// The whole filter, where another index gives the records.
-    pub(super) fn without_terms(&self, sql: &mut Sql) -> Vec<String> {
+    /// The whole filter, where another index gives the records; without what bounds one index, if that is told.
+    pub(super) fn without_terms(&self, sql: &mut Sql, bounded: Option<&str>) -> Vec<String> {
         let (mut parts, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for condition in &self.predicate.conditions {
             match condition {
@@ -168,9 +170,25 @@ impl Indexed {
             let expression = sql.bind(expression);
             parts.push(format!("c.position IN (SELECT rowid FROM call_term WHERE call_term MATCH {expression})"));
         }
-        parts.extend(self.predicate.every_range().filter_map(|range| range.sql(sql)));
-        parts.extend(self.presence.as_ref().map(|presence| presence.columns.clone()));
+        let ranges = self.predicate.every_range().filter(|range| bounded != Some(range.index));
+        parts.extend(ranges.filter_map(|range| range.sql(sql)));
+        // Its numbers are in the index of the sort.
+        parts.extend(self.presence.as_ref().filter(|_| bounded.is_none()).map(|presence| presence.columns.clone()));
         parts
+    }
+
+    /// The least and the greatest number that the filter lets through in the index of a sort.
+    pub(super) fn bounds_of(&self, index: &str) -> (i64, i64) {
+        let (mut low, mut high) = (i64::MIN, i64::MAX);
+        for range in self.predicate.every_range().filter(|range| range.index == index) {
+            low = low.max(range.low.unwrap_or(low));
+            high = high.min(range.high.map_or(high, |high| high.saturating_sub(1)));
+        }
+        match self.presence.as_ref().map(|presence| (presence.expected, presence.absent)) {
+            Some((true, absent)) => (low.max(absent + 1), high),
+            Some((false, absent)) => (low.max(absent), high.min(absent)),
+            None => (low, high),
+        }
     }
 
     /// The positions that the range of time allows.

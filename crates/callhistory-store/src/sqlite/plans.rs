@@ -15,7 +15,7 @@ use rusqlite::{
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use super::{SqliteStore, open, read, write};
+use super::{SqliteStore, list, open, read, write};
 use crate::{CallStore as _, Precondition, cursor::Seal};
 
 thread_local! {
@@ -117,11 +117,11 @@ impl Database {
 fn list(db: &Connection, query: &str) -> crate::CallPage {
     let seal = Seal::new(vec![7; 32]);
     let mut query = ListQuery::from_query(query).unwrap();
-    let first = read::list_calls(db, &workspace(), &query, None, &seal).unwrap();
+    let first = list::list_calls(db, &workspace(), &query, None, &seal).unwrap();
     if let Some(cursor) = &first.next {
         let after = seal.open_list(&workspace(), &query, cursor).unwrap();
         query.cursor = Some(cursor.clone());
-        read::list_calls(db, &workspace(), &query, Some(&after), &seal).unwrap();
+        list::list_calls(db, &workspace(), &query, Some(&after), &seal).unwrap();
     }
     first
 }
@@ -218,7 +218,7 @@ fn a_list_allocates_nothing_for_each_record() {
         let query = ListQuery::from_query(&format!("limit={limit}")).unwrap();
         let (workspace, seal) = (workspace(), Seal::new(vec![7; 32]));
         let mut page = None;
-        let read = || page = Some(read::list_calls(&db, &workspace, &query, None, &seal).unwrap());
+        let read = || page = Some(list::list_calls(&db, &workspace, &query, None, &seal).unwrap());
         let counted = allocation_counter::measure(read).count_total;
         assert_eq!(page.unwrap().calls.len(), limit);
         counted

@@ -19,16 +19,22 @@ use crate::{StoreError, StoredCall};
 
 /// A few connections keep callers from waiting for each other.
 const CONNECTIONS: usize = 8;
+/// What a connection keeps of the database, in the unit that SQLite takes as a negative number, KiB: the inner pages of ten
+/// million records, nearly. Only as many connections as there are processors are busy, and the others keep nothing.
+const PAGES_KIB: i32 = -32_768;
 /// What remembered records may take together, in bytes; and one of them.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
 const MAX_RECENT_BYTES: usize = 32 * 1024;
 /// What a remembered record takes beside its body, about, in bytes.
 const OVERHEAD: usize = 200;
 const SHARDS: usize = 16;
+/// Records of each shard that were read once and may be read again soon, about.
+const SEEN: usize = 1024;
 
 /// The connections, and the records that were read last.
 pub(super) struct Readers {
-    /// Raised behind every commit, before anyone learns of it.
+    /// Raised before every commit and behind it, before anyone learns of it: odd while some may see the new state and others
+    /// the old one.
     generation: AtomicU64,
     connections: Vec<Mutex<Reader>>,
     recent: Vec<Mutex<Recent>>,
@@ -45,6 +51,9 @@ struct Reader {
 struct Recent {
     calls: LruCache<String, StoredCall>,
     bytes: usize,
+    /// Marks of records that were read once: only the second time is one remembered, so that who reads everything once does
+    /// not have everything else forgotten.
+    seen: Vec<u32>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,11 +62,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Readers {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let reader = |_| Ok(Mutex::new(Reader { db: open::open_reader(path)?, sees: None }));
+        let reader = |_| {
+            let db = open::open_reader(path)?;
+            db.pragma_update(None, "cache_size", PAGES_KIB)?;
+            Ok(Mutex::new(Reader { db, sees: None }))
+        };
         Ok(Self {
             generation: AtomicU64::new(0),
             connections: (0..CONNECTIONS).map(reader).collect::<Result<_, StoreError>>()?,
-            recent: (0..SHARDS).map(|_| Mutex::new(Recent { calls: LruCache::unbounded(), bytes: 0 })).collect(),
+            recent: (0..SHARDS).map(|_| Mutex::new(Recent::new())).collect(),
             hasher: RandomState::new(),
         })
     }
@@ -65,17 +78,22 @@ impl Readers {
     /// The record as of the last write that was answered.
     pub(super) fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
         let key = key(workspace, id);
-        let recent = &self.recent[self.shard(&key)];
-        let known = lock(recent).calls.get(&key).cloned();
-        if known.is_some() {
-            return Ok(known);
-        }
+        let hash = self.hasher.hash_one(&key);
+        let recent = self.shard(hash);
+        let was_read_before = {
+            let mut recent = lock(recent);
+            let known = recent.calls.get(&key).cloned();
+            if known.is_some() {
+                return Ok(known);
+            }
+            recent.was_seen(hash)
+        };
         let generation = self.generation.load(Ordering::Acquire);
         let call = self.read(|db| Ok(write::read_call(db, workspace, id)?.map(|(_, call)| call)))?;
-        if let Some(call) = call.as_ref().filter(|call| call.body.len() <= MAX_RECENT_BYTES) {
+        if let Some(call) = call.as_ref().filter(|call| was_read_before && call.body.len() <= MAX_RECENT_BYTES) {
             let mut recent = lock(recent);
             // A commit since then may have changed the record; one from now on waits for the lock and takes it away.
-            if self.generation.load(Ordering::Acquire) == generation {
+            if generation.is_multiple_of(2) && self.generation.load(Ordering::Acquire) == generation {
                 recent.insert(key, call.clone());
             }
         }
@@ -94,19 +112,25 @@ impl Readers {
             reader.sees = Some(generation);
         }
         let result = read(&reader.db);
-        if result.is_err() {
+        // In the middle of a commit the next reader has to see at least what this one saw, so it looks for itself.
+        if result.is_err() || !generation.is_multiple_of(2) {
             reader.end()?;
         }
         Ok(result?)
     }
 
-    /// Has all later reads see the last commit, and nothing remember what it changed.
-    pub(super) fn renew(&self, changed: &[(WorkspaceId, CallId)]) {
+    /// Has nothing remember what a commit is about to change, and nobody rely on what was seen before it.
+    pub(super) fn expect_commit(&self, changed: &[(WorkspaceId, CallId)]) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         for (workspace, id) in changed {
             let key = key(workspace, id);
-            lock(&self.recent[self.shard(&key)]).remove(&key);
+            lock(self.shard(self.hasher.hash_one(&key))).remove(&key);
         }
+    }
+
+    /// Has all later reads see the commit that was expected, if it came to be.
+    pub(super) fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
         // What sees an older state holds back the log. One that is busy is renewed by its next read or the next commit.
         for reader in self.connections.iter().filter_map(|reader| reader.try_lock().ok()) {
             Self::end_of(reader);
@@ -115,7 +139,7 @@ impl Readers {
 
     /// Has no connection stay in a state that needs the log, so that the next write can begin it anew.
     pub(super) fn let_go(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.generation.fetch_add(2, Ordering::AcqRel);
         self.connections.iter().for_each(|reader| Self::end_of(lock(reader)));
     }
 
@@ -124,8 +148,8 @@ impl Readers {
         drop(reader.end());
     }
 
-    fn shard(&self, key: &str) -> usize {
-        self.hasher.hash_one(key) as usize % SHARDS
+    fn shard(&self, hash: u64) -> &Mutex<Recent> {
+        &self.recent[hash as usize % SHARDS]
     }
 }
 
@@ -139,6 +163,17 @@ impl Reader {
 }
 
 impl Recent {
+    fn new() -> Self {
+        Self { calls: LruCache::unbounded(), bytes: 0, seen: vec![0; SEEN] }
+    }
+
+    /// Whether a record was read lately; from now on it was.
+    fn was_seen(&mut self, hash: u64) -> bool {
+        let mark = (hash >> 32) as u32;
+        let place = &mut self.seen[hash as usize / SHARDS % SEEN];
+        std::mem::replace(place, mark) == mark
+    }
+
     fn insert(&mut self, key: String, call: StoredCall) {
         self.bytes += call.body.len() + OVERHEAD;
         if let Some((_, before)) = self.calls.push(key, call) {

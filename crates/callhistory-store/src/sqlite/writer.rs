@@ -277,8 +277,7 @@ fn write_groups(
         let outcome = match &broken {
             Some(reason) => Err(StoreError::Unavailable(reason.clone())),
             None if group.is_empty() => Ok(()),
-            None => commit_group(&db, file, &mut group).map(|changed| {
-                readers.renew(&changed);
+            None => commit_group(&db, file, readers, &mut group).map(|changed| {
                 feed.announce(&changed.into_iter().map(|(workspace, _)| workspace).collect());
             }),
         };
@@ -400,6 +399,7 @@ fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
 fn commit_group(
     db: &Connection,
     file: &DatabaseFile,
+    readers: &Readers,
     group: &mut [Box<dyn Job>],
 ) -> Result<Vec<(WorkspaceId, CallId)>, StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
@@ -412,7 +412,9 @@ fn commit_group(
     };
     let indexed = run.and_then(|()| write_terms(db, &rest.terms)).and_then(|()| segments::apply(db, &rest.numbers));
     let started = Instant::now();
+    readers.expect_commit(&rest.changed);
     let outcome = indexed.and_then(|()| file.check()).and_then(|()| Ok(db.execute_batch("COMMIT")?));
+    readers.renew();
     metrics::histogram!("callhistory_commit_seconds").record(started.elapsed());
     metrics::histogram!("callhistory_commit_writes").record(writes);
     if outcome.is_err() && !db.is_autocommit() && db.execute_batch("ROLLBACK").is_err() {

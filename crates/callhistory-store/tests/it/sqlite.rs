@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use callhistory_model::{CallDraft, Timestamp};
+use callhistory_model::{CallDraft, ListQuery, Timestamp};
 use callhistory_store::{CallStore, Precondition, StoreError, Verdict, open, rebuild_metrics};
 use tempfile::TempDir;
 
@@ -162,4 +162,17 @@ async fn numbers_that_are_not_right_are_found_and_made_anew() {
     raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_shape SET shape = -1").unwrap();
     drop(file.open().await);
     assert_eq!(verdict().await, Verdict::Good);
+}
+
+/// What a statement has done before counts for how long it may take, and must not break it off.
+#[tokio::test]
+async fn reads_do_not_wear_out() {
+    let file = empty();
+    let store = file.open().await;
+    let ws = "w".parse().unwrap();
+    let query = ListQuery::from_query("limit=1").unwrap();
+    for number in 0..20_000 {
+        let page = store.list_calls(&ws, &query).await;
+        assert!(page.is_ok(), "{number}: {:?}", page.err());
+    }
 }
