@@ -131,8 +131,11 @@ impl Client {
 
     fn call_url(&self, id: &str) -> Result<Url, Error> {
         let id: CallId = id.parse().map_err(|fault| Error::invalid("the call id is not usable", fault))?;
-        // The alphabet of ids needs no escapes in a path.
-        Ok(self.url(&format!("/{id}"), ""))
+        let mut url = self.inner.calls_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(id.as_str());
+        }
+        Ok(url)
     }
 
     /// A place below the collection of records, with a query string.

@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use callhistory_model::Problem;
-use reqwest::{Response, StatusCode, header::HeaderName};
+use reqwest::{
+    Response, StatusCode,
+    header::{HeaderMap, HeaderName},
+};
 
 use crate::retry;
 
@@ -71,13 +74,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn of(response: &Response) -> Self {
-        let request_id = response.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap) -> Self {
+        let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         Self {
-            status: response.status(),
+            status,
             request_id: request_id.filter(|id| id.len() <= MAX_REQUEST_ID_BYTES).map(str::to_owned),
-            retry_after: retry::retry_after(response.headers()),
+            retry_after: retry::retry_after(headers),
         }
+    }
+
+    pub(crate) fn of(response: &Response) -> Self {
+        Self::new(response.status(), response.headers())
     }
 }
 

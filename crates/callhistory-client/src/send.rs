@@ -6,7 +6,7 @@ use backon::Retryable as _;
 use bytes::Bytes;
 use callhistory_model::{CallDraft, CallPatch, Problem};
 use reqwest::{
-    Method, Response, Url,
+    Method, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
@@ -72,7 +72,7 @@ pub(crate) fn encode(call: &CallDraft) -> Result<Bytes, Error> {
 
 /// A good answer that has been read to its end.
 pub(crate) struct Reply {
-    answer: Answer,
+    status: StatusCode,
     pub(crate) headers: HeaderMap,
     body: Vec<u8>,
     is_write: bool,
@@ -81,8 +81,10 @@ pub(crate) struct Reply {
 impl Reply {
     /// The body as what it is to be.
     pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let read = serde_json::from_slice(&self.body);
-        read.map_err(|error| Error::unreadable(self.answer, self.is_write, BodyError::Malformed(error)).after(1))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let answer = Answer::new(self.status, &self.headers);
+            Error::unreadable(answer, self.is_write, BodyError::Malformed(error)).after(1)
+        })
     }
 }
 
@@ -133,12 +135,12 @@ impl Client {
     }
 
     async fn attempt(&self, request: &Request, max_bytes: usize) -> Result<Reply, Error> {
-        let response = self.head(request, None).await?;
-        let (answer, headers) = (Answer::of(&response), response.headers().clone());
+        let mut response = self.head(request, None).await?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_write = request.method != Method::GET;
         match read(response, max_bytes).await {
-            Ok(body) => Ok(Reply { answer, headers, body, is_write }),
-            Err(error) => Err(Error::unreadable(answer, is_write, error)),
+            Ok(body) => Ok(Reply { status, headers, body, is_write }),
+            Err(error) => Err(Error::unreadable(Answer::new(status, &headers), is_write, error)),
         }
     }
 }
