@@ -123,7 +123,21 @@ async fn greet(
         },
     };
     let stream = Timed::new(stream, Arc::clone(&activity), crowd.clone(), limits);
-    let Some(tls) = tls else { return serve_connection(stream, is_http2, router, limits, activity, stop).await };
+    // Boxed, so that each connection has the memory of the protocol that it speaks and not of the largest.
+    match tls {
+        None => Box::pin(serve_connection(stream, is_http2, router, limits, activity, stop)).await,
+        Some(tls) => Box::pin(greet_by_tls(stream, router, limits, activity, (tls, crowd), stop)).await,
+    }
+}
+
+async fn greet_by_tls(
+    stream: Timed,
+    router: Router,
+    limits: Limits,
+    activity: Arc<Activity>,
+    (tls, crowd): (Tls, Crowd),
+    stop: &CancellationToken,
+) {
     match crowd.wait_for(limits.head, tls.accept(stream)).await {
         Some(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -166,10 +180,9 @@ async fn serve_connection(
     // Both ways to serve have the same methods and no trait for them.
     macro_rules! run {
         ($connection:expr) => {{
-            let connection = $connection;
-            tokio::pin!(connection);
+            let mut connection = Box::pin($connection);
             tokio::select! {
-                result = connection.as_mut() => result,
+                result = &mut connection => result,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     timeout(limits.drain, connection).await.unwrap_or(Ok(()))
