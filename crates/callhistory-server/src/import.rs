@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Records of one transaction.
-const GROUP_RECORDS: usize = 2000;
+const GROUP_RECORDS: usize = 1000;
 /// The size at which a transaction is full, in bytes.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// How long the sender may send nothing.

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Records in one transaction of the bare loop: as many as in a part of an import.
-const GROUP: usize = 2000;
+const GROUP: usize = 1000;
 
 pub(super) async fn import(bench: &Bench) -> Outcome {
     let records = bench.records();

@@ -248,7 +248,7 @@ impl BareWriter {
     pub(super) fn open(data: &Path) -> Result<Self, Failure> {
         let db = Connection::open(data.join("callhistory.db"))?;
         db.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA secure_delete = 1; PRAGMA temp_store = 2",
+            "PRAGMA synchronous = FULL; PRAGMA cache_size = -40960; PRAGMA secure_delete = 1; PRAGMA temp_store = 2",
         )?;
         db.set_prepared_statement_cache_capacity(16);
         Ok(Self { db })

@@ -69,7 +69,7 @@ fn open_locked(path: &Path) -> Result<Connection, StoreError> {
     if mode != "wal" {
         return Err(StoreError::Open(format!("{} cannot be switched to a write-ahead log", path.display())));
     }
-    configure(&db, &[("query_only", "0"), ("cache_size", "-65536")])?;
+    configure(&db, &[("query_only", "0"), ("cache_size", "-40960")])?;
     migrate(&mut db, path)?;
     recount::ensure(&db)?;
     Ok(db)
