@@ -232,10 +232,10 @@ impl Access {
         self.bucket().map_or(Ok(()), |(buckets, key)| buckets.spend_records(key, count))
     }
 
-    /// Slows a stream of records down to what the key may read.
-    pub(crate) async fn pace(&self, count: usize) {
+    /// Slows a stream of records down to what the key may read. They are counted only where that is bounded.
+    pub(crate) async fn pace(&self, count: impl FnOnce() -> usize) {
         if let Some((buckets, key)) = self.bucket() {
-            buckets.pace(key, u32::try_from(count).unwrap_or(u32::MAX)).await;
+            buckets.pace(key, u32::try_from(count()).unwrap_or(u32::MAX)).await;
         }
     }
 

@@ -150,7 +150,7 @@ impl Follower {
         let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
         let average = (bytes / batch.changes.len().max(1)).max(1);
         self.limit = (AHEAD_BYTES / average).clamp(1, MAX_AHEAD);
-        self.access.pace(batch.changes.len()).await;
+        self.access.pace(|| batch.changes.len()).await;
         self.room = None;
         self.room = self.app.memory.reserve(bytes).await.ok()?;
         (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);

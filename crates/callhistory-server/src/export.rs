@@ -65,8 +65,9 @@ pub(crate) async fn export_calls(
     let records = stream::StreamExt::then(records, move |chunk| {
         let access = paced.clone();
         async move {
-            let count = chunk.as_ref().map_or(0, |lines: &Bytes| lines.iter().filter(|byte| **byte == b'\n').count());
-            access.pace(count).await;
+            if let Ok(lines) = &chunk {
+                access.pace(|| lines.iter().filter(|byte| **byte == b'\n').count()).await;
+            }
             chunk
         }
     });

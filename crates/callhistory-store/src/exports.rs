@@ -21,7 +21,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(3600);
 /// Chunks that wait for a slow reader.
 const CHUNKS: usize = 4;
 /// The size that a chunk reaches before it is sent, in bytes.
-pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// Records that an export reads at a time.
 pub(crate) const PAGE: usize = 500;
 

@@ -133,7 +133,7 @@ impl<'a> Listing<'a> {
         let expression = sql.bind(self.filter.terms());
         let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
         let conditions = self.filter.after_terms(&mut sql);
-        self.sorted(sql, &from, conditions, after, limit, offset)
+        self.take((sql, &from, false), conditions, after, limit, offset)
     }
 
     /// Through an index, and not beyond a place.
@@ -154,7 +154,7 @@ impl<'a> Listing<'a> {
         if let Some(until) = until {
             conditions.push(self.beside(&mut sql, until, if self.sort.ascending { "<" } else { ">" }, true));
         }
-        self.sorted(sql, &format!("call c INDEXED BY {index}"), conditions, after, limit, offset)
+        self.take((sql, &format!("call c INDEXED BY {index}"), bounded.is_some()), conditions, after, limit, offset)
     }
 
     /// The part of the index of the sort that is gone through. Of several bounds on one side SQLite takes any for the search,
@@ -263,12 +263,10 @@ impl<'a> Listing<'a> {
         format!("{by_key}c.id {direction}")
     }
 
-    /// The page of a source of records, in order. The records are sorted without their bodies, and not at all where the
-    /// source is in order.
-    fn sorted(
+    /// The page of a source of records. Those of a source that is not in order are sorted without their bodies.
+    fn take(
         &self,
-        mut sql: Sql,
-        from: &str,
+        (mut sql, from, is_in_order): (Sql, &str, bool),
         conditions: Vec<String>,
         after: Option<&ListPosition>,
         limit: usize,
@@ -279,12 +277,15 @@ impl<'a> Listing<'a> {
         let order = self.order();
         // One more tells whether there is a next page.
         let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
-        let text = format!(
-            "SELECT c.body, k, i FROM (
-                 SELECT c.position AS p, {key} AS k, c.id AS i FROM {from} WHERE {conditions}
-                 ORDER BY {order} LIMIT {most} OFFSET {offset}
-             ) CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
-        );
+        let rest = format!("FROM {from} WHERE {conditions} ORDER BY {order} LIMIT {most} OFFSET {offset}");
+        let text = if is_in_order {
+            format!("SELECT c.body, {key}, c.id {rest}")
+        } else {
+            format!(
+                "SELECT c.body, k, i FROM (SELECT c.position AS p, {key} AS k, c.id AS i {rest})
+                 CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
+            )
+        };
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
         let (mut page, mut key, mut id) = (Page::default(), None, String::new());
@@ -337,7 +338,7 @@ impl<'a> Listing<'a> {
         let mut sql = new_sql();
         let list = sql.bind(format!("{positions:?}"));
         let from = format!("json_each({list}) CROSS JOIN call c ON c.position = json_each.value");
-        self.sorted(sql, &from, Vec::new(), after, limit, offset)
+        self.take((sql, &from, false), Vec::new(), after, limit, offset)
     }
 
     fn terms_between(&self, sql: &mut Sql, low: i64, high: i64) -> (String, Vec<String>) {

@@ -52,13 +52,14 @@ pub(crate) fn export_calls(
 ) -> Result<(), StoreError> {
     let listing = Listing::new(db, workspace, filter, Sort::default());
     let mut after = None;
-    let mut chunk = Vec::new();
+    let new_chunk = || Vec::with_capacity(exports::CHUNK_BYTES * 9 / 8);
+    let mut chunk: Vec<u8> = new_chunk();
     loop {
         let Page { calls, last, more } = listing.page(after.as_ref(), exports::PAGE, 0)?;
         for call in calls.iter() {
             chunk.extend_from_slice(call);
             chunk.push(b'\n');
-            if chunk.len() >= exports::CHUNK_BYTES && !send(std::mem::take(&mut chunk).into()) {
+            if chunk.len() >= exports::CHUNK_BYTES && !send(std::mem::replace(&mut chunk, new_chunk()).into()) {
                 return Err(StoreError::Unavailable("the reader of an export is gone or too slow".to_owned()));
             }
         }
@@ -72,6 +73,7 @@ pub(crate) fn export_calls(
     }
     Ok(())
 }
+
 pub(crate) fn call_metrics(
     db: &Connection,
     workspace: &WorkspaceId,
