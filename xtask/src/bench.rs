@@ -329,10 +329,19 @@ impl Service {
     }
 
     fn put(&self, id: &str, body: &[u8]) -> Vec<u8> {
+        self.put_with(id, "", body)
+    }
+
+    /// A write that its condition refuses.
+    fn refused_put(&self) -> Vec<u8> {
+        self.put_with("never", "if-match: \"0\"\r\n", b"{}")
+    }
+
+    fn put_with(&self, id: &str, header: &str, body: &[u8]) -> Vec<u8> {
         let (workspace, key, length) = (demo::WORKSPACE, &self.key, body.len());
         let mut request = format!(
             "PUT /v2/api/call-history/{id} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {workspace}\r\n\
-             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}\r\n"
         )
         .into_bytes();
         request.extend_from_slice(body);

@@ -253,7 +253,7 @@ pub(crate) async fn list_calls(
         headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
     }
     if query.fields.is_empty() && access.shows_all() {
-        return Ok((headers, access.keep(page.calls.into_json())?).into_response());
+        return Ok((headers, access.keep(page.calls.json())?).into_response());
     }
     let mut body = vec![b'['];
     for (at, call) in page.calls.iter().enumerate() {

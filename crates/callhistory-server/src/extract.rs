@@ -58,6 +58,11 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let refuse = |fault: Fault| ApiError::invalid_parameters(vec![fault.of_parameter("callHistoryId")]);
+        // The last segment of the path, which is the id itself unless something in it is encoded.
+        let segment = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        if !segment.contains('%') {
+            return Ok(Self(segment.parse().map_err(refuse)?));
+        }
         let parameters = parts
             .extract_with_state::<RawPathParams, S>(state)
             .await
@@ -164,6 +169,9 @@ fn malformed_condition(name: &HeaderName) -> ApiError {
 /// A condition in its typed form, if it is there. The library takes any text for an entity tag that matches nothing, so
 /// that a write would go ahead which its caller meant to forbid, and panics on a tag with white space inside.
 async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<H>, ApiError> {
+    if !parts.headers.contains_key(H::name()) {
+        return Ok(None);
+    }
     let is_tag = |text: &str| {
         let opaque = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         opaque.is_some_and(|opaque| opaque.chars().all(|c| c.is_ascii_graphic() && c != '"'))

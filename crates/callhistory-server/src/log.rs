@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait to be written, in bytes. Further ones are lost: a log that nobody reads must not stop the service.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What is kept of that memory when there are fewer again.
+const KEPT_BYTES: usize = 256 * 1024;
 /// How long lines are gathered after some have been written. The first one after a pause is written at once.
 const GATHERING: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for the last lines.
@@ -44,16 +46,20 @@ impl Shared {
     }
 
     fn write_all(&self, mut output: impl Write) {
-        let mut is_over = false;
+        // Two buffers in turns: one that grew from nothing each time would be copied as it grows.
+        let (mut is_over, mut lines) = (false, Vec::new());
         while !is_over {
             let waiting = self.lock();
             let is_idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.is_over;
             let mut waiting = self.changed.wait_while(waiting, is_idle).unwrap_or_else(PoisonError::into_inner);
             is_over = waiting.is_over;
-            let (lines, lost) = (std::mem::take(&mut waiting.lines), std::mem::take(&mut waiting.lost));
+            std::mem::swap(&mut waiting.lines, &mut lines);
+            let lost = std::mem::take(&mut waiting.lost);
             drop(waiting);
             // Where standard error is closed there is nobody to tell.
             drop(output.write_all(&lines));
+            lines.clear();
+            lines.shrink_to(KEPT_BYTES);
             if lost > 0 {
                 drop(writeln!(
                     output,

@@ -1,17 +1,24 @@
 //! Every route on one screen, and what surrounds each request.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderValue, Method, Version, header},
-    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use callhistory_model::ProblemCode;
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
+use tower::{Service, layer::layer_fn};
+use tracing::{Instrument as _, Span};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -19,7 +26,7 @@ use crate::{
     calls, changes,
     error::{ApiError, REQUEST_ID},
     export, health, import,
-    meters::Meters,
+    meters::{Meters, UnderWay},
     metrics, openapi,
     rates::Left,
     telemetry,
@@ -44,6 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// What stands around the routes of each address.
 fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    let for_layer = Arc::clone(app);
     routes
         .fallback(|| async {
             ApiError::new(ProblemCode::RouteNotFound, "There is no such route; /docs lists them all.")
@@ -55,7 +63,7 @@ fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
             )
         })
         // One layer, because each costs a request as much as the rest of its way.
-        .layer(from_fn_with_state(app.clone(), surround))
+        .layer(layer_fn(move |inner| Surround { app: Arc::clone(&for_layer), inner }))
         .with_state(Arc::clone(app))
 }
 
@@ -64,56 +72,108 @@ pub fn operations_router(app: &Arc<App>) -> Router {
     around(health::operations_routes(), app)
 }
 
-/// Runs writes in a task of their own: hyper drops the handler of a client that hangs up, and with it half a request.
-async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return answer(app, request, next).await;
-    }
-    let answer = tokio::spawn(answer(app, request, next)).await;
-    answer.unwrap_or_else(|error| ApiError::internal(&error).into_response())
+/// What stands around each route. The library's own kind of layer takes a request apart and makes four boxes for it.
+#[derive(Clone)]
+struct Surround<S> {
+    app: Arc<App>,
+    inner: S,
 }
 
-/// Gives each request its id, refuses what is not sound HTTP, renders errors, and writes the log line.
-async fn answer(app: Arc<App>, mut request: Request, next: Next) -> Response {
-    let started = std::time::Instant::now();
-    let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.new_request_id());
-    let method = request.method().clone();
-    let _under_way = app.meters.as_ref().map(Meters::begin);
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let left = app.buckets.as_ref().map(|buckets| (buckets, Left::default()));
-    if let Some((_, left)) = &left {
-        request.extensions_mut().insert(left.clone());
+impl<S> Service<Request> for Surround<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
     }
-    // The route template instead of the path: an id is not the log's business.
-    let route = route.as_ref().map_or("-", MatchedPath::as_str);
-    let span = app.traces.then(|| telemetry::span(request.headers(), method_name(&method), route, &request_id));
-    let run = async |request| {
-        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        response.unwrap_or_else(|_| ApiError::internal(&"a handler panicked").into_response())
-    };
-    let mut response = match (check_framing(&request), &span) {
-        (Ok(()), Some(span)) => run(request).instrument(span.clone()).await,
-        (Ok(()), None) => run(request).await,
-        (Err(error), _) => error.into_response(),
-    };
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        response = error.render(response, &request_id);
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let around = Around::begin(&self.app, &mut request);
+        let inner = check_framing(&request).map(|()| self.inner.call(request));
+        let answer = around.answer(inner);
+        if is_read {
+            return Box::pin(async move { Ok(answer.await) });
+        }
+        // hyper drops the handler of a client that hangs up, and with it half a write: writes have a task of their own.
+        let task = tokio::spawn(answer);
+        Box::pin(async move { Ok(task.await.unwrap_or_else(|error| ApiError::internal(&error).into_response())) })
     }
-    finish_headers(response.headers_mut(), &request_id);
-    if let Some((buckets, left)) = left {
-        buckets.describe(response.headers_mut(), &left);
+}
+
+/// What is known of a request before it is answered.
+struct Around {
+    app: Arc<App>,
+    started: Instant,
+    request_id: String,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    left: Option<Left>,
+    span: Option<Span>,
+    _under_way: Option<UnderWay>,
+}
+
+impl Around {
+    fn begin(app: &Arc<App>, request: &mut Request) -> Self {
+        let started = Instant::now();
+        let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.new_request_id());
+        let method = method_name(request.method());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let left = app.buckets.as_ref().map(|_| Left::default());
+        if let Some(left) = &left {
+            request.extensions_mut().insert(left.clone());
+        }
+        let name = Self::name_of(route.as_ref());
+        let span = app.traces.then(|| telemetry::span(request.headers(), method, name, &request_id));
+        let _under_way = app.meters.as_ref().map(Meters::begin);
+        Self { app: Arc::clone(app), started, request_id, method, route, left, span, _under_way }
     }
-    let status = response.status().as_u16();
-    if let Some(span) = span {
-        telemetry::finish(&span, status);
+
+    /// The route template instead of the path: an id is not the log's business.
+    fn name_of(route: Option<&MatchedPath>) -> &str {
+        route.map_or("-", MatchedPath::as_str)
     }
-    let time = started.elapsed();
-    if let Some(meters) = &app.meters {
-        meters.answered(route, method_name(&method), status, time);
+
+    /// Gives the answer its id and headers, renders errors, and writes the log line.
+    async fn answer(self, inner: Result<impl Future<Output = Result<Response, Infallible>>, ApiError>) -> Response {
+        let Self { app, started, request_id, method, route, left, span, _under_way } = self;
+        let run = async {
+            match inner {
+                Ok(inner) => match AssertUnwindSafe(inner).catch_unwind().await {
+                    Ok(Ok(response)) => response,
+                    Err(_) => ApiError::internal(&"a handler panicked").into_response(),
+                },
+                Err(error) => error.into_response(),
+            }
+        };
+        let mut response = match &span {
+            Some(span) => run.instrument(span.clone()).await,
+            None => run.await,
+        };
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            response = error.render(response, &request_id);
+        }
+        finish_headers(response.headers_mut(), &request_id);
+        if let Some((buckets, left)) = app.buckets.as_ref().zip(left) {
+            buckets.describe(response.headers_mut(), &left);
+        }
+        let status = response.status().as_u16();
+        if let Some(span) = span {
+            telemetry::finish(&span, status);
+        }
+        let (route, time) = (Self::name_of(route.as_ref()), started.elapsed());
+        if let Some(meters) = &app.meters {
+            meters.answered(route, method, status, time);
+        }
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(request_id = request_id.as_str(), method, route, status, micros, message = "request");
+        response
     }
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(request_id = request_id.as_str(), method = method_name(&method), route, status, micros, "request");
-    response
 }
 
 /// The caller's id for the request if it is one: 1 to 128 characters of `[A-Za-z0-9._-]`, exactly once. Anything else

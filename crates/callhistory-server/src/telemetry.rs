@@ -188,8 +188,10 @@ impl Visit for Members<'_, '_> {
         self.record_str(field, &format!("{value:?}"));
     }
 
+    /// The numbers of every request's line, without the machinery that writes numbers in any form.
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.begin(field);
+        self.text(itoa::Buffer::new().format(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {

@@ -263,23 +263,15 @@ pub struct CallPage {
     pub total: Option<u64>,
 }
 
-/// The canonical JSON bytes of records, one after the other as they are answered: a page costs one allocation, and not one
-/// for each record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The canonical JSON bytes of records, as the array that is answered. A copy shares them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
-    json: Vec<u8>,
+    json: Bytes,
     /// Where each record ends.
-    ends: Vec<usize>,
+    ends: Arc<[usize]>,
 }
 
 impl Calls {
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
-    pub(crate) fn push(&mut self, body: &[u8]) {
-        self.json.push(if self.ends.is_empty() { b'[' } else { b',' });
-        self.json.extend_from_slice(body);
-        self.ends.push(self.json.len());
-    }
-
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -292,27 +284,15 @@ impl Calls {
         self.ends.is_empty()
     }
 
-    /// How many bytes they have together, about.
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
-    pub(crate) fn bytes(&self) -> usize {
-        self.json.len()
-    }
-
     /// Each record.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        // Behind each end stands what comes before the next record.
-        let starts = std::iter::once(1).chain(self.ends.iter().map(|end| end + 1));
-        starts.zip(&self.ends).map(|(start, end)| &self.json[start..*end])
+        page::each_call(&self.json, &self.ends)
     }
 
     /// All of them as one JSON array.
     #[must_use]
-    pub fn into_json(mut self) -> Vec<u8> {
-        if self.is_empty() {
-            self.json.push(b'[');
-        }
-        self.json.push(b']');
-        self.json
+    pub fn json(&self) -> Bytes {
+        self.json.clone()
     }
 }
 

@@ -9,11 +9,66 @@ use crate::{
 
 /// A page, and a batch of the feed, ends early with the record that reaches this size, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// The largest room that is made for a page before its records are known, in bytes.
+const MOST_RESERVED: usize = 128 * 1024;
+
+/// Each record of a JSON array, given where they end.
+pub(crate) fn each_call<'a>(json: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    // Behind each end stands what comes before the next record.
+    let starts = std::iter::once(1).chain(ends.iter().map(|end| end + 1));
+    starts.zip(ends).map(|(start, end)| &json[start..*end])
+}
+
+/// Records one after the other as they are answered: a page costs one allocation, and not one for each record.
+#[derive(Default)]
+pub(crate) struct CallsBuilder {
+    json: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl CallsBuilder {
+    /// Makes room for so many records that are about as large as this one.
+    pub(crate) fn reserve(&mut self, count: usize, body: &[u8]) {
+        self.json.reserve((count * (body.len() + body.len() / 8)).min(MOST_RESERVED));
+        self.ends.reserve(count);
+    }
+
+    pub(crate) fn push(&mut self, body: &[u8]) {
+        self.json.push(if self.ends.is_empty() { b'[' } else { b',' });
+        self.json.extend_from_slice(body);
+        self.ends.push(self.json.len());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many bytes they have together, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        each_call(&self.json, &self.ends)
+    }
+
+    fn finish(mut self) -> Calls {
+        if self.is_empty() {
+            self.json.push(b'[');
+        }
+        self.json.push(b']');
+        Calls { json: self.json.into(), ends: self.ends.into() }
+    }
+}
 
 /// Records in order.
 #[derive(Default)]
 pub(crate) struct Page {
-    pub(crate) calls: Calls,
+    pub(crate) calls: CallsBuilder,
     /// The place of the last of them.
     pub(crate) last: Option<ListPosition>,
     /// Whether there are more after them.
@@ -36,6 +91,6 @@ impl Page {
             return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page")));
         }
         let next = last.filter(|_| more).map(|last| seal.list(workspace, query, &last));
-        Ok(CallPage { calls, next, total })
+        Ok(CallPage { calls: calls.finish(), next, total })
     }
 }

@@ -28,12 +28,14 @@ use crate::{
 };
 
 mod backup;
+mod candidates;
 mod columns;
 mod disk;
 mod doctor;
 mod filter;
 mod keys;
 mod list;
+mod numbers;
 mod open;
 #[cfg(test)]
 mod plans;
@@ -310,6 +312,10 @@ impl CallStore for SqliteStore {
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
+        let key = match self.readers.page(workspace, query) {
+            Ok(page) => return Ok(page),
+            Err(key) => key,
+        };
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
@@ -317,7 +323,9 @@ impl CallStore for SqliteStore {
         // The index of terms may go through very much in one step.
         let is_short = !query.include_total && Predicate::new(&own, &query.filter).conditions.is_empty();
         let list = move |db: &Connection| list::list_calls(db, &workspace, &query, after.as_ref(), &seal);
-        self.scanners.run(&own, is_short, list).await
+        let page = self.scanners.run(&own, is_short, list).await?;
+        self.readers.remember_page(key, &page);
+        Ok(page)
     }
 
     async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {

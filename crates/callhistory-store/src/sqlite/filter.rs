@@ -84,6 +84,11 @@ impl Indexed {
         self.predicate.conditions.iter().any(|condition| !matches!(condition, Condition::Columns(_)))
     }
 
+    /// Whether columns answer the whole filter.
+    pub(super) fn is_of_columns(&self) -> bool {
+        self.predicate.conditions.iter().all(|condition| !matches!(condition, Condition::Terms { .. }))
+    }
+
     /// Whether the index by time alone answers the filter.
     pub(super) fn is_covered(&self) -> bool {
         let covered = |condition: &Condition| match condition {

@@ -1,12 +1,12 @@
 //! Lists of the embedded engine: which index gives the records of a filter in the order of a sort, at the least cost.
 
 use callhistory_model::{CallFilter, Fault, ListQuery, Sort, SortKey, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{
-    filter::{Indexed, NO_DURATION, first_position, last_position, new_sql},
+    filter::{Indexed, NO_DURATION, new_sql},
+    numbers,
     read::last_sequence,
-    segments,
 };
 use crate::{
     CallPage, StoreError,
@@ -16,13 +16,16 @@ use crate::{
     page::{PAGE_BYTES, Page},
 };
 
-/// For each record of a page, up to so many are fetched by a filter and sorted; where a filter has more, the index of the
-/// sort is gone through until the page is full.
+/// For each record of a page, up to so many that a filter has are fetched and sorted at once; and so many where an index in
+/// the order of the list has not filled the page.
+const FETCHED_PER_RECORD: usize = 2;
 const SORTED_PER_RECORD: usize = 100;
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
-/// Records of the index of the sort that are looked at before all that a filter has are fetched and sorted. Tests have few.
-const LOOKED_THROUGH: i64 = if cfg!(debug_assertions) { 20 } else { 20_000 };
+/// Records in the order of the list that are looked at before those of the filter are looked for elsewhere, and at least so
+/// many for each record of the page. Tests have few.
+const LOOKED_THROUGH: usize = if cfg!(debug_assertions) { 20 } else { 1_000 };
+const LOOKS_PER_RECORD: usize = if cfg!(debug_assertions) { 2 } else { 20 };
 /// To look at one record costs as much as to go through so many in what is kept for the numbers. A filter that has fewer
 /// records than that has its records looked at.
 const CALLS_PER_LOOK: i64 = 300;
@@ -30,12 +33,51 @@ const LEAST_LOOKS: i64 = 50;
 
 /// Which records of which order: what a page and its cursor are made of.
 pub(super) struct Listing<'a> {
-    db: &'a Connection,
-    workspace: &'a WorkspaceId,
+    pub(super) db: &'a Connection,
+    pub(super) workspace: &'a WorkspaceId,
     pub(super) filter: Indexed,
-    sort: Sort,
-    index: &'static str,
-    key: &'static str,
+    pub(super) sort: Sort,
+    pub(super) index: &'static str,
+    pub(super) key: &'static str,
+}
+
+/// A page in the making.
+struct Filling {
+    page: Page,
+    limit: usize,
+    key: Option<i64>,
+    id: String,
+}
+
+impl Filling {
+    fn new(limit: usize) -> Self {
+        Self { page: Page::default(), limit, key: None, id: String::new() }
+    }
+
+    /// Adds a record, whose key and id are the second and the third column of a row; or says that it is one too many.
+    pub(super) fn take(&mut self, body: &[u8], row: &Row<'_>) -> Result<bool, StoreError> {
+        let Self { page, limit, key, id } = self;
+        if page.calls.len() == *limit || page.calls.bytes() >= PAGE_BYTES {
+            page.more = true;
+            return Ok(false);
+        }
+        if page.calls.is_empty() {
+            page.calls.reserve(*limit, body);
+        }
+        page.calls.push(body);
+        *key = Some(row.get(1)?);
+        id.clear();
+        id.push_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<Page, StoreError> {
+        let Self { mut page, key, id, .. } = self;
+        if let Some(key) = key {
+            page.last = Some(ListPosition { key, id: id.parse().map_err(unsound_id)? });
+        }
+        Ok(page)
+    }
 }
 
 pub(crate) fn list_calls(
@@ -104,28 +146,90 @@ impl<'a> Listing<'a> {
         Self { filter, ..*self }
     }
 
-    /// The records after a place. Where the filter has few records, they are fetched and sorted; where it has many, an
-    /// index in the order of the list is gone through, which fills the page soon unless the many lie at its far end: then
-    /// all of them are fetched and sorted.
+    /// The records after a place. Where the filter has very few records, they are fetched and sorted. Otherwise an index in
+    /// the order of the list is gone through, which fills most pages soon. Where it does not, the records that the filter
+    /// lets through lie elsewhere in that order, and are looked for there.
     pub(super) fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
-        let few = i64::try_from(SORTED_AT_MOST.min(SORTED_PER_RECORD * (limit + offset))).unwrap_or(i64::MAX);
-        let by_time = self.sort.key == SortKey::StartTime;
+        let wanted = limit + offset + 1;
+        let (very_few, few) = (FETCHED_PER_RECORD * wanted, (SORTED_PER_RECORD * wanted).min(SORTED_AT_MOST));
         let by_terms = self.filter.has_terms();
-        if by_time && by_terms && self.narrow_range(few)?.is_none() {
-            return self.page_by_terms_in_order(after, limit, offset);
+        if !by_terms && self.other_ranges().next().is_none() && self.filter.predicate.conditions.is_empty() {
+            return self.page_by_index(self.index, after, limit, offset);
         }
-        if by_terms && !by_time && self.count_terms(few)? <= few {
-            return self.page_by_terms(after, limit, offset);
+        let looks = LOOKED_THROUGH.max(LOOKS_PER_RECORD * wanted);
+        if by_terms && self.sort.key == SortKey::StartTime {
+            if let Some(range) = self.narrow_range(very_few)? {
+                return self.page_by_index(range.index, after, limit, offset);
+            }
+            if let Some(page) = self.page_by_terms_in_order(after, limit, offset, looks)? {
+                return Ok(page);
+            }
+        } else {
+            if let Some(page) = self.page_of_few(very_few, after, limit, offset)? {
+                return Ok(page);
+            }
+            // Where a condition has terms alone, each look would be one into their index.
+            if self.filter.is_of_columns()
+                && let Some(page) = self.page_by_looks(after, limit, offset, looks)?
+            {
+                return Ok(page);
+            }
         }
-        if let Some(range) = self.narrow_range(few)? {
-            return self.page_by_index(range.index, None, after, limit, offset);
+        if let Some(page) = self.page_of_few(few, after, limit, offset)? {
+            return Ok(page);
         }
-        if !by_terms {
-            return self.page_by_index(self.index, None, after, limit, offset);
+        self.page_from_afar(after, limit, offset)
+    }
+
+    /// The page of a filter by terms, or by a range, that has no more records than that.
+    fn page_of_few(
+        &self,
+        few: usize,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Option<Page>, StoreError> {
+        if self.filter.has_terms() && self.count_terms(few)? <= few {
+            return self.page_by_terms(after, limit, offset).map(Some);
         }
-        let near = self.place_behind(after)?;
-        let page = self.page_by_index(self.index, near.as_ref(), after, limit, offset)?;
-        if near.is_none() || page.more { Ok(page) } else { self.page_by_terms(after, limit, offset) }
+        let range = self.narrow_range(few)?;
+        range.map(|range| self.page_by_index(range.index, after, limit, offset)).transpose()
+    }
+
+    /// Goes through the index of the sort, and gives up where the page is not full after so many looks at a record.
+    pub(super) fn page_by_looks(
+        &self,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+        looks: usize,
+    ) -> Result<Option<Page>, StoreError> {
+        let mut sql = new_sql();
+        let conditions = self.filter.without_terms(&mut sql, Some(self.index));
+        let holds = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
+        let bounds = self.bounds(&mut sql, after);
+        let (place, key, index, order) = (self.place(&mut sql, bounds, after), self.key, self.index, self.order());
+        let most = sql.bind(looks as i64 + 1);
+        let text = format!(
+            "SELECT CASE WHEN {holds} THEN c.body END, {key}, c.id FROM call c INDEXED BY {index}
+             WHERE {place} ORDER BY {order} LIMIT {most}"
+        );
+        let mut statement = self.db.prepare_cached(&text)?;
+        let mut rows = statement.query(params_from_iter(sql.values))?;
+        let (mut filling, mut looked, mut skipped) = (Filling::new(limit), 0, 0);
+        while let Some(row) = rows.next()? {
+            if looked == looks {
+                return Ok(None);
+            }
+            looked += 1;
+            let Some(body) = row.get_ref(0)?.as_blob_or_null().map_err(rusqlite::Error::from)? else { continue };
+            if skipped < offset {
+                skipped += 1;
+            } else if !filling.take(body, row)? {
+                break;
+            }
+        }
+        filling.finish().map(Some)
     }
 
     fn page_by_terms(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
@@ -136,11 +240,10 @@ impl<'a> Listing<'a> {
         self.take((sql, &from, false), conditions, after, limit, offset)
     }
 
-    /// Through an index, and not beyond a place.
-    fn page_by_index(
+    /// Through an index: that of the sort, or another whose range has few records.
+    pub(super) fn page_by_index(
         &self,
         index: &str,
-        until: Option<&ListPosition>,
         after: Option<&ListPosition>,
         limit: usize,
         offset: usize,
@@ -149,19 +252,17 @@ impl<'a> Listing<'a> {
         let bounded = (index == self.index).then_some(index);
         let mut conditions = self.filter.without_terms(&mut sql, bounded);
         if bounded.is_some() {
-            conditions.extend(self.bounds(&mut sql, after, until));
-        }
-        if let Some(until) = until {
-            conditions.push(self.beside(&mut sql, until, if self.sort.ascending { "<" } else { ">" }, true));
+            conditions.extend(self.bounds(&mut sql, after));
         }
         self.take((sql, &format!("call c INDEXED BY {index}"), bounded.is_some()), conditions, after, limit, offset)
     }
 
     /// The part of the index of the sort that is gone through. Of several bounds on one side SQLite takes any for the search,
     /// and looks at all records between it and the others.
-    fn bounds(&self, sql: &mut Sql, after: Option<&ListPosition>, until: Option<&ListPosition>) -> Vec<String> {
+    pub(super) fn bounds(&self, sql: &mut Sql, after: Option<&ListPosition>) -> Vec<String> {
         let (low, high) = self.filter.bounds_of(self.index);
-        let (above, below) = if self.sort.ascending { (after, until) } else { (until, after) };
+        let after = after.map(|after| after.key);
+        let (above, below) = if self.sort.ascending { (after, None) } else { (None, after) };
         let own = self.key;
         if self.filter.is_one_tie() {
             // A range of the number itself may let none of them through.
@@ -176,37 +277,19 @@ impl<'a> Listing<'a> {
             None if is_open => None,
             _ => Some(format!("{own} {operator} {}", sql.bind(bound))),
         };
-        let (above, below) = (above.map(|place| place.key), below.map(|place| place.key));
         let low = side(low.max(above.filter(|_| !is_column).unwrap_or(low)), ">=", low == i64::MIN, above);
         let high = side(high.min(below.filter(|_| !is_column).unwrap_or(high)), "<=", high == i64::MAX, below);
         low.into_iter().chain(high).collect()
     }
 
-    /// The place up to which the index of the sort is gone through before other ways are taken, unless it ends before.
-    fn place_behind(&self, after: Option<&ListPosition>) -> Result<Option<ListPosition>, StoreError> {
-        let mut sql = new_sql();
-        let bounds = self.bounds(&mut sql, after, None);
-        let conditions = self.place(&mut sql, bounds, after);
-        let (skipped, key, index, order) = (sql.bind(LOOKED_THROUGH), self.key, self.index, self.order());
-        let text = format!(
-            "SELECT {key}, c.id FROM call c INDEXED BY {index} WHERE {conditions}
-             ORDER BY {order} LIMIT 1 OFFSET {skipped}"
-        );
-        let place: Option<(i64, String)> = self
-            .db
-            .prepare_cached(&text)?
-            .query_row(params_from_iter(sql.values), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        place.map(|(key, id)| Ok(ListPosition { key, id: id.parse().map_err(unsound_id)? })).transpose()
-    }
-
     /// A range of another number than that of the sort that has few records.
-    fn narrow_range(&self, few: i64) -> Result<Option<Range>, StoreError> {
-        for range in self.filter.predicate.every_range() {
+    fn narrow_range(&self, few: usize) -> Result<Option<Range>, StoreError> {
+        let few = i64::try_from(few).unwrap_or(i64::MAX);
+        for range in self.other_ranges() {
             let mut sql = new_sql();
             let workspace = sql.bind(self.workspace.as_str().to_owned());
-            let Some(condition) = range.sql(&mut sql).filter(|_| range.index != self.index) else { continue };
-            let limit = sql.bind(few + 1);
+            let Some(condition) = range.sql(&mut sql) else { continue };
+            let limit = sql.bind(few.saturating_add(1));
             let index = range.index;
             let text = format!(
                 "SELECT count(*) FROM (SELECT 1 FROM call c INDEXED BY {index}
@@ -219,17 +302,20 @@ impl<'a> Listing<'a> {
         Ok(None)
     }
 
+    /// The ranges of other numbers than that of the sort.
+    pub(super) fn other_ranges(&self) -> impl Iterator<Item = &Range> {
+        let is_bounded = |range: &Range| range.low.is_some() || range.high.is_some();
+        self.filter.predicate.every_range().filter(move |range| range.index != self.index && is_bounded(range))
+    }
+
     /// How many records the terms give, counted up to one more than `most`.
-    fn count_terms(&self, most: i64) -> Result<i64, StoreError> {
+    fn count_terms(&self, most: usize) -> Result<usize, StoreError> {
         let mut sql = new_sql();
         let (low, high) = self.filter.positions();
-        let (expression, low, high) = (sql.bind(self.filter.terms()), sql.bind(low), sql.bind(high));
-        let limit = sql.bind(most.saturating_add(1));
-        let text = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM call_term
-             WHERE call_term MATCH {expression} AND rowid BETWEEN {low} AND {high} LIMIT {limit})"
-        );
-        self.number(&text, sql)
+        let matched = self.matched(&mut sql, low, high);
+        let limit = sql.bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1));
+        let text = format!("SELECT count(*) FROM (SELECT 1 FROM call_term t WHERE {matched} LIMIT {limit})");
+        Ok(usize::try_from(self.number(&text, sql)?).unwrap_or(usize::MAX))
     }
 
     fn number(&self, text: &str, sql: Sql) -> Result<i64, StoreError> {
@@ -241,22 +327,22 @@ impl<'a> Listing<'a> {
         let workspace = sql.bind(self.workspace.as_str().to_owned());
         conditions.insert(0, format!("c.workspace_id = {workspace}"));
         let Some(after) = after else { return conditions.join(" AND ") };
-        conditions.push(self.beside(sql, after, if self.sort.ascending { ">" } else { "<" }, false));
+        conditions.push(self.beside(sql, after));
         conditions.join(" AND ")
     }
 
-    /// On which side of a place a record lies, or whether in that place.
-    fn beside(&self, sql: &mut Sql, place: &ListPosition, side: &str, or_there: bool) -> String {
+    /// Whether a record comes after a place.
+    fn beside(&self, sql: &mut Sql, place: &ListPosition) -> String {
+        let side = if self.sort.ascending { ">" } else { "<" };
         let id = sql.bind(place.id.as_str().to_owned());
-        let equal = if or_there { "=" } else { "" };
         if self.filter.is_one_tie() {
-            return format!("c.id {side}{equal} {id}");
+            return format!("c.id {side} {id}");
         }
         let (key, own) = (sql.bind(place.key), self.key);
-        format!("({own}, c.id) {side}{equal} ({key}, {id})")
+        format!("({own}, c.id) {side} ({key}, {id})")
     }
 
-    fn order(&self) -> String {
+    pub(super) fn order(&self) -> String {
         let (key, direction) = (self.key, if self.sort.ascending { "ASC" } else { "DESC" });
         // Where all are equal, an order by the equal value would make SQLite sort them.
         let by_key = if self.filter.is_one_tie() { String::new() } else { format!("{key} {direction}, ") };
@@ -264,7 +350,7 @@ impl<'a> Listing<'a> {
     }
 
     /// The page of a source of records. Those of a source that is not in order are sorted without their bodies.
-    fn take(
+    pub(super) fn take(
         &self,
         (mut sql, from, is_in_order): (Sql, &str, bool),
         conditions: Vec<String>,
@@ -288,65 +374,24 @@ impl<'a> Listing<'a> {
         };
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut page, mut key, mut id) = (Page::default(), None, String::new());
+        let mut filling = Filling::new(limit);
         while let Some(row) = rows.next()? {
-            if page.calls.len() == limit || page.calls.bytes() >= PAGE_BYTES {
-                page.more = true;
+            if !filling.take(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?, row)? {
                 break;
             }
-            page.calls.push(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
-            key = Some(row.get(1)?);
-            id.clear();
-            id.push_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
         }
-        if let Some(key) = key {
-            page.last = Some(ListPosition { key, id: id.parse().map_err(unsound_id)? });
-        }
-        Ok(page)
+        filling.finish()
     }
 
-    /// The index of terms is in the order of seconds: a first look finds the second in which the page ends, a second one
-    /// sorts what lies up to it.
-    fn page_by_terms_in_order(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
-        let (mut low, mut high) = self.filter.positions();
-        match (after, self.sort.ascending) {
-            (Some(after), true) => low = low.max(first_position(after.key)),
-            (Some(after), false) => high = high.min(last_position(after.key)),
-            (None, _) => {}
-        }
-        let direction = if self.sort.ascending { "ASC" } else { "DESC" };
-        let mut sql = new_sql();
-        let (from, conditions) = self.terms_between(&mut sql, low, high);
-        let conditions = self.place(&mut sql, conditions, after);
-        let text = format!("SELECT t.rowid FROM {from} WHERE {conditions} ORDER BY t.rowid {direction}");
-        let mut statement = self.db.prepare_cached(&text)?;
-        let mut rows = statement.query(params_from_iter(sql.values))?;
-        let mut positions: Vec<i64> = Vec::new();
-        while let Some(row) = rows.next()? {
-            let position = row.get(0)?;
-            // The order of positions is that of the list, but for those of one second.
-            if positions.get(offset + limit).is_some_and(|last| first_position(*last) != first_position(position)) {
-                break;
-            }
-            positions.push(position);
-        }
-        let mut sql = new_sql();
-        let list = sql.bind(format!("{positions:?}"));
-        let from = format!("json_each({list}) CROSS JOIN call c ON c.position = json_each.value");
-        self.take((sql, &from, false), Vec::new(), after, limit, offset)
+    /// What is in the index of terms between two positions.
+    pub(super) fn matched(&self, sql: &mut Sql, low: i64, high: i64) -> String {
+        let (expression, low, high) = (sql.bind(self.filter.terms()), sql.bind(low), sql.bind(high));
+        format!("t.call_term MATCH {expression} AND t.rowid BETWEEN {low} AND {high}")
     }
 
     fn terms_between(&self, sql: &mut Sql, low: i64, high: i64) -> (String, Vec<String>) {
-        let (expression, low, high) = (sql.bind(self.filter.terms()), sql.bind(low), sql.bind(high));
-        let from = format!(
-            "call_term t CROSS JOIN call c
-             ON c.position = t.rowid AND t.call_term MATCH {expression} AND t.rowid BETWEEN {low} AND {high}"
-        );
+        let matched = self.matched(sql, low, high);
+        let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND {matched}");
         (from, self.filter.after_terms(sql))
     }
 
@@ -360,15 +405,16 @@ impl<'a> Listing<'a> {
     }
 
     /// How many records are better looked at one by one when numbers are counted.
-    fn few(&self) -> Result<i64, StoreError> {
+    fn few(&self) -> Result<usize, StoreError> {
         // There were at least as many changes as there are records.
-        Ok((last_sequence(self.db, self.workspace)? / CALLS_PER_LOOK).max(LEAST_LOOKS))
+        let few = (last_sequence(self.db, self.workspace)? / CALLS_PER_LOOK).max(LEAST_LOOKS);
+        Ok(usize::try_from(few).unwrap_or(usize::MAX))
     }
 
     fn count(&self) -> Result<u64, StoreError> {
         if self.counts_from_segments()? {
             let mut totals = Totals::new(&[], None)?;
-            segments::count(self.db, self.workspace, &self.filter, &mut totals)?;
+            numbers::count(self.db, self.workspace, &self.filter, &mut totals)?;
             return Ok(totals.calls());
         }
         let mut sql = new_sql();

@@ -270,14 +270,36 @@ fn no_body_is_parsed_when_it_is_read() {
         assert_eq!(&read.body[..], b"no JSON");
         let query = ListQuery::from_query("limit=2&agentId=a1").unwrap();
         let page = store.list_calls(&workspace(), &query).await.unwrap();
-        assert_eq!(page.calls.into_json(), b"[no JSON,no JSON]");
+        assert_eq!(&page.calls.json()[..], b"[no JSON,no JSON]");
         // The numbers come from elsewhere.
         let metrics = MetricsQuery::from_query("groupBy=day,agentId&timezone=Europe/Berlin").unwrap();
         assert_eq!(store.call_metrics(&workspace(), &metrics).await.unwrap().total_calls, 30);
     });
 }
 
-/// What was remembered of a record is gone before its write is answered, however reads and writes meet.
+/// A page that nothing was written since is answered without a statement.
+#[test]
+fn a_page_is_read_once() {
+    let database = Database::new(30);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&database.path()).unwrap();
+        let list = async |query: &str| {
+            store.list_calls(&workspace(), &ListQuery::from_query(query).unwrap()).await.unwrap().calls.json()
+        };
+        let first = list("limit=2").await;
+        assert_eq!(list("limit=2").await.as_ptr(), first.as_ptr(), "the very bytes");
+        assert_ne!(list("limit=3").await, first);
+        let stranger: WorkspaceId = "x".parse().unwrap();
+        let query = ListQuery::from_query("limit=2").unwrap();
+        assert!(store.list_calls(&stranger, &query).await.unwrap().calls.is_empty());
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        store.delete_call(&stranger, &id(0), Precondition::default(), now).await.unwrap();
+        assert_ne!(list("limit=2").await.as_ptr(), first.as_ptr(), "after any write");
+    });
+}
+
+/// What was remembered of a record, and of pages, is gone before its write is answered, however reads and writes meet.
 #[test]
 fn a_read_after_an_answered_write_sees_it() {
     let database = Database::new(1);
@@ -291,6 +313,7 @@ fn a_read_after_an_answered_write_sees_it() {
                 tokio::spawn(async move {
                     let mut last = 0;
                     while !stop.load(Ordering::Relaxed) {
+                        store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();
                         let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap().sequence;
                         assert!(read >= last, "{read} after {last}");
                         last = read;
@@ -305,6 +328,8 @@ fn a_read_after_an_answered_write_sees_it() {
             let written = store.put_call(&workspace(), &id(0), draft(number), any, now).await.unwrap();
             let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap();
             assert_eq!(read, written.call);
+            let page = store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();
+            assert_eq!(page.calls.iter().next(), Some(&written.call.body[..]));
         }
         stop.store(true, Ordering::Relaxed);
         for reader in readers {

@@ -6,7 +6,7 @@ use callhistory_model::{
 };
 use rusqlite::{Connection, OptionalExtension as _, functions::FunctionFlags, params, params_from_iter};
 
-use super::{filter::new_sql, list::Listing, recount, segments};
+use super::{filter::new_sql, list::Listing, numbers, recount};
 use crate::{
     Change, ChangeBatch, StoreError,
     cursor::{Seal, after_the_end},
@@ -82,7 +82,7 @@ pub(crate) fn call_metrics(
     let mut totals = Totals::new(&query.group_by, query.time_zone.as_deref())?;
     let listing = Listing::new(db, workspace, &query.filter, Sort::default());
     if listing.counts_from_segments()? {
-        segments::count(db, workspace, &listing.filter, &mut totals)?;
+        numbers::count(db, workspace, &listing.filter, &mut totals)?;
         return totals.finish(&query.filter);
     }
     let mut sql = new_sql();

@@ -1,21 +1,21 @@
 //! Point reads: they take microseconds and run on the caller's thread, on connections that stay in one state of the database
-//! until a commit makes another, and not at all for records that were read a moment ago.
+//! until a commit makes another, and not at all for records, and pages, that were read a moment ago.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use callhistory_model::{CallId, WorkspaceId};
+use callhistory_model::{CallId, ListQuery, WorkspaceId};
 use lru::LruCache;
 use rusqlite::Connection;
 
 use super::{open, write};
-use crate::{StoreError, StoredCall};
+use crate::{CallPage, StoreError, StoredCall};
 
 /// A few connections keep callers from waiting for each other.
 const CONNECTIONS: usize = 8;
@@ -25,7 +25,10 @@ const PAGES_KIB: i32 = -32_768;
 /// What remembered records may take together, in bytes; and one of them.
 const RECENT_BYTES: usize = 8 * 1024 * 1024;
 const MAX_RECENT_BYTES: usize = 32 * 1024;
-/// What a remembered record takes beside its body, about, in bytes.
+/// The same for pages.
+const PAGES_BYTES: usize = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 128 * 1024;
+/// What is remembered takes so much beside its bytes, about.
 const OVERHEAD: usize = 200;
 const SHARDS: usize = 16;
 /// Records of each shard that were read once and may be read again soon, about.
@@ -38,7 +41,17 @@ pub(super) struct Readers {
     generation: AtomicU64,
     connections: Vec<Mutex<Reader>>,
     recent: Vec<Mutex<Recent>>,
+    /// Pages, each with the generation that it is of.
+    pages: Vec<Mutex<Memory<(u64, CallPage)>>>,
+    has_pages: AtomicBool,
     hasher: RandomState,
+}
+
+/// Where a page is remembered, and of which generation it will be.
+pub(super) struct PageKey {
+    text: String,
+    hash: u64,
+    generation: u64,
 }
 
 /// A connection, and the generation that its open transaction sees.
@@ -47,10 +60,16 @@ struct Reader {
     sees: Option<u64>,
 }
 
+/// What was read last, up to a number of bytes.
+struct Memory<T> {
+    entries: LruCache<String, (T, usize)>,
+    bytes: usize,
+    most: usize,
+}
+
 /// Some of the records that were read last.
 struct Recent {
-    calls: LruCache<String, StoredCall>,
-    bytes: usize,
+    calls: Memory<StoredCall>,
     /// Marks of records that were read once: only the second time is one remembered, so that who reads everything once does
     /// not have everything else forgotten.
     seen: Vec<u32>,
@@ -71,6 +90,8 @@ impl Readers {
             generation: AtomicU64::new(0),
             connections: (0..CONNECTIONS).map(reader).collect::<Result<_, StoreError>>()?,
             recent: (0..SHARDS).map(|_| Mutex::new(Recent::new())).collect(),
+            pages: (0..SHARDS).map(|_| Mutex::new(Memory::new(PAGES_BYTES / SHARDS))).collect(),
+            has_pages: AtomicBool::new(false),
             hasher: RandomState::new(),
         })
     }
@@ -82,9 +103,8 @@ impl Readers {
         let recent = self.shard(hash);
         let was_read_before = {
             let mut recent = lock(recent);
-            let known = recent.calls.get(&key).cloned();
-            if known.is_some() {
-                return Ok(known);
+            if let Some(known) = recent.calls.get(&key) {
+                return Ok(Some(known.clone()));
             }
             recent.was_seen(hash)
         };
@@ -94,10 +114,37 @@ impl Readers {
             let mut recent = lock(recent);
             // A commit since then may have changed the record; one from now on waits for the lock and takes it away.
             if generation.is_multiple_of(2) && self.generation.load(Ordering::Acquire) == generation {
-                recent.insert(key, call.clone());
+                recent.calls.insert(key, call.clone(), call.body.len());
             }
         }
         Ok(call)
+    }
+
+    /// The page of a query, if it was read a moment ago and nothing at all was written since; otherwise, how to remember it.
+    pub(super) fn page(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, PageKey> {
+        let text = [workspace.as_str(), &query.to_query()].join(" ");
+        let (hash, generation) = (self.hasher.hash_one(&text), self.generation.load(Ordering::Acquire));
+        match lock(self.pages_of(hash)).get(&text) {
+            Some((of, page)) if *of == generation => Ok(page.clone()),
+            _ => Err(PageKey { text, hash, generation }),
+        }
+    }
+
+    /// Remembers a page that was read after its key was made, unless a commit has begun since or was under way then.
+    pub(super) fn remember_page(&self, key: PageKey, page: &CallPage) {
+        let PageKey { text, hash, generation } = key;
+        let bytes = page.calls.json().len();
+        if bytes <= MAX_PAGE_BYTES
+            && generation.is_multiple_of(2)
+            && self.generation.load(Ordering::Acquire) == generation
+        {
+            lock(self.pages_of(hash)).insert(text, (generation, page.clone()), bytes);
+            self.has_pages.store(true, Ordering::Release);
+        }
+    }
+
+    fn pages_of(&self, hash: u64) -> &Mutex<Memory<(u64, CallPage)>> {
+        &self.pages[hash as usize % SHARDS]
     }
 
     /// Runs a read of one statement, which sees every write that was answered. A lock is held for that, and never across a
@@ -122,9 +169,13 @@ impl Readers {
     /// Has nothing remember what a commit is about to change, and nobody rely on what was seen before it.
     pub(super) fn expect_commit(&self, changed: &[(WorkspaceId, CallId)]) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        // Nobody takes a page of another generation; but what is deleted should be in memory no longer than it has to.
+        if self.has_pages.swap(false, Ordering::AcqRel) {
+            self.pages.iter().for_each(|pages| lock(pages).clear());
+        }
         for (workspace, id) in changed {
             let key = key(workspace, id);
-            lock(self.shard(self.hasher.hash_one(&key))).remove(&key);
+            lock(self.shard(self.hasher.hash_one(&key))).calls.remove(&key);
         }
     }
 
@@ -164,7 +215,7 @@ impl Reader {
 
 impl Recent {
     fn new() -> Self {
-        Self { calls: LruCache::unbounded(), bytes: 0, seen: vec![0; SEEN] }
+        Self { calls: Memory::new(RECENT_BYTES / SHARDS), seen: vec![0; SEEN] }
     }
 
     /// Whether a record was read lately; from now on it was.
@@ -173,22 +224,38 @@ impl Recent {
         let place = &mut self.seen[hash as usize / SHARDS % SEEN];
         std::mem::replace(place, mark) == mark
     }
+}
 
-    fn insert(&mut self, key: String, call: StoredCall) {
-        self.bytes += call.body.len() + OVERHEAD;
-        if let Some((_, before)) = self.calls.push(key, call) {
-            self.bytes -= before.body.len() + OVERHEAD;
+impl<T> Memory<T> {
+    fn new(most: usize) -> Self {
+        Self { entries: LruCache::unbounded(), bytes: 0, most }
+    }
+
+    fn get(&mut self, key: &str) -> Option<&T> {
+        self.entries.get(key).map(|(entry, _)| entry)
+    }
+
+    fn insert(&mut self, key: String, entry: T, bytes: usize) {
+        let bytes = bytes + key.len() + OVERHEAD;
+        self.bytes += bytes;
+        if let Some((_, (_, before))) = self.entries.push(key, (entry, bytes)) {
+            self.bytes -= before;
         }
-        while self.bytes > RECENT_BYTES / SHARDS
-            && let Some((_, oldest)) = self.calls.pop_lru()
+        while self.bytes > self.most
+            && let Some((_, (_, oldest))) = self.entries.pop_lru()
         {
-            self.bytes -= oldest.body.len() + OVERHEAD;
+            self.bytes -= oldest;
         }
     }
 
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     fn remove(&mut self, key: &str) {
-        if let Some(call) = self.calls.pop(key) {
-            self.bytes -= call.body.len() + OVERHEAD;
+        if let Some((_, bytes)) = self.entries.pop(key) {
+            self.bytes -= bytes;
         }
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use super::{
     columns::unsound,
     filter::Indexed,
+    numbers,
     segments::{self, Entry, MOST, SHAPE},
 };
 use crate::{
@@ -25,7 +26,7 @@ pub(super) fn are_right(db: &Connection) -> Result<bool, StoreError> {
     let every = CallFilter::default();
     for workspace in workspaces(db)? {
         let (mut kept, mut counted) = (Totals::new(&by_kind, None)?, Totals::new(&by_kind, None)?);
-        segments::count(db, &workspace, &Indexed::new(&workspace, &every), &mut kept)?;
+        numbers::count(db, &workspace, &Indexed::new(&workspace, &every), &mut kept)?;
         each_call(db, &workspace, |row| counted.add(row))?;
         if kept.finish(&every)? != counted.finish(&every)? {
             return Ok(false);

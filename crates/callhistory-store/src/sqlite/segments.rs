@@ -4,17 +4,10 @@
 use std::collections::BTreeMap;
 
 use callhistory_model::WorkspaceId;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{
-    columns::{self, Reader, unsound},
-    filter::{Indexed, new_sql},
-};
-use crate::{
-    StoreError,
-    filter::{COST, DURATION, NO_COST, Range},
-    metrics::{Numbers, Row, Totals},
-};
+use super::columns::{self, Reader, unsound};
+use crate::{StoreError, metrics::Row};
 
 /// Raised when the rows that are written here change: those of another shape are made anew at the next start.
 pub(super) const SHAPE: i64 = 1;
@@ -26,9 +19,9 @@ const FILL: usize = MOST * 3 / 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) time: i64,
-    group: i64,
-    duration: Option<i64>,
-    cost: Option<i64>,
+    pub(super) group: i64,
+    pub(super) duration: Option<i64>,
+    pub(super) cost: Option<i64>,
 }
 
 /// How often calls of each kind come or go in a transaction, by workspace and time.
@@ -129,16 +122,40 @@ fn remove_from_parts(db: &Connection, workspace: &str, place: &Place, entry: &En
     Err(unsound())
 }
 
+/// The columns of a row, as long as all of them, and reused for the next.
+#[derive(Default)]
+pub(super) struct Columns {
+    times: Vec<i64>,
+    groups: Vec<i64>,
+    durations: Vec<Option<i64>>,
+    costs: Vec<Option<i64>>,
+    buffer: Vec<i64>,
+}
+
+impl Columns {
+    pub(super) fn read(&mut self, count: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        let (count, mut reader) = (count as usize, Reader(bytes));
+        reader.read(count, &mut self.times)?;
+        reader.read(count, &mut self.groups)?;
+        reader.read_optional(count, &mut self.buffer, &mut self.durations)?;
+        reader.read_optional(count, &mut self.buffer, &mut self.costs)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        let entry = |at: usize| Entry {
+            time: self.times[at],
+            group: self.groups[at],
+            duration: self.durations[at],
+            cost: self.costs[at],
+        };
+        (0..self.times.len()).map(entry)
+    }
+}
+
 fn read(count: u32, bytes: &[u8]) -> Result<Vec<Entry>, StoreError> {
-    let count = count as usize;
-    let (mut reader, mut buffer) = (Reader(bytes), Vec::new());
-    let (mut times, mut groups, mut durations, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    reader.read(count, &mut times)?;
-    reader.read(count, &mut groups)?;
-    reader.read_optional(count, &mut buffer, &mut durations)?;
-    reader.read_optional(count, &mut buffer, &mut costs)?;
-    let entry = |at: usize| Entry { time: times[at], group: groups[at], duration: durations[at], cost: costs[at] };
-    Ok((0..count).map(entry).collect())
+    let mut columns = Columns::default();
+    columns.read(count, bytes)?;
+    Ok(columns.entries().collect())
 }
 
 /// Writes entries in the place of a row, as several rows where they are too many for one.
@@ -236,134 +253,15 @@ fn write_one(db: &Connection, workspace: &str, start: i64, part: i64, entries: &
     Ok(())
 }
 
-/// Which numbers of a call a filter looks at, beside its group.
-struct Bounds {
-    time: (i64, i64),
-    duration: (i64, i64),
-    cost: (i64, i64),
-}
-
-impl Bounds {
-    const ALL: (i64, i64) = (i64::MIN, i64::MAX);
-
-    fn new(filter: &Indexed) -> Self {
-        let bounds = |range: &Range| {
-            // The first value above is the last one below, as both are whole numbers.
-            (range.low.unwrap_or(i64::MIN), range.high.map_or(i64::MAX, |high| high.saturating_sub(1)))
-        };
-        let of = |index: &str| {
-            let range = filter.predicate.ranges.iter().find(|range| range.index == index);
-            range.map_or(Self::ALL, bounds)
-        };
-        Self { time: bounds(&filter.predicate.time), duration: of(DURATION.0), cost: of(COST.0) }
-    }
-
-    fn allow(&self, time: i64, duration: Option<i64>, cost: Option<i64>) -> bool {
-        let within = |number: i64, (low, high): (i64, i64)| low <= number && number <= high;
-        within(time, self.time)
-            && within(duration.unwrap_or(super::filter::NO_DURATION), self.duration)
-            && within(cost.unwrap_or(NO_COST), self.cost)
-    }
-
-    /// Whether only the time may be out of them.
-    fn are_of_time(&self) -> bool {
-        self.duration == Self::ALL && self.cost == Self::ALL
-    }
-}
-
-/// Counts all calls of a filter that needs nothing but what is here.
-pub(super) fn count(
-    db: &Connection,
-    workspace: &WorkspaceId,
-    filter: &Indexed,
-    totals: &mut Totals,
-) -> Result<(), StoreError> {
-    let (kinds, is_whole) = kinds(db, workspace, filter, totals)?;
-    let bounds = Bounds::new(filter);
-    let sums_do = is_whole && bounds.are_of_time() && !totals.is_grouped();
-    let mut statement = db.prepare_cached(
-        "SELECT first, last, calls, completed, failed, timed, duration, cost, columns
-         FROM metric_segment INDEXED BY metric_segment_by_start
-         WHERE workspace_id = ?1 AND start <= ?3 AND start >= coalesce(
-             (SELECT max(start) FROM metric_segment WHERE workspace_id = ?1 AND start <= ?2), ?2)
-         ORDER BY start, part",
-    )?;
-    let (low, high) = bounds.time;
-    let mut rows = statement.query(params![workspace.as_str(), low, high])?;
-    let (mut times, mut groups, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut durations, mut costs) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
-        let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let is_inside = low <= first && last <= high;
-        let (duration, cost): (Option<i64>, Option<i64>) = (row.get(6)?, row.get(7)?);
-        if let (true, Some(duration), Some(cost)) = (sums_do && is_inside, duration, cost) {
-            let number = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
-            totals.add_numbers(&Numbers {
-                calls: number(2)?,
-                completed: number(3)?,
-                failed: number(4)?,
-                timed: number(5)?,
-                duration: duration.into(),
-                cost: cost.into(),
-                ..Numbers::default()
-            });
-            continue;
-        }
-        let count = row.get::<_, u32>(2)? as usize;
-        let mut reader = Reader(row.get_ref(8)?.as_blob().map_err(rusqlite::Error::from)?);
-        reader.read(count, &mut times)?;
-        reader.read(count, &mut groups)?;
-        reader.read_optional(count, &mut buffer, &mut durations)?;
-        reader.read_optional(count, &mut buffer, &mut costs)?;
-        let all = is_inside && bounds.are_of_time();
-        for at in 0..count {
-            let kind = usize::try_from(groups[at]).ok().and_then(|group| *kinds.get(group)?);
-            let Some(kind) = kind else { continue };
-            if all || bounds.allow(times[at], durations[at], costs[at]) {
-                totals.add_of_kind(kind, times[at], durations[at], costs[at])?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The kind of each group that the filter lets through, by the number of the group; and whether those are all.
-fn kinds(
-    db: &Connection,
-    workspace: &WorkspaceId,
-    filter: &Indexed,
-    totals: &mut Totals,
-) -> Result<(Vec<Option<u32>>, bool), StoreError> {
-    let mut sql = new_sql();
-    let bound = sql.bind(workspace.as_str().to_owned());
-    let mut conditions = vec![format!("c.workspace_id = {bound}")];
-    conditions.extend(filter.of_groups(&mut sql));
-    let is_whole = conditions.len() == 1;
-    let text = format!(
-        "SELECT 0, NULL, NULL, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type, c.group_id
-         FROM metric_group c WHERE {}",
-        conditions.join(" AND ")
-    );
-    let mut statement = db.prepare_cached(&text)?;
-    let mut rows = statement.query(params_from_iter(sql.values))?;
-    let mut kinds = Vec::new();
-    while let Some(row) = rows.next()? {
-        let group = row.get::<_, u32>(8)? as usize;
-        let kind = totals.kind(&Row::read(row)?);
-        if kinds.len() <= group {
-            kinds.resize(group + 1, None);
-        }
-        kinds[group] = Some(kind);
-    }
-    Ok((kinds, is_whole))
-}
-
 #[cfg(test)]
 mod tests {
     use callhistory_model::{CallFilter, MetricsQuery};
 
     use super::*;
-    use crate::sqlite::open;
+    use crate::{
+        metrics::Totals,
+        sqlite::{filter::Indexed, numbers::count, open},
+    };
 
     const START: i64 = 1_000_000_000;
     const STATUS: [Option<&str>; 4] = [Some("completed"), Some("failed"), None, Some("")];
