@@ -61,6 +61,10 @@ impl CallsBuilder {
             self.json.push(b'[');
         }
         self.json.push(b']');
+        // The room is kept as long as the answer, and longer where it is remembered.
+        if self.json.capacity() > self.json.len() * 5 / 4 {
+            self.json.shrink_to_fit();
+        }
         Calls { json: self.json.into(), ends: self.ends.into() }
     }
 }

@@ -12,7 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, SortKey, Timestamp,
+    WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
@@ -321,7 +322,9 @@ impl CallStore for SqliteStore {
         let (workspace, query, seal) = (workspace.clone(), query.clone(), Arc::clone(&self.seal));
         let own = workspace.clone();
         // The index of terms may go through very much in one step.
-        let is_short = !query.include_total && Predicate::new(&own, &query.filter).conditions.is_empty();
+        let Predicate { conditions, ranges, time } = Predicate::new(&own, &query.filter);
+        let is_of_time = query.sort.key == SortKey::StartTime || (time.low.is_none() && time.high.is_none());
+        let is_short = !query.include_total && conditions.is_empty() && ranges.is_empty() && is_of_time;
         let list = move |db: &Connection| list::list_calls(db, &workspace, &query, after.as_ref(), &seal);
         let page = self.scanners.run(&own, is_short, list).await?;
         self.readers.remember_page(key, &page);

@@ -15,14 +15,15 @@ use crate::{
     page::Page,
 };
 
-/// Candidates for each record of a page that are looked at first, and how many times more if those do not do.
+/// Candidates for each record of a page that are looked at first, and how many times more then, up to so many at a time.
 const CANDIDATES_PER_RECORD: usize = 2;
 const GROWTH: usize = 4;
-/// Positions in memory for one page, 32 MiB of them.
-const MOST_POSITIONS: i64 = 4 << 20;
+const MOST_CANDIDATES: usize = 10_000;
+/// Positions of one condition in memory, 16 MiB of them. Tests have few.
+const MOST_POSITIONS: i64 = if cfg!(debug_assertions) { 60 } else { 2 << 20 };
 /// Looks where very many records are equal in the number of the sort.
-const LOOKS_AMONG_EQUALS: usize = 50_000;
-/// No id is less than the first and none greater than the longest of the other.
+const LOOKS_AMONG_EQUALS: usize = if cfg!(debug_assertions) { 40 } else { 50_000 };
+/// No id comes before the first, and none behind so many of the second as an id may have.
 const LEAST_ID: &str = "-";
 const GREATEST_IN_ID: &str = "z";
 
@@ -72,14 +73,13 @@ impl Listing<'_> {
             positions.push(position);
             beyond += usize::from(!is_of_after(position));
         }
-        self.page_of(&positions, |_| Vec::new(), after, limit, offset).map(Some)
+        self.page_of(&positions, after, limit, offset).map(Some)
     }
 
-    /// The page of what lies at positions, and meets conditions.
+    /// The page of what lies at positions.
     fn page_of(
         &self,
         positions: &[i64],
-        conditions: impl FnOnce(&mut Sql) -> Vec<String>,
         after: Option<&ListPosition>,
         limit: usize,
         offset: usize,
@@ -87,8 +87,7 @@ impl Listing<'_> {
         let mut sql = new_sql();
         let list = sql.bind(format!("{positions:?}"));
         let from = format!("json_each({list}) CROSS JOIN call c ON c.position = json_each.value");
-        let conditions = conditions(&mut sql);
-        self.take((sql, &from, false), conditions, after, limit, offset)
+        self.take((sql, &from, false), Vec::new(), after, limit, offset)
     }
 
     /// The positions of the seconds that a list in the order of time has still before it.
@@ -112,11 +111,27 @@ impl Listing<'_> {
         {
             return Ok(page);
         }
-        match self.positions()? {
+        match self.positions(after)? {
             Some(positions) if self.index == TIME.0 => self.page_in_time(positions, after, limit, offset),
             Some(positions) => self.page_through(&positions, after, limit, offset),
-            None => self.page_by_index(self.index, after, limit, offset),
+            None => self.page_in_order(after, limit, offset),
         }
+    }
+
+    /// A page in the order of the list, however many records have to be looked at.
+    pub(super) fn page_in_order(
+        &self,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, StoreError> {
+        if self.index == TIME.0
+            && self.filter.has_terms()
+            && let Some(page) = self.page_by_terms_in_order(after, limit, offset, usize::MAX)?
+        {
+            return Ok(page);
+        }
+        self.page_by_index(self.index, after, limit, offset)
     }
 
     /// The page of a filter and a sort that need nothing but what the numbers of calls are counted from.
@@ -165,21 +180,23 @@ impl Listing<'_> {
 
     /// Where the records lie that terms and ranges other than that of the sort let through, in order; `None` where that are
     /// too many to have in memory, or there is nothing of the kind.
-    fn positions(&self) -> Result<Option<Vec<i64>>, StoreError> {
+    fn positions(&self, after: Option<&ListPosition>) -> Result<Option<Vec<i64>>, StoreError> {
         let mut common: Option<Vec<i64>> = None;
         let by_terms = self.filter.has_terms();
-        let mut sets = Vec::new();
         if by_terms {
             let mut sql = new_sql();
-            let (low, high) = self.filter.positions();
+            let (low, high) = if self.index == TIME.0 { self.positions_after(after) } else { self.filter.positions() };
             let matched = self.matched(&mut sql, low, high);
-            sets.push((format!("SELECT t.rowid FROM call_term t WHERE {matched}"), sql));
+            common = self.collect(&format!("SELECT t.rowid FROM call_term t WHERE {matched}"), sql)?;
+            // Nothing looks at them again where they have been looked at.
+            if common.is_none() {
+                return Ok(None);
+            }
         }
         // The positions of terms have the range of time in them.
         for range in self.other_ranges().filter(|range| !by_terms || range.index != TIME.0) {
-            sets.extend(self.within(range));
-        }
-        for (text, sql) in sets {
+            let Some((text, sql)) = self.within(range) else { continue };
+            // Ranges are looked at in any case.
             let Some(positions) = self.collect(&text, sql)? else { continue };
             common = Some(match common {
                 None => positions,
@@ -231,17 +248,20 @@ impl Listing<'_> {
         if !self.sort.ascending {
             positions.reverse();
         }
-        let mut size = CANDIDATES_PER_RECORD * (limit + offset + 1);
-        loop {
-            let second = positions.get(size).map(|next| first_position(*next));
-            let rest = positions.iter().skip(size).take_while(|next| Some(first_position(**next)) == second).count();
-            let end = positions.len().min(size + rest);
-            let page = self.page_of(&positions[..end], |sql| self.unchecked(sql), after, limit, offset)?;
-            if page.more || end == positions.len() {
-                return Ok(page);
+        let is_of_after = |position| after.is_some_and(|after| first_position(after.key) == first_position(position));
+        let (mut passed, mut beyond, mut size) = (Vec::new(), 0, CANDIDATES_PER_RECORD * (limit + offset + 1));
+        let mut rest = positions.as_slice();
+        while beyond <= limit + offset && !rest.is_empty() {
+            let second = rest.get(size).map(|next| first_position(*next));
+            let same = rest.iter().skip(size).take_while(|next| Some(first_position(**next)) == second).count();
+            let (candidates, others) = rest.split_at(rest.len().min(size + same));
+            for position in self.meeting(candidates)? {
+                beyond += usize::from(!is_of_after(position));
+                passed.push(position);
             }
-            size = end * GROWTH;
+            (rest, size) = (others, (size * GROWTH).min(MOST_CANDIDATES));
         }
+        self.page_of(&passed, after, limit, offset)
     }
 
     /// A page in another order: its index alone says where a record lies, without a look at the record.
@@ -258,26 +278,44 @@ impl Listing<'_> {
         let text = format!("SELECT c.position FROM call c INDEXED BY {index} WHERE {place} ORDER BY {order}");
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut found, mut is_over) = (Vec::new(), false);
+        let (mut passed, mut found, mut is_over) = (Vec::new(), 0, false);
         let mut size = CANDIDATES_PER_RECORD * (limit + offset + 1);
-        loop {
-            while found.len() < size.min(positions.len()) && !is_over {
+        while passed.len() <= limit + offset && found < positions.len() && !is_over {
+            let mut candidates = Vec::new();
+            while candidates.len() < size.min(positions.len() - found) && !is_over {
                 match rows.next()? {
                     Some(row) => {
                         let position = row.get(0)?;
                         if positions.binary_search(&position).is_ok() {
-                            found.push(position);
+                            candidates.push(position);
                         }
                     }
                     None => is_over = true,
                 }
             }
-            let page = self.page_of(&found, |sql| self.unchecked(sql), after, limit, offset)?;
-            if page.more || is_over || found.len() == positions.len() {
-                return Ok(page);
-            }
-            size *= GROWTH;
+            found += candidates.len();
+            passed.extend(self.meeting(&candidates)?);
+            size = (size * GROWTH).min(MOST_CANDIDATES);
         }
+        self.page_of(&passed, after, limit, offset)
+    }
+
+    /// Those of the positions whose records meet what is not looked at yet, in their order.
+    fn meeting(&self, positions: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let mut sql = new_sql();
+        let (list, workspace) = (sql.bind(format!("{positions:?}")), sql.bind(self.workspace.as_str().to_owned()));
+        let conditions = self.unchecked(&mut sql);
+        if conditions.is_empty() {
+            return Ok(positions.to_vec());
+        }
+        let text = format!(
+            "SELECT c.position FROM json_each({list}) CROSS JOIN call c ON c.position = json_each.value
+             WHERE c.workspace_id = {workspace} AND {}",
+            conditions.join(" AND ")
+        );
+        let mut statement = self.db.prepare_cached(&text)?;
+        let met = statement.query_map(params_from_iter(sql.values), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(met)
     }
 
     /// What is still to be looked at where a record lies at one of the positions.

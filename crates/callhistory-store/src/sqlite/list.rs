@@ -19,7 +19,7 @@ use crate::{
 /// For each record of a page, up to so many that a filter has are fetched and sorted at once; and so many where an index in
 /// the order of the list has not filled the page.
 const FETCHED_PER_RECORD: usize = 2;
-const SORTED_PER_RECORD: usize = 100;
+const SORTED_PER_RECORD: usize = if cfg!(debug_assertions) { 5 } else { 100 };
 /// The same for pages of any size.
 const SORTED_AT_MOST: usize = 5_000;
 /// Records in the order of the list that are looked at before those of the filter are looked for elsewhere, and at least so
@@ -114,7 +114,7 @@ fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &Li
         }
         let part = listing.having(&query.filter, expected);
         let left = limit - page.calls.len();
-        if left == 0 {
+        if left == 0 || page.calls.bytes() >= PAGE_BYTES {
             page.more = page.more || !part.page(after, 1, 0)?.calls.is_empty();
             break;
         }
@@ -179,6 +179,14 @@ impl<'a> Listing<'a> {
             return Ok(page);
         }
         self.page_from_afar(after, limit, offset)
+    }
+
+    /// The next part of all records in the order of time: what is gone through for one is not gone through for the next.
+    pub(super) fn part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
+        if self.filter.has_terms() && self.narrow_range(SORTED_AT_MOST)?.is_none() {
+            return self.page_in_order(after, limit, 0);
+        }
+        self.page(after, limit, 0)
     }
 
     /// The page of a filter by terms, or by a range, that has no more records than that.

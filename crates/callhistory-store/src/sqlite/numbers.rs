@@ -184,9 +184,15 @@ pub(super) fn best(
         "SELECT start, calls, columns FROM metric_segment INDEXED BY metric_segment_by_start
          WHERE workspace_id = ?1 AND start <= ?3 AND start >= coalesce(
              (SELECT max(start) FROM metric_segment WHERE workspace_id = ?1 AND start <= ?2), ?2)
-         ORDER BY start {direction}, part"
+         ORDER BY start {direction}, part {direction}"
     ))?;
-    let mut rows = statement.query(params![workspace.as_str(), bounds.time.0, bounds.time.1])?;
+    let (mut start, mut end) = bounds.time;
+    match (order.is_of_time, order.ascending) {
+        (true, true) => start = start.max(after.unwrap_or(start)),
+        (true, false) => end = end.min(after.unwrap_or(end)),
+        (false, _) => {}
+    }
+    let mut rows = statement.query(params![workspace.as_str(), start, end])?;
     let mut first = First::new(wanted, after.map_or(i64::MIN, |key| order.rank(key)));
     let (mut columns, mut previous) = (Columns::default(), None);
     while let Some(row) = rows.next()? {

@@ -24,13 +24,14 @@ thread_local! {
 }
 
 /// One of each kind of filter.
-const FILTERS: [&str; 23] = [
+const FILTERS: [&str; 25] = [
     "agentId=a1",
     "agentId=!a1",
     "callFlowId=f1",
     "batchId=b1,b2",
     "status=completed",
     "status=!completed",
+    "status=busy",
     "direction=inbound",
     "callType=!*",
     "fromPhoneNumber=%2B1555*",
@@ -42,7 +43,8 @@ const FILTERS: [&str; 23] = [
     "updatedAfter=2026-01-02",
     "minDuration=10",
     "maxDuration=10",
-    "minCost=0.1",
+    "minCost=0.001",
+    "maxCost=0.004",
     "metadata.campaign=spring",
     "postAnalysis=%7B%22score%22:7%7D",
     "postAnalysis=%7B%22score%22:%7B%22gte%22:3%7D%7D",
@@ -81,7 +83,8 @@ fn draft(number: usize) -> CallDraft {
         "metadata":{{"campaign":"spring"}},"analyzedData":{{"score":{}}},"summary":"about a parcel {number}"}}"#,
         number % 2,
         number % 3,
-        ["completed", "failed"][number % 2],
+        // Far away in the order of time and of costs.
+        if number < 50 { "busy" } else { ["completed", "failed"][number % 2] },
         number,
         1_767_225_600 + number * 300,
         number % 50,
@@ -189,6 +192,18 @@ fn no_pair_of_filter_and_sort_scans() {
     let ours = statements.iter().filter(|text| text.starts_with("SELECT") && !text.contains("call_term_"));
     let ours: Vec<_> = ours.collect();
     assert!(ours.len() > 200, "{} statements of {} queries", ours.len(), queries.len());
+    // Of each way to find a page there are some.
+    for way in [
+        "SELECT CASE WHEN",
+        "SELECT t.rowid, TRUE FROM call_term",
+        "FROM metric_segment INDEXED BY",
+        "CROSS JOIN call c INDEXED BY call_by_time",
+        "SELECT c.position FROM call c INDEXED BY call_by_cost",
+        "SELECT c.position FROM json_each",
+        "SELECT t.rowid FROM call_term t WHERE",
+    ] {
+        assert!(ours.iter().any(|text| text.contains(way)), "no statement is like {way}");
+    }
     let faults: Vec<_> = ours
         .iter()
         .flat_map(|text| faults(&db, text).into_iter().map(move |fault| format!("{fault}\n    in {text}")))

@@ -55,7 +55,7 @@ pub(crate) fn export_calls(
     let new_chunk = || Vec::with_capacity(exports::CHUNK_BYTES * 9 / 8);
     let mut chunk: Vec<u8> = new_chunk();
     loop {
-        let Page { calls, last, more } = listing.page(after.as_ref(), exports::PAGE, 0)?;
+        let Page { calls, last, more } = listing.part(after.as_ref(), exports::PAGE)?;
         for call in calls.iter() {
             chunk.extend_from_slice(call);
             chunk.push(b'\n');

@@ -133,13 +133,15 @@ impl Readers {
     /// Remembers a page that was read after its key was made, unless a commit has begun since or was under way then.
     pub(super) fn remember_page(&self, key: PageKey, page: &CallPage) {
         let PageKey { text, hash, generation } = key;
-        let bytes = page.calls.json().len();
-        if bytes <= MAX_PAGE_BYTES
-            && generation.is_multiple_of(2)
-            && self.generation.load(Ordering::Acquire) == generation
-        {
-            lock(self.pages_of(hash)).insert(text, (generation, page.clone()), bytes);
-            self.has_pages.store(true, Ordering::Release);
+        let bytes = page.calls.json().len() + page.calls.len() * size_of::<usize>();
+        if bytes > MAX_PAGE_BYTES || !generation.is_multiple_of(2) {
+            return;
+        }
+        let mut pages = lock(self.pages_of(hash));
+        // In this order, so that a commit either is seen here or finds that there are pages, and waits for the lock.
+        self.has_pages.store(true, Ordering::SeqCst);
+        if self.generation.load(Ordering::SeqCst) == generation {
+            pages.insert(text, (generation, page.clone()), bytes);
         }
     }
 
@@ -168,9 +170,9 @@ impl Readers {
 
     /// Has nothing remember what a commit is about to change, and nobody rely on what was seen before it.
     pub(super) fn expect_commit(&self, changed: &[(WorkspaceId, CallId)]) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.generation.fetch_add(1, Ordering::SeqCst);
         // Nobody takes a page of another generation; but what is deleted should be in memory no longer than it has to.
-        if self.has_pages.swap(false, Ordering::AcqRel) {
+        if self.has_pages.swap(false, Ordering::SeqCst) {
             self.pages.iter().for_each(|pages| lock(pages).clear());
         }
         for (workspace, id) in changed {
