@@ -164,6 +164,9 @@ type Outcome = Result<Vec<Line>, Failure>;
 ///
 /// Fails when the programs cannot be built.
 pub fn run(root: &Path, options: &Options) -> Result<ExitCode, Failure> {
+    if let Some(unknown) = options.only.iter().find(|row| !ROWS.iter().any(|(known, _)| known == *row)) {
+        return Err(format!("--only {unknown}: there is no such row; they are 1 and 3 to 14").into());
+    }
     // The load generator is a part of the measurement: outside of quick runs it is an optimized build as well.
     if cfg!(debug_assertions) && !options.quick {
         let program = build(root, true)?.join("xtask");
@@ -188,7 +191,13 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode, Failure> {
         }
         let started = Instant::now();
         eprintln!("row {row}: {name}");
-        let outcome = runtime.block_on(bench.measure(row));
+        let outcome = runtime.block_on(bench.measure(row)).and_then(|lines| {
+            let is_measured = |line: &Line| line.figure.is_finite();
+            if lines.is_empty() || !bench.quick && !lines.iter().all(is_measured) {
+                return Err("some of its figures are none".into());
+            }
+            Ok(lines)
+        });
         eprintln!("    {:.0} s", started.elapsed().as_secs_f64());
         rows.push((row, name, outcome));
     }
@@ -398,7 +407,8 @@ fn as_table(rows: &[(u8, &str, Outcome)], load: [f64; 2]) -> String {
             }),
         }
     }
-    text + &weather(load)
+    text + "64 connections with keep-alive unless a line says otherwise, of one load generator on this machine; medians of three\n"
+        + &weather(load)
 }
 
 fn as_json(rows: &[(u8, &str, Outcome)], load: [f64; 2]) -> String {

@@ -225,8 +225,8 @@ impl Sides {
                 let store = Arc::clone(&store);
                 async move {
                     let id = call_id(number.wrapping_mul(7919) % records)?;
-                    let found = store.get_call(&workspace()?, &id).await?;
-                    Ok(u64::from(found.is_some()))
+                    store.get_call(&workspace()?, &id).await?.ok_or("a record is missing")?;
+                    Ok(1)
                 }
             }
         };
@@ -237,8 +237,8 @@ impl Sides {
                 let (client, statement) = &lines[number as usize % LINES];
                 let id = call_id(number.wrapping_mul(7919) % records)?;
                 let row = client.query_opt(statement, &[&"bench", &id.as_str()]).await?;
-                let body: Option<bytes::Bytes> = row.map(|row| bytes::Bytes::copy_from_slice(row.get(1)));
-                Ok(u64::from(body.is_some()))
+                let body = bytes::Bytes::copy_from_slice(row.ok_or("a record is missing")?.get(1));
+                Ok(u64::from(!body.is_empty()))
             }
         };
         let postgres = rate(self.time, TASKS, read(Arc::clone(&self.postgres))).await?;
@@ -263,7 +263,7 @@ impl Sides {
                     [(&"bench", Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
                 let rows = scans[number as usize % SCANS].query_typed(&text, &values).await?;
                 let bodies: Vec<_> = rows.iter().map(|row| bytes::Bytes::copy_from_slice(row.get(0))).collect();
-                Ok(u64::from(bodies.len() == 51))
+                if bodies.len() == 51 { Ok(1) } else { Err("a page is not whole".into()) }
             }
         };
         let postgres = rate(self.time, SCANS, list(Arc::clone(&self.postgres))).await?;

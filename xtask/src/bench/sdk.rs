@@ -24,9 +24,9 @@ pub(super) async fn overhead(bench: &Bench) -> Outcome {
     let url = format!("http://{}", fixed.address);
     let client = Client::builder(&url).workspace(demo::WORKSPACE).build()?;
     let target = format!("{url}/v2/api/call-history/{id}");
-    let read = async |bare: &reqwest::Client| -> Result<Vec<u8>, Failure> {
+    let read = async |bare: &reqwest::Client| -> Result<bytes::Bytes, Failure> {
         let answer = bare.get(&target).header("x-workspace-id", demo::WORKSPACE).send().await?;
-        Ok(answer.error_for_status()?.bytes().await?.to_vec())
+        Ok(answer.error_for_status()?.bytes().await?)
     };
     let bare = reqwest::Client::new();
     // What the SDK does not do without, although reqwest does.
