@@ -5,7 +5,7 @@ use rusqlite::params_from_iter;
 
 use super::{
     filter::{first_position, last_position, new_sql},
-    list::Listing,
+    list::{Listing, Span},
     numbers::{self, Best},
 };
 use crate::{
@@ -30,13 +30,8 @@ const GREATEST_IN_ID: &str = "z";
 impl Listing<'_> {
     /// The index of terms is in the order of seconds: a first look finds the second in which the page ends, a second one
     /// sorts what lies up to it. Gives up where what terms cannot say lets too few of so many records through.
-    pub(super) fn page_by_terms_in_order(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-        looks: usize,
-    ) -> Result<Option<Page>, StoreError> {
+    pub(super) fn page_by_terms_in_order(&self, span: Span<'_>, looks: usize) -> Result<Option<Page>, StoreError> {
+        let after = span.after;
         let (low, high) = self.positions_after(after);
         let direction = if self.sort.ascending { "ASC" } else { "DESC" };
         let mut sql = new_sql();
@@ -67,27 +62,21 @@ impl Listing<'_> {
             let position = row.get(0)?;
             // The order of positions is that of the list, but for those of one second.
             let is_new = positions.last().is_none_or(|last| first_position(*last) != first_position(position));
-            if beyond > limit + offset && is_new {
+            if beyond >= span.wanted() && is_new {
                 break;
             }
             positions.push(position);
             beyond += usize::from(!is_of_after(position));
         }
-        self.page_of(&positions, after, limit, offset).map(Some)
+        self.page_of(&positions, span).map(Some)
     }
 
     /// The page of what lies at positions.
-    fn page_of(
-        &self,
-        positions: &[i64],
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    fn page_of(&self, positions: &[i64], span: Span<'_>) -> Result<Page, StoreError> {
         let mut sql = new_sql();
         let list = sql.bind(format!("{positions:?}"));
         let from = format!("json_each({list}) CROSS JOIN call c ON c.position = json_each.value");
-        self.take((sql, &from, false), Vec::new(), after, limit, offset)
+        self.take((sql, &from, false), Vec::new(), span)
     }
 
     /// The positions of the seconds that a list in the order of time has still before it.
@@ -100,52 +89,38 @@ impl Listing<'_> {
         }
     }
 
-    pub(super) fn page_from_afar(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    pub(super) fn page_from_afar(&self, span: Span<'_>) -> Result<Page, StoreError> {
+        let after = span.after;
         if self.filter.is_covered()
-            && let Some(page) = self.page_by_numbers(after, limit, offset)?
+            && let Some(page) = self.page_by_numbers(span)?
         {
             return Ok(page);
         }
         match self.positions(after)? {
-            Some(positions) if self.index == TIME.0 => self.page_in_time(positions, after, limit, offset),
-            Some(positions) => self.page_through(&positions, after, limit, offset),
-            None => self.page_in_order(after, limit, offset),
+            Some(positions) if self.index == TIME.0 => self.page_in_time(positions, span),
+            Some(positions) => self.page_through(&positions, span),
+            None => self.page_in_order(span),
         }
     }
 
     /// A page in the order of the list, however many records have to be looked at.
-    pub(super) fn page_in_order(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    pub(super) fn page_in_order(&self, span: Span<'_>) -> Result<Page, StoreError> {
         if self.index == TIME.0
             && self.filter.has_terms()
-            && let Some(page) = self.page_by_terms_in_order(after, limit, offset, usize::MAX)?
+            && let Some(page) = self.page_by_terms_in_order(span, usize::MAX)?
         {
             return Ok(page);
         }
-        self.page_by_index(self.index, after, limit, offset)
+        self.page_by_index(self.index, span)
     }
 
     /// The page of a filter and a sort that need nothing but what the numbers of calls are counted from.
-    fn page_by_numbers(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Option<Page>, StoreError> {
+    fn page_by_numbers(&self, span: Span<'_>) -> Result<Option<Page>, StoreError> {
+        let after = span.after;
         let Some(order) = numbers::Order::new(self.sort) else { return Ok(None) };
         let bounds = self.filter.bounds_of(self.index);
         let after_key = after.map(|after| after.key);
-        let best =
-            numbers::best(self.db, self.workspace, &self.filter, order, (bounds, after_key), limit + offset + 1)?;
+        let best = numbers::best(self.db, self.workspace, &self.filter, order, (bounds, after_key), span.wanted())?;
         match best {
             Best::Times(times) => {
                 let mut sql = new_sql();
@@ -157,11 +132,11 @@ impl Listing<'_> {
                     TIME.0
                 );
                 let conditions = self.filter.without_terms(&mut sql, None);
-                self.take((sql, &from, false), conditions, after, limit, offset).map(Some)
+                self.take((sql, &from, false), conditions, span).map(Some)
             }
             Best::From(key) => {
                 let start = self.place_before(key)?.filter(|_| after_key != Some(key) && !self.filter.is_one_tie());
-                self.page_by_looks(start.as_ref().or(after), limit, offset, LOOKS_AMONG_EQUALS)
+                self.page_by_looks(Span { after: start.as_ref().or(after), ..span }, LOOKS_AMONG_EQUALS)
             }
         }
     }
@@ -236,22 +211,17 @@ impl Listing<'_> {
     }
 
     /// A page in the order of time, which is that of the positions but for those of one second.
-    fn page_in_time(
-        &self,
-        mut positions: Vec<i64>,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    fn page_in_time(&self, mut positions: Vec<i64>, span: Span<'_>) -> Result<Page, StoreError> {
+        let after = span.after;
         let (low, high) = self.positions_after(after);
         positions.retain(|position| (low..=high).contains(position));
         if !self.sort.ascending {
             positions.reverse();
         }
         let is_of_after = |position| after.is_some_and(|after| first_position(after.key) == first_position(position));
-        let (mut passed, mut beyond, mut size) = (Vec::new(), 0, CANDIDATES_PER_RECORD * (limit + offset + 1));
+        let (mut passed, mut beyond, mut size) = (Vec::new(), 0, CANDIDATES_PER_RECORD * span.wanted());
         let mut rest = positions.as_slice();
-        while beyond <= limit + offset && !rest.is_empty() {
+        while beyond < span.wanted() && !rest.is_empty() {
             let second = rest.get(size).map(|next| first_position(*next));
             let same = rest.iter().skip(size).take_while(|next| Some(first_position(**next)) == second).count();
             let (candidates, others) = rest.split_at(rest.len().min(size + same));
@@ -261,17 +231,12 @@ impl Listing<'_> {
             }
             (rest, size) = (others, (size * GROWTH).min(MOST_CANDIDATES));
         }
-        self.page_of(&passed, after, limit, offset)
+        self.page_of(&passed, span)
     }
 
     /// A page in another order: its index alone says where a record lies, without a look at the record.
-    fn page_through(
-        &self,
-        positions: &[i64],
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    fn page_through(&self, positions: &[i64], span: Span<'_>) -> Result<Page, StoreError> {
+        let after = span.after;
         let mut sql = new_sql();
         let bounds = self.bounds(&mut sql, after);
         let (place, index, order) = (self.place(&mut sql, bounds, after), self.index, self.order());
@@ -279,8 +244,8 @@ impl Listing<'_> {
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
         let (mut passed, mut found, mut is_over) = (Vec::new(), 0, false);
-        let mut size = CANDIDATES_PER_RECORD * (limit + offset + 1);
-        while passed.len() <= limit + offset && found < positions.len() && !is_over {
+        let mut size = CANDIDATES_PER_RECORD * span.wanted();
+        while passed.len() < span.wanted() && found < positions.len() && !is_over {
             let mut candidates = Vec::new();
             while candidates.len() < size.min(positions.len() - found) && !is_over {
                 match rows.next()? {
@@ -297,7 +262,7 @@ impl Listing<'_> {
             passed.extend(self.meeting(&candidates)?);
             size = (size * GROWTH).min(MOST_CANDIDATES);
         }
-        self.page_of(&passed, after, limit, offset)
+        self.page_of(&passed, span)
     }
 
     /// Those of the positions whose records meet what is not looked at yet, in their order.

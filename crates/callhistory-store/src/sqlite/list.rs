@@ -41,6 +41,21 @@ pub(super) struct Listing<'a> {
     pub(super) key: &'static str,
 }
 
+/// Which records of a list: so many, after a place and some more of them.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) after: Option<&'a ListPosition>,
+    pub(super) limit: usize,
+    pub(super) offset: usize,
+}
+
+impl Span<'_> {
+    /// How many records it takes; one more than the page has tells whether there is a next one.
+    pub(super) fn wanted(self) -> usize {
+        self.limit + self.offset + 1
+    }
+}
+
 /// A page in the making.
 struct Filling {
     page: Page,
@@ -90,7 +105,7 @@ pub(crate) fn list_calls(
     let listing = Listing::new(db, workspace, &query.filter, query.sort);
     let page = match query.sort.key {
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
-        _ => listing.page(after, query.page_size(), query.offset())?,
+        _ => listing.page(Span { after, limit: query.page_size(), offset: query.offset() })?,
     };
     let total = query.include_total.then(|| listing.count()).transpose()?;
     page.answer(workspace, query, total, seal)
@@ -115,10 +130,10 @@ fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &Li
         let part = listing.having(&query.filter, expected);
         let left = limit - page.calls.len();
         if left == 0 || page.calls.bytes() >= PAGE_BYTES {
-            page.more = page.more || !part.page(after, 1, 0)?.calls.is_empty();
+            page.more = page.more || !part.page(Span { after, limit: 1, offset: 0 })?.calls.is_empty();
             break;
         }
-        let found = part.page(after, left, offset)?;
+        let found = part.page(Span { after, limit: left, offset })?;
         if found.calls.is_empty() && offset > 0 {
             offset = offset.saturating_sub(usize::try_from(part.count()?).unwrap_or(usize::MAX));
         } else {
@@ -149,69 +164,59 @@ impl<'a> Listing<'a> {
     /// The records after a place. Where the filter has very few records, they are fetched and sorted. Otherwise an index in
     /// the order of the list is gone through, which fills most pages soon. Where it does not, the records that the filter
     /// lets through lie elsewhere in that order, and are looked for there.
-    pub(super) fn page(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
-        let wanted = limit + offset + 1;
+    pub(super) fn page(&self, span: Span<'_>) -> Result<Page, StoreError> {
+        let wanted = span.wanted();
         let (very_few, few) = (FETCHED_PER_RECORD * wanted, (SORTED_PER_RECORD * wanted).min(SORTED_AT_MOST));
         let by_terms = self.filter.has_terms();
         if !by_terms && self.other_ranges().next().is_none() && self.filter.predicate.conditions.is_empty() {
-            return self.page_by_index(self.index, after, limit, offset);
+            return self.page_by_index(self.index, span);
         }
         let looks = LOOKED_THROUGH.max(LOOKS_PER_RECORD * wanted);
         if by_terms && self.sort.key == SortKey::StartTime {
             if let Some(range) = self.narrow_range(very_few)? {
-                return self.page_by_index(range.index, after, limit, offset);
+                return self.page_by_index(range.index, span);
             }
-            if let Some(page) = self.page_by_terms_in_order(after, limit, offset, looks)? {
+            if let Some(page) = self.page_by_terms_in_order(span, looks)? {
                 return Ok(page);
             }
         } else {
-            if let Some(page) = self.page_of_few(very_few, after, limit, offset)? {
+            if let Some(page) = self.page_of_few(very_few, span)? {
                 return Ok(page);
             }
             // Where a condition has terms alone, each look would be one into their index.
             if self.filter.is_of_columns()
-                && let Some(page) = self.page_by_looks(after, limit, offset, looks)?
+                && let Some(page) = self.page_by_looks(span, looks)?
             {
                 return Ok(page);
             }
         }
-        if let Some(page) = self.page_of_few(few, after, limit, offset)? {
+        if let Some(page) = self.page_of_few(few, span)? {
             return Ok(page);
         }
-        self.page_from_afar(after, limit, offset)
+        self.page_from_afar(span)
     }
 
     /// The next part of all records in the order of time: what is gone through for one is not gone through for the next.
     pub(super) fn part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
+        let span = Span { after, limit, offset: 0 };
         if self.filter.has_terms() && self.narrow_range(SORTED_AT_MOST)?.is_none() {
-            return self.page_in_order(after, limit, 0);
+            return self.page_in_order(span);
         }
-        self.page(after, limit, 0)
+        self.page(span)
     }
 
     /// The page of a filter by terms, or by a range, that has no more records than that.
-    fn page_of_few(
-        &self,
-        few: usize,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Option<Page>, StoreError> {
+    fn page_of_few(&self, few: usize, span: Span<'_>) -> Result<Option<Page>, StoreError> {
         if self.filter.has_terms() && self.count_terms(few)? <= few {
-            return self.page_by_terms(after, limit, offset).map(Some);
+            return self.page_by_terms(span).map(Some);
         }
         let range = self.narrow_range(few)?;
-        range.map(|range| self.page_by_index(range.index, after, limit, offset)).transpose()
+        range.map(|range| self.page_by_index(range.index, span)).transpose()
     }
 
     /// Goes through the index of the sort, and gives up where the page is not full after so many looks at a record.
-    pub(super) fn page_by_looks(
-        &self,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-        looks: usize,
-    ) -> Result<Option<Page>, StoreError> {
+    pub(super) fn page_by_looks(&self, span: Span<'_>, looks: usize) -> Result<Option<Page>, StoreError> {
+        let Span { after, limit, offset } = span;
         let mut sql = new_sql();
         let conditions = self.filter.without_terms(&mut sql, Some(self.index));
         let holds = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
@@ -240,29 +245,24 @@ impl<'a> Listing<'a> {
         filling.finish().map(Some)
     }
 
-    fn page_by_terms(&self, after: Option<&ListPosition>, limit: usize, offset: usize) -> Result<Page, StoreError> {
+    fn page_by_terms(&self, span: Span<'_>) -> Result<Page, StoreError> {
         let mut sql = new_sql();
         let expression = sql.bind(self.filter.terms());
         let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
         let conditions = self.filter.after_terms(&mut sql);
-        self.take((sql, &from, false), conditions, after, limit, offset)
+        self.take((sql, &from, false), conditions, span)
     }
 
     /// Through an index: that of the sort, or another whose range has few records.
-    pub(super) fn page_by_index(
-        &self,
-        index: &str,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, StoreError> {
+    pub(super) fn page_by_index(&self, index: &str, span: Span<'_>) -> Result<Page, StoreError> {
+        let Span { after, .. } = span;
         let mut sql = new_sql();
         let bounded = (index == self.index).then_some(index);
         let mut conditions = self.filter.without_terms(&mut sql, bounded);
         if bounded.is_some() {
             conditions.extend(self.bounds(&mut sql, after));
         }
-        self.take((sql, &format!("call c INDEXED BY {index}"), bounded.is_some()), conditions, after, limit, offset)
+        self.take((sql, &format!("call c INDEXED BY {index}"), bounded.is_some()), conditions, span)
     }
 
     /// The part of the index of the sort that is gone through. Of several bounds on one side SQLite takes any for the search,
@@ -362,10 +362,9 @@ impl<'a> Listing<'a> {
         &self,
         (mut sql, from, is_in_order): (Sql, &str, bool),
         conditions: Vec<String>,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
+        span: Span<'_>,
     ) -> Result<Page, StoreError> {
+        let Span { after, limit, offset } = span;
         let conditions = self.place(&mut sql, conditions, after);
         let (key, direction) = (self.key, if self.sort.ascending { "ASC" } else { "DESC" });
         let order = self.order();
