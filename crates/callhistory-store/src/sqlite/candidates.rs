@@ -49,7 +49,6 @@ impl Listing<'_> {
         };
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let is_of_after = |position| after.is_some_and(|after| first_position(after.key) == first_position(position));
         let (mut positions, mut beyond, mut looked): (Vec<i64>, _, _) = (Vec::new(), 0, 0);
         while let Some(row) = rows.next()? {
             if looked == looks && !conditions.is_empty() {
@@ -66,7 +65,7 @@ impl Listing<'_> {
                 break;
             }
             positions.push(position);
-            beyond += usize::from(!is_of_after(position));
+            beyond += usize::from(!span.begins_in_second_of(position));
         }
         self.page_of(&positions, span).map(Some)
     }
@@ -218,7 +217,6 @@ impl Listing<'_> {
         if !self.sort.ascending {
             positions.reverse();
         }
-        let is_of_after = |position| after.is_some_and(|after| first_position(after.key) == first_position(position));
         let (mut passed, mut beyond, mut size) = (Vec::new(), 0, CANDIDATES_PER_RECORD * span.wanted());
         let mut rest = positions.as_slice();
         while beyond < span.wanted() && !rest.is_empty() {
@@ -226,7 +224,7 @@ impl Listing<'_> {
             let same = rest.iter().skip(size).take_while(|next| Some(first_position(**next)) == second).count();
             let (candidates, others) = rest.split_at(rest.len().min(size + same));
             for position in self.meeting(candidates)? {
-                beyond += usize::from(!is_of_after(position));
+                beyond += usize::from(!span.begins_in_second_of(position));
                 passed.push(position);
             }
             (rest, size) = (others, (size * GROWTH).min(MOST_CANDIDATES));

@@ -4,7 +4,7 @@ use callhistory_model::{CallFilter, Fault, ListQuery, Sort, SortKey, WorkspaceId
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{
-    filter::{Indexed, NO_DURATION, new_sql},
+    filter::{Indexed, NO_DURATION, first_position, new_sql},
     numbers,
     read::last_sequence,
 };
@@ -54,6 +54,11 @@ impl Span<'_> {
     pub(super) fn wanted(self) -> usize {
         self.limit + self.offset + 1
     }
+
+    /// Whether a position is of the second of the place: in the order of time, what lies there may be over already.
+    pub(super) fn begins_in_second_of(self, position: i64) -> bool {
+        self.after.is_some_and(|after| first_position(after.key) == first_position(position))
+    }
 }
 
 /// A page in the making.
@@ -70,7 +75,7 @@ impl Filling {
     }
 
     /// Adds a record, whose key and id are the second and the third column of a row; or says that it is one too many.
-    pub(super) fn take(&mut self, body: &[u8], row: &Row<'_>) -> Result<bool, StoreError> {
+    fn take(&mut self, body: &[u8], row: &Row<'_>) -> Result<bool, StoreError> {
         let Self { page, limit, key, id } = self;
         if page.calls.len() == *limit || page.calls.bytes() >= PAGE_BYTES {
             page.more = true;

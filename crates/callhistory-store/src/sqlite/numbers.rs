@@ -41,7 +41,7 @@ impl Bounds {
     fn allow(&self, time: i64, duration: Option<i64>, cost: Option<i64>) -> bool {
         let within = |number: i64, (low, high): (i64, i64)| low <= number && number <= high;
         within(time, self.time)
-            && within(duration.unwrap_or(super::filter::NO_DURATION), self.duration)
+            && within(duration.unwrap_or(NO_DURATION), self.duration)
             && within(cost.unwrap_or(NO_COST), self.cost)
     }
 
@@ -242,8 +242,7 @@ impl First {
     /// Leaves those that are wanted, those that rank as the last of them, and those that rank as the place.
     fn prune(&mut self) {
         self.taken.sort_unstable();
-        let over = self.taken.partition_point(|(rank, _)| *rank <= self.after);
-        if let Some((last, _)) = self.taken.get(over + self.wanted - 1) {
+        if let Some((last, _)) = self.taken.get(self.over() + self.wanted - 1) {
             self.most = *last;
             let end = self.taken.partition_point(|(rank, _)| *rank <= self.most);
             self.taken.truncate(end);
@@ -258,17 +257,24 @@ impl First {
         }
     }
 
+    /// How many of those that are taken, in order, may be over already.
+    fn over(&self) -> usize {
+        self.taken.partition_point(|(rank, _)| *rank <= self.after)
+    }
+
+    fn has_all(&self) -> bool {
+        self.taken.len() - self.over() >= self.wanted
+    }
+
     fn is_full(&mut self) -> bool {
         self.prune();
-        let over = self.taken.partition_point(|(rank, _)| *rank <= self.after);
-        self.taken.len() - over >= self.wanted || self.crowd.is_some()
+        self.has_all() || self.crowd.is_some()
     }
 
     fn finish(mut self, order: Order) -> Best {
         self.prune();
-        let over = self.taken.partition_point(|(rank, _)| *rank <= self.after);
         match self.crowd {
-            Some(crowd) if self.taken.len() - over < self.wanted => {
+            Some(crowd) if !self.has_all() => {
                 Best::From(order.rank(self.taken.first().map_or(crowd, |(rank, _)| *rank)))
             }
             _ => {
