@@ -66,6 +66,12 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print the OpenAPI contract of this server
+    Openapi {
+        /// Write it and the JSON Schemas of lines and events into this folder instead
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
+    },
     /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
     Import(ImportSettings),
     /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run

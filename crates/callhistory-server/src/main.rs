@@ -1,6 +1,13 @@
 //! The server binary. Time, randomness and the environment enter here and are handed on.
 
-use std::{io::Write as _, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use callhistory_model::{Timestamp, sample};
 use callhistory_server::{
@@ -10,7 +17,7 @@ use callhistory_server::{
     demo, doctor, keys,
     layers::{self, Fault, Layers},
     meters::Meters,
-    operations_router, router, serve, telemetry, transfer,
+    openapi, operations_router, router, serve, telemetry, transfer,
 };
 use callhistory_store::{Backup, CallStore, KeyStore, Verdict};
 use chrono::{DateTime, Utc};
@@ -48,6 +55,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
     let cli = &layers.cli;
     match &cli.command {
         Some(Command::Config { command }) => return configure(layers, *command).map(|()| ExitCode::SUCCESS),
+        Some(Command::Openapi { write }) => return print_contract(write.as_deref()).map(|()| ExitCode::SUCCESS),
         Some(Command::Doctor { whole, json }) => return examine(layers, *whole, *json),
         _ => {}
     }
@@ -76,7 +84,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
                 say(&keys::run(&*keys, command, Timestamp::from(now()), secret).await?);
                 Ok(())
             }
-            Some(Command::Config { .. } | Command::Doctor { .. }) => Ok(()),
+            Some(Command::Config { .. } | Command::Doctor { .. } | Command::Openapi { .. }) => Ok(()),
             Some(Command::Backup { file }) => {
                 let made = callhistory_store::backup(&cli.settings.database_url()?, file)?;
                 say(&format!("{}: {}.", file.display(), contents(&made)));
@@ -148,6 +156,20 @@ fn examine(layers: &Layers, whole: bool, json: bool) -> Result<ExitCode, Failure
         Verdict::Doubtful => ExitCode::from(1),
         Verdict::Bad => ExitCode::from(2),
     })
+}
+
+/// Prints the contract, or writes its files into a folder.
+fn print_contract(folder: Option<&Path>) -> Result<(), Failure> {
+    let Some(folder) = folder else {
+        say(openapi::document().trim_end());
+        return Ok(());
+    };
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for (name, text) in openapi::files() {
+        std::fs::write(folder.join(name), text).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Shows, checks or explains the settings.

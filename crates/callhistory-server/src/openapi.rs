@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use axum_extra::headers::ETag;
-use callhistory_model::{Problem, ProblemCode};
+use callhistory_model::{Problem, ProblemCode, openapi::json_schemas};
 use callhistory_store::Scope;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -90,6 +90,16 @@ pub fn document() -> String {
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
     text.lines().map(|line| format!("{}\n", with_zeros(line))).collect()
+}
+
+/// The files of the contract by their names: the document, and the JSON Schemas of what stands in files and streams.
+#[must_use]
+pub fn files() -> Vec<(String, String)> {
+    let schemas = json_schemas().into_iter().map(|(name, schema)| {
+        let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        (format!("{name}.schema.json"), format!("{text}\n"))
+    });
+    std::iter::once(("callhistory.json".to_owned(), document())).chain(schemas).collect()
 }
 
 /// An amount of the examples as the source writes it: a value has no zeros at the end of a number.
@@ -203,7 +213,7 @@ fn give_security(operation: &mut Map<String, Value>) {
 
 /// The function of the SDK's example that carries out an operation.
 fn give_sample(operation: &mut Map<String, Value>) {
-    const SAMPLES: &str = include_str!("../../callhistory-client/examples/operations.rs");
+    const SAMPLES: &str = include_str!("../samples/operations.rs");
     let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default();
     let start = format!("async fn {id}(");
     let lines = SAMPLES.lines().skip_while(|line| !line.contains(&start));

@@ -14,8 +14,7 @@ mod harness;
 mod keys;
 mod list;
 mod operate;
-#[expect(dead_code, reason = "the program around the samples")]
-#[path = "../../../callhistory-client/examples/operations.rs"]
+#[path = "../../samples/operations.rs"]
 mod operations;
 mod postgres;
 mod proofs;

@@ -1,7 +1,5 @@
-//! Each operation once, as the contract has its example. The service shows these functions as code samples, and its tests
-//! run them and hold what they send and read against the contract.
-//!
-//! Run them against a service of your own: `cargo run -p callhistory-client --example operations`.
+//! One function per operation: the code samples of the contract. The tests of this crate compile them, run them, and compare
+//! what they send and read with the examples of the contract.
 
 use callhistory_client::{
     CallChange, CallDraft, CallFilter, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client, Cost,
@@ -96,21 +94,4 @@ pub(crate) async fn patch_call(client: &Client) -> Result<CallRecord, Failure> {
 
 pub(crate) async fn delete_call(client: &Client) -> Result<(), Error> {
     client.delete_call("1234567890abcdef").await
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
-    let url = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-    let client = Client::builder(&url).workspace("abcdef1234567890").build()?;
-    println!("put: {}", put_call(&client).await?.id);
-    println!("get: {:?}", get_call(&client).await?.map(|call| call.id));
-    println!("patch: {:?}", patch_call(&client).await?.metadata);
-    println!("create: {}", create_call(&client).await?.id);
-    println!("import: {:?}", import_calls(&client).await?);
-    println!("list: {} calls", list_calls(&client).await?.len());
-    println!("metrics: {:?}", call_metrics(&client).await?);
-    println!("export: {} calls", export_calls(&client).await?.len());
-    println!("changes: {}", call_changes(&client).await?.len());
-    delete_call(&client).await?;
-    Ok(())
 }
