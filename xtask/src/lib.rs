@@ -1,20 +1,59 @@
 //! The project's own checks and generators.
 
-pub mod bench;
 pub mod breaking;
 pub mod cases;
-pub mod contract;
+pub mod ci;
+pub mod interop;
 pub mod openapi;
-pub mod postgres;
 mod schemas;
+pub mod setup;
 pub mod sound;
+pub mod system;
 pub mod tidy;
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The root of the repository.
 #[must_use]
 pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// The target directory of this build, wherever it is.
+///
+/// # Errors
+///
+/// Fails when this program does not lie in one.
+pub fn target() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    program.ancestors().nth(2).map(Path::to_owned).ok_or_else(|| "this program lies in no target directory".to_owned())
+}
+
+/// A command of the server without the settings of who runs this program.
+pub(crate) fn server_command(server: &Path) -> Command {
+    let mut command = Command::new(server);
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    variables.filter(|name| name.to_string_lossy().starts_with("CALLHISTORY_")).for_each(|name| {
+        command.env_remove(name);
+    });
+    command
+}
+
+/// Builds the server of the repository at `root`; gives its program.
+///
+/// # Errors
+///
+/// Fails when it does not build.
+pub fn build_server(root: &Path) -> Result<PathBuf, String> {
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command.args(["build", "--quiet", "--locked", "--package", "callhistory-server"]).current_dir(root);
+    match command.status() {
+        Ok(status) if status.success() => Ok(target()?.join("debug/callhistory-server")),
+        Ok(_) => Err("the server does not build".to_owned()),
+        Err(error) => Err(format!("cargo build: {error}")),
+    }
 }

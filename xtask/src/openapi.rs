@@ -2,14 +2,13 @@
 
 use std::{fs, path::Path};
 
-use callhistory_model::openapi::json_schemas;
-use callhistory_server::openapi::document;
 use clap::{Args, Subcommand, ValueEnum};
 use semver::Version;
 use serde_json::Value;
 
 use crate::{
     breaking::{Finding, breaks},
+    server_command,
     sound::{form_faults, unsound},
 };
 
@@ -170,36 +169,78 @@ fn line_of(text: &str, pointer: &str) -> usize {
     }
 }
 
-/// The files of `openapi/` with what the code generates for them.
-fn generated() -> Vec<(String, String)> {
-    let schemas = json_schemas().into_iter().map(|(name, schema)| {
-        let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-        (format!("openapi/{name}.schema.json"), format!("{text}\n"))
-    });
-    std::iter::once((CONTRACT.to_owned(), document())).chain(schemas).collect()
+/// The files of `openapi/` as the code generates them, by their paths below the root of the repository.
+#[derive(Debug)]
+pub struct Generated(Vec<(String, String)>);
+
+impl Generated {
+    /// The contract that a server writes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot.
+    pub fn by_server(server: &Path) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let status = server_command(server).args(["openapi", "--write"]).arg(folder.path()).status();
+        let status = status.map_err(|error| format!("{}: {error}", server.display()))?;
+        if !status.success() {
+            return Err("the server did not write its contract".to_owned());
+        }
+        Self::read(folder.path())
+    }
+
+    /// Reads generated files from a folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file cannot be read, or the contract is missing.
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let mut files = Vec::new();
+        for file in fs::read_dir(folder).map_err(fault)? {
+            let file = file.map_err(fault)?;
+            let name = format!("openapi/{}", file.file_name().to_string_lossy());
+            if name != RELEASED {
+                files.push((name, fs::read_to_string(file.path()).map_err(fault)?));
+            }
+        }
+        files.sort();
+        let generated = Self(files);
+        if generated.contract().is_empty() {
+            Err(format!("{}: has no contract", folder.display()))
+        } else {
+            Ok(generated)
+        }
+    }
+
+    /// The text of the contract.
+    #[must_use]
+    pub fn contract(&self) -> &str {
+        self.0.iter().find(|(name, _)| name == CONTRACT).map_or("", |(_, text)| text)
+    }
 }
 
-/// Runs an action in the repository at `root`. `compare` reads its files from the current folder.
+/// Runs an action in the repository at `root`, for which the code generates `generated`.
 #[must_use]
-pub fn run(root: &Path, action: &Action) -> Report {
+pub fn run(root: &Path, action: &Action, generated: &Generated) -> Report {
     match action {
-        Action::Generate => generate(root),
-        Action::Check(_) => check(root),
-        Action::Release => release(root),
+        Action::Generate => generate(root, generated),
+        Action::Check(_) => check(root, generated),
+        Action::Release => release(root, generated),
         Action::Compare { old, new, .. } => compare(old, new),
     }
 }
 
-fn generate(root: &Path) -> Report {
+fn generate(root: &Path, generated: &Generated) -> Report {
     let mut report = Report::default();
-    for (name, text) in generated() {
-        let path = root.join(&name);
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            report.add(Outcome::Fine, "Fresh", &name);
+    for (name, text) in &generated.0 {
+        let path = root.join(name);
+        if fs::read_to_string(&path).is_ok_and(|old| old == *text) {
+            report.add(Outcome::Fine, "Fresh", name);
         } else if let Err(error) = fs::write(&path, text) {
-            report.add(Outcome::Unreadable, "Failed", &name).places.push((None, error.to_string()));
+            report.add(Outcome::Unreadable, "Failed", name).places.push((None, error.to_string()));
         } else {
-            report.add(Outcome::Fine, "Updated", &name);
+            report.add(Outcome::Fine, "Updated", name);
         }
     }
     report
@@ -207,17 +248,16 @@ fn generate(root: &Path) -> Report {
 
 /// Holds the contract against the code, the rules and the last release.
 #[must_use]
-pub fn check(root: &Path) -> Report {
+pub fn check(root: &Path, generated: &Generated) -> Report {
     let mut report = Report::default();
-    current(root, &mut report);
-    sound(&mut report);
-    compatible(root, &mut report);
+    current(root, generated, &mut report);
+    sound(generated, &mut report);
+    compatible(root, generated, &mut report);
     report
 }
 
-fn current(root: &Path, report: &mut Report) {
-    let generated = generated();
-    for (name, text) in &generated {
+fn current(root: &Path, generated: &Generated, report: &mut Report) {
+    for (name, text) in &generated.0 {
         let committed = fs::read_to_string(root.join(name));
         if committed.as_ref().is_ok_and(|committed| committed == text) {
             report.add(Outcome::Fine, "Current", name);
@@ -232,15 +272,15 @@ fn current(root: &Path, report: &mut Report) {
     }
     let files = fs::read_dir(root.join("openapi")).into_iter().flatten().flatten();
     for name in files.map(|file| format!("openapi/{}", file.file_name().to_string_lossy())) {
-        if name != RELEASED && !generated.iter().any(|(known, _)| *known == name) {
+        if name != RELEASED && !generated.0.iter().any(|(known, _)| *known == name) {
             let notice = report.add(Outcome::Broken, "Unknown", &name);
             notice.places.push((None, "nothing generates this file: delete it".to_owned()));
         }
     }
 }
 
-fn sound(report: &mut Report) {
-    let contract = serde_json::from_str(&document()).unwrap_or_default();
+fn sound(generated: &Generated, report: &mut Report) {
+    let contract = serde_json::from_str(generated.contract()).unwrap_or_default();
     let faults = unsound(&contract);
     if faults.is_empty() {
         report.add(Outcome::Fine, "Sound", CONTRACT);
@@ -283,8 +323,8 @@ fn may_break(old: &Version, new: &Version) -> bool {
     leading(new) > leading(old)
 }
 
-fn compatible(root: &Path, report: &mut Report) {
-    let new: Value = serde_json::from_str(&document()).unwrap_or_default();
+fn compatible(root: &Path, generated: &Generated, report: &mut Report) {
+    let new: Value = serde_json::from_str(generated.contract()).unwrap_or_default();
     let found =
         readable(&root.join(RELEASED)).and_then(|old| Ok((breaks(&old, &new)?, version(&old)?, version(&new)?)));
     let (findings, released, version) = match found {
@@ -322,21 +362,21 @@ fn places(findings: Vec<Finding>) -> Vec<(Option<String>, String)> {
     findings.into_iter().map(place).collect()
 }
 
-fn release(root: &Path) -> Report {
+fn release(root: &Path, generated: &Generated) -> Report {
     let mut report = Report::default();
-    current(root, &mut report);
-    sound(&mut report);
+    current(root, generated, &mut report);
+    sound(generated, &mut report);
     let path = root.join(RELEASED);
     if path.exists() {
-        compatible(root, &mut report);
+        compatible(root, generated, &mut report);
     }
     if report.outcome() != Outcome::Fine {
         return report;
     }
-    let text = document();
+    let text = generated.contract();
     let same = fs::read_to_string(&path).is_ok_and(|released| released == text);
     let versions =
-        read(&path).and_then(|old| Ok((version(&old)?, version(&serde_json::from_str(&text).unwrap_or_default())?)));
+        read(&path).and_then(|old| Ok((version(&old)?, version(&serde_json::from_str(text).unwrap_or_default())?)));
     match versions {
         _ if same => {
             report.add(Outcome::Fine, "Released", RELEASED);
@@ -364,7 +404,9 @@ fn release(root: &Path) -> Report {
     report
 }
 
-fn compare(old: &Path, new: &Path) -> Report {
+/// Compares two contracts of files.
+#[must_use]
+pub fn compare(old: &Path, new: &Path) -> Report {
     let mut report = Report::default();
     let mut documents = Vec::new();
     for path in [old, new] {

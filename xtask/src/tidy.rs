@@ -12,7 +12,7 @@ const NAMES_THAT_SAY_NOTHING: [&str; 8] = ["util", "utils", "common", "helper", 
 const DRIVERS: [&str; 4] = ["rusqlite", "tokio-postgres", "deadpool-postgres", "sqlx"];
 
 /// What a crate must never depend on, besides the drivers where it may not have them.
-const FORBIDDEN: [(&str, bool, &[&str]); 4] = [
+const FORBIDDEN: [(&str, bool, &[&str]); 6] = [
     (
         "callhistory-model",
         false,
@@ -25,6 +25,14 @@ const FORBIDDEN: [(&str, bool, &[&str]); 4] = [
     ),
     ("callhistory-server", false, &["reqwest", "callhistory-client"]),
     ("callhistory-client", false, &["axum", "utoipa", "schemars", "callhistory-store", "callhistory-server"]),
+    // Tests of every crate use it, so it may depend on none of them.
+    (
+        "callhistory-test-support",
+        true,
+        &["callhistory-model", "callhistory-store", "callhistory-server", "callhistory-client"],
+    ),
+    // What checks the repository must not wait for an engine to compile.
+    ("xtask", false, &["axum", "tokio", "callhistory-store", "callhistory-server", "callhistory-client"]),
 ];
 
 /// The repository as the rules see it: every file that git knows or would add, with its text.
@@ -65,7 +73,8 @@ pub fn read_tree(root: &Path) -> Result<Tree, String> {
 /// Every broken rule of a tree.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
-    let rules = [sizes, folders, names, words, layout, manifests, edges, operations, migrations, readme, built];
+    let rules =
+        [sizes, folders, names, words, layout, manifests, edges, inclusions, operations, migrations, readme, built];
     rules.into_iter().flat_map(|rule| rule(tree)).collect()
 }
 
@@ -128,7 +137,10 @@ fn words(tree: &Tree) -> Vec<String> {
         (concat!("unimple", "mented!("), "write what is missing"),
         (concat!("d", "bg!("), "take it out"),
     ];
-    let rust = tree.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let is_checked = |path: &str| {
+        [".rs", ".toml", ".yml", ".yaml", ".md", ".mjs", ".ts", ".py"].iter().any(|end| path.ends_with(end))
+    };
+    let rust = tree.iter().filter(|(path, _)| is_checked(path));
     let lines = rust.flat_map(|(path, text)| text.lines().zip(1..).map(move |(line, number)| (path, number, line)));
     lines
         .flat_map(|(path, number, line)| {
@@ -140,7 +152,9 @@ fn words(tree: &Tree) -> Vec<String> {
 
 fn layout(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    for (path, text) in tree.iter().filter(|(_, text)| !text.is_empty()) {
+    // The inputs of the fuzz targets are what they are to the byte.
+    let written = tree.iter().filter(|(path, text)| !text.is_empty() && !path.starts_with("fuzz/seeds/"));
+    for (path, text) in written {
         if !text.ends_with('\n') || text.ends_with("\n\n") {
             faults.push(format!("{path}: must end with exactly one newline"));
         }
@@ -156,9 +170,9 @@ fn layout(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// The manifests of the members, each with the name of its crate.
+/// The manifests of the members, each with the name of its crate. The fuzz targets are a workspace of their own.
 fn members(tree: &Tree) -> impl Iterator<Item = (&String, String, Table)> {
-    let manifests = tree.iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    let manifests = tree.iter().filter(|(path, _)| path.ends_with("/Cargo.toml") && !path.starts_with("fuzz/"));
     manifests.filter_map(|(path, text)| {
         let manifest: Table = text.parse().ok()?;
         let name = manifest.get("package")?.get("name")?.as_str()?.to_owned();
@@ -212,6 +226,29 @@ fn edges(tree: &Tree) -> Vec<String> {
         }
         if matches!(name.as_str(), "callhistory-client" | "callhistory-store") && asks_for_schemas(&manifest) {
             faults.push(format!("{path}: {name} must not compile the schemas of the model"));
+        }
+    }
+    faults
+}
+
+/// A crate is what lies in its folder: no file of another one is compiled into it.
+fn inclusions(tree: &Tree) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in tree.iter().filter(|(path, _)| path.ends_with(".rs")) {
+        let depth_of_crate = if path.starts_with("crates/") { 2 } else { 1 };
+        let depth = path.matches('/').count().saturating_sub(depth_of_crate);
+        // A formatter may break the line before the name of the file.
+        let text: String = text.split_whitespace().collect();
+        for start in [concat!("include_", "str!("), concat!("include_", "bytes!("), concat!("#[pa", "th=")] {
+            for rest in text.split(start).skip(1) {
+                let Some(file) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
+                    faults.push(format!("{path}: {start} takes more than a name; write the name of the file"));
+                    continue;
+                };
+                if file.matches("../").count() > depth || file.starts_with('/') {
+                    faults.push(format!("{path}: {file} lies outside of this crate; move it, or depend on its crate"));
+                }
+            }
         }
     }
     faults

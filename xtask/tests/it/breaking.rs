@@ -24,10 +24,15 @@ fn every_case_is_judged_as_it_says() {
     assert!(names.len() >= 130, "only {} cases", names.len());
 }
 
+fn committed_contract() -> Value {
+    let text = std::fs::read_to_string(xtask::root().join("openapi/callhistory.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 /// A contract breaks nothing in itself, whatever it holds.
 #[test]
 fn the_same_contract_is_compatible() {
-    let contract: Value = serde_json::from_str(&callhistory_server::openapi::document()).unwrap();
+    let contract = committed_contract();
     assert_eq!(breaks(&contract, &contract).unwrap(), []);
     for wrong in [json!({}), json!([]), json!({"openapi": "3.0.3", "paths": {}})] {
         assert!(breaks(&wrong, &contract).unwrap_err().contains("the old contract"));
@@ -39,7 +44,7 @@ fn the_same_contract_is_compatible() {
 /// it explains.
 #[test]
 fn no_change_of_the_contract_goes_unseen() {
-    let contract: Value = serde_json::from_str(&callhistory_server::openapi::document()).unwrap();
+    let contract = committed_contract();
     let mut places = Vec::new();
     collect(&contract, String::new(), &mut places);
     // What is the same without it: the usual value, any JSON at all, an answer without a body, keys that may be left out.

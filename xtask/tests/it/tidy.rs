@@ -55,6 +55,10 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded(manifest, replace("serde.workspace = true", "serde = \"1\"")), "root manifest");
     assert_found(&seeded(manifest, replace("version.workspace = true", "version = \"1.0.0\"")), "package.version");
     assert_found(&seeded(manifest, replace("[lints]\nworkspace = true", "[lints]")), "lints");
+    let include = add(concat!("const TEXT: &str = include_", "str!(\"../../callhistory-client/src/lib.rs\");"));
+    assert_found(&seeded(model, include), "outside of this crate");
+    let path = add(concat!("#[pa", "th = \"../../../xtask/src/tidy.rs\"] mod tidy;"));
+    assert_found(&seeded(model, path), "outside of this crate");
     assert_found(&seeded("data/calls.db", add("SQLite")), "do not commit");
     assert_found(&seeded("target/debug/calls", add("ELF")), "do not commit");
     assert_found(
@@ -75,6 +79,7 @@ fn each_edge_is_guarded() {
         ("client", "callhistory-server"),
         ("client", "schemars"),
         ("client", "tokio-postgres"),
+        ("test-support", "callhistory-model"),
     ];
     for (owner, dependency) in cases {
         let path = format!("crates/callhistory-{owner}/Cargo.toml");
@@ -82,6 +87,9 @@ fn each_edge_is_guarded() {
         let faults = seeded(&path, |text| text.replacen("[dependencies]\n", &line, 1));
         assert_found(&faults, &format!("must never depend on {dependency}"));
     }
+    let engine =
+        |text: &str| text.replacen("[dependencies]\n", "[dependencies]\ncallhistory-store.workspace = true\n", 1);
+    assert_found(&seeded("xtask/Cargo.toml", engine), "must never depend on callhistory-store");
     let path = "crates/callhistory-client/Cargo.toml";
     let on_unix = "\n[target.'cfg(unix)'.dependencies]\naxum.workspace = true\n";
     assert_found(&seeded(path, |text| format!("{text}{on_unix}")), "must never depend on axum");

@@ -5,9 +5,6 @@ mod binary;
 mod calls;
 mod canaries;
 mod changes;
-#[expect(dead_code, unreachable_pub, reason = "xtask has it in its library, and other tests use more of it")]
-#[path = "../../../../xtask/src/postgres.rs"]
-mod cluster;
 mod contract;
 mod examples;
 mod harness;

@@ -12,9 +12,11 @@ use callhistory_client::{
 use futures_util::StreamExt as _;
 use tempfile::TempDir;
 
+use callhistory_test_support::postgres::Cluster;
+
 use crate::{
     binary::{Running, command},
-    cluster::Cluster,
+    harness::PATIENCE,
 };
 
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]).unwrap());
@@ -57,7 +59,7 @@ async fn write(clients: Arc<Vec<Client>>, writer: usize) {
 async fn follow(client: Client) -> Vec<(u64, String)> {
     let (mut seen, mut pages) = (Vec::new(), Box::pin(client.follow_changes(None)));
     while seen.len() < 480 {
-        let page = tokio::time::timeout(Duration::from_secs(60), pages.next()).await.unwrap().unwrap().unwrap();
+        let page = tokio::time::timeout(PATIENCE, pages.next()).await.unwrap().unwrap().unwrap();
         seen.extend(page.changes.iter().map(|change| {
             assert_eq!(change.kind, ChangeType::Created);
             (change.version, change.id.to_string())

@@ -1,9 +1,6 @@
 //! The store's promises, held against every engine.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
-#[expect(unreachable_pub, reason = "xtask has it in its library")]
-#[path = "../../../../xtask/src/postgres.rs"]
-mod cluster;
 mod concurrent;
 mod conformance;
 mod faults;

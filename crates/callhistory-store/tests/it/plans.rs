@@ -8,11 +8,11 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
-    cluster::Cluster,
     conformance::{at, draft, id, workspace},
     oracle,
     postgres::client,
 };
+use callhistory_test_support::postgres::Cluster;
 
 /// A cluster of its own, whose log has the plan of every statement.
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {

@@ -7,10 +7,8 @@ use std::{
 
 use callhistory_store::{CallStore, open, redacted};
 
-use crate::{
-    cluster::Cluster,
-    conformance::{Database, conformance, put, refusal},
-};
+use crate::conformance::{Database, conformance, put, refusal};
+use callhistory_test_support::postgres::Cluster;
 
 /// One cluster for all tests of this binary. Nothing in it has to survive the machine.
 pub(crate) static CLUSTER: LazyLock<Cluster> =

@@ -1,5 +1,5 @@
-//! PostgreSQL: the store beside a bare driver that sends the very statements of the store, read from the server's log, so
-//! that they cannot differ.
+//! PostgreSQL: the store next to a bare driver that sends the store's own statements, read from the server's log, so that
+//! they cannot differ.
 
 use std::{
     fs,
@@ -12,46 +12,34 @@ use std::{
 
 use callhistory_model::{CallDraft, CallId, ListQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, Precondition, open};
+use callhistory_test_support::{
+    history::{Call, History, Period, WORKSPACE},
+    postgres::Cluster,
+};
 use tokio_postgres::{
     Client, NoTls, Row, Statement,
     types::{ToSql, Type},
 };
 
-use super::{
-    Bench, Failure, Goal, Line, Outcome,
+use crate::{
+    Bench, Failure,
     load::{median, to_f64},
+    table::{Goal, Line, Outcome},
 };
-use crate::postgres::Cluster;
 
 const TASKS: usize = 64;
-/// Sessions of the bare driver: as many as the store has for point reads, and for lists.
-const LINES: usize = 4;
+/// Sessions of the bare driver: as many as the store has for point reads and for lists.
+const SESSIONS: usize = 4;
 const SCANS: usize = 8;
 
-/// A record of about 700 bytes, as voice platforms write them.
-fn record(number: u64) -> CallDraft {
-    let json = format!(
-        r#"{{"agentId":"agent-{}","callFlowId":"flow-{}","direction":"{}","fromPhoneNumber":"+1415555{:04}",
-        "toPhoneNumber":"+4930{:07}","status":"{}","startTime":{}.{:03},"endTime":{}.5,"duration":{}.5,
-        "cost":{{"customer_charge":0.{:04}}},"metadata":{{"campaign":"spring-{}","tier":{}}},
-        "summary":"The caller asked about order {number} and was told when the parcel would arrive.",
-        "transcript":[{{"role":"agent","content":"Good morning, how can I help you?"}},
-        {{"role":"user","content":"Where is my parcel {number}?"}}]}}"#,
-        number % 50,
-        number % 9,
-        ["inbound", "outbound"][number as usize % 2],
-        number % 9973,
-        number % 9_999_991,
-        ["completed", "failed", "busy", "no-answer"][number as usize % 7 % 4],
-        1_700_000_000 + number * 13,
-        number % 1000,
-        1_700_000_000 + number * 13 + number % 400,
-        number % 400,
-        number % 9999,
-        number % 12,
-        number % 5,
-    );
-    CallDraft::from_json(json.as_bytes()).unwrap_or_default()
+/// The calls of the largest workspace of a history, with their ids.
+fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallDraft)>, Failure> {
+    let calls = history.calls(1, count, Period::PAST).filter(|call| call.workspace == WORKSPACE);
+    let draft = |call: Call| {
+        let draft = CallDraft::from_json(call.json.as_bytes()).map_err(|faults| format!("{faults:?}"))?;
+        Ok((call.id.parse()?, draft))
+    };
+    calls.map(draft).collect()
 }
 
 fn call_id(number: u64) -> Result<CallId, Failure> {
@@ -59,14 +47,14 @@ fn call_id(number: u64) -> Result<CallId, Failure> {
 }
 
 fn workspace() -> Result<WorkspaceId, Failure> {
-    Ok("bench".parse()?)
+    Ok(WORKSPACE.parse()?)
 }
 
 fn now() -> Result<Timestamp, Failure> {
     Ok("2026-01-01T00:00:00Z".parse()?)
 }
 
-/// How many times a second something is done by so many tasks.
+/// How often a second concurrent tasks do some work.
 async fn rate<F>(time: Duration, tasks: usize, work: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
 where
     F: Future<Output = Result<u64, Failure>> + Send,
@@ -94,11 +82,11 @@ where
 /// The sides of the comparison.
 struct Sides {
     postgres: Arc<dyn CallStore>,
-    lines: Arc<Vec<(Client, Statement)>>,
+    sessions: Arc<Vec<(Client, Statement)>>,
     scans: Arc<Vec<Client>>,
     texts: Texts,
     writer: Arc<BareWriter>,
-    records: u64,
+    calls: Arc<Vec<(CallId, CallDraft)>>,
     time: Duration,
 }
 
@@ -150,14 +138,14 @@ async fn session(url: &str) -> Result<Client, Failure> {
     Ok(client)
 }
 
-/// Writes groups of rows as the store does, with everything computed beforehand.
+/// Writes groups of rows as the store does, with everything computed in advance.
 struct BareWriter {
     client: Client,
     statements: [Statement; 4],
     rows: Vec<Row>,
 }
 
-/// What the columns of a group are filled with; the ids differ.
+/// The columns of a group, taken from stored rows; the ids differ.
 const COLUMNS: &str =
     "sort_time, created_at, updated_at, duration, cost, agent_id, call_flow_id, batch_id, call_id, status,
     direction, call_type, from_phone_number, to_phone_number, terms::text, body";
@@ -177,7 +165,7 @@ impl BareWriter {
 
     async fn write(&self, number: u64) -> Result<u64, Failure> {
         let ids: Vec<String> = (0..self.rows.len()).map(|row| format!("bare-{number}-{row}")).collect();
-        let (workspace, count) = ("bench".to_owned(), self.rows.len() as i64);
+        let (workspace, count) = (WORKSPACE.to_owned(), self.rows.len() as i64);
         let [lock, take, insert, change] = &self.statements;
         let lock_values: [&(dyn ToSql + Sync); 2] = [&workspace, &ids];
         let (begun, locked) =
@@ -211,32 +199,50 @@ impl BareWriter {
     }
 }
 
-async fn put(store: Arc<dyn CallStore>, number: u64) -> Result<u64, Failure> {
+async fn put(store: Arc<dyn CallStore>, number: u64, draft: CallDraft) -> Result<u64, Failure> {
     let any = Precondition::default();
-    store.put_call(&workspace()?, &call_id(number)?, record(number), any, now()?).await?;
+    store.put_call(&workspace()?, &call_id(number)?, draft, any, now()?).await?;
     Ok(1)
 }
 
 impl Sides {
+    /// Whether both sides read the same record and the same page.
+    async fn compare(&self) -> Result<(), Failure> {
+        let (id, _) = self.calls.last().ok_or("there are no calls")?;
+        let ours = self.postgres.get_call(&workspace()?, id).await?.ok_or("a record is missing")?;
+        let (client, statement) = self.sessions.first().ok_or("there are no sessions")?;
+        let row = client.query_one(statement, &[&WORKSPACE, &id.as_str()]).await?;
+        let query = ListQuery { limit: Some(50), ..ListQuery::default() };
+        let page = self.postgres.list_calls(&workspace()?, &query).await?;
+        let values: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&WORKSPACE, Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
+        let rows = self.scans.first().ok_or("there are no sessions")?.query_typed(&self.texts.page, &values).await?;
+        let is_same_page = page.calls.iter().zip(&rows).all(|(body, row)| body[..] == *row.get::<_, &[u8]>(0));
+        if row.get::<_, &[u8]>(1) == &ours.body[..] && is_same_page && (page.calls.len(), rows.len()) == (50, 51) {
+            return Ok(());
+        }
+        Err("the bare driver reads something else".into())
+    }
+
     async fn get(&self) -> Result<[f64; 2], Failure> {
-        let records = self.records;
         let read = |store: Arc<dyn CallStore>| {
+            let calls = Arc::clone(&self.calls);
             move |number: u64| {
-                let store = Arc::clone(&store);
+                let (store, calls) = (Arc::clone(&store), Arc::clone(&calls));
                 async move {
-                    let id = call_id(number.wrapping_mul(7919) % records)?;
-                    store.get_call(&workspace()?, &id).await?.ok_or("a record is missing")?;
+                    let (id, _) = &calls[number.wrapping_mul(7919) as usize % calls.len()];
+                    store.get_call(&workspace()?, id).await?.ok_or("a record is missing")?;
                     Ok(1)
                 }
             }
         };
-        let lines = Arc::clone(&self.lines);
+        let (sessions, calls) = (Arc::clone(&self.sessions), Arc::clone(&self.calls));
         let bare = move |number: u64| {
-            let lines = Arc::clone(&lines);
+            let (sessions, calls) = (Arc::clone(&sessions), Arc::clone(&calls));
             async move {
-                let (client, statement) = &lines[number as usize % LINES];
-                let id = call_id(number.wrapping_mul(7919) % records)?;
-                let row = client.query_opt(statement, &[&"bench", &id.as_str()]).await?;
+                let (client, statement) = &sessions[number as usize % SESSIONS];
+                let (id, _) = &calls[number.wrapping_mul(7919) as usize % calls.len()];
+                let row = client.query_opt(statement, &[&WORKSPACE, &id.as_str()]).await?;
                 let body = bytes::Bytes::copy_from_slice(row.ok_or("a record is missing")?.get(1));
                 Ok(u64::from(!body.is_empty()))
             }
@@ -260,7 +266,7 @@ impl Sides {
             let (scans, text) = (Arc::clone(&scans), text.clone());
             async move {
                 let values: [(&(dyn ToSql + Sync), Type); 4] =
-                    [(&"bench", Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
+                    [(&WORKSPACE, Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
                 let rows = scans[number as usize % SCANS].query_typed(&text, &values).await?;
                 let bodies: Vec<_> = rows.iter().map(|row| bytes::Bytes::copy_from_slice(row.get(0))).collect();
                 if bodies.len() == 51 { Ok(1) } else { Err("a page is not whole".into()) }
@@ -271,8 +277,15 @@ impl Sides {
     }
 
     async fn write(&self, round: u64) -> Result<[f64; 2], Failure> {
-        let write =
-            |store: Arc<dyn CallStore>| move |number: u64| put(Arc::clone(&store), (round + 1) * 100_000_000 + number);
+        let write = |store: Arc<dyn CallStore>| {
+            let calls = Arc::clone(&self.calls);
+            move |number: u64| {
+                let (_, draft) = &calls[number as usize % calls.len()];
+                // The times of the stored call are not those of a new one, and the id is another.
+                let draft = CallDraft { id: None, created_at: None, updated_at: None, ..draft.clone() };
+                put(Arc::clone(&store), (round + 1) * 100_000_000 + number, draft)
+            }
+        };
         let writer = Arc::clone(&self.writer);
         let bare = move |number: u64| {
             let writer = Arc::clone(&writer);
@@ -283,12 +296,10 @@ impl Sides {
     }
 }
 
-/// Fills a store in groups, as an import does.
-async fn fill(store: &dyn CallStore, records: u64) -> Result<(), Failure> {
-    let all: Vec<u64> = (0..records).collect();
-    for part in all.chunks(2000) {
-        let calls = part.iter().map(|number| Ok((call_id(*number)?, record(*number))));
-        store.import_calls(&workspace()?, calls.collect::<Result<_, Failure>>()?, now()?).await?;
+/// Fills a store in batches, as an import does.
+async fn fill(store: &dyn CallStore, calls: &[(CallId, CallDraft)]) -> Result<(), Failure> {
+    for batch in calls.chunks(2000) {
+        store.import_calls(&workspace()?, batch.to_vec(), now()?).await?;
     }
     Ok(())
 }
@@ -299,7 +310,7 @@ async fn texts(cluster: &Cluster) -> Result<Texts, Failure> {
     let admin = session(&cluster.url("postgres")).await?;
     admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
     let store = open(&cluster.url(&name)).await?;
-    put(Arc::clone(&store), 1).await?;
+    put(Arc::clone(&store), 1, CallDraft::default()).await?;
     store.get_call(&workspace()?, &call_id(1)?).await?;
     store.list_calls(&workspace()?, &ListQuery::default()).await?;
     store.close().await;
@@ -308,8 +319,8 @@ async fn texts(cluster: &Cluster) -> Result<Texts, Failure> {
     Texts::read(&fs::read_to_string(cluster.log())?, &name)
 }
 
-pub(super) async fn beside_bare(bench: &Bench) -> Outcome {
-    let records = if bench.quick { 500 } else { 50_000 };
+pub(crate) async fn next_to_bare(bench: &Bench) -> Outcome {
+    let calls = Arc::new(calls(bench.history, if bench.quick { 500 } else { 50_000 })?);
     let cluster = Cluster::start(&[
         "shared_buffers = '1GB'",
         "max_wal_size = '8GB'",
@@ -320,22 +331,23 @@ pub(super) async fn beside_bare(bench: &Bench) -> Outcome {
     let texts = texts(&cluster).await?;
     let url = cluster.url(&cluster.database(None)?);
     let postgres = open(&url).await?;
-    fill(&*postgres, records).await?;
+    fill(&*postgres, &calls).await?;
     let admin = session(&url).await?;
     admin.batch_execute("VACUUM ANALYZE").await?;
     admin.batch_execute("CHECKPOINT").await?;
-    let (mut lines, mut scans) = (Vec::new(), Vec::new());
-    for _ in 0..LINES {
+    let (mut sessions, mut scans) = (Vec::new(), Vec::new());
+    for _ in 0..SESSIONS {
         let client = session(&url).await?;
         let statement = client.prepare(&texts.get).await?;
-        lines.push((client, statement));
+        sessions.push((client, statement));
     }
     for _ in 0..SCANS {
         scans.push(session(&url).await?);
     }
     let writer = Arc::new(BareWriter::new(&url, &texts).await?);
     let time = bench.time();
-    let sides = Sides { postgres, lines: Arc::new(lines), scans: Arc::new(scans), texts, writer, records, time };
+    let sides = Sides { postgres, sessions: Arc::new(sessions), scans: Arc::new(scans), texts, writer, calls, time };
+    sides.compare().await?;
     let mut measured: [[Vec<f64>; 2]; 3] = Default::default();
     for round in 0..bench.rounds() {
         let rates = [sides.get().await?, sides.page().await?, sides.write(round as u64).await?];

@@ -2,29 +2,34 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::Mutex,
+    process::{Child, Command, Stdio},
     time::Instant,
 };
 
 use serde_json::Value;
 
 use crate::{
-    bench::load::Peer,
     cases::{Case, cases},
+    server_command,
     sound::operations,
+    target,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The programs that must be there, each with a flag that only proves it.
-const PROGRAMS: [(&str, &str, &str); 5] = [
-    ("node", "--version", "Node 20 or later"),
-    ("npm", "--version", "npm"),
-    ("python3", "--version", "Python 3.10 or later with venv"),
-    ("java", "-version", "a JDK, such as default-jdk-headless"),
-    ("javac", "-version", "a JDK, such as default-jdk-headless"),
+/// The programs that must be there, each with arguments that only prove it.
+const PROGRAMS: [(&str, &[&str], &str); 5] = [
+    ("node", &["-e", "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"], "Node 20 or later"),
+    ("npm", &["--version"], "npm"),
+    (
+        "python3",
+        &["-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"],
+        "Python 3.10 or later with venv (python3-venv)",
+    ),
+    ("java", &["-version"], "a JDK, such as default-jdk-headless"),
+    ("javac", &["-version"], "a JDK, such as default-jdk-headless"),
 ];
 /// Generated code wants this annotation; the libraries that come with the generator do not have it.
 const GENERATED: &str = "package javax.annotation;
@@ -36,8 +41,7 @@ public @interface Generated { String[] value(); String date() default \"\"; Stri
 /// # Errors
 ///
 /// Says which step failed, with what it printed.
-#[tokio::main]
-pub async fn run(root: &Path, tools: &Tools) -> Result<(), Failure> {
+pub fn run(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
     let started = Instant::now();
     let contract = root.join("openapi/callhistory.json");
     tools.python("openapi-spec-validator").arg(&contract).step("openapi-spec-validator")?;
@@ -47,19 +51,12 @@ pub async fn run(root: &Path, tools: &Tools) -> Result<(), Failure> {
     tools.python_client(&contract)?;
     tools.java(&contract)?;
 
-    let cargo = option_env!("CARGO").unwrap_or("cargo");
-    Command::new(cargo)
-        .args(["build", "--locked", "-p", "callhistory-server"])
-        .current_dir(root)
-        .step("cargo build")?;
     let directory = tempfile::tempdir()?;
-    let mut server = Command::new(root.join("target/debug/callhistory-server"));
-    let server =
-        Peer::start(server.arg("--data-dir").arg(directory.path())).await.map_err(|error| error.to_string())?;
-    let base = format!("http://{}", server.address);
-    Command::new("node").arg(tools.folder.join("calls.js")).arg(&base).show("calls of the TypeScript client")?;
+    let server = Server::start(server, directory.path())?;
+    let base = &server.base;
+    Command::new("node").arg(tools.folder.join("calls.js")).arg(base).show("calls of the TypeScript client")?;
     let mut calls = tools.python("python3");
-    calls.arg(root.join("xtask/contract/calls.py")).arg(&base).env("PYTHONPATH", &tools.folder);
+    calls.arg(root.join("xtask/interop/calls.py")).arg(base).env("PYTHONPATH", &tools.folder);
     calls.show("calls of the Python client")?;
     let mut schemathesis = tools.python("schemathesis");
     schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
@@ -114,7 +111,7 @@ impl std::fmt::Display for Missing {
 impl From<Failure> for Missing {
     fn from(failure: Failure) -> Self {
         /// What npm and pip say where there is no way.
-        const NO_WAY: [&str; 8] = [
+        const NO_WAY: [&str; 11] = [
             "ENOTFOUND",
             "ECONNREFUSED",
             "ECONNRESET",
@@ -123,11 +120,20 @@ impl From<Failure> for Missing {
             "ENETUNREACH",
             "NewConnectionError",
             "ConnectTimeoutError",
+            "NameResolutionError",
+            "ReadTimeoutError",
+            "ProxyError",
         ];
         let reason = failure.to_string();
         if NO_WAY.iter().any(|sign| reason.contains(sign)) {
             return Self::Here("a registry cannot be reached".to_owned());
         }
+        Self::Broken(reason)
+    }
+}
+
+impl From<String> for Missing {
+    fn from(reason: String) -> Self {
         Self::Broken(reason)
     }
 }
@@ -138,7 +144,7 @@ impl From<std::io::Error> for Missing {
     }
 }
 
-/// The tools of `xtask/contract/`, installed below `target/`.
+/// The tools of `xtask/interop/`, installed below `target/`.
 #[derive(Debug)]
 pub struct Tools {
     folder: PathBuf,
@@ -151,17 +157,19 @@ impl Tools {
     ///
     /// Says which program is missing, or that a registry could not be reached.
     pub fn install(root: &Path) -> Result<Self, Missing> {
-        for (program, flag, install) in PROGRAMS {
-            let found = Command::new(program).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        for (program, arguments, install) in PROGRAMS {
+            let found = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
-                return Err(Missing::Here(format!("{program} is missing: install {install}")));
+                return Err(Missing::Here(format!("{program} is missing or too old: install {install}")));
             }
         }
-        let (source, folder) = (root.join("xtask/contract"), root.join("target/contract"));
+        let (source, folder) = (root.join("xtask/interop"), target()?.join("interop"));
         fs::create_dir_all(&folder)?;
         let mut wanted = String::new();
-        for file in ["package.json", "package-lock.json", "requirements.txt"] {
-            wanted.push_str(&fs::read_to_string(source.join(file))?);
+        for file in ["package.json", "package-lock.json", "requirements.txt", "calls.ts", "diff.mjs"] {
+            if !file.contains("calls") && !file.contains("diff") {
+                wanted.push_str(&fs::read_to_string(source.join(file))?);
+            }
             fs::copy(source.join(file), folder.join(file))?;
         }
         let installed = folder.join("installed");
@@ -187,59 +195,40 @@ impl Tools {
         Command::new(self.folder.join("venv/bin").join(program))
     }
 
-    /// Asks redocly for each case of our rules: where it sees it otherwise, the case says why, and nowhere else.
+    /// Compares the verdict of redocly on each case of our rules with ours: a case whose verdicts differ says why.
     fn compare_cases(&self, root: &Path) -> Result<(), Failure> {
         let cases = cases(root)?;
         println!("==> redocly diff of {} cases", cases.len());
-        let (count, disputed) = (cases.len(), cases.iter().filter(|case| case.redocly.is_some()).count());
-        let left = Mutex::new(cases.into_iter().enumerate().collect::<Vec<_>>());
-        let work = || -> Result<Vec<String>, Failure> {
-            let mut wrong = Vec::new();
-            while let Some((index, case)) = left.lock().map_err(|error| error.to_string())?.pop() {
-                wrong.extend(self.compare_case(index, &case)?);
-            }
-            Ok(wrong)
-        };
-        let wrong = std::thread::scope(|scope| {
-            let threads = [scope.spawn(work), scope.spawn(work)];
-            threads.map(|thread| thread.join().unwrap_or_else(|_| Err("a thread of the comparison failed".into())))
-        });
-        let wrong = wrong.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        if wrong.is_empty() {
-            println!("    agrees on {}, sees {disputed} otherwise, each with its reason", count - disputed);
-            return Ok(());
+        let folder = self.folder.join("cases");
+        fs::create_dir_all(&folder)?;
+        let mut pairs = Vec::new();
+        for (index, case) in cases.iter().enumerate() {
+            let (old, new) = case.contracts()?;
+            let files = ["old", "new"].map(|side| folder.join(format!("{index}-{side}.json")));
+            fs::write(&files[0], old.to_string())?;
+            fs::write(&files[1], new.to_string())?;
+            pairs.push(files);
         }
-        Err(wrong.join("\n").into())
-    }
-
-    fn compare_case(&self, index: usize, case: &Case) -> Result<Option<String>, Failure> {
-        let (old, new) = case.contracts()?;
-        let [old_file, new_file] = ["old", "new"].map(|side| self.folder.join(format!("{side}-{index}.json")));
-        fs::write(&old_file, old.to_string())?;
-        fs::write(&new_file, new.to_string())?;
-        let mut diff = self.node("redocly");
-        let output = diff.arg("diff").arg(&old_file).arg(&new_file).args(["--format", "json"]).output()?;
-        fs::remove_file(old_file)?;
-        fs::remove_file(new_file)?;
-        // It ends without a report where it fails.
-        let report = serde_json::from_slice::<Value>(&output.stdout).ok();
-        let theirs = report.and_then(|report| report["summary"]["major"].as_u64()).map(|major| major > 0);
-        let agrees = theirs == Some(!case.expect.is_empty());
-        if agrees == case.redocly.is_none() {
-            return Ok(None);
+        let list = folder.join("pairs.json");
+        fs::write(&list, serde_json::to_string(&pairs)?)?;
+        let output = Command::new("node").arg(self.folder.join("diff.mjs")).arg(list).output()?;
+        let verdicts: Vec<Option<u64>> = serde_json::from_slice(&output.stdout)
+            .map_err(|_| format!("redocly diff: {}", String::from_utf8_lossy(&output.stderr)))?;
+        if verdicts.len() != cases.len() {
+            return Err("redocly diff did not judge every case".into());
         }
-        let verdict = match theirs {
-            Some(true) => "breaking",
-            Some(false) => "harmless",
-            None => "nothing",
-        };
-        let mend = if agrees { "take \"redocly\" out" } else { "say why in \"redocly\"" };
-        Ok(Some(format!("{:?}: redocly says {verdict}: {mend}", case.name)))
+        let wrong: Vec<_> =
+            cases.iter().zip(verdicts).filter_map(|(case, majors)| disagreement(case, majors)).collect();
+        if !wrong.is_empty() {
+            return Err(wrong.join("\n").into());
+        }
+        let disputed = cases.iter().filter(|case| case.redocly.is_some()).count();
+        println!("    agrees on {}, differs on {disputed}, each with its reason", cases.len() - disputed);
+        Ok(())
     }
 
     fn typescript(&self, contract: &Path) -> Result<(), Failure> {
         let source = self.folder.join("calls.ts");
-        fs::write(&source, include_str!("../contract/calls.ts"))?;
         let types = self.folder.join("api.d.ts");
         self.node("openapi-typescript").arg(contract).arg("--output").arg(types).step("openapi-typescript")?;
         let options =
@@ -279,6 +268,54 @@ impl Tools {
         collect(&output.join("src/main/java"), &mut sources)?;
         let mut compile = Command::new("javac");
         compile.arg("-d").arg(output.join("classes")).arg("-cp").arg(jar).args(sources).step("javac")
+    }
+}
+
+/// What is wrong with the reason of a case, given the number of breaking changes that redocly finds.
+fn disagreement(case: &Case, majors: Option<u64>) -> Option<String> {
+    let agrees = majors.map(|majors| majors > 0) == Some(!case.expect.is_empty());
+    if agrees == case.redocly.is_none() {
+        return None;
+    }
+    let verdict = match majors {
+        Some(0) => "compatible",
+        Some(_) => "breaking",
+        None => "nothing",
+    };
+    let mend = if agrees { "remove \"redocly\"" } else { "say why in \"redocly\"" };
+    Some(format!("{:?}: redocly says {verdict}: {mend}", case.name))
+}
+
+/// A server of this checkout on a free port, which ends with this value.
+struct Server {
+    child: Child,
+    base: String,
+}
+
+impl Server {
+    fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+        let mut command = server_command(program);
+        command.args(["--listen", "127.0.0.1:0", "--log", "off", "--data-dir"]).arg(directory.join("data"));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("the server has no output")?;
+        let mut server = Self { child, base: String::new() };
+        let mut lines = BufReader::new(output).lines();
+        for line in lines.by_ref() {
+            if let Some((_, base)) = line?.split_once(" at http") {
+                server.base = format!("http{base}");
+                break;
+            }
+        }
+        // Its further lines must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        if server.base.is_empty() { Err("the server did not start".into()) } else { Ok(server) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

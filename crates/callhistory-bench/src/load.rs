@@ -14,17 +14,15 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Failure;
+use crate::Failure;
 
-/// How long a server may take until it listens: longer than it takes to build what a new version needs.
+/// How long a server may take until it listens: longer than a migration of a large database.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A server in a process of its own, which ends with this value.
 pub(crate) struct Peer {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// From its start until it took connections.
-    pub(super) started_in: Duration,
 }
 
 impl Drop for Peer {
@@ -39,10 +37,9 @@ impl Peer {
         let address = free_address()?;
         let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
-        let mut peer = Self { child: command.spawn()?, address, started_in: Duration::ZERO };
+        let mut peer = Self { child: command.spawn()?, address };
         while started.elapsed() < START_TIMEOUT {
             if TcpStream::connect(address).await.is_ok() {
-                peer.started_in = started.elapsed();
                 return Ok(peer);
             }
             if let Some(status) = peer.child.try_wait()? {
@@ -54,12 +51,12 @@ impl Peer {
     }
 
     /// User and system time so far, in seconds.
-    pub(super) fn cpu_seconds(&self) -> Result<f64, Failure> {
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
         cpu_seconds(self.child.id())
     }
 
-    /// Resident memory now, and the most that it has been since it was last forgotten, in MiB.
-    pub(super) fn memory_mib(&self) -> Result<(f64, f64), Failure> {
+    /// Resident memory now, and its peak since the last [`reset_peak`](Self::reset_peak), in MiB.
+    pub(crate) fn memory_mib(&self) -> Result<(f64, f64), Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| -> Option<f64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -68,56 +65,56 @@ impl Peer {
         Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
     }
 
-    /// Forgets the peak of memory, so that the next one is that of what comes.
-    pub(super) fn forget_peak(&self) {
-        // Where the system does not let it, the peak is that of the whole run: higher, and never too low.
+    /// Starts measuring the peak of memory again.
+    pub(crate) fn reset_peak(&self) {
+        // Where the system does not allow it, the peak is that of the whole run: higher, and never too low.
         drop(fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5"));
     }
 }
 
 /// User and system time of a process, which has ticks of ten milliseconds.
-pub(super) fn cpu_seconds(process: u32) -> Result<f64, Failure> {
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64, Failure> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<_> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no ticks");
     Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-pub(super) fn free_address() -> Result<SocketAddr, Failure> {
+pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Requests to send again and again, each connection from another place on.
+/// Requests to send repeatedly. Each connection starts at another one of them.
 #[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) all: Arc<Vec<Vec<u8>>>,
-    /// The first line of every answer: any other ends the measurement.
-    pub(super) status: &'static str,
-    pub(super) connections: usize,
+pub(crate) struct Requests {
+    pub(crate) all: Arc<Vec<Vec<u8>>>,
+    /// The status of every response: another one ends the measurement.
+    pub(crate) status: &'static str,
+    pub(crate) connections: usize,
 }
 
 impl Requests {
-    pub(super) fn new(all: Vec<Vec<u8>>, status: &'static str) -> Self {
+    pub(crate) fn new(all: Vec<Vec<u8>>, status: &'static str) -> Self {
         Self { all: Arc::new(all), status, connections: 64 }
     }
 
-    pub(super) fn over(self, connections: usize) -> Self {
+    pub(crate) fn over(self, connections: usize) -> Self {
         Self { connections, ..self }
     }
 }
 
 /// What a server did in one round.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Round {
-    pub(super) per_second: f64,
-    pub(super) p50_millis: f64,
-    pub(super) p99_millis: f64,
-    pub(super) cpu_micros: f64,
+pub(crate) struct Round {
+    pub(crate) per_second: f64,
+    pub(crate) p50_millis: f64,
+    pub(crate) p99_millis: f64,
+    pub(crate) cpu_micros: f64,
 }
 
 impl Round {
     /// Of each figure the median.
-    pub(super) fn median(rounds: &[Self]) -> Self {
+    pub(crate) fn median(rounds: &[Self]) -> Self {
         let middle = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
         Self {
             per_second: middle(|round| round.per_second),
@@ -128,27 +125,27 @@ impl Round {
     }
 }
 
-pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = (to_f64(sorted.len()) * share) as usize;
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
-pub(super) fn to_f64(count: usize) -> f64 {
+pub(crate) fn to_f64(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
 /// Sends requests over all connections, again and again, until the time is up.
-pub(super) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, Failure> {
+pub(crate) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, Failure> {
     run(peer, requests, Some(Instant::now() + time)).await
 }
 
 /// Sends each request once.
-pub(super) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, Failure> {
+pub(crate) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, Failure> {
     run(peer, requests, None).await
 }
 
@@ -172,7 +169,7 @@ async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<R
     })
 }
 
-/// One connection's part: its share once, or, with an end, all of them from its own place on.
+/// The requests of one connection: its share once, or until the end all of them, starting at its own offset.
 async fn exchange_all(
     address: SocketAddr,
     requests: Requests,
@@ -198,22 +195,36 @@ async fn exchange_all(
     Ok(millis)
 }
 
-/// A connection that is kept.
-pub(super) struct Connection {
+/// How long each of several requests takes, one after the other, in milliseconds.
+pub(crate) async fn latencies(peer: &Peer, requests: &[Vec<u8>], rounds: usize) -> Result<Vec<f64>, Failure> {
+    let mut connection = Connection::open(peer.address).await?;
+    let mut millis = Vec::new();
+    for _ in 0..rounds {
+        for request in requests {
+            let sent = Instant::now();
+            connection.exchange(request, "200").await?;
+            millis.push(sent.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Ok(millis)
+}
+
+/// A connection that is kept open.
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     body: usize,
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024), body: 0 })
     }
 
-    /// Sends a request and reads its answer, which must begin with this status.
-    pub(super) async fn exchange(&mut self, request: &[u8], status: &str) -> Result<(), Failure> {
+    /// Sends a request and reads its response, which must have this status.
+    pub(crate) async fn exchange(&mut self, request: &[u8], status: &str) -> Result<(), Failure> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let mut whole = None;
@@ -234,13 +245,13 @@ impl Connection {
         Err(format!("not {status}: {}", String::from_utf8_lossy(&self.buffer)).into())
     }
 
-    /// The head of the last answer.
-    pub(super) fn head(&self) -> &str {
+    /// The head of the last response.
+    pub(crate) fn head(&self) -> &str {
         std::str::from_utf8(&self.buffer[..self.body]).unwrap_or_default()
     }
 
-    /// The body of the last answer.
-    pub(super) fn body(&self) -> &[u8] {
+    /// The body of the last response.
+    pub(crate) fn body(&self) -> &[u8] {
         &self.buffer[self.body..]
     }
 }
@@ -251,10 +262,10 @@ fn content_length(head: &[u8]) -> Result<usize, Failure> {
         return Ok(0);
     }
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    Ok(length.ok_or("an answer without a length")?.parse()?)
+    Ok(length.ok_or("a response without a length")?.parse()?)
 }
 
 /// The size of a file in MiB.
-pub(super) fn file_mib(path: &Path) -> Result<f64, Failure> {
+pub(crate) fn file_mib(path: &Path) -> Result<f64, Failure> {
     Ok(fs::metadata(path)?.len() as f64 / 1_048_576.0)
 }

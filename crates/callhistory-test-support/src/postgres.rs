@@ -1,6 +1,4 @@
-//! A throw-away PostgreSQL cluster for tests and measurements, made with the server programs of this machine.
-//!
-//! The tests of other crates include this file by its path: they cannot depend on xtask, which depends on them.
+//! A temporary PostgreSQL cluster for tests and measurements, run with the server programs of this machine.
 
 use std::{
     fs,
@@ -15,9 +13,12 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio_postgres::NoTls;
 
-const MISSING: &str = "the PostgreSQL server programs (initdb, postgres) are missing: install them, on Debian and Ubuntu with \
-                       `apt-get install postgresql`";
+use crate::programs::postgres_programs;
+
+const MISSING: &str = "the PostgreSQL server programs (initdb, postgres) are missing: run `cargo xtask setup`, which gets them, \
+                       or install PostgreSQL";
 
 /// A running cluster, reached over a socket in its own folder. It ends with this value or with the process, whichever is
 /// first and however that comes about.
@@ -37,7 +38,9 @@ impl Cluster {
     ///
     /// Says what to do where the server programs are missing or fail.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
-        let programs = programs()?;
+        // A test program lies in `deps/` of its profile, which lies in the target directory.
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let programs = postgres_programs(program.ancestors().take(4))?.ok_or(MISSING)?;
         let text = |error: io::Error| format!("a throw-away PostgreSQL cluster cannot be made: {error}");
         let directory = tempfile::Builder::new().prefix("callhistory-pg-").tempdir().map_err(text)?;
         let user = unprivileged(directory.path())?;
@@ -54,7 +57,10 @@ impl Cluster {
         )?;
         let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).map_err(text)?;
         let socket = cluster.directory.path().display();
-        let common = format!("listen_addresses = ''\nunix_socket_directories = '{socket}'\nmax_connections = 400\n");
+        // PGPORT in the environment would name another socket.
+        let common = format!(
+            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{socket}'\nmax_connections = 400\n"
+        );
         file.write_all(format!("{common}{}\n", settings.join("\n")).as_bytes()).map_err(text)?;
         cluster.watch().map_err(text)?;
         cluster.up()?;
@@ -89,7 +95,14 @@ impl Cluster {
 
     fn run(&self, program: &str, arguments: &[&str], flags: &[&str], data: &Path) -> Result<(), String> {
         let output = self.command(program).args(arguments).args(flags).arg(data).output();
-        let output = output.map_err(|error| format!("{program}: {error}"))?;
+        let output = output.map_err(|error| match self.user {
+            Some((user, _)) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+                "user {user}, who runs PostgreSQL because root may not, cannot reach {}: move the checkout, or name another \
+                 folder in CALLHISTORY_TEST_POSTGRES",
+                self.programs.display()
+            ),
+            _ => format!("{program}: {error}"),
+        })?;
         if output.status.success() {
             return Ok(());
         }
@@ -156,12 +169,22 @@ impl Cluster {
     /// Where it cannot be made.
     pub fn database(&self, template: Option<&str>) -> Result<String, String> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let mut command = self.command("createdb");
-        command.arg("-h").arg(self.directory.path()).args(["-U", "callhistory", "-T", template.unwrap_or("template0")]);
-        let output = command.arg(&name).output().map_err(|error| format!("createdb: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("createdb: {}", String::from_utf8_lossy(&output.stderr)));
-        }
+        let create = format!("CREATE DATABASE {name} TEMPLATE {}", template.unwrap_or("template0"));
+        let url = self.url("postgres");
+        // The client programs of PostgreSQL are not part of every package. A thread of its own: the caller may be async.
+        let made = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+            runtime.block_on(async {
+                let (client, connection) = tokio_postgres::connect(&url, NoTls).await.map_err(|e| e.to_string())?;
+                let closed = tokio::spawn(connection);
+                let created = client.batch_execute(&create).await.map_err(|e| format!("{create}: {e:?}"));
+                drop(client);
+                drop(closed.await);
+                created
+            })
+        });
+        made.join().map_err(|_| "creating a database panicked".to_owned())??;
         Ok(name)
     }
 
@@ -180,19 +203,6 @@ impl Drop for Cluster {
             drop(watcher.wait());
         }
     }
-}
-
-/// The folder of the server programs: on the path, or where Debian puts them.
-fn programs() -> Result<PathBuf, String> {
-    let on_path = Command::new("pg_config").arg("--bindir").output().ok();
-    let on_path =
-        on_path.and_then(|output| String::from_utf8(output.stdout).ok()).map(|text| PathBuf::from(text.trim()));
-    let versions =
-        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-    let mut found: Vec<_> = versions.collect();
-    found.sort();
-    let mut found = found.into_iter().chain(on_path).filter(|folder| folder.join("initdb").exists());
-    found.next_back().ok_or_else(|| MISSING.to_owned())
 }
 
 /// The user to step down to, where this process is the super-user's: the server programs refuse that one.

@@ -1,0 +1,87 @@
+//! The server that is measured: a server in a process of its own, as in production.
+
+use std::{fs, io, net::SocketAddr, path::Path, process::Command};
+
+use callhistory_test_support::history::WORKSPACE;
+
+use crate::{
+    Failure,
+    load::{self, Peer},
+};
+
+const SCOPES: &str = "calls:read,calls:write,calls:delete,calls:export,numbers:read";
+
+/// A server with keys, log and counters on.
+pub(crate) struct Server {
+    pub(crate) peer: Peer,
+    operations: SocketAddr,
+    key: String,
+}
+
+impl Server {
+    /// Starts a server on a data directory, which it reads once so that the page cache is warm.
+    pub(crate) async fn start(server: &Path, data: &Path) -> Result<Self, Failure> {
+        let database = data.join("callhistory.db");
+        if database.exists() {
+            io::copy(&mut fs::File::open(database)?, &mut io::sink())?;
+        }
+        let key = Command::new(server)
+            .args(["keys", "create", "--workspace", WORKSPACE, "--name", "bench", "--scopes", SCOPES, "--data-dir"])
+            .arg(data)
+            .output()?;
+        let printed = String::from_utf8_lossy(&key.stdout);
+        let key = printed.split_whitespace().find(|word| word.starts_with("ch_live_")).ok_or("no key was created")?;
+        Self::with_key(&mut Command::new(server), data, key.to_owned()).await
+    }
+
+    /// Starts a server with a command that names its program, for callers with a key that exists.
+    pub(crate) async fn with_key(command: &mut Command, data: &Path, key: String) -> Result<Self, Failure> {
+        let operations = load::free_address()?;
+        command.args(["--require-keys", "--operations-listen", &operations.to_string(), "--data-dir"]).arg(data);
+        Ok(Self { peer: Peer::start(command).await?, operations, key })
+    }
+
+    /// Stops the server; gives the key.
+    pub(crate) fn stop(self) -> String {
+        self.key
+    }
+
+    /// A request without a body for what is below the route of the calls.
+    pub(crate) fn get(&self, target: &str, header: &str) -> Vec<u8> {
+        let key = &self.key;
+        format!(
+            "GET /v2/api/call-history{target} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {WORKSPACE}\r\n\
+             x-api-key: {key}\r\n{header}\r\n"
+        )
+        .into_bytes()
+    }
+
+    pub(crate) fn put(&self, id: &str, body: &[u8]) -> Vec<u8> {
+        self.put_with(id, "", body)
+    }
+
+    /// A write that its precondition refuses.
+    pub(crate) fn refused_put(&self) -> Vec<u8> {
+        self.put_with("never", "if-match: \"0\"\r\n", b"{}")
+    }
+
+    fn put_with(&self, id: &str, header: &str, body: &[u8]) -> Vec<u8> {
+        let (key, length) = (&self.key, body.len());
+        let mut request = format!(
+            "PUT /v2/api/call-history/{id} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {WORKSPACE}\r\n\
+             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
+    }
+
+    /// A figure of the server's own metrics.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64, Failure> {
+        let mut connection = load::Connection::open(self.operations).await?;
+        connection.exchange(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n", "200").await?;
+        let text = String::from_utf8_lossy(connection.body()).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        Ok(line.unwrap_or("0").parse()?)
+    }
+}

