@@ -15,7 +15,7 @@ use crate::{
     error::ApiError,
     memory::Memory,
     meters::Meters,
-    rates::{Buckets, Rates},
+    rates::{Buckets, MonotonicClock, Rates},
 };
 
 /// Tells the time.
@@ -81,8 +81,8 @@ impl App {
 
     /// The same service, which bounds what each key may ask for.
     #[must_use]
-    pub fn with_rates(mut self, rates: Rates) -> Self {
-        self.buckets = Buckets::new(rates);
+    pub fn with_rates(mut self, rates: Rates, clock: MonotonicClock) -> Self {
+        self.buckets = Buckets::new(rates, clock);
         self
     }
 

@@ -5,8 +5,8 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::ExitCode,
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use callhistory_model::{Timestamp, sample};
@@ -252,7 +252,7 @@ async fn serve_store(
     }
     let mut app = App::new(Arc::clone(&store), now, random).until(stop.clone());
     if let Some(keys) = keys {
-        app = app.with_keys(keys).with_rates(settings.rates());
+        app = app.with_keys(keys).with_rates(settings.rates(), monotonic);
     }
     if traces {
         app = app.with_traces();
@@ -362,6 +362,12 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 #[expect(clippy::disallowed_methods, reason = "the one clock of the program")]
 fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// Time since the first call.
+fn monotonic() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// The random bytes of a key. Without entropy there is no key.

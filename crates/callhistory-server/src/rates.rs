@@ -3,14 +3,15 @@
 use std::{
     num::NonZeroU32,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use callhistory_model::ProblemCode;
 use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-    middleware::StateInformationMiddleware,
+    Quota, RateLimiter,
+    clock::{Clock, ReasonablyRealtime},
+    middleware::{NoOpMiddleware, StateInformationMiddleware},
     state::keyed::DefaultKeyedStateStore,
 };
 
@@ -32,13 +33,31 @@ pub struct Rates {
     pub records: Option<NonZeroU32>,
 }
 
-type Requests = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+/// Time since some fixed moment. It never goes back.
+pub type MonotonicClock = fn() -> Duration;
+
+/// The clock of the limiters, which is given to them so that tests can stop it.
+#[derive(Clone, Copy, Debug)]
+struct LimiterClock(MonotonicClock);
+
+impl Clock for LimiterClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        (self.0)()
+    }
+}
+
+impl ReasonablyRealtime for LimiterClock {}
+
+type Keyed<M> = RateLimiter<String, DefaultKeyedStateStore<String>, LimiterClock, M>;
 
 /// The buckets of all keys.
 pub(crate) struct Buckets {
-    requests: Option<(NonZeroU32, Requests)>,
-    records: Option<(NonZeroU32, DefaultKeyedRateLimiter<String>)>,
+    requests: Option<(NonZeroU32, Keyed<StateInformationMiddleware>)>,
+    records: Option<(NonZeroU32, Keyed<NoOpMiddleware<Duration>>)>,
     policy: HeaderValue,
+    clock: LimiterClock,
 }
 
 /// What the headers of an answer say about the bucket of requests: filled in where the key is known.
@@ -47,19 +66,20 @@ pub(crate) struct Left(Arc<OnceLock<Option<u32>>>);
 
 impl Buckets {
     /// `None` where nothing is bounded.
-    pub(crate) fn new(rates: Rates) -> Option<Self> {
+    pub(crate) fn new(rates: Rates, clock: MonotonicClock) -> Option<Self> {
         let Rates { requests, records } = rates;
+        let clock = LimiterClock(clock);
         let policy = [("requests", requests), ("records", records)]
             .map(|(name, rate)| rate.map(|rate| format!("\"{name}\";q={rate};w=1")));
         let policy = policy.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        let bucket = |rate: NonZeroU32| {
-            (rate, RateLimiter::keyed(Quota::per_second(rate)).with_middleware::<StateInformationMiddleware>())
-        };
-        let records =
-            records.map(|rate| (rate, RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.max(MIN_RECORDS)))));
-        let requests = requests.map(bucket);
+        let bucket = |quota| RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock);
+        let records = records.map(|rate| {
+            let quota = Quota::per_second(rate).allow_burst(rate.max(MIN_RECORDS));
+            (rate, bucket(quota))
+        });
+        let requests = requests.map(|rate| (rate, bucket(Quota::per_second(rate)).with_middleware()));
         (requests.is_some() || records.is_some())
-            .then(|| Some(Self { requests, records, policy: HeaderValue::try_from(policy).ok()? }))
+            .then(|| Some(Self { requests, records, policy: HeaderValue::try_from(policy).ok()?, clock }))
             .flatten()
     }
 
@@ -76,7 +96,7 @@ impl Buckets {
         let remaining = taken.as_ref().map_or(0, governor::middleware::StateSnapshot::remaining_burst_capacity);
         left.map(|left| left.0.set(Some(remaining)));
         taken.map(drop).map_err(|until| {
-            refused(&format!("This key may send {rate} requests in a second."), until.wait_time_from(now()))
+            refused(&format!("This key may send {rate} requests in a second."), until.wait_time_from(self.clock.now()))
         })
     }
 
@@ -91,7 +111,7 @@ impl Buckets {
         match bucket.check_key_n(&key.to_owned(), count) {
             Ok(Err(until)) => {
                 let detail = format!("This key may read {rate} records in a second; a page counts as its limit.");
-                Err(refused(&detail, until.wait_time_from(now())))
+                Err(refused(&detail, until.wait_time_from(self.clock.now())))
             }
             Ok(Ok(())) | Err(_) => Ok(()),
         }
@@ -119,14 +139,10 @@ impl Buckets {
     }
 }
 
-fn now() -> <DefaultClock as governor::clock::Clock>::Instant {
-    DefaultClock::default().now()
-}
-
 /// An example of a refusal, for the contract.
 pub(crate) const TOO_MANY: &str = "This key may send 100 requests in a second.";
 
-pub(crate) fn refused(detail: &str, wait: std::time::Duration) -> ApiError {
+pub(crate) fn refused(detail: &str, wait: Duration) -> ApiError {
     let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
     ApiError::new(ProblemCode::RateLimited, format!("{detail} Try again in {seconds} s.")).retry_after(seconds)
 }

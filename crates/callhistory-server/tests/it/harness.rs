@@ -7,11 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::middleware::from_fn_with_state;
 use callhistory_client::Client;
-use callhistory_server::{App, Limits, Tls, rates::Rates, router, serve};
+use callhistory_server::{
+    App, Limits, Tls,
+    rates::{MonotonicClock, Rates},
+    router, serve,
+};
 use callhistory_store::{CallStore, KeyStore};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -30,6 +35,8 @@ use crate::{
 };
 
 pub(crate) const WORKSPACE: &str = "abcdef1234567890";
+/// How long a test waits for what must happen. It is reached only where it never happens, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -78,6 +85,11 @@ pub(crate) fn fixed_clock() -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600, 0).unwrap()
 }
 
+/// The clock of rate limiters that stands still: nothing is earned back, however slow the machine is.
+pub(crate) fn stopped_clock() -> Duration {
+    Duration::from_secs(1)
+}
+
 /// Distinct numbers in a fixed order.
 fn counter() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -85,23 +97,34 @@ fn counter() -> u64 {
 }
 
 impl Server {
+    /// Waits until a request whose target has this text has come.
+    pub(crate) async fn asked_for(&self, text: &str) {
+        let has_come = || self.witness.exchanges.lock().unwrap().iter().any(|sent| sent.uri.to_string().contains(text));
+        let asked = async {
+            while !has_come() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    }
+
     pub(crate) async fn start() -> Self {
         Self::with_limits(Limits::default()).await
     }
 
     /// A server that asks its callers for keys.
     pub(crate) async fn with_keys() -> Self {
-        Self::of(Limits::default(), Some(Rates::default()), None).await
+        Self::of(Limits::default(), Some((Rates::default(), stopped_clock)), None).await
     }
 
     pub(crate) async fn with_tls(tls: Tls) -> Self {
         Self::of(Limits::default(), None, Some(tls)).await
     }
 
-    /// The same, with a bound on what each key may ask for.
-    pub(crate) async fn with_rates(requests: u32, records: u32) -> Self {
+    /// The same, with a bound on what each key may ask for, by a clock of the test's choice.
+    pub(crate) async fn with_rates(requests: u32, records: u32, clock: MonotonicClock) -> Self {
         let rates = Rates { requests: NonZeroU32::new(requests), records: NonZeroU32::new(records) };
-        Self::of(Limits::default(), Some(rates), None).await
+        Self::of(Limits::default(), Some((rates, clock)), None).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
@@ -109,7 +132,7 @@ impl Server {
     }
 
     /// Any server; with rates it asks for keys.
-    pub(crate) async fn of(limits: Limits, rates: Option<Rates>, tls: Option<Tls>) -> Self {
+    pub(crate) async fn of(limits: Limits, rates: Option<(Rates, MonotonicClock)>, tls: Option<Tls>) -> Self {
         canaries::listen();
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
@@ -119,8 +142,8 @@ impl Server {
         let stop = CancellationToken::new();
         let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
         let keys = if rates.is_some() { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
-        if let Some(keys) = &keys {
-            app = app.with_keys(Arc::clone(keys)).with_rates(rates.unwrap_or_default());
+        if let Some((keys, (rates, clock))) = keys.as_ref().zip(rates) {
+            app = app.with_keys(Arc::clone(keys)).with_rates(rates, clock);
         }
         let witness = Arc::default();
         let watched = router(Arc::new(app)).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
@@ -170,7 +193,7 @@ impl Server {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = String::new();
         while body.matches("\ndata: ").count() < count || !body.ends_with("\n\n") {
-            let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), response.chunk()).await.unwrap();
+            let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.unwrap();
             body.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
         }
         // What opens the stream is no event.
