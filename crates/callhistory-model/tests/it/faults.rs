@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use callhistory_model::{Amount, CallDraft, CallRecord, Timestamp};
 
+/// Milliseconds here; quadratic work would take hours. No busy machine reaches it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn faults(json: &[u8]) -> Vec<String> {
     match CallDraft::from_json(json) {
         Ok(_) => Vec::new(),
@@ -301,7 +304,7 @@ fn nesting_is_bounded_everywhere() {
         assert!(CallDraft::from_json(hostile.as_bytes()).is_err());
         let lenient = serde_json::from_str::<CallRecord>(&hostile);
         assert!(lenient.is_err());
-        assert!(started.elapsed() < Duration::from_secs(5), "{name} took {:?}", started.elapsed());
+        assert!(started.elapsed() < PATIENCE, "{name} took {:?}", started.elapsed());
     }
 }
 
@@ -320,7 +323,7 @@ fn hostile_sizes_stay_cheap() {
     assert_eq!(CallDraft::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of faults is bounded");
     let digits = format!(r#"{{"startTime": {}, "metadata": {{"n": {}}}}}"#, "9".repeat(400_000), "9".repeat(400_000));
     refused(digits, &["/startTime out_of_range"]);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
 }
 
 #[test]

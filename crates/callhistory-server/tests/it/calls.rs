@@ -6,7 +6,7 @@ use callhistory_client::{
 };
 use reqwest::{Method, StatusCode};
 
-use crate::harness::{Server, WORKSPACE};
+use crate::harness::{PATIENCE, Server, WORKSPACE};
 
 const ID: &str = "1234567890abcdef";
 
@@ -207,7 +207,7 @@ async fn a_write_is_done_though_its_caller_hangs_up() {
         // Not waiting for the answer; what was sent is all there.
         drop(stream);
     }
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     for n in 0..50 {
         while server.get(&format!("hung-{n}"), &[]).await.status != StatusCode::OK {
             assert!(std::time::Instant::now() < deadline, "write {n} was lost");

@@ -188,7 +188,7 @@ async fn run_sample(id: &str, client: &Client) -> Value {
             operations::delete_call(client).await.unwrap();
             Ok(Value::Null)
         }
-        _ => panic!("{id} has no arm here; write its function in the SDK's example operations.rs"),
+        _ => panic!("{id} has no arm here; write its function in samples/operations.rs"),
     };
     read.unwrap()
 }

@@ -18,7 +18,10 @@ use serde_json::Value;
 use sha2::Digest as _;
 use tempfile::TempDir;
 
-use crate::binary::{Running, command};
+use crate::{
+    binary::{Running, command},
+    harness::PATIENCE,
+};
 
 /// Runs the program to its end: its exit code, and what it printed and complained of.
 pub(crate) fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -265,22 +268,15 @@ fn collector() -> (u16, mpsc::Receiver<Vec<u8>>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let (mut request, mut buffer) = (Vec::new(), [0; 65536]);
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
                 request.extend_from_slice(&buffer[..count]);
-                let text = String::from_utf8_lossy(&request);
-                let length = text
-                    .to_lowercase()
-                    .split("content-length: ")
-                    .nth(1)
-                    .map(|rest| rest.split("\r\n").next().unwrap().parse());
-                let head = text.find("\r\n\r\n");
-                let _ = text;
-                if let (Some(Ok(length)), Some(head)) = (length, head)
-                    && request.len() >= length
-                    && head > 0
-                {
+                let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+                let text = String::from_utf8_lossy(&request[..head]).to_lowercase();
+                let length = text.split("content-length: ").nth(1).map(|rest| rest.split("\r\n").next().unwrap());
+                let length: usize = length.unwrap().parse().unwrap();
+                if request.len() >= head + 4 + length {
                     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
                     drop(sender.send(std::mem::take(&mut request)));
                 }
@@ -307,7 +303,7 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
     request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01")).send().await.unwrap();
     server.signal("-TERM");
     assert!(server.child.wait().unwrap().success());
-    let sent = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    let sent = received.recv_timeout(PATIENCE).unwrap();
     let text = String::from_utf8_lossy(&sent);
     assert!(text.starts_with("POST /v1/traces HTTP/1.1"), "{text}");
     for part in ["GET /v2/api/call-history/{callHistoryId}", "http.response.status_code", "calls-eu"] {
@@ -333,7 +329,7 @@ fn a_supervisor_is_told() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = command(directory.path());
     command.args(["--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     let mut server = Running::spawn(&mut command);

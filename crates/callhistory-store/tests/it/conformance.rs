@@ -1,6 +1,6 @@
 //! Every promise of `CallStore` once, for any engine. An engine meets this exam through [`conformance`].
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use callhistory_model::{
     CallDraft, CallId, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, sample,
@@ -16,6 +16,9 @@ pub(crate) use crate::concurrent::{
 pub(crate) use crate::oracle::{
     queries_answer_as_a_naive_reading_does, queries_answer_as_a_naive_reading_does_with_other_data,
 };
+
+/// How long a test waits for what must happen. It is reached only where it never happens, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {

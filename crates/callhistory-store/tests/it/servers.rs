@@ -2,16 +2,20 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use callhistory_model::{CallDraft, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, open};
+use callhistory_store::{CallStore, Precondition, StoreError, open};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    conformance::{at, draft, id, put, workspace},
+    concurrent::create_with_key,
+    conformance::{PATIENCE, at, draft, id, put, workspace},
     postgres::{client, empty},
 };
 
@@ -115,15 +119,18 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
     let mut expected: BTreeSet<String> =
         (0..WRITERS).flat_map(|writer| (0..WRITES).map(move |number| format!("c{writer}-{number}"))).collect();
     expected.insert("stuck".to_owned());
+    let all_written = Arc::new(AtomicBool::new(false));
     let followers: Vec<_> = (0..3)
         .map(|reader| {
-            let (feed, expected) = (Arc::clone(&feed), expected.clone());
+            let (feed, expected, all_written) = (Arc::clone(&feed), expected.clone(), Arc::clone(&all_written));
             tokio::spawn(async move {
                 let (mut seen, mut place, mut last, mut idle) = (BTreeSet::new(), None, 0, 0);
                 // Until all is seen, or nothing has come for long after the last write.
-                while seen != expected && idle < 400 {
+                while seen != expected && idle < 100 {
+                    // Asked before the read, which then sees every write.
+                    let is_over = all_written.load(Ordering::SeqCst);
                     let (changes, next) = feed.read(reader, place).await;
-                    idle = if changes.is_empty() { idle + 1 } else { 0 };
+                    idle = if changes.is_empty() && is_over { idle + 1 } else { 0 };
                     for (sequence, id) in changes {
                         if sequence <= last {
                             return Err(format!("{id} is out of order"));
@@ -142,6 +149,7 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
     for task in writers.into_iter().chain([stuck]) {
         task.await.unwrap();
     }
+    all_written.store(true, Ordering::SeqCst);
     let mut outcome = Ok(());
     for follower in followers {
         outcome = outcome.and(follower.await.unwrap());
@@ -182,10 +190,7 @@ async fn a_key_holds_on_every_server() {
         let store = Arc::clone(&stores[number % 3]);
         copies.push(tokio::spawn(async move {
             let key = number % 100;
-            let draft = draft(&format!(r#"{{"metadata":{{"key":{key}}}}}"#));
-            let name = Some(IdempotencyKey(format!("key-{key}")));
-            let written = store.create_call(&workspace("w"), &id(&format!("c{number}")), draft, name, at(1)).await;
-            let written = written.unwrap();
+            let written = create_with_key(&*store, &format!("c{number}"), key).await;
             (key, (written.id.to_string(), written.call.sequence, written.call.body))
         }));
     }
@@ -237,7 +242,7 @@ async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
 async fn a_waiter_is_woken_by_another_server() {
     let url = empty().url;
     let stores = [open(&url).await.unwrap(), open(&url).await.unwrap()];
-    let mut slowest = Duration::ZERO;
+    let mut waited = Duration::ZERO;
     for number in 0..20 {
         let ws = workspace("w");
         let cursor = stores[0].call_changes(&ws, Some("latest"), 10).await.unwrap().cursor;
@@ -247,14 +252,15 @@ async fn a_waiter_is_woken_by_another_server() {
         });
         sleep(Duration::from_millis(20)).await;
         assert!(!waiting.is_finished());
-        let start = tokio::time::Instant::now();
         let any = Precondition::default();
         stores[1].put_call(&ws, &id(&format!("c{number}")), CallDraft::default(), any, at(1)).await.unwrap();
-        timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+        let start = tokio::time::Instant::now();
+        timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
         // The first ones may come before either server listens.
         if number >= 10 {
-            slowest = slowest.max(start.elapsed());
+            waited += start.elapsed();
         }
     }
-    assert!(slowest < Duration::from_secs(2), "a waiter found out by itself, after {slowest:?}");
+    // A waiter that finds out by itself looks every five seconds: ten would wait for nearly fifty.
+    assert!(waited < Duration::from_secs(25), "ten waiters waited for {waited:?} together");
 }

@@ -6,7 +6,7 @@ use callhistory_model::{CallDraft, ListQuery, Timestamp};
 use callhistory_store::{CallStore, Precondition, StoreError, Verdict, open, rebuild_metrics};
 use tempfile::TempDir;
 
-use crate::conformance::{Database, conformance, refusal};
+use crate::conformance::{Database, PATIENCE, conformance, refusal};
 
 struct SqliteFile {
     directory: TempDir,
@@ -25,15 +25,17 @@ impl SqliteFile {
 impl Database for SqliteFile {
     async fn open(&self) -> Arc<dyn CallStore> {
         // The store before may still be closing its connections.
-        for _ in 0..100 {
-            match open(&self.url()).await {
-                Err(StoreError::Open(message)) if message.contains("in use") => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let free = async {
+            loop {
+                match open(&self.url()).await {
+                    Err(StoreError::Open(message)) if message.contains("in use") => {
+                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    }
+                    opened => return opened.unwrap(),
                 }
-                opened => return opened.unwrap(),
             }
-        }
-        panic!("the database stays in use");
+        };
+        tokio::time::timeout(PATIENCE, free).await.unwrap()
     }
 }
 
