@@ -32,8 +32,6 @@ const MAX_STREAMS: u32 = 100;
 /// What may be on its way to the service on one connection of HTTP/2, for all requests and for one, in bytes.
 const WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// How often a connection of HTTP/2 whose peer says nothing is asked whether it is there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// What a connection that begins with this wants to be is HTTP/2; no method of HTTP/1 is called so.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -200,8 +198,8 @@ async fn serve_connection(
                 .max_concurrent_streams(MAX_STREAMS)
                 .initial_connection_window_size(WINDOW)
                 .initial_stream_window_size(STREAM_WINDOW)
-                .keep_alive_interval(PING_INTERVAL)
-                .keep_alive_timeout(limits.head)
+                // No pings: they wait behind the answer in the buffers of a slow reader, who would be cut off. A peer that
+                // has gone meets the limits of idle time and of writes.
                 .serve_connection(io, service)
         )
     } else {

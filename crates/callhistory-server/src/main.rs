@@ -22,7 +22,10 @@ use callhistory_server::{
 use callhistory_store::{Backup, CallStore, KeyStore, Verdict};
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
-use tokio::{net::TcpListener, signal};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    signal,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long the writer may take to finish what it has when the server stops.
@@ -30,6 +33,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections of operators and their tools at a time.
 const OPERATIONS_CONNECTIONS: usize = 32;
+/// Connections that may wait to be accepted, such as those of clients that come back after a restart. Beyond it the kernel
+/// lets a client wait for a second, or resets its connection.
+const BACKLOG: u32 = 4096;
 /// How often the files of the certificate are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -216,10 +222,10 @@ async fn serve_store(
     workspace: &str,
     newest: Option<&str>,
 ) -> Result<(), Failure> {
-    let listener = listen(settings.listen, "--listen").await?;
+    let listener = listen(settings.listen, "--listen")?;
     let operations = match settings.operations_listen {
         None => None,
-        Some(address) => Some(listen(address, "--operations-listen").await?),
+        Some(address) => Some(listen(address, "--operations-listen")?),
     };
     if let Some(operations) = &operations {
         say(&format!("Operations: http://{}/metrics\n", operations.local_addr()?));
@@ -289,9 +295,16 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
-    let refused = |error| format!("cannot listen on {address}: {error}; choose another with {flag}");
-    Ok(TcpListener::bind(address).await.map_err(refused)?)
+fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let refused = |error: std::io::Error| format!("cannot listen on {address}: {error}; choose another with {flag}");
+    Ok(bind().map_err(refused)?)
 }
 
 /// Takes a certificate that has been replaced, without an end of the service or of its connections.

@@ -23,6 +23,10 @@ use tokio::{
 
 use crate::listen::Limits;
 
+/// The largest part of a body that is handed to a shared connection at a time, in bytes. hyper buffers each part whole and
+/// drops a body once it has the last one: a request whose body is one large part would be over before the peer takes any of it.
+const SHARED_PART_BYTES: usize = 16 * 1024;
+
 /// In a crowd, a connection that sends nothing has this part of the time that it has otherwise.
 const PATIENCE_STEPS: u32 = 10;
 
@@ -161,12 +165,14 @@ impl Drop for Flight {
 pub(crate) struct Answer {
     body: Body,
     flight: Flight,
+    /// What is left of a part that was too large.
+    rest: Bytes,
 }
 
 impl Answer {
     pub(crate) fn new(body: Body, mut flight: Flight) -> Self {
         flight.wait_for_peer(true);
-        Self { body, flight }
+        Self { body, flight, rest: Bytes::new() }
     }
 }
 
@@ -176,17 +182,34 @@ impl hyper::body::Body for Answer {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        this.flight.wait_for_peer(frame.is_ready());
-        frame
+        if this.rest.is_empty() {
+            let frame = Pin::new(&mut this.body).poll_frame(cx);
+            this.flight.wait_for_peer(frame.is_ready());
+            let is_shared = this.flight.activity.is_shared.load(Ordering::Relaxed);
+            match frame {
+                Poll::Ready(Some(Ok(frame))) if is_shared && frame.is_data() => {
+                    this.rest = frame.into_data().unwrap_or_default();
+                }
+                frame => return frame,
+            }
+        }
+        this.flight.wait_for_peer(true);
+        let part = this.rest.split_to(this.rest.len().min(SHARED_PART_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 

@@ -17,7 +17,11 @@ use callhistory_client::{
 };
 use callhistory_server::demo;
 use chrono::DateTime;
+use futures_util::future::try_join_all;
 use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use crate::harness::{PATIENCE, read_to_end};
 
 /// This build's program, or the one that a measurement names.
 pub(crate) const PROGRAM: &str = match option_env!("CALLHISTORY_SERVER") {
@@ -186,12 +190,12 @@ async fn answered_writes_survive_kill_9() {
                 })
             })
             .collect();
-        for _ in 0..5000 {
-            if written.load(Ordering::Relaxed) {
-                break;
+        let first_write = async {
+            while !written.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        };
+        tokio::time::timeout(PATIENCE, first_write).await.expect("nothing is written");
         tokio::time::sleep(Duration::from_millis(u64::from(round % 40) * 7)).await;
         server.signal("-KILL");
         let before = answered.len();
@@ -214,6 +218,22 @@ async fn a_termination_ends_it_in_order() {
     server.signal("-TERM");
     assert!(server.child.wait().unwrap().success());
     assert!(!directory.path().join("callhistory-data/callhistory.db-wal").exists(), "the log was not folded in");
+}
+
+/// Clients that all come back at once find a place in the kernel's queue, also where the service accepts none for a while.
+#[tokio::test]
+async fn a_rush_of_connections_waits_to_be_accepted() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Running::start(directory.path(), &[]);
+    let address = server.base.trim_start_matches("http://").to_owned();
+    server.signal("-STOP");
+    let connecting = (0..300).map(|_| TcpStream::connect(&address));
+    let connected = tokio::time::timeout(PATIENCE, try_join_all(connecting)).await;
+    server.signal("-CONT");
+    for mut stream in connected.expect("some connections are not taken").unwrap() {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 200"));
+    }
 }
 
 #[test]

@@ -166,6 +166,7 @@ async fn write_under(directory: &Path, injection: &Injection) -> Outcome {
         !status.contains("TracerPid:\t0\n")
     };
     while !std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten().all(is_traced) {
+        assert!(tracer.try_wait().unwrap().is_none(), "strace may not trace, or has ended");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let caller = Caller::new(&server);
@@ -423,6 +424,49 @@ async fn hostile_clients_do_not_matter() {
     assert!(started.elapsed() < Duration::from_secs(6));
     println!("{} connections were made", flood.await.unwrap());
     bomb(&server, pid).await;
+}
+
+/// Who reads slowly over HTTP/2 gets a whole export, however much of it waits in the buffers between: also where it takes
+/// longer than any time-out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes about a minute"]
+async fn a_slow_reader_of_http2_gets_everything() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &[]);
+    let caller = Caller::new(&server);
+    for number in 0..400 {
+        assert_eq!(caller.put(&format!("c{number}"), &"x".repeat(60_000)).await.unwrap().status().as_u16(), 201);
+    }
+    let address = server.base.trim_start_matches("http://");
+    let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (mut far_read, mut far_write) = tokio::io::split(far);
+    let sending = tokio::spawn(async move { tokio::io::copy(&mut far_read, &mut to).await });
+    let receiving = tokio::spawn(async move {
+        let mut buffer = vec![0; 50_000];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            far_write.write_all(&buffer[..count]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        far_write.shutdown().await.unwrap();
+    });
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (client, connection) = builder.handshake::<_, bytes::Bytes>(near).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = http::Request::get(format!("{}/export", caller.base)).header("x-workspace-id", "w").body(()).unwrap();
+    let started = Instant::now();
+    let mut body = client.send_request(request, true).unwrap().0.await.unwrap().into_body();
+    let mut lines = 0;
+    while let Some(bytes) = body.data().await {
+        lines += bytes.expect("the server ends the answer").iter().filter(|byte| **byte == b'\n').count();
+    }
+    assert_eq!(lines, 400);
+    println!("24 MB took {:?}", started.elapsed());
+    for task in [connection.abort_handle(), sending.abort_handle(), receiving.abort_handle()] {
+        task.abort();
+    }
 }
 
 /// A gzip body of a few megabytes that unpacks to gigabytes.
