@@ -411,3 +411,23 @@ fn sent_key(parts: &Parts) -> Result<&str, ApiError> {
     // What is no key is a wrong key.
     Ok(value.unwrap_or_default())
 }
+
+/// What is accepted as a key is the text of the key that its own bytes make.
+#[cfg(fuzzing)]
+pub fn assert_only_keys_parse(text: &str) {
+    // With its checksum as well, which no mutation finds.
+    for text in [text, &format!("{text}_{}", checksum(text))] {
+        let Some(token) = Token::parse(text) else { continue };
+        assert_is_created(&token, text);
+    }
+}
+
+#[cfg(fuzzing)]
+#[expect(clippy::unwrap_used, reason = "a fuzz target fails by a panic")]
+fn assert_is_created(token: &Token, text: &str) {
+    let digits: String = text[Token::PREFIX.len()..].split('_').take(2).collect();
+    let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
+    let random: [u8; Token::RANDOM_BYTES] = std::array::from_fn(byte);
+    assert_eq!(Token::new(&random).as_str(), text);
+    assert_eq!(token.id(), Token::id_in(text).unwrap());
+}

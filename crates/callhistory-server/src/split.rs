@@ -171,3 +171,14 @@ impl Splitter {
         }
     }
 }
+
+/// The records of a stream that comes in chunks of this size: each with its line, and its text where it has one.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn split_in_chunks(stream: &[u8], is_array: bool, chunk: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+    let form = if is_array { ImportForm::Array } else { ImportForm::Lines };
+    let (mut splitter, mut items) = (Splitter::new(form, 64), Vec::new());
+    stream.chunks(chunk).for_each(|part| splitter.push(part, &mut items));
+    splitter.finish(&mut items);
+    items.into_iter().map(|item| (item.line, item.text.ok())).collect()
+}

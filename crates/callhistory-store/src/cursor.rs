@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use callhistory_model::{CallId, ChangesQuery, Fault, FaultCode, ListQuery, WorkspaceId};
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::StoreError;
@@ -113,4 +113,30 @@ pub(crate) fn after_the_end() -> StoreError {
 /// The refusal of a cursor.
 fn invalid(detail: &str) -> StoreError {
     StoreError::Refused(Fault::new(FaultCode::InvalidCursor, detail).of_parameter("cursor"))
+}
+
+/// A cursor opens the place that it was given out for. One with another character, and any text, opens nothing, unless it is
+/// the cursor of what it opens.
+#[cfg(fuzzing)]
+#[expect(clippy::expect_used, reason = "a fuzz target fails by a panic")]
+pub fn assert_only_given_cursors_open(key: i64, (place, character): (u8, char), any: &str) {
+    let seal = Seal::new(vec![7; 32]);
+    let workspace: WorkspaceId = "w".parse().expect("a workspace");
+    let query = ListQuery::default();
+    let position = ListPosition { key, id: "c".parse().expect("an id") };
+    let given = [seal.list(&workspace, &query, &position), seal.feed(&workspace, key)];
+    assert_eq!(seal.open_list(&workspace, &query, &given[0]).ok(), Some(position));
+    assert_eq!(seal.open_feed(&workspace, &given[1]).ok(), Some(key));
+    let change = |text: &String| {
+        let place = usize::from(place) % text.len();
+        text.chars().enumerate().map(|(at, old)| if at == place { character } else { old }).collect::<String>()
+    };
+    for text in [&change(&given[0]), &change(&given[1]), any] {
+        if let Ok(opened) = seal.open_list(&workspace, &query, text) {
+            assert_eq!(seal.list(&workspace, &query, &opened), *text);
+        }
+        if let Ok(opened) = seal.open_feed(&workspace, text) {
+            assert_eq!(seal.feed(&workspace, opened), *text);
+        }
+    }
 }

@@ -26,6 +26,12 @@ mod terms;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 mod write;
 
+/// What the fuzz targets of this repository call. No other build has it.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::cursor::assert_only_given_cursors_open;
+}
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,0 +1,7 @@
+//! A cursor: no text is accepted but those that this database has given out.
+#![no_main]
+
+use callhistory_store::fuzzing::assert_only_given_cursors_open;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (i64, (u8, char), &str)| assert_only_given_cursors_open(input.0, input.1, input.2));

@@ -1,0 +1,17 @@
+//! The query of a list, of metrics and of the feed: what is accepted is written as a query that means the same.
+#![no_main]
+
+use callhistory_model::{ChangesQuery, ListQuery, MetricsQuery};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|query: &str| {
+    if let Ok(list) = ListQuery::from_query(query) {
+        assert_eq!(ListQuery::from_query(&list.to_query()).expect("a written query is accepted"), list);
+    }
+    if let Ok(metrics) = MetricsQuery::from_query(query) {
+        assert_eq!(MetricsQuery::from_query(&metrics.to_query()).expect("a written query is accepted"), metrics);
+    }
+    if let Ok(changes) = ChangesQuery::from_query(query) {
+        assert_eq!(ChangesQuery::from_query(&changes.to_query()).expect("a written query is accepted"), changes);
+    }
+});
