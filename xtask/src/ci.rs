@@ -1,19 +1,18 @@
 //! Every check that says the same on any machine, busy or idle.
 
 use std::{
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 
 use crate::{
-    build_server,
+    build_server, cargo,
     interop::{self, Missing},
     openapi::{self, Format, Generated, Outcome},
-    setup, target, tidy,
+    run_with_lines, setup, target, tidy,
 };
 
 /// A test that takes longer is named at the end of the run.
@@ -82,7 +81,11 @@ impl Run<'_> {
     }
 
     fn cargo(&mut self, name: &str, arguments: &str) -> Result<(), String> {
-        self.step(name, |run| cargo(run.root, arguments))
+        self.step(name, |_| match command(arguments).status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(format!("cargo {arguments} failed")),
+            Err(error) => Err(format!("cargo {arguments}: {error}")),
+        })
     }
 
     fn lint(&mut self) -> Result<(), String> {
@@ -101,7 +104,7 @@ impl Run<'_> {
         })?;
         self.cargo("cargo test: build", &format!("test --workspace --locked {TARGETS} --no-run"))?;
         self.step("cargo test", |run| {
-            run.slow = tests(run.root)?;
+            run.slow = tests()?;
             run.has_tested = true;
             Ok(())
         })?;
@@ -111,7 +114,7 @@ impl Run<'_> {
     fn contract(&mut self) -> Result<(), String> {
         // The tests have built the server, with other features of its dependencies than a build of it alone would have.
         let tested = target()?.join("debug/callhistory-server");
-        let server = if self.has_tested { tested } else { build_server(self.root)? };
+        let server = if self.has_tested { tested } else { build_server()? };
         self.step("openapi check", |run| {
             let report = openapi::check(run.root, &Generated::by_server(&server)?);
             print!("{}", report.render(Format::Text, |_| None));
@@ -145,35 +148,22 @@ impl Run<'_> {
     }
 }
 
-/// Runs one cargo command, as a reader could repeat it.
-fn cargo(root: &Path, arguments: &str) -> Result<(), String> {
-    let status = command(root, arguments).status().map_err(|error| format!("cargo {arguments}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {arguments} failed")) }
-}
-
-fn command(root: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    command.args(arguments.split(' ')).current_dir(root).env("RUSTDOCFLAGS", "-D warnings");
+fn command(arguments: &str) -> Command {
+    let mut command = cargo(arguments);
+    command.env("RUSTDOCFLAGS", "-D warnings");
     command
 }
 
 /// Runs the tests and shows their output; gives those that were slow, the slowest first.
-fn tests(root: &Path) -> Result<Vec<String>, String> {
+fn tests() -> Result<Vec<String>, String> {
     let arguments = format!("test --workspace --locked --no-fail-fast {TARGETS} -- -Zunstable-options --report-time");
-    let mut command = command(root, &arguments);
+    let mut command = command(&arguments);
     // The time of each test is an unstable option of the harness. It takes it where this variable is set, which must not
     // reach the compiler: so the tests have a runner that sets it.
     let host = host()?;
     command.env(format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_")), "env RUSTC_BOOTSTRAP=1");
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo {arguments}: {error}"))?;
-    let output = child.stdout.take().ok_or("cargo test has no output")?;
     let mut slow = Vec::new();
-    for line in BufReader::new(output).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.map_err(|error| error.to_string())?).into_owned();
-        slow.extend(slow_test(&line));
-        println!("{line}");
-    }
-    let status = child.wait().map_err(|error| error.to_string())?;
+    let status = run_with_lines(&mut command, |line| slow.extend(slow_test(line)))?;
     slow.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let slow: Vec<_> = slow.into_iter().map(|(seconds, name)| format!("{name} {seconds:.0} s")).collect();
     if !status.success() {

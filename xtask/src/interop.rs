@@ -166,10 +166,11 @@ impl Tools {
         let (source, folder) = (root.join("xtask/interop"), target()?.join("interop"));
         fs::create_dir_all(&folder)?;
         let mut wanted = String::new();
-        for file in ["package.json", "package-lock.json", "requirements.txt", "calls.ts", "diff.mjs"] {
-            if !file.contains("calls") && !file.contains("diff") {
-                wanted.push_str(&fs::read_to_string(source.join(file))?);
-            }
+        let locked = ["package.json", "package-lock.json", "requirements.txt"];
+        for file in locked {
+            wanted.push_str(&fs::read_to_string(source.join(file))?);
+        }
+        for file in locked.into_iter().chain(["calls.ts", "diff.mjs"]) {
             fs::copy(source.join(file), folder.join(file))?;
         }
         let installed = folder.join("installed");

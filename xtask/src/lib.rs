@@ -12,8 +12,9 @@ pub mod system;
 pub mod tidy;
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
 };
 
 /// The root of the repository.
@@ -43,15 +44,34 @@ pub(crate) fn server_command(server: &Path) -> Command {
     command
 }
 
-/// Builds the server of the repository at `root`; gives its program.
+/// A command of cargo in the repository, as a reader could repeat it.
+#[must_use]
+pub fn cargo(arguments: &str) -> Command {
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command.args(arguments.split(' ')).current_dir(root());
+    command
+}
+
+/// Runs a command, prints its output, and hands on each line of it.
+pub(crate) fn run_with_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<ExitStatus, String> {
+    let fault = |error: std::io::Error| error.to_string();
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(fault)?;
+    for line in BufReader::new(child.stdout.take().ok_or("the command has no output")?).split(b'\n') {
+        let line = line.map_err(fault)?;
+        let line = String::from_utf8_lossy(&line);
+        each(&line);
+        println!("{line}");
+    }
+    child.wait().map_err(fault)
+}
+
+/// Builds the server of the repository; gives its program.
 ///
 /// # Errors
 ///
 /// Fails when it does not build.
-pub fn build_server(root: &Path) -> Result<PathBuf, String> {
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    command.args(["build", "--quiet", "--locked", "--package", "callhistory-server"]).current_dir(root);
-    match command.status() {
+pub fn build_server() -> Result<PathBuf, String> {
+    match cargo("build --quiet --locked --package callhistory-server").status() {
         Ok(status) if status.success() => Ok(target()?.join("debug/callhistory-server")),
         Ok(_) => Err("the server does not build".to_owned()),
         Err(error) => Err(format!("cargo build: {error}")),

@@ -1,14 +1,10 @@
 //! `cargo xtask`: the checks of the repository, and what keeps `openapi/` true.
 
-use std::{
-    ffi::OsString,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    build_server, ci, interop,
+    build_server, cargo, ci, interop,
     openapi::{self, Action, Format, Generated},
     root, setup, system, tidy,
 };
@@ -60,7 +56,7 @@ fn main() -> ExitCode {
         Task::Openapi { action } => return openapi(&action),
         Task::Interop => {
             let tools = interop::Tools::install(root()).map_err(|missing| missing.to_string());
-            let server = tools.and_then(|tools| Ok((tools, build_server(root())?)));
+            let server = tools.and_then(|tools| Ok((tools, build_server()?)));
             server.and_then(|(tools, server)| interop::run(root(), &tools, &server).map_err(|error| error.to_string()))
         }
         Task::Bench { options } => return bench(&options),
@@ -90,7 +86,7 @@ fn openapi(action: &Action) -> ExitCode {
     let folder = if matches!(action, Action::Compare { .. }) { Path::new("") } else { root() };
     let report = match action {
         Action::Compare { old, new, .. } => openapi::compare(old, new),
-        _ => match build_server(root()).and_then(|server| Generated::by_server(&server)) {
+        _ => match build_server().and_then(|server| Generated::by_server(&server)) {
             Ok(generated) => openapi::run(root(), action, &generated),
             Err(message) => {
                 eprintln!("{message}");
@@ -105,9 +101,7 @@ fn openapi(action: &Action) -> ExitCode {
 
 /// Builds the bench as users build the server, and runs it.
 fn bench(options: &[OsString]) -> ExitCode {
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    command.args(["run", "--locked", "--profile", "dist", "--package", "callhistory-bench", "--"]).args(options);
-    match command.current_dir(root()).status() {
+    match cargo("run --locked --profile dist --package callhistory-bench --").args(options).status() {
         Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
         Err(error) => {
             eprintln!("cargo run --package callhistory-bench: {error}");

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -15,7 +15,7 @@ use std::{
 
 use clap::Args;
 
-use crate::{setup, target};
+use crate::{cargo, run_with_lines, setup, target};
 
 /// The targets of `fuzz/`.
 const FUZZ_TARGETS: [&str; 7] = ["record", "query", "cursor", "time", "merge_patch", "import", "key"];
@@ -130,26 +130,16 @@ fn prove(root: &Path, proof: Proof) -> Result<Option<String>, String> {
 fn run_command(root: &Path, mut command: Command) -> Result<(), String> {
     let must_test = command.get_args().next().is_some_and(|argument| argument == "test");
     let must_test = must_test && command.get_args().all(|argument| argument != "--no-run");
-    let spawned = command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| format!("{command:?}: {error}"))?;
     let mut has_tested = false;
-    for line in BufReader::new(child.stdout.take().ok_or("the command has no output")?).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.map_err(|error| error.to_string())?).into_owned();
+    let status = run_with_lines(command.current_dir(root).stdin(Stdio::null()), |line| {
         has_tested |= line.starts_with("test ") && !line.starts_with("test result:");
-        println!("{line}");
-    }
-    let status = child.wait().map_err(|error| error.to_string())?;
+    });
+    let status = status.map_err(|error| format!("{command:?}: {error}"))?;
     match status.success() {
         true if must_test && !has_tested => Err(format!("{command:?} ran no test")),
         true => Ok(()),
         false => Err(format!("{command:?} ended with {status}")),
     }
-}
-
-fn cargo(arguments: &str) -> Command {
-    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-    command.args(arguments.split(' '));
-    command
 }
 
 fn proofs(target: &Path, fuzz_seconds: u32) -> Vec<Proof> {

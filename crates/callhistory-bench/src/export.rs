@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{BufWriter, Write as _},
     path::Path,
     time::Instant,
@@ -13,26 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     Bench, Failure,
-    load::{median, to_f64},
+    load::{Digest, median, to_f64},
     server::Server,
     table::{Goal, Line, Outcome},
 };
-
-/// How many lines there are, and the sum of their hashes: equal for the same lines in any order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Digest {
-    lines: usize,
-    sum: u64,
-}
-
-impl Digest {
-    fn add(&mut self, line: &[u8]) {
-        let mut hasher = DefaultHasher::new();
-        line.hash(&mut hasher);
-        self.lines += 1;
-        self.sum = self.sum.wrapping_add(hasher.finish());
-    }
-}
 
 pub(crate) async fn export(bench: &Bench) -> Outcome {
     let data = bench.data(bench.records())?;
@@ -47,8 +30,8 @@ pub(crate) async fn export(bench: &Bench) -> Outcome {
     })
     .await?;
     let (_, bare) = bare_export(&data, true)?;
-    if digest != bare || digest.lines == 0 {
-        return Err(format!("the export has {} lines, the table has {}", digest.lines, bare.lines).into());
+    if digest != bare || digest.count == 0 {
+        return Err(format!("the export has {} lines, the table has {}", digest.count, bare.count).into());
     }
     let (idle, _) = server.peer.memory_mib()?;
     server.peer.reset_peak();
@@ -64,7 +47,7 @@ pub(crate) async fn export(bench: &Bench) -> Outcome {
     let (_, peak) = server.peer.memory_mib()?;
     let rate = |seconds: f64| format!("{:.2} s, {:.0} MB/s", seconds, to_f64(bytes) / 1e6 / seconds);
     Ok(vec![
-        Line::new(format!("export of {} records", digest.lines), Goal::None, bare / ours, "×")
+        Line::new(format!("export of {} records", digest.count), Goal::None, bare / ours, "×")
             .between(rate(ours), rate(bare))
             .with_peak(peak),
         Line::new("its first byte", Goal::AtMost(20.0), first, "ms"),

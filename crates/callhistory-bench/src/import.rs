@@ -12,7 +12,7 @@ use callhistory_test_support::history::WORKSPACE;
 
 use crate::{
     Bench, Failure, footprint, histories,
-    load::{cpu_seconds, file_mib},
+    load::{cpu_seconds, file_mib, memory_mib},
     loader::{Loader, contents},
     table::{Goal, Line, Outcome},
 };
@@ -67,10 +67,7 @@ fn run_import(bench: &Bench, lines: &Path, data: &Path) -> Result<Import, Failur
     let (mut peak_mib, mut cpu): (f64, f64) = (0.0, 0.0);
     let status = loop {
         // Both figures end with the process, so the last ones before its end count.
-        let status = fs::read_to_string(format!("/proc/{}/status", import.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        peak_mib = peak_mib.max(now.unwrap_or(0.0) / 1024.0);
+        peak_mib = memory_mib(import.id()).map_or(peak_mib, |(_, peak)| peak.max(peak_mib));
         cpu = cpu_seconds(import.id()).unwrap_or(cpu).max(cpu);
         if let Some(status) = import.try_wait()? {
             break status;

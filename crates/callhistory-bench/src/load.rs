@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher as _},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
@@ -57,12 +58,7 @@ impl Peer {
 
     /// Resident memory now, and its peak since the last [`reset_peak`](Self::reset_peak), in MiB.
     pub(crate) fn memory_mib(&self) -> Result<(f64, f64), Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| -> Option<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
-        };
-        Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
+        memory_mib(self.child.id())
     }
 
     /// Starts measuring the peak of memory again.
@@ -70,6 +66,16 @@ impl Peer {
         // Where the system does not allow it, the peak is that of the whole run: higher, and never too low.
         drop(fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5"));
     }
+}
+
+/// Resident memory of a process, and its peak, in MiB.
+pub(crate) fn memory_mib(process: u32) -> Result<(f64, f64), Failure> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let field = |name: &str| -> Option<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+    };
+    Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
 }
 
 /// User and system time of a process, which has ticks of ten milliseconds.
@@ -263,6 +269,22 @@ fn content_length(head: &[u8]) -> Result<usize, Failure> {
     }
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
     Ok(length.ok_or("a response without a length")?.parse()?)
+}
+
+/// How many values there are, and the sum of their hashes: equal for the same values in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) count: usize,
+    sum: u64,
+}
+
+impl Digest {
+    pub(crate) fn add(&mut self, value: impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(hasher.finish());
+    }
 }
 
 /// The size of a file in MiB.

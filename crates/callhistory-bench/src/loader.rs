@@ -14,7 +14,10 @@ use callhistory_model::{Amount, CallDraft, CallStatus, CallType, Cost, Direction
 use callhistory_test_support::history::WORKSPACE;
 use rusqlite::{Connection, OpenFlags, params_from_iter, types::Value};
 
-use crate::{Failure, load::to_f64};
+use crate::{
+    Failure,
+    load::{Digest, to_f64},
+};
 
 /// Records in one transaction of an import: as many as in a batch of the server.
 const GROUP: usize = 1000;
@@ -65,22 +68,17 @@ fn terms(body: &[u8]) -> String {
     text
 }
 
-/// How many calls a database has, and the sum of the hashes of their ids, costs and bodies: equal on both sides of a
-/// measurement.
-pub(crate) fn contents(data: &Path) -> Result<(u64, u64), Failure> {
+/// The ids, costs and bodies of the calls of a database: equal on both sides of a measurement.
+pub(crate) fn contents(data: &Path) -> Result<Digest, Failure> {
     let database = data.join("callhistory.db");
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut statement = db.prepare("SELECT id, cost, body FROM call")?;
     let mut rows = statement.query([])?;
-    let (mut count, mut sum) = (0, 0_u64);
+    let mut digest = Digest::default();
     while let Some(row) = rows.next()? {
-        let mut hasher = DefaultHasher::new();
-        let (id, body) = (row.get_ref(0)?.as_str()?, row.get_ref(2)?.as_blob()?);
-        (id, row.get::<_, Option<i64>>(1)?, body).hash(&mut hasher);
-        count += 1;
-        sum = sum.wrapping_add(hasher.finish());
+        digest.add((row.get_ref(0)?.as_str()?, row.get::<_, Option<i64>>(1)?, row.get_ref(2)?.as_blob()?));
     }
-    Ok((count, sum))
+    Ok(digest)
 }
 
 /// A connection that inserts as fast as SQLite does.

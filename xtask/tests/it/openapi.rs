@@ -8,7 +8,7 @@ use xtask::{
     sound::unsound,
 };
 
-/// What is committed stands in for what the code generates: the server's tests prove that they are equal.
+/// The committed files, used as the generated ones: the server's tests prove that they are equal.
 fn generated() -> Generated {
     Generated::read(&xtask::root().join("openapi")).unwrap()
 }
