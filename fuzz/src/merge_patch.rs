@@ -1,19 +1,19 @@
 //! A merge patch: applying it gives what RFC 7396 says, by the implementation of another crate.
 #![no_main]
 
-use callhistory_model::{CallPatch, CallRecord, sample};
+use callhistory_model::{CallPatch, CallRecord, examples};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|json: &[u8]| {
     let Ok(patch) = CallPatch::from_json(json) else { return };
-    let record: CallRecord = serde_json::from_str(sample::COMPLETE_EXAMPLE).expect("the example is a record");
-    let Ok(draft) = patch.apply(&record) else { return };
+    let record: CallRecord = serde_json::from_str(examples::COMPLETE_EXAMPLE).expect("the example is a record");
+    let Ok(input) = patch.apply(&record) else { return };
     let mut expected: Value = serde_json::from_slice(&record.to_json()).expect("a record is JSON");
     // Digits beyond those of a float are another target's: both sides are read as values here.
     let Ok(patch) = serde_json::from_slice::<Value>(json) else { return };
     json_patch::merge(&mut expected, &patch);
-    let mut found: Value = serde_json::to_value(&draft).expect("a draft serialises");
+    let mut found: Value = serde_json::to_value(&input).expect("an input serialises");
     for side in [&mut expected, &mut found] {
         let members = side.as_object_mut().expect("a record is an object");
         members.remove("createdAt");

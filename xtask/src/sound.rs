@@ -6,7 +6,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// A JSON pointer and what is wrong there.
-pub type Fault = (String, String);
+pub type LintError = (String, String);
 
 /// The meta-schema of OpenAPI 3.1 as the OpenAPI Initiative publishes it under Apache-2.0. It leaves schemas open, which
 /// are held against JSON Schema 2020-12.
@@ -29,7 +29,7 @@ const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "
 
 /// Every fault of a contract by itself.
 #[must_use]
-pub fn unsound(contract: &Value) -> Vec<Fault> {
+pub fn unsound(contract: &Value) -> Vec<LintError> {
     let mut faults = form_faults(contract);
     faults.extend(identity(contract));
     faults.extend(references(contract));
@@ -61,9 +61,9 @@ pub fn unsound(contract: &Value) -> Vec<Fault> {
 
 /// What keeps a document from being OpenAPI 3.1, and its schemas from being JSON Schema.
 #[must_use]
-pub fn form_faults(contract: &Value) -> Vec<Fault> {
+pub fn form_faults(contract: &Value) -> Vec<LintError> {
     let form = META_SCHEMA.iter_errors(contract);
-    let mut faults: Vec<Fault> =
+    let mut faults: Vec<LintError> =
         form.map(|error| (error.instance_path().to_string(), format!("is no OpenAPI 3.1: {error}"))).collect();
     let mut check = |schema: &Value, place: &str| {
         if let Err(error) = jsonschema::draft202012::meta::validate(schema) {
@@ -103,7 +103,7 @@ pub fn operations(contract: &Value) -> impl Iterator<Item = (String, &Value)> {
 }
 
 /// What the libraries would fill in if we did not.
-fn identity(contract: &Value) -> Vec<Fault> {
+fn identity(contract: &Value) -> Vec<LintError> {
     let expected = [
         ("/openapi", "3.1.0"),
         ("/info/title", "callhistory"),
@@ -116,7 +116,7 @@ fn identity(contract: &Value) -> Vec<Fault> {
 }
 
 /// Each reference leads to something, and something leads to each component.
-fn references(contract: &Value) -> Vec<Fault> {
+fn references(contract: &Value) -> Vec<LintError> {
     let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
     walk(contract, "", &mut |value, place| {
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
@@ -151,7 +151,7 @@ fn walk(value: &Value, place: &str, visit: &mut impl FnMut(&Value, &str)) {
 struct Rules<'a> {
     contract: &'a Value,
     place: String,
-    faults: Vec<Fault>,
+    faults: Vec<LintError>,
 }
 
 impl Rules<'_> {
@@ -314,7 +314,7 @@ fn sent_schemas(contract: &Value) -> BTreeSet<String> {
 }
 
 /// What a caller sends has bounds that the contract says, except for free-form data, which the size of the body bounds.
-fn bound_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
+fn bound_faults(schema: &Value, place: &str, faults: &mut Vec<LintError>) {
     let has = |names: &[&str]| names.iter().any(|name| schema.get(name).is_some());
     let kinds: Vec<_> =
         schema["type"].as_str().into_iter().chain(items(&schema["type"]).filter_map(Value::as_str)).collect();
@@ -330,7 +330,7 @@ fn bound_faults(schema: &Value, place: &str, faults: &mut Vec<Fault>) {
 }
 
 /// A schema says its type, its unit and its bounds, and everything that may grow is free-form by intent.
-fn schema_faults(schema: &Value, place: &str, is_sent: bool, faults: &mut Vec<Fault>) {
+fn schema_faults(schema: &Value, place: &str, is_sent: bool, faults: &mut Vec<LintError>) {
     // Free-form items are any JSON at all.
     if schema.get("$ref").is_some() || schema.is_boolean() || schema.as_object().is_some_and(Map::is_empty) {
         return;

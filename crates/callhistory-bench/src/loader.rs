@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use callhistory_model::{Amount, CallDraft, CallStatus, CallType, Cost, Direction};
+use callhistory_model::{Amount, CallCost, CallInput, CallStatus, CallType, Direction};
 use callhistory_test_support::history::WORKSPACE;
 use rusqlite::{Connection, OpenFlags, params_from_iter, types::Value};
 
@@ -176,12 +176,12 @@ impl Loader {
 fn row(line: &[u8], sequence: i64) -> Result<([Value; 19], String), Failure> {
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
-    let mut draft = CallDraft::from_json(line).map_err(|faults| format!("{faults:?}"))?;
-    draft.workspace_id = Some(WORKSPACE.parse()?);
-    let record = draft.into_record()?;
+    let mut input = CallInput::from_json(line).map_err(|faults| format!("{faults:?}"))?;
+    input.workspace_id = Some(WORKSPACE.parse()?);
+    let record = input.into_record()?;
     let body = record.to_json();
     let terms = terms(&body);
-    let charge = record.cost.as_ref().and_then(Cost::customer_charge);
+    let charge = record.cost.as_ref().and_then(CallCost::customer_charge);
     let row = [
         Value::Integer(record.sort_time_nanos() / 1_000_000_000 * 1_000_000_000 + sequence),
         text(Some(record.workspace_id.as_str())),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_model::{CallDraft, CallId, ListQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, ListQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, Precondition, open};
 use callhistory_test_support::{
     history::{Call, History, Period, WORKSPACE},
@@ -33,13 +33,13 @@ const SESSIONS: usize = 4;
 const SCANS: usize = 8;
 
 /// The calls of the largest workspace of a history, with their ids.
-fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallDraft)>, Failure> {
+fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallInput)>, Failure> {
     let calls = history.calls(1, count, Period::PAST).filter(|call| call.workspace == WORKSPACE);
-    let draft = |call: Call| {
-        let draft = CallDraft::from_json(call.json.as_bytes()).map_err(|faults| format!("{faults:?}"))?;
-        Ok((call.id.parse()?, draft))
+    let input = |call: Call| {
+        let input = CallInput::from_json(call.json.as_bytes()).map_err(|faults| format!("{faults:?}"))?;
+        Ok((call.id.parse()?, input))
     };
-    calls.map(draft).collect()
+    calls.map(input).collect()
 }
 
 fn call_id(number: u64) -> Result<CallId, Failure> {
@@ -86,7 +86,7 @@ struct Sides {
     scans: Arc<Vec<Client>>,
     texts: Texts,
     writer: Arc<BareWriter>,
-    calls: Arc<Vec<(CallId, CallDraft)>>,
+    calls: Arc<Vec<(CallId, CallInput)>>,
     time: Duration,
 }
 
@@ -199,9 +199,9 @@ impl BareWriter {
     }
 }
 
-async fn put(store: Arc<dyn CallStore>, number: u64, draft: CallDraft) -> Result<u64, Failure> {
+async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result<u64, Failure> {
     let any = Precondition::default();
-    store.put_call(&workspace()?, &call_id(number)?, draft, any, now()?).await?;
+    store.replace_call(&workspace()?, &call_id(number)?, input, any, now()?).await?;
     Ok(1)
 }
 
@@ -280,10 +280,10 @@ impl Sides {
         let write = |store: Arc<dyn CallStore>| {
             let calls = Arc::clone(&self.calls);
             move |number: u64| {
-                let (_, draft) = &calls[number as usize % calls.len()];
+                let (_, input) = &calls[number as usize % calls.len()];
                 // The times of the stored call are not those of a new one, and the id is another.
-                let draft = CallDraft { id: None, created_at: None, updated_at: None, ..draft.clone() };
-                put(Arc::clone(&store), (round + 1) * 100_000_000 + number, draft)
+                let input = CallInput { id: None, created_at: None, updated_at: None, ..input.clone() };
+                put(Arc::clone(&store), (round + 1) * 100_000_000 + number, input)
             }
         };
         let writer = Arc::clone(&self.writer);
@@ -297,7 +297,7 @@ impl Sides {
 }
 
 /// Fills a store in batches, as an import does.
-async fn fill(store: &dyn CallStore, calls: &[(CallId, CallDraft)]) -> Result<(), Failure> {
+async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<(), Failure> {
     for batch in calls.chunks(2000) {
         store.import_calls(&workspace()?, batch.to_vec(), now()?).await?;
     }
@@ -310,7 +310,7 @@ async fn texts(cluster: &Cluster) -> Result<Texts, Failure> {
     let admin = session(&cluster.url("postgres")).await?;
     admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
     let store = open(&cluster.url(&name)).await?;
-    put(Arc::clone(&store), 1, CallDraft::default()).await?;
+    put(Arc::clone(&store), 1, CallInput::default()).await?;
     store.get_call(&workspace()?, &call_id(1)?).await?;
     store.list_calls(&workspace()?, &ListQuery::default()).await?;
     store.close().await;

@@ -9,7 +9,7 @@ use crate::{
     load::{self, Peer},
 };
 
-const SCOPES: &str = "calls:read,calls:write,calls:delete,calls:export,numbers:read";
+const SCOPES: &str = "calls:read,calls:write,calls:delete,calls:export,phone-numbers:read";
 
 /// A server with keys, log and counters on.
 pub(crate) struct Server {

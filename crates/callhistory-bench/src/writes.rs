@@ -22,22 +22,22 @@ use crate::{
 /// How long a sync takes on the slow disk, in milliseconds.
 const SLOW_SYNC: u32 = 3;
 /// Writes of new calls, each with another id, as the ids and the bodies.
-fn drafts(bench: &Bench, count: usize, seed: u64) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+fn inputs(bench: &Bench, count: usize, seed: u64) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let calls = bench.history.calls(seed, u32::try_from(count)?, Period::PRESENT);
-    let mut drafts = Vec::with_capacity(count);
+    let mut inputs = Vec::with_capacity(count);
     for (number, call) in calls.enumerate() {
         // A new call has no times of its own yet; the id is in the path.
         let mut call: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&call.json)?;
         for member in ["_id", "createdAt", "updatedAt"] {
             call.remove(member);
         }
-        drafts.push((format!("bench-{seed}-{number:08}"), serde_json::to_vec(&call)?));
+        inputs.push((format!("bench-{seed}-{number:08}"), serde_json::to_vec(&call)?));
     }
-    Ok(drafts)
+    Ok(inputs)
 }
 
-fn puts(server: &Server, drafts: &[(String, Vec<u8>)], connections: usize) -> Requests {
-    Requests::new(drafts.iter().map(|(id, body)| server.put(id, body)).collect(), "201").over(connections)
+fn puts(server: &Server, inputs: &[(String, Vec<u8>)], connections: usize) -> Requests {
+    Requests::new(inputs.iter().map(|(id, body)| server.put(id, body)).collect(), "201").over(connections)
 }
 
 /// Writes each record once; gives the writes for each commit as well.
@@ -67,11 +67,11 @@ pub(crate) async fn durable(bench: &Bench) -> Outcome {
         let (mut rounds, mut bare_rounds, mut group) = (Vec::new(), Vec::new(), 0.0);
         let mut peak = 0.0;
         for round in 0..bench.rounds() {
-            let drafts = drafts(bench, if bench.quick { 200 } else { 20_000 }, 10 + round as u64)?;
+            let inputs = inputs(bench, if bench.quick { 200 } else { 20_000 }, 10 + round as u64)?;
             let data = base(bench, records)?;
             let written = {
                 let server = bench.start(&data).await?;
-                let (round, writes) = write(&server, &puts(&server, &drafts, 64)).await?;
+                let (round, writes) = write(&server, &puts(&server, &inputs, 64)).await?;
                 (group, peak) = (writes, server.peer.memory_mib()?.1);
                 round
             };
@@ -117,7 +117,7 @@ async fn by_writers(bench: &Bench) -> Outcome {
     let mut lines = Vec::new();
     for (seed, writers) in [(20, 1), (21, 8), (22, 64), (23, 512)] {
         let count = if bench.quick { 2 * writers } else { (1500 * writers).min(20_000) };
-        let (round, group) = write(&server, &puts(&server, &drafts(bench, count, seed)?, writers)).await?;
+        let (round, group) = write(&server, &puts(&server, &inputs(bench, count, seed)?, writers)).await?;
         let what = format!("{writers} writers: writes to a commit");
         let latency =
             format!("{:.0}/s, p50 {:.2} ms, p99 {:.2} ms", round.per_second, round.p50_millis, round.p99_millis);
@@ -134,13 +134,13 @@ async fn slow_disk(bench: &Bench) -> Outcome {
     let key = bench.start(&data).await?.stop();
     let server = Server::with_key(Command::new(&bench.server_program).env("LD_PRELOAD", library), &data, key).await?;
     let (many, single) = if bench.quick { (200, 5) } else { (10_000, 300) };
-    let (alone, _) = write(&server, &puts(&server, &drafts(bench, single, 30)?, 1)).await?;
-    let (round, group) = write(&server, &puts(&server, &drafts(bench, many, 31)?, 64)).await?;
+    let (alone, _) = write(&server, &puts(&server, &inputs(bench, single, 30)?, 1)).await?;
+    let (round, group) = write(&server, &puts(&server, &inputs(bench, many, 31)?, 64)).await?;
     // Its snapshot holds back the WAL until it ends.
     let mut export = TcpStream::connect(server.peer.address).await?;
     export.write_all(&server.get("/export", "")).await?;
     export.readable().await?;
-    let (during_export, _) = write(&server, &puts(&server, &drafts(bench, many, 32)?, 64)).await?;
+    let (during_export, _) = write(&server, &puts(&server, &inputs(bench, many, 32)?, 64)).await?;
     drop(export);
     let sync = f64::from(SLOW_SYNC);
     if alone.p50_millis < sync {

@@ -1,6 +1,6 @@
 //! The operations on call records, one method each.
 
-use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord};
+use callhistory_model::{CallId, CallInput, CallPatch, CallRecord};
 use reqwest::{
     Url,
     header::{ETAG, HeaderValue},
@@ -54,21 +54,21 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-    /// use callhistory_client::{CallDraft, CallStatus};
+    /// use callhistory_client::{CallInput, CallStatus};
     ///
-    /// let draft = CallDraft { status: Some(CallStatus::Busy), ..CallDraft::default() };
-    /// let call = client.put_call("1234567890abcdef", &draft).await?;
+    /// let input = CallInput { status: Some(CallStatus::Busy), ..CallInput::default() };
+    /// let call = client.replace_call("1234567890abcdef", &input).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn put_call(&self, id: &str, call: &CallDraft) -> Result<CallRecord, Error> {
+    pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<CallRecord, Error> {
         self.send(&Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
-    /// Creates a record whose id the service makes, and returns it. The draft carries no `_id`.
+    /// Creates a record whose id the service makes, and returns it. The input carries no `_id`.
     ///
     /// The retries of one call create one record: they carry one `Idempotency-Key`. Calling again after an error is
-    /// another record; where that matters, choose the id yourself and use [`put_call`](Self::put_call).
+    /// another record; where that matters, choose the id yourself and use [`replace_call`](Self::replace_call).
     ///
     /// # Errors
     ///
@@ -77,15 +77,15 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-    /// use callhistory_client::{CallDraft, Direction};
+    /// use callhistory_client::{CallInput, Direction};
     ///
-    /// let draft = CallDraft { direction: Some(Direction::Inbound), ..CallDraft::default() };
-    /// let call = client.create_call(&draft).await?;
+    /// let input = CallInput { direction: Some(Direction::Inbound), ..CallInput::default() };
+    /// let call = client.create_call(&input).await?;
     /// println!("created {}", call.id);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn create_call(&self, call: &CallDraft) -> Result<CallRecord, Error> {
+    pub async fn create_call(&self, call: &CallInput) -> Result<CallRecord, Error> {
         let request = Request::post(self.inner.calls_url.clone(), call, idempotency_key()?)?;
         self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
@@ -99,14 +99,14 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-    /// use callhistory_client::{CallDraft, CallPatch, CallStatus};
+    /// use callhistory_client::{CallInput, CallPatch, CallStatus};
     ///
-    /// let ended = CallDraft { status: Some(CallStatus::Completed), ..CallDraft::default() };
-    /// client.patch_call("1234567890abcdef", &CallPatch::from(ended).without("roomName")).await?;
+    /// let ended = CallInput { status: Some(CallStatus::Completed), ..CallInput::default() };
+    /// client.update_call("1234567890abcdef", &CallPatch::from(ended).without("roomName")).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn patch_call(&self, id: &str, patch: &CallPatch) -> Result<CallRecord, Error> {
+    pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<CallRecord, Error> {
         self.send(&Request::patch(self.call_url(id)?, patch), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
@@ -130,7 +130,7 @@ impl Client {
     }
 
     fn call_url(&self, id: &str) -> Result<Url, Error> {
-        let id: CallId = id.parse().map_err(|fault| Error::invalid("the call id is not usable", fault))?;
+        let id: CallId = id.parse().map_err(|error| Error::invalid("the call id is not usable", error))?;
         let mut url = self.inner.calls_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.push(id.as_str());

@@ -38,13 +38,13 @@ pub struct Client {
 ///
 /// ```no_run
 /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-/// use callhistory_client::{CallDraft, CallPatch, CallStatus};
+/// use callhistory_client::{CallInput, CallPatch, CallStatus};
 ///
 /// let (call, version) = client.get_call_version("1234567890abcdef").await?;
 /// if call.status == Some(CallStatus::Completed) {
-///     let reopened = CallDraft { status: Some(CallStatus::Ongoing), ..CallDraft::default() };
+///     let reopened = CallInput { status: Some(CallStatus::Ongoing), ..CallInput::default() };
 ///     // Only if nobody has changed the record since it was read.
-///     client.if_version(&version).patch_call("1234567890abcdef", &reopened.into()).await?;
+///     client.if_version(&version).update_call("1234567890abcdef", &reopened.into()).await?;
 /// }
 /// # Ok(())
 /// # }
@@ -94,19 +94,19 @@ impl Client {
 
 /// Conditions. Each one gives a client that shares the connections of this one.
 impl Client {
-    /// The same client, whose `put_call`, `patch_call` and `delete_call` take effect only on this version of the record;
+    /// The same client, whose `replace_call`, `update_call` and `delete_call` take effect only on this version of the record;
     /// otherwise they fail with [`Error::is_conflict`].
     #[must_use]
     pub fn if_version(&self, version: &Version) -> Self {
         Self { condition: Some((IF_MATCH, version.0.clone())), ..self.clone() }
     }
 
-    /// The same client, whose `put_call` takes effect only where there is no such record; otherwise it fails with
+    /// The same client, whose `replace_call` takes effect only where there is no such record; otherwise it fails with
     /// [`Error::is_conflict`].
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-    /// client.if_absent().put_call("1234567890abcdef", &callhistory_client::CallDraft::default()).await?;
+    /// client.if_absent().replace_call("1234567890abcdef", &callhistory_client::CallInput::default()).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -215,7 +215,7 @@ impl ClientBuilder {
         let base_url = self.base_url.map_err(|detail| Error::refused(format!("the base URL {detail}")))?;
         let workspace = self.workspace.ok_or_else(|| Error::refused("the workspace is missing".to_owned()))?;
         let workspace: WorkspaceId =
-            workspace.parse().map_err(|fault| Error::invalid("the workspace is not usable", fault))?;
+            workspace.parse().map_err(|error| Error::invalid("the workspace is not usable", error))?;
         if self.max_retries > Self::MOST_RETRIES {
             return Err(Error::refused(format!("max_retries is {}; at most 10 are possible", self.max_retries)));
         }

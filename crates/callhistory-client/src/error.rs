@@ -273,10 +273,10 @@ impl Error {
         };
         write!(f, "the service answered {status} {}: {}", one_line(problem.code.as_str()), one_line(&problem.title))?;
         // The details of a problem may quote the record; places and codes do not.
-        for (at, fault) in problem.errors.iter().take(MAX_SHOWN_FAULTS).enumerate() {
-            let place = fault.parameter.as_deref().or(fault.pointer.as_deref()).unwrap_or("");
+        for (at, error) in problem.errors.iter().take(MAX_SHOWN_FAULTS).enumerate() {
+            let place = error.parameter.as_deref().or(error.pointer.as_deref()).unwrap_or("");
             let separator = if at == 0 { ": " } else { ", " };
-            write!(f, "{separator}{} {}", one_line(member(place)), one_line(fault.code.as_str()))?;
+            write!(f, "{separator}{} {}", one_line(member(place)), one_line(error.code.as_str()))?;
         }
         match problem.errors.len().saturating_sub(MAX_SHOWN_FAULTS) {
             0 => Ok(()),

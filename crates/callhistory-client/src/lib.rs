@@ -3,15 +3,15 @@
 //! # Overview
 //!
 //! * [`Client`] talks to one service for one workspace. It is cheap to clone and keeps its connections; build it once.
-//! * Each operation of the API is one method. Of one record: [`Client::get_call`], [`put_call`](Client::put_call),
-//!   [`create_call`](Client::create_call), [`patch_call`](Client::patch_call), [`delete_call`](Client::delete_call). Of
-//!   many: [`list_calls`](Client::list_calls), [`call_metrics`](Client::call_metrics),
+//! * Each operation of the API is one method. Of one record: [`Client::get_call`], [`replace_call`](Client::replace_call),
+//!   [`create_call`](Client::create_call), [`update_call`](Client::update_call), [`delete_call`](Client::delete_call). Of
+//!   many: [`list_calls`](Client::list_calls), [`get_call_metrics`](Client::get_call_metrics),
 //!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls) and
-//!   [`call_changes`](Client::call_changes).
+//!   [`list_call_changes`](Client::list_call_changes).
 //! * [`Client::stream_calls`] goes through all pages of a list, [`Client::follow_changes`] follows the feed.
 //! * What they are asked for is a plain struct with a `Default`: [`ListQuery`], [`CallFilter`], [`MetricsQuery`],
 //!   [`ChangesQuery`].
-//! * [`CallRecord`] is what the service answers, [`CallDraft`] is what you write. Numbers keep their digits, and members
+//! * [`CallRecord`] is what the service answers, [`CallInput`] is what you write. Numbers keep their digits, and members
 //!   and values that this version does not know are kept.
 //! * [`Error`] is one opaque type that answers questions.
 //!
@@ -77,10 +77,10 @@ mod send;
 
 pub use callhistory_model as model;
 pub use callhistory_model::{
-    Amount, AnalysisCondition, AnalysisTest, CallChange, CallDraft, CallFilter, CallId, CallMetrics, CallPatch,
-    CallRecord, CallStatus, CallType, ChangeType, ChangesPage, ChangesQuery, Cost, Direction, ExactDecimal, GroupKey,
-    ImportError, ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds, Sort,
-    SortKey, Timestamp, UnixSeconds, WorkspaceId,
+    Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
+    CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
+    GroupKey, ImportError, ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds,
+    Sort, SortKey, Timestamp, UnixSeconds, WorkspaceId,
 };
 pub use client::{Client, ClientBuilder, Version};
 pub use error::Error;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use callhistory_model::{
-    CallDraft, CallMetrics, CallRecord, ChangesPage, ChangesQuery, ExportQuery, ImportReport, ListQuery, MetricsQuery,
-    Timestamp,
+    CallChangePage, CallInput, CallMetrics, CallRecord, ChangesQuery, ExportQuery, ImportReport, ListQuery,
+    MetricsQuery, Timestamp,
 };
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{Response, Url, header::LINK};
@@ -150,13 +150,13 @@ impl Client {
     ///
     /// let zone = Some("Europe/Berlin".to_owned());
     /// let query = MetricsQuery { group_by: vec![GroupKey::Day], time_zone: zone, ..MetricsQuery::default() };
-    /// for day in client.call_metrics(&query).await?.groups.unwrap_or_default() {
+    /// for day in client.get_call_metrics(&query).await?.groups.unwrap_or_default() {
     ///     println!("{}: {} calls, {}", day.group["day"], day.total_calls, day.total_cost);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn call_metrics(&self, query: &MetricsQuery) -> Result<CallMetrics, Error> {
+    pub async fn get_call_metrics(&self, query: &MetricsQuery) -> Result<CallMetrics, Error> {
         let request = Request::get(self.url("/metrics", &query.to_query()));
         self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
@@ -173,16 +173,16 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use callhistory_client::CallDraft;
+    /// use callhistory_client::CallInput;
     ///
     /// let ids = ["a1", "a2"].map(|id| id.parse().map(Some));
-    /// let calls = ids.into_iter().flatten().map(|id| CallDraft { id, ..CallDraft::default() });
+    /// let calls = ids.into_iter().flatten().map(|id| CallInput { id, ..CallInput::default() });
     /// let report = client.import_calls(calls).await?;
     /// println!("{} created, {} rejected", report.created, report.rejected);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn import_calls(&self, calls: impl IntoIterator<Item = CallDraft>) -> Result<ImportReport, Error> {
+    pub async fn import_calls(&self, calls: impl IntoIterator<Item = CallInput>) -> Result<ImportReport, Error> {
         let mut report = ImportReport::default();
         let (mut lines, mut records, mut sent) = (Vec::new(), 0, 0);
         for call in calls {
@@ -257,7 +257,7 @@ impl Client {
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::ChangesQuery;
     ///
-    /// let page = client.call_changes(&ChangesQuery::default()).await?;
+    /// let page = client.list_call_changes(&ChangesQuery::default()).await?;
     /// for change in &page.changes {
     ///     println!("{} {}", change.kind, change.id);
     /// }
@@ -265,7 +265,7 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn call_changes(&self, query: &ChangesQuery) -> Result<ChangesPage, Error> {
+    pub async fn list_call_changes(&self, query: &ChangesQuery) -> Result<CallChangePage, Error> {
         let request = Request::get(self.url("/changes", &query.to_query()));
         self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
@@ -293,14 +293,14 @@ impl Client {
     pub fn follow_changes(
         &self,
         cursor: Option<String>,
-    ) -> impl Stream<Item = Result<ChangesPage, Error>> + Send + use<> {
+    ) -> impl Stream<Item = Result<CallChangePage, Error>> + Send + use<> {
         let client = self.clone();
         let query = ChangesQuery { cursor, limit: None, wait: Some(self.inner.longest_wait) };
         let pages = stream::unfold(Some(query), move |query| {
             let client = client.clone();
             async move {
                 let query = query?;
-                match client.call_changes(&query).await {
+                match client.list_call_changes(&query).await {
                     Ok(page) => {
                         let rest = ChangesQuery { cursor: Some(page.cursor.clone()), ..query };
                         Some((Ok(page), Some(rest)))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::Retryable as _;
 use bytes::Bytes;
-use callhistory_model::{CallDraft, CallPatch, Problem};
+use callhistory_model::{CallInput, CallPatch, Problem};
 use reqwest::{
     Method, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// A problem lists at most 100 faults; what is larger does not come from the service.
+/// A problem lists at most 100 errors; what is larger does not come from the service.
 const MAX_PROBLEM_BYTES: usize = 1024 * 1024;
 /// A stream is bounded by the time between two reads; the service ends an export after an hour.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
@@ -45,7 +45,7 @@ impl Request {
         Self::new(Method::DELETE, url)
     }
 
-    pub(crate) fn put(url: Url, call: &CallDraft) -> Result<Self, Error> {
+    pub(crate) fn put(url: Url, call: &CallInput) -> Result<Self, Error> {
         Ok(Self { body: Some(("application/json", encode(call)?)), ..Self::new(Method::PUT, url) })
     }
 
@@ -55,7 +55,7 @@ impl Request {
     }
 
     /// A creation can be repeated because of its key alone, so there is none without.
-    pub(crate) fn post(url: Url, call: &CallDraft, idempotency_key: HeaderValue) -> Result<Self, Error> {
+    pub(crate) fn post(url: Url, call: &CallInput, idempotency_key: HeaderValue) -> Result<Self, Error> {
         let body = Some(("application/json", encode(call)?));
         Ok(Self { body, idempotency_key: Some(idempotency_key), ..Self::new(Method::POST, url) })
     }
@@ -66,7 +66,7 @@ impl Request {
     }
 }
 
-pub(crate) fn encode(call: &CallDraft) -> Result<Bytes, Error> {
+pub(crate) fn encode(call: &CallInput) -> Result<Bytes, Error> {
     serde_json::to_vec(call).map(Bytes::from).map_err(|error| Error::invalid("the record cannot be written", error))
 }
 

@@ -8,7 +8,7 @@ use crate::{
     JsonObject,
     decode::object,
     json::kind,
-    problem::{Fault, FaultCode},
+    problem::{FieldError, FieldErrorCode},
     query::{check_path, unknown_value},
     value::Scalar,
 };
@@ -21,17 +21,17 @@ const OPERATORS: [&str; 7] = ["gt", "gte", "lt", "lte", "ne", "in", "exists"];
 ///
 /// A member that is an array is as demanded where one of its items is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnalysisCondition {
+pub struct AnalysisClause {
     /// The member; one inside another has its path with dots.
     pub member: String,
     /// What it must be.
-    pub test: AnalysisTest,
+    pub test: AnalysisOperator,
 }
 
 /// A test of one member. Numbers are compared exactly, texts by the order of their characters; values of two kinds are
 /// never in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnalysisTest {
+pub enum AnalysisOperator {
     /// Is one of these.
     In(Vec<Scalar>),
     /// Is not this, or is not there.
@@ -44,7 +44,7 @@ pub enum AnalysisTest {
     Exists(bool),
 }
 
-impl AnalysisTest {
+impl AnalysisOperator {
     /// Whether one value passes a comparison.
     #[must_use]
     pub fn holds(&self, value: &Scalar) -> bool {
@@ -66,20 +66,20 @@ impl AnalysisTest {
     }
 }
 
-impl AnalysisCondition {
+impl AnalysisClause {
     /// Reads the documented JSON object: members of `analyzedData`, each with a value to equal or with an object of
     /// operators.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong, at its place.
-    pub fn parse(json: &str) -> Result<Vec<Self>, Fault> {
+    pub fn parse(json: &str) -> Result<Vec<Self>, FieldError> {
         let json: JsonObject = json.parse()?;
         let mut conditions = Vec::new();
         for (member, value) in object(json.as_str())? {
-            let here = |fault: Fault| fault.below(&format!("/{}", crate::json::escape_pointer(&member)));
+            let here = |error: FieldError| error.prefix_pointer(&format!("/{}", crate::json::escape_pointer(&member)));
             if member.is_empty() {
-                return Err(Fault::new(FaultCode::TooShort, "has a member without a name"));
+                return Err(FieldError::new(FieldErrorCode::TooShort, "has a member without a name"));
             }
             check_path(&member).map_err(here)?;
             let tests =
@@ -88,11 +88,11 @@ impl AnalysisCondition {
             conditions.extend(tests.into_iter().map(|test| Self { member: member.clone(), test }));
         }
         if conditions.is_empty() {
-            return Err(Fault::new(FaultCode::TooShort, "has no condition"));
+            return Err(FieldError::new(FieldErrorCode::TooShort, "has no condition"));
         }
         if conditions.len() > MAX_CONDITIONS {
             let detail = format!("has {} conditions; at most {MAX_CONDITIONS} are accepted", conditions.len());
-            return Err(Fault::new(FaultCode::TooManyMembers, detail));
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
         Ok(conditions)
     }
@@ -104,13 +104,13 @@ impl AnalysisCondition {
         for condition in conditions {
             let bound = |name: &str, value: &Scalar| format!("\"{name}\":{}", value.to_json());
             let text = match &condition.test {
-                AnalysisTest::In(choices) => {
+                AnalysisOperator::In(choices) => {
                     format!("\"in\":[{}]", choices.iter().map(Scalar::to_json).collect::<Vec<_>>().join(","))
                 }
-                AnalysisTest::Not(value) => bound("ne", value),
-                AnalysisTest::Greater(value, equal) => bound(if *equal { "gte" } else { "gt" }, value),
-                AnalysisTest::Less(value, equal) => bound(if *equal { "lte" } else { "lt" }, value),
-                AnalysisTest::Exists(expected) => format!("\"exists\":{expected}"),
+                AnalysisOperator::Not(value) => bound("ne", value),
+                AnalysisOperator::Greater(value, equal) => bound(if *equal { "gte" } else { "gt" }, value),
+                AnalysisOperator::Less(value, equal) => bound(if *equal { "lte" } else { "lt" }, value),
+                AnalysisOperator::Exists(expected) => format!("\"exists\":{expected}"),
             };
             match members.iter_mut().find(|(member, _)| *member == condition.member) {
                 Some((_, tests)) => tests.push(text),
@@ -124,55 +124,61 @@ impl AnalysisCondition {
     }
 }
 
-fn equals(value: Scalar) -> AnalysisTest {
-    AnalysisTest::In(vec![value])
+fn equals(value: Scalar) -> AnalysisOperator {
+    AnalysisOperator::In(vec![value])
 }
 
-fn scalar(json: &str) -> Result<Scalar, Fault> {
+fn scalar(json: &str) -> Result<Scalar, FieldError> {
     Scalar::from_json(json).ok_or_else(|| {
         let detail = format!("is {}; a string, a number, a boolean or null is expected", kind(json));
-        Fault::new(FaultCode::WrongType, detail)
+        FieldError::new(FieldErrorCode::WrongType, detail)
     })
 }
 
 /// A bound that has an order: a number or a text.
-fn bound(json: &str) -> Result<Scalar, Fault> {
+fn bound(json: &str) -> Result<Scalar, FieldError> {
     match scalar(json)? {
         value @ (Scalar::Number(_) | Scalar::Text(_)) => Ok(value),
-        _ => Err(Fault::new(FaultCode::WrongType, format!("is {}; a number or a string is expected", kind(json)))),
+        _ => Err(FieldError::new(
+            FieldErrorCode::WrongType,
+            format!("is {}; a number or a string is expected", kind(json)),
+        )),
     }
 }
 
-fn operators(json: &str) -> Result<Vec<AnalysisTest>, Fault> {
+fn operators(json: &str) -> Result<Vec<AnalysisOperator>, FieldError> {
     let mut tests = Vec::new();
     for (name, value) in object(json)? {
         let test = match name.as_str() {
-            "gt" => bound(value).map(|bound| AnalysisTest::Greater(bound, false)),
-            "gte" => bound(value).map(|bound| AnalysisTest::Greater(bound, true)),
-            "lt" => bound(value).map(|bound| AnalysisTest::Less(bound, false)),
-            "lte" => bound(value).map(|bound| AnalysisTest::Less(bound, true)),
-            "ne" => scalar(value).map(AnalysisTest::Not),
-            "in" => choices(value).map(AnalysisTest::In),
+            "gt" => bound(value).map(|bound| AnalysisOperator::Greater(bound, false)),
+            "gte" => bound(value).map(|bound| AnalysisOperator::Greater(bound, true)),
+            "lt" => bound(value).map(|bound| AnalysisOperator::Less(bound, false)),
+            "lte" => bound(value).map(|bound| AnalysisOperator::Less(bound, true)),
+            "ne" => scalar(value).map(AnalysisOperator::Not),
+            "in" => choices(value).map(AnalysisOperator::In),
             "exists" => match value {
-                "true" | "false" => Ok(AnalysisTest::Exists(value == "true")),
-                _ => Err(Fault::new(FaultCode::WrongType, format!("is {}; a boolean is expected", kind(value)))),
+                "true" | "false" => Ok(AnalysisOperator::Exists(value == "true")),
+                _ => Err(FieldError::new(
+                    FieldErrorCode::WrongType,
+                    format!("is {}; a boolean is expected", kind(value)),
+                )),
             },
             other => Err(unknown_value(other, &OPERATORS)),
         };
-        tests.push(test.map_err(|fault| fault.below(&format!("/{}", crate::json::escape_pointer(&name))))?);
+        tests.push(test.map_err(|error| error.prefix_pointer(&format!("/{}", crate::json::escape_pointer(&name))))?);
     }
     if tests.is_empty() {
-        return Err(Fault::new(FaultCode::TooShort, "has no operator"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "has no operator"));
     }
     Ok(tests)
 }
 
-fn choices(json: &str) -> Result<Vec<Scalar>, Fault> {
+fn choices(json: &str) -> Result<Vec<Scalar>, FieldError> {
     let items: Vec<&RawValue> = serde_json::from_str(json)
-        .map_err(|_| Fault::new(FaultCode::WrongType, format!("is {}; an array is expected", kind(json))))?;
+        .map_err(|_| FieldError::new(FieldErrorCode::WrongType, format!("is {}; an array is expected", kind(json))))?;
     if items.is_empty() || items.len() > MAX_CHOICES {
         let detail = format!("has {} values; 1 to {MAX_CHOICES} are accepted", items.len());
-        return Err(Fault::new(FaultCode::TooManyMembers, detail));
+        return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
     }
     items.into_iter().map(|item| scalar(item.get())).collect()
 }

@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    extensible_enum::extensible_enum,
     id::CallId,
-    open_set::open_set,
     page::{cursor, whole},
-    problem::Faults,
+    problem::FieldErrors,
     query::{QueryString, read_parameters, set},
     record::CallRecord,
     time::Timestamp,
 };
 
-open_set! {
+extensible_enum! {
     /// What happened to a record.
     ChangeType, max 64 {
         /// It was created.
@@ -48,7 +48,7 @@ pub struct CallChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct ChangesPage {
+pub struct CallChangePage {
     /// The changes after the cursor that was sent.
     #[cfg_attr(feature = "schema", schemars(length(max = ChangesQuery::MAX_LIMIT)))]
     pub changes: Vec<CallChange>,
@@ -85,8 +85,8 @@ impl ChangesQuery {
     ///
     /// # Errors
     ///
-    /// Every fault at once.
-    pub fn from_query(query: &str) -> Result<Self, Faults> {
+    /// Every error at once.
+    pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut changes = Self::default();
         read_parameters(query, &[Self::PARAMETERS], |name, value| {
             Some(match name {

@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     json::{decode_string, escape_pointer, kind},
-    problem::{Fault, FaultCode, Faults},
+    problem::{FieldError, FieldErrorCode, FieldErrors},
     query::nearest_name,
-    record::{CallDraft, CallRecord},
+    record::{CallInput, CallRecord},
 };
 
 /// The members of one JSON object, in order, as text.
@@ -67,7 +67,7 @@ impl CallRecord {
     /// # Errors
     ///
     /// Fails where the text is not a JSON object.
-    pub fn mask_numbers(json: &[u8]) -> serde_json::Result<String> {
+    pub fn redact_phone_numbers(json: &[u8]) -> serde_json::Result<String> {
         let all: Members<'_> = serde_json::from_slice(json)?;
         let texts = all.0.iter().map(|(name, value)| match name.as_ref() {
             "fromPhoneNumber" | "toPhoneNumber" => {
@@ -82,7 +82,7 @@ impl CallRecord {
 
     /// Whether a phone number is one that was masked.
     #[must_use]
-    pub fn is_masked(number: &str) -> bool {
+    pub fn is_redacted(number: &str) -> bool {
         number.starts_with(MASK)
     }
 }
@@ -100,72 +100,74 @@ fn masked(number: &str) -> String {
 #[derive(Deserialize)]
 struct BorrowedName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl CallDraft {
+impl CallInput {
     /// Reads a record as a caller writes it, strictly.
     ///
     /// # Errors
     ///
-    /// Every fault of the document at once, up to 100: what is not JSON, a member that does not exist, stands twice or
+    /// Every error of the document at once, up to 100: what is not JSON, a member that does not exist, stands twice or
     /// breaks its rule, and times that contradict each other.
-    pub fn from_json(json: &[u8]) -> Result<Self, Faults> {
+    pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
         let members: Members<'_> = match serde_json::from_slice(json) {
             Ok(members) => members,
-            Err(error) => return Err(Faults(vec![document_fault(json, &error)])),
+            Err(error) => return Err(FieldErrors(vec![document_error(json, &error)])),
         };
-        let mut draft = Self::default();
-        let mut faults = Vec::new();
+        let mut input = Self::default();
+        let mut errors = Vec::new();
         let mut seen = HashSet::with_capacity(members.0.len());
         for (name, value) in &members.0 {
             let json = value.get();
             let here = || format!("/{}", escape_pointer(name));
             if !seen.insert(name.as_ref()) {
-                faults
-                    .push(Fault::new(FaultCode::DuplicateMember, "stands more than once in the record").below(&here()));
+                errors.push(
+                    FieldError::new(FieldErrorCode::DuplicateMember, "stands more than once in the record")
+                        .prefix_pointer(&here()),
+                );
             } else if CallRecord::MEMBERS.contains(&name.as_ref()) && json == "null" {
                 let detail = "is null; a member without a value is left out";
-                faults.push(Fault::new(FaultCode::NullNotAllowed, detail).below(&here()));
-            } else if !draft.read_member(name, json, &mut faults) {
-                faults.push(Fault::new(FaultCode::Unknown, unknown_member(name)).below(&here()));
+                errors.push(FieldError::new(FieldErrorCode::NullNotAllowed, detail).prefix_pointer(&here()));
+            } else if !input.read_member(name, json, &mut errors) {
+                errors.push(FieldError::new(FieldErrorCode::Unknown, unknown_member(name)).prefix_pointer(&here()));
             }
-            if faults.len() == Faults::MAX {
-                return Err(Faults(faults));
+            if errors.len() == FieldErrors::MAX {
+                return Err(FieldErrors(errors));
             }
         }
-        faults.extend(draft.contradictions());
-        faults.truncate(Faults::MAX);
-        if faults.is_empty() { Ok(draft) } else { Err(Faults(faults)) }
+        errors.extend(input.contradictions());
+        errors.truncate(FieldErrors::MAX);
+        if errors.is_empty() { Ok(input) } else { Err(FieldErrors(errors)) }
     }
 
-    /// The faults that no single member has.
-    fn contradictions(&self) -> impl Iterator<Item = Fault> {
-        let mut faults = Vec::new();
+    /// The errors that no single member has.
+    fn contradictions(&self) -> impl Iterator<Item = FieldError> {
+        let mut errors = Vec::new();
         if let (Some(start), Some(end)) = (&self.start_time, &self.end_time)
             && end.to_decimal() < start.to_decimal()
         {
             let detail = format!("is {end}, which lies before startTime {start}");
-            faults.push(Fault::new(FaultCode::EndBeforeStart, detail).below("/endTime"));
+            errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/endTime"));
         }
         if let (Some(created), Some(updated)) = (&self.created_at, &self.updated_at)
             && updated.unix_nanos() < created.unix_nanos()
         {
             let detail = format!("is {updated}, which lies before createdAt {created}");
-            faults.push(Fault::new(FaultCode::EndBeforeStart, detail).below("/updatedAt"));
+            errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/updatedAt"));
         }
-        faults.into_iter()
+        errors.into_iter()
     }
 }
 
-pub(crate) fn document_fault(json: &[u8], error: &serde_json::Error) -> Fault {
+pub(crate) fn document_error(json: &[u8], error: &serde_json::Error) -> FieldError {
     if json.iter().all(u8::is_ascii_whitespace) {
-        return Fault::new(FaultCode::Malformed, "is empty; a JSON object is expected");
+        return FieldError::new(FieldErrorCode::Malformed, "is empty; a JSON object is expected");
     }
     if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
         && !value.get().starts_with('{')
     {
         let detail = format!("is {}; a record is an object", kind(value.get()));
-        return Fault::new(FaultCode::WrongType, detail).below("");
+        return FieldError::new(FieldErrorCode::WrongType, detail).prefix_pointer("");
     }
-    Fault::new(FaultCode::Malformed, format!("is not JSON: {error}"))
+    FieldError::new(FieldErrorCode::Malformed, format!("is not JSON: {error}"))
 }
 
 pub(crate) fn unknown_member(name: &str) -> String {
@@ -201,42 +203,42 @@ impl<'de> Deserialize<'de> for CallRecord {
 }
 
 /// The members of a JSON object, each with its text.
-pub(crate) fn object(json: &str) -> Result<Vec<(String, &str)>, Fault> {
+pub(crate) fn object(json: &str) -> Result<Vec<(String, &str)>, FieldError> {
     if !json.starts_with('{') {
         return Err(wrong_type(json, "an object"));
     }
     let members: Members<'_> = serde_json::from_str(json)
-        .map_err(|_| Fault::new(FaultCode::InvalidString, "has a member name with half a surrogate pair"))?;
+        .map_err(|_| FieldError::new(FieldErrorCode::InvalidString, "has a member name with half a surrogate pair"))?;
     Ok(members.0.into_iter().map(|(name, value)| (name.into_owned(), value.get())).collect())
 }
 
 /// A string of at most `max_chars` characters.
-pub(crate) fn text(json: &str, max_chars: usize) -> Result<String, Fault> {
+pub(crate) fn text(json: &str, max_chars: usize) -> Result<String, FieldError> {
     let text = decode_string(json)?;
     let chars = text.chars().count();
     if chars > max_chars {
         let detail = format!("has {chars} characters; at most {max_chars} are accepted");
-        return Err(Fault::new(FaultCode::TooLong, detail));
+        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
     }
     Ok(text)
 }
 
 /// A value of an open set: a string of 1 to `max_chars` characters.
-pub(crate) fn open<T: for<'a> From<&'a str>>(json: &str, max_chars: usize) -> Result<T, Fault> {
+pub(crate) fn open<T: for<'a> From<&'a str>>(json: &str, max_chars: usize) -> Result<T, FieldError> {
     let text = text(json, max_chars)?;
     if text.is_empty() {
-        return Err(Fault::new(FaultCode::TooShort, "is empty; leave the member out instead"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; leave the member out instead"));
     }
     Ok(T::from(&text))
 }
 
 /// A string with a form of its own: an id, a time.
-pub(crate) fn string_as<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+pub(crate) fn string_as<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, FieldError> {
     decode_string(json)?.parse()
 }
 
 /// A number that keeps its digits.
-pub(crate) fn number<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+pub(crate) fn number<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, FieldError> {
     match kind(json) {
         "a number" => json.parse(),
         _ => Err(wrong_type(json, "a number")),
@@ -244,10 +246,10 @@ pub(crate) fn number<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
 }
 
 /// An object or array of the caller's own.
-pub(crate) fn free_form<T: FromStr<Err = Fault>>(json: &str) -> Result<T, Fault> {
+pub(crate) fn free_form<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, FieldError> {
     json.parse()
 }
 
-fn wrong_type(json: &str, expected: &str) -> Fault {
-    Fault::new(FaultCode::WrongType, format!("is {}; {expected} is expected", kind(json)))
+fn wrong_type(json: &str, expected: &str) -> FieldError {
+    FieldError::new(FieldErrorCode::WrongType, format!("is {}; {expected} is expected", kind(json)))
 }

@@ -1,6 +1,6 @@
 //! Identifiers of records and workspaces.
 
-use crate::problem::{Fault, FaultCode};
+use crate::problem::{FieldError, FieldErrorCode};
 
 /// The words of the routes below `/v2/api/call-history/`; no record may have one of them as its id.
 pub const RESERVED_CALL_IDS: [&str; 4] = ["batch", "changes", "export", "metrics"];
@@ -8,17 +8,17 @@ pub const RESERVED_CALL_IDS: [&str; 4] = ["batch", "changes", "export", "metrics
 const MAX_ID_CHARS: usize = 128;
 
 /// Refuses everything but 1 to 128 characters of `[A-Za-z0-9_-]`.
-fn check_alphabet(text: &str) -> Result<(), Fault> {
+fn check_alphabet(text: &str) -> Result<(), FieldError> {
     if text.is_empty() {
-        return Err(Fault::new(FaultCode::TooShort, "is empty; an id has 1 to 128 characters"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; an id has 1 to 128 characters"));
     }
     if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))) {
         let detail = format!("contains {bad:?}; an id has only the characters A-Z, a-z, 0-9, '_' and '-'");
-        return Err(Fault::new(FaultCode::InvalidId, detail));
+        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
     }
     if text.len() > MAX_ID_CHARS {
         let detail = format!("has {} characters; an id has at most {MAX_ID_CHARS}", text.len());
-        return Err(Fault::new(FaultCode::TooLong, detail));
+        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
     }
     Ok(())
 }
@@ -38,11 +38,11 @@ macro_rules! id {
         }
 
         impl std::str::FromStr for $name {
-            type Err = Fault;
+            type Err = FieldError;
 
-            fn from_str(text: &str) -> Result<Self, Fault> {
+            fn from_str(text: &str) -> Result<Self, FieldError> {
                 check_alphabet(text)?;
-                let check: fn(&str) -> Result<(), Fault> = $check;
+                let check: fn(&str) -> Result<(), FieldError> = $check;
                 check(text)?;
                 Ok(Self(text.into()))
             }
@@ -102,7 +102,7 @@ id! {
     CallId, example "1234567890abcdef", check |text| {
         if RESERVED_CALL_IDS.contains(&text) {
             let detail = format!("{text:?} is a word of the routes and cannot be a record's id");
-            return Err(Fault::new(FaultCode::ReservedId, detail));
+            return Err(FieldError::new(FieldErrorCode::ReservedId, detail));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::problem::FaultCode;
+use crate::problem::FieldErrorCode;
 
 /// What an import did. A record that was rejected does not keep the others from being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct ImportReport {
     pub unchanged: u64,
     /// Records that were refused.
     pub rejected: u64,
-    /// Why, for the first 1000 faults, in the order of the lines.
+    /// Why, for the first 1000 errors, in the order of the lines.
     #[cfg_attr(feature = "schema", schemars(length(max = ImportReport::MAX_ERRORS)))]
     pub errors: Vec<ImportError>,
 }
@@ -31,12 +31,12 @@ pub struct ImportError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// What is wrong, for programs.
-    pub code: FaultCode,
+    pub code: FieldErrorCode,
     /// What is wrong and what would be right, in one sentence for people.
     pub detail: String,
 }
 
 impl ImportReport {
-    /// Most faults that are listed; all rejected records are counted.
+    /// Most errors that are listed; all rejected records are counted.
     pub const MAX_ERRORS: usize = 1000;
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
-use crate::problem::{Fault, FaultCode};
+use crate::problem::{FieldError, FieldErrorCode};
 
 /// How deep arrays and objects may be nested inside a free-form member.
 pub const MAX_JSON_DEPTH: usize = 64;
@@ -23,15 +23,16 @@ pub(crate) fn kind(json: &str) -> &'static str {
 }
 
 /// The text of a JSON string, or what is wrong with it.
-pub(crate) fn decode_string(json: &str) -> Result<String, Fault> {
+pub(crate) fn decode_string(json: &str) -> Result<String, FieldError> {
     if !json.starts_with('"') {
-        return Err(Fault::new(FaultCode::WrongType, format!("is {}; a string is expected", kind(json))));
+        return Err(FieldError::new(FieldErrorCode::WrongType, format!("is {}; a string is expected", kind(json))));
     }
     // serde_json skips over raw values without pairing surrogates, so a string is only sound once it is decoded.
-    let text: String = serde_json::from_str(json)
-        .map_err(|_| Fault::new(FaultCode::InvalidString, "has half a surrogate pair, which is not a character"))?;
+    let text: String = serde_json::from_str(json).map_err(|_| {
+        FieldError::new(FieldErrorCode::InvalidString, "has half a surrogate pair, which is not a character")
+    })?;
     if text.contains('\0') {
-        return Err(Fault::new(FaultCode::NulCharacter, "contains the character U+0000"));
+        return Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"));
     }
     Ok(text)
 }
@@ -44,7 +45,7 @@ enum Open<'a> {
 
 /// Checks a JSON text whose grammar the parser has already accepted, and takes out the white space between its
 /// tokens. Everything else stays as it came: number text, escapes, order of members.
-fn compact(json: &str) -> Result<String, Fault> {
+fn compact(json: &str) -> Result<String, FieldError> {
     let mut out = String::with_capacity(json.len());
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut rest = json;
@@ -59,7 +60,7 @@ fn compact(json: &str) -> Result<String, Fault> {
             _ => rest.find([',', ']', '}', ' ', '\t', '\n', '\r']).unwrap_or(rest.len()),
         };
         let (token, tail) = rest.split_at(length);
-        step(&mut open, token).map_err(|fault| fault.below(&pointer_of(&open)))?;
+        step(&mut open, token).map_err(|error| error.prefix_pointer(&pointer_of(&open)))?;
         out.push_str(token);
         rest = tail;
     }
@@ -80,7 +81,7 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-fn step<'a>(open: &mut Vec<Open<'a>>, token: &'a str) -> Result<(), Fault> {
+fn step<'a>(open: &mut Vec<Open<'a>>, token: &'a str) -> Result<(), FieldError> {
     match token.as_bytes()[0] {
         b'{' => open.push(Open::Object { names: HashSet::new(), name: String::new(), expects_name: true }),
         b'[' => open.push(Open::Array { index: 0 }),
@@ -95,12 +96,12 @@ fn step<'a>(open: &mut Vec<Open<'a>>, token: &'a str) -> Result<(), Fault> {
     }
     if open.len() > MAX_JSON_DEPTH {
         let detail = format!("is nested deeper than {MAX_JSON_DEPTH} levels");
-        return Err(Fault::new(FaultCode::TooDeep, detail));
+        return Err(FieldError::new(FieldErrorCode::TooDeep, detail));
     }
     Ok(())
 }
 
-fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), Fault> {
+fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), FieldError> {
     let plain = token.trim_matches('"');
     let text = if token.contains('\\') { Cow::Owned(decode_string(token)?) } else { Cow::Borrowed(plain) };
     if let Some(Open::Object { names, name, expects_name: expects @ true }) = parent {
@@ -108,7 +109,7 @@ fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), Fault
         name.clear();
         name.push_str(&text);
         if !names.insert(text) {
-            return Err(Fault::new(FaultCode::DuplicateMember, "appears more than once in its object"));
+            return Err(FieldError::new(FieldErrorCode::DuplicateMember, "appears more than once in its object"));
         }
     }
     Ok(())
@@ -118,7 +119,7 @@ fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), Fault
 fn pointer_of(open: &[Open<'_>]) -> String {
     open.iter().fold(String::new(), |pointer, place| match place {
         Open::Array { index } => format!("{pointer}/{index}"),
-        // The fault is in the name itself, so the place is the object.
+        // The error is in the name itself, so the place is the object.
         Open::Object { expects_name: true, .. } => pointer,
         Open::Object { name, .. } => format!("{pointer}/{}", escape_pointer(name)),
     })
@@ -147,7 +148,7 @@ macro_rules! free_form {
             /// # Errors
             ///
             /// Fails when the text does not fit the type.
-            pub fn parse_as<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
+            pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
                 serde_json::from_str(self.0.get())
             }
         }
@@ -159,15 +160,15 @@ macro_rules! free_form {
         }
 
         impl std::str::FromStr for $name {
-            type Err = Fault;
+            type Err = FieldError;
 
-            fn from_str(json: &str) -> Result<Self, Fault> {
+            fn from_str(json: &str) -> Result<Self, FieldError> {
                 let json = json.trim_matches([' ', '\t', '\n', '\r']);
-                let invalid = |error: serde_json::Error| Fault::new(FaultCode::WrongType, format!("is not JSON: {error}"));
+                let invalid = |error: serde_json::Error| FieldError::new(FieldErrorCode::WrongType, format!("is not JSON: {error}"));
                 serde_json::from_str::<&RawValue>(json).map_err(invalid)?;
                 if !json.starts_with($open) {
                     let detail = format!("is {}; {} is expected", kind(json), $kind);
-                    return Err(Fault::new(FaultCode::WrongType, detail));
+                    return Err(FieldError::new(FieldErrorCode::WrongType, detail));
                 }
                 Ok(Self(RawValue::from_string(compact(json)?).map_err(invalid)?))
             }
@@ -221,7 +222,7 @@ free_form! {
     ///
     /// let metadata: JsonObject = r#"{ "price": 1.50, "id": 12345678901234567890123 }"#.parse()?;
     /// assert_eq!(metadata.as_str(), r#"{"price":1.50,"id":12345678901234567890123}"#);
-    /// # Ok::<(), callhistory_model::Fault>(())
+    /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     JsonObject, "{}", "an object", '{', schema { "type": "object", "additionalProperties": true }
 }
@@ -257,17 +258,17 @@ impl PartialEq for JsonText {
 }
 
 impl TryFrom<serde_json::Map<String, serde_json::Value>> for JsonObject {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn try_from(members: serde_json::Map<String, serde_json::Value>) -> Result<Self, Fault> {
+    fn try_from(members: serde_json::Map<String, serde_json::Value>) -> Result<Self, FieldError> {
         serde_json::Value::Object(members).to_string().parse()
     }
 }
 
 impl TryFrom<Vec<serde_json::Value>> for JsonArray {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn try_from(items: Vec<serde_json::Value>) -> Result<Self, Fault> {
+    fn try_from(items: Vec<serde_json::Value>) -> Result<Self, FieldError> {
         serde_json::Value::Array(items).to_string().parse()
     }
 }

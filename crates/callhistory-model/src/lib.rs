@@ -2,8 +2,8 @@
 //!
 //! # Overview
 //!
-//! * [`CallRecord`] is one call as the service answers it; [`CallDraft`] is the same call as a caller writes it.
-//! * [`CallDraft::from_json`] is the strict reading of untrusted input: it reports every [`Fault`] at once.
+//! * [`CallRecord`] is one call as the service answers it; [`CallInput`] is the same call as a caller writes it.
+//! * [`CallInput::from_json`] is the strict reading of untrusted input: it reports every [`FieldError`] at once.
 //! * `CallRecord`'s `Deserialize` is the lenient reading for clients: members and values that this version does not
 //!   know are kept.
 //! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that come back digit for digit;
@@ -17,53 +17,53 @@
 //! # Example
 //!
 //! ```
-//! use callhistory_model::{CallDraft, CallStatus};
+//! use callhistory_model::{CallInput, CallStatus};
 //!
-//! let draft = CallDraft::from_json(br#"{"status": "completed", "cost": {"customer_charge": 0.10}}"#)?;
-//! assert_eq!(draft.status, Some(CallStatus::Completed));
-//! assert_eq!(draft.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
+//! let input = CallInput::from_json(br#"{"status": "completed", "cost": {"customer_charge": 0.10}}"#)?;
+//! assert_eq!(input.status, Some(CallStatus::Completed));
+//! assert_eq!(input.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
 //!
-//! let faults = CallDraft::from_json(br#"{"startTime": 1680000000000, "statu": "busy"}"#).unwrap_err();
-//! assert_eq!(faults[0].pointer.as_deref(), Some("/startTime"));
-//! assert_eq!(faults[1].pointer.as_deref(), Some("/statu"));
-//! # Ok::<(), callhistory_model::Faults>(())
+//! let errors = CallInput::from_json(br#"{"startTime": 1680000000000, "statu": "busy"}"#).unwrap_err();
+//! assert_eq!(errors[0].pointer.as_deref(), Some("/startTime"));
+//! assert_eq!(errors[1].pointer.as_deref(), Some("/statu"));
+//! # Ok::<(), callhistory_model::FieldErrors>(())
 //! ```
 
 mod analysis;
 mod change;
 mod decode;
+pub mod examples;
+mod extensible_enum;
 mod id;
 mod import;
 mod json;
 mod metrics;
 mod number;
-mod open_set;
-#[cfg(feature = "schema")]
-pub mod openapi;
 mod page;
 mod patch;
 mod problem;
 mod query;
 mod record;
-pub mod sample;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod time;
 mod value;
 
-pub use analysis::{AnalysisCondition, AnalysisTest};
-pub use change::{CallChange, ChangeType, ChangesPage, ChangesQuery};
+pub use analysis::{AnalysisClause, AnalysisOperator};
+pub use change::{CallChange, CallChangePage, ChangeType, ChangesQuery};
+pub use extensible_enum::{CallStatus, CallType, Direction};
 pub use id::{CallId, RESERVED_CALL_IDS, WorkspaceId};
 pub use import::{ImportError, ImportReport};
 pub use json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH};
 pub use metrics::{CallMetrics, GroupKey, MetricsGroup, MetricsQuery};
 pub use number::{Amount, ExactDecimal, Seconds, UnixSeconds};
-pub use open_set::{CallStatus, CallType, Direction};
 pub use page::{ExportFormat, ExportQuery, ListQuery};
 pub use patch::CallPatch;
-pub use problem::{Fault, FaultCode, Faults, Problem, ProblemCode};
+pub use problem::{FieldError, FieldErrorCode, FieldErrors, Problem, ProblemCode};
 pub use query::{
     CallFilter, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, Sort,
     SortKey, nearest_name, words,
 };
-pub use record::{CallDraft, CallRecord, Cost};
+pub use record::{CallCost, CallInput, CallRecord};
 pub use time::Timestamp;
 pub use value::{ExactNumber, OneOf, Scalar, TextPattern, visit_members};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     number::ExactDecimal,
-    problem::{Fault, FaultCode, Faults},
+    problem::{FieldError, FieldErrorCode, FieldErrors},
     query::{CallFilter, MAX_TIME_ZONE_CHARS, QueryString, at_most, read_parameters, unknown_value},
 };
 
@@ -80,8 +80,8 @@ impl MetricsQuery {
     ///
     /// # Errors
     ///
-    /// Every fault at once.
-    pub fn from_query(query: &str) -> Result<Self, Faults> {
+    /// Every error at once.
+    pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut metrics = Self::default();
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
@@ -90,12 +90,12 @@ impl MetricsQuery {
                 _ => return metrics.filter.read(name, value),
             })
         })?;
-        let mut faults = metrics.filter.contradictions();
+        let mut errors = metrics.filter.contradictions();
         if metrics.time_zone.is_some() && !metrics.group_by.iter().any(|key| key.is_time()) {
             let detail = "has no effect without a groupBy of hour, day, week or month";
-            faults.push(Fault::new(FaultCode::Conflict, detail).of_parameter("timezone"));
+            errors.push(FieldError::new(FieldErrorCode::Conflict, detail).in_parameter("timezone"));
         }
-        if faults.is_empty() { Ok(metrics) } else { Err(Faults(faults)) }
+        if errors.is_empty() { Ok(metrics) } else { Err(FieldErrors(errors)) }
     }
 
     /// The query string.
@@ -111,28 +111,28 @@ impl MetricsQuery {
     }
 }
 
-fn zone(value: &str) -> Result<String, Fault> {
+fn zone(value: &str) -> Result<String, FieldError> {
     if value.is_empty() {
-        return Err(Fault::new(FaultCode::TooShort, "is empty; leave it out for UTC"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; leave it out for UTC"));
     }
     at_most(value, MAX_TIME_ZONE_CHARS)?;
     Ok(value.to_owned())
 }
 
-fn group_by(value: &str) -> Result<Vec<GroupKey>, Fault> {
+fn group_by(value: &str) -> Result<Vec<GroupKey>, FieldError> {
     let mut keys = Vec::new();
     for name in value.split(',') {
         let known: Vec<_> = GroupKey::KEYS.iter().map(|(name, _)| *name).collect();
         let key = GroupKey::KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
         let key = key.ok_or_else(|| unknown_value(name, &known))?;
         if keys.contains(&key) {
-            return Err(Fault::new(FaultCode::Repeated, format!("names {name} more than once")));
+            return Err(FieldError::new(FieldErrorCode::Repeated, format!("names {name} more than once")));
         }
         keys.push(key);
     }
     if keys.iter().filter(|key| key.is_time()).count() > 1 {
-        return Err(Fault::new(
-            FaultCode::Conflict,
+        return Err(FieldError::new(
+            FieldErrorCode::Conflict,
             "has more than one of hour, day, week and month; give one of them",
         ));
     }

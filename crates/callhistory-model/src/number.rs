@@ -4,7 +4,7 @@ use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
-use crate::problem::{Fault, FaultCode};
+use crate::problem::{FieldError, FieldErrorCode};
 
 /// Nine places are what integer nano-units hold, in seconds as in money.
 const MAX_DECIMALS: i64 = 9;
@@ -20,11 +20,11 @@ const MAX_AMOUNT: i64 = 1_000_000_000;
 
 /// Reads a JSON number without rounding. The bounds are checked on the text, because the decimal library rounds
 /// silently past 28 digits.
-fn parse_exact(text: &str) -> Result<Decimal, Fault> {
+fn parse_exact(text: &str) -> Result<Decimal, FieldError> {
     // The parser takes blanks around a value.
     let is_json = serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text);
     if !is_json || !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Err(Fault::new(FaultCode::WrongType, format!("{text:?} is not a JSON number")));
+        return Err(FieldError::new(FieldErrorCode::WrongType, format!("{text:?} is not a JSON number")));
     }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     // An exponent that is no i64 is beyond every bound on its side.
@@ -34,14 +34,14 @@ fn parse_exact(text: &str) -> Result<Decimal, Fault> {
     let places = length(fraction).saturating_sub(exponent);
     if places > MAX_DECIMALS {
         let detail = format!("has more than {MAX_DECIMALS} decimal places");
-        return Err(Fault::new(FaultCode::TooManyDecimals, detail));
+        return Err(FieldError::new(FieldErrorCode::TooManyDecimals, detail));
     }
     let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {
         return Ok(Decimal::ZERO);
     }
-    let too_large = || Fault::new(FaultCode::OutOfRange, "has too many digits before the decimal point");
+    let too_large = || FieldError::new(FieldErrorCode::OutOfRange, "has too many digits before the decimal point");
     if length(digits).saturating_sub(places) > MAX_WHOLE_DIGITS {
         return Err(too_large());
     }
@@ -56,8 +56,8 @@ fn length(digits: &str) -> i64 {
     i64::try_from(digits.len()).unwrap_or(i64::MAX)
 }
 
-fn out_of_range(text: &str, bounds: &str) -> Fault {
-    Fault::new(FaultCode::OutOfRange, format!("is {text}; it must be {bounds}"))
+fn out_of_range(text: &str, bounds: &str) -> FieldError {
+    FieldError::new(FieldErrorCode::OutOfRange, format!("is {text}; it must be {bounds}"))
 }
 
 macro_rules! exact_number {
@@ -92,30 +92,30 @@ macro_rules! exact_number {
         }
 
         impl std::str::FromStr for $name {
-            type Err = Fault;
+            type Err = FieldError;
 
-            fn from_str(text: &str) -> Result<Self, Fault> {
+            fn from_str(text: &str) -> Result<Self, FieldError> {
                 let value = parse_exact(text)?;
-                let check: fn(Decimal, &str) -> Result<(), Fault> = $check;
+                let check: fn(Decimal, &str) -> Result<(), FieldError> = $check;
                 check(value, text)?;
                 let raw = RawValue::from_string(text.to_owned())
-                    .map_err(|_| Fault::new(FaultCode::WrongType, "is not a JSON number"))?;
+                    .map_err(|_| FieldError::new(FieldErrorCode::WrongType, "is not a JSON number"))?;
                 Ok(Self { raw, value })
             }
         }
 
         impl TryFrom<i64> for $name {
-            type Error = Fault;
+            type Error = FieldError;
 
-            fn try_from(value: i64) -> Result<Self, Fault> {
+            fn try_from(value: i64) -> Result<Self, FieldError> {
                 value.to_string().parse()
             }
         }
 
         impl TryFrom<Decimal> for $name {
-            type Error = Fault;
+            type Error = FieldError;
 
-            fn try_from(value: Decimal) -> Result<Self, Fault> {
+            fn try_from(value: Decimal) -> Result<Self, FieldError> {
                 value.to_string().parse()
             }
         }
@@ -176,13 +176,13 @@ exact_number! {
     /// assert_eq!(start.as_str(), "1737062894.9754236");
     /// assert_eq!(start.nanos(), 1_737_062_894_975_423_600);
     /// assert!("1737062894975".parse::<UnixSeconds>().unwrap_err().detail.contains("milliseconds"));
-    /// # Ok::<(), callhistory_model::Fault>(())
+    /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     UnixSeconds,
     check |value, text| {
         if value >= Decimal::from(SURELY_MILLISECONDS) {
             let detail = format!("is {text}, which can only be milliseconds; Unix seconds are expected");
-            return Err(Fault::new(FaultCode::Milliseconds, detail));
+            return Err(FieldError::new(FieldErrorCode::Milliseconds, detail));
         }
         if value.is_sign_negative() && !value.is_zero() || value >= Decimal::from(END_OF_TIME_SECONDS) {
             return Err(out_of_range(text, "Unix seconds from 0 up to the year 2260"));
@@ -225,7 +225,7 @@ exact_number! {
     ///
     /// let charge: Amount = "0.10".parse()?;
     /// assert_eq!(charge.to_string(), "0.10");
-    /// # Ok::<(), callhistory_model::Fault>(())
+    /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     Amount,
     check |value, text| {

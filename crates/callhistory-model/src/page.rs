@@ -1,7 +1,7 @@
 //! What lists and exports are asked for.
 
 use crate::{
-    problem::{Fault, FaultCode, Faults},
+    problem::{FieldError, FieldErrorCode, FieldErrors},
     query::{CallFilter, QueryString, Sort, read_parameters, set, unknown_value},
     record::CallRecord,
 };
@@ -14,7 +14,7 @@ use crate::{
 /// let query = ListQuery::from_query("status=completed,failed&startedAfter=2026-01-01&limit=50")?;
 /// assert_eq!(query.to_query(), "status=completed%2Cfailed&startedAfter=2026-01-01T00:00:00Z&limit=50");
 /// assert!(ListQuery::from_query("statu=busy").unwrap_err()[0].detail.contains("did you mean \"status\"?"));
-/// # Ok::<(), callhistory_model::Faults>(())
+/// # Ok::<(), callhistory_model::FieldErrors>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListQuery {
@@ -40,7 +40,7 @@ impl ListQuery {
     /// Most records of a page.
     pub const MAX_LIMIT: u16 = 1000;
     /// Most records that numbered pages reach.
-    pub const MAX_PAGED: u32 = 10_000;
+    pub const MAX_PAGED_RECORDS: u32 = 10_000;
     /// The names of the parameters besides those of the filter.
     pub const PARAMETERS: &'static [&'static str] = &["limit", "cursor", "page", "sort", "fields", "includeTotal"];
 
@@ -61,14 +61,14 @@ impl ListQuery {
     ///
     /// # Errors
     ///
-    /// Every fault at once: unknown and repeated parameters, bad values, ranges that no record can be in.
-    pub fn from_query(query: &str) -> Result<Self, Faults> {
+    /// Every error at once: unknown and repeated parameters, bad values, ranges that no record can be in.
+    pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut list = Self::default();
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "limit" => set(&mut list.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
                 "cursor" => set(&mut list.cursor, cursor(value)),
-                "page" => set(&mut list.page, whole(value, 1, Self::MAX_PAGED)),
+                "page" => set(&mut list.page, whole(value, 1, Self::MAX_PAGED_RECORDS)),
                 "sort" => value.parse().map(|sort| list.sort = sort),
                 "fields" => fields(value).map(|fields| list.fields = fields),
                 "includeTotal" => match value {
@@ -81,19 +81,19 @@ impl ListQuery {
                 _ => return list.filter.read(name, value),
             })
         })?;
-        let mut faults = list.filter.contradictions();
+        let mut errors = list.filter.contradictions();
         if list.page.is_some() && list.cursor.is_some() {
             let detail = "and cursor both say where the page starts; give one of them";
-            faults.push(Fault::new(FaultCode::Conflict, detail).of_parameter("page"));
+            errors.push(FieldError::new(FieldErrorCode::Conflict, detail).in_parameter("page"));
         }
-        if list.page.is_some() && list.offset() + list.page_size() > Self::MAX_PAGED as usize {
+        if list.page.is_some() && list.offset() + list.page_size() > Self::MAX_PAGED_RECORDS as usize {
             let detail = format!(
                 "reaches beyond the first {} records; follow the cursor of the header Link instead",
-                Self::MAX_PAGED
+                Self::MAX_PAGED_RECORDS
             );
-            faults.push(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page"));
+            errors.push(FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("page"));
         }
-        if faults.is_empty() { Ok(list) } else { Err(Faults(faults)) }
+        if errors.is_empty() { Ok(list) } else { Err(FieldErrors(errors)) }
     }
 
     /// The query string.
@@ -118,29 +118,29 @@ impl ListQuery {
 }
 
 /// A whole number within bounds.
-pub(crate) fn whole(text: &str, least: u32, most: u32) -> Result<u32, Fault> {
+pub(crate) fn whole(text: &str, least: u32, most: u32) -> Result<u32, FieldError> {
     let number = text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
         let detail = format!("{text:?} is not a whole number from {least} to {most}");
-        Fault::new(FaultCode::OutOfRange, detail)
+        FieldError::new(FieldErrorCode::OutOfRange, detail)
     })
 }
 
-pub(crate) fn cursor(text: &str) -> Result<String, Fault> {
+pub(crate) fn cursor(text: &str) -> Result<String, FieldError> {
     if text.is_empty() {
-        return Err(Fault::new(FaultCode::TooShort, "is empty; leave it out to start at the beginning"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; leave it out to start at the beginning"));
     }
     Ok(text.to_owned())
 }
 
-fn fields(text: &str) -> Result<Vec<String>, Fault> {
+fn fields(text: &str) -> Result<Vec<String>, FieldError> {
     let mut fields: Vec<String> = Vec::new();
     for name in text.split(',') {
         if !CallRecord::MEMBERS.contains(&name) {
             return Err(unknown_value(name, CallRecord::MEMBERS));
         }
         if fields.iter().any(|known| known == name) {
-            return Err(Fault::new(FaultCode::Repeated, format!("names {name} more than once")));
+            return Err(FieldError::new(FieldErrorCode::Repeated, format!("names {name} more than once")));
         }
         fields.push(name.to_owned());
     }
@@ -166,7 +166,7 @@ pub enum ExportFormat {
     Csv,
 }
 
-fn format(text: &str) -> Result<ExportFormat, Fault> {
+fn format(text: &str) -> Result<ExportFormat, FieldError> {
     match text {
         "ndjson" => Ok(ExportFormat::Ndjson),
         "csv" => Ok(ExportFormat::Csv),
@@ -182,15 +182,15 @@ impl ExportQuery {
     ///
     /// # Errors
     ///
-    /// Every fault at once.
-    pub fn from_query(query: &str) -> Result<Self, Faults> {
+    /// Every error at once.
+    pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut export = Self::default();
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| match (name, value) {
             ("format", text) => Some(format(text).map(|format| export.format = format)),
             _ => export.filter.read(name, value),
         })?;
-        let faults = export.filter.contradictions();
-        if faults.is_empty() { Ok(export) } else { Err(Faults(faults)) }
+        let errors = export.filter.contradictions();
+        if errors.is_empty() { Ok(export) } else { Err(FieldErrors(errors)) }
     }
 
     /// The query string.

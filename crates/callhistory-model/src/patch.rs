@@ -6,20 +6,20 @@ use serde_json::value::RawValue;
 
 use crate::{
     JsonArray, JsonObject, JsonText,
-    decode::{document_fault, raw_members, unknown_member},
+    decode::{document_error, raw_members, unknown_member},
     json::escape_pointer,
-    problem::{Fault, FaultCode, Faults},
-    record::{CallDraft, CallRecord},
+    problem::{FieldError, FieldErrorCode, FieldErrors},
+    record::{CallInput, CallRecord},
 };
 
 /// A JSON Merge Patch of a record: members to set, and with `null` members to take away. An object is merged member by
 /// member; everything else replaces what was there.
 ///
 /// ```
-/// use callhistory_model::{CallDraft, CallPatch, CallStatus};
+/// use callhistory_model::{CallInput, CallPatch, CallStatus};
 ///
-/// let draft = CallDraft { status: Some(CallStatus::Completed), ..CallDraft::default() };
-/// let patch = CallPatch::from(draft).without("roomName");
+/// let input = CallInput { status: Some(CallStatus::Completed), ..CallInput::default() };
+/// let patch = CallPatch::from(input).without("roomName");
 /// assert_eq!(patch.to_json(), r#"{"status":"completed","roomName":null}"#);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,28 +32,28 @@ impl CallPatch {
     ///
     /// What is not JSON or not an object, members that a record does not have, that stand twice, or that only the service
     /// sets. Values are checked when the patch is applied.
-    pub fn from_json(json: &[u8]) -> Result<Self, Faults> {
-        let not_utf8 = || Faults(vec![Fault::new(FaultCode::Malformed, "is not UTF-8")]);
+    pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
+        let not_utf8 = || FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, "is not UTF-8")]);
         let text = std::str::from_utf8(json).map_err(|_| not_utf8())?;
-        let members = raw_members(text).map_err(|error| Faults(vec![document_fault(json, &error)]))?;
-        let (mut patch, mut faults, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        let members = raw_members(text).map_err(|error| FieldErrors(vec![document_error(json, &error)]))?;
+        let (mut patch, mut errors, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for (name, value) in &members {
-            let fault = if !seen.insert(name.as_ref()) {
-                Some(Fault::new(FaultCode::DuplicateMember, "stands more than once in the patch"))
+            let error = if !seen.insert(name.as_ref()) {
+                Some(FieldError::new(FieldErrorCode::DuplicateMember, "stands more than once in the patch"))
             } else if !CallRecord::MEMBERS.contains(&name.as_ref()) {
-                Some(Fault::new(FaultCode::Unknown, unknown_member(name)))
+                Some(FieldError::new(FieldErrorCode::Unknown, unknown_member(name)))
             } else {
                 check(name, value.get()).err()
             };
-            match fault {
-                Some(fault) => faults.push(fault.below(&format!("/{}", escape_pointer(name)))),
+            match error {
+                Some(error) => errors.push(error.prefix_pointer(&format!("/{}", escape_pointer(name)))),
                 None => patch.push((name.to_string(), JsonText::from(RawValue::to_owned(value)))),
             }
-            if faults.len() == Faults::MAX {
+            if errors.len() == FieldErrors::MAX {
                 break;
             }
         }
-        if faults.is_empty() { Ok(Self(patch)) } else { Err(Faults(faults)) }
+        if errors.is_empty() { Ok(Self(patch)) } else { Err(FieldErrors(errors)) }
     }
 
     /// The same patch, which also takes a member away.
@@ -82,32 +82,33 @@ impl CallPatch {
     /// # Errors
     ///
     /// Every rule that the patched record would break, at its place in the record.
-    pub fn apply(&self, record: &CallRecord) -> Result<CallDraft, Faults> {
+    pub fn apply(&self, record: &CallRecord) -> Result<CallInput, FieldErrors> {
         let before = String::from_utf8(record.to_json());
-        let before = before.map_err(|_| Faults(vec![Fault::new(FaultCode::Malformed, "is not UTF-8")]))?;
-        let mut draft = CallDraft::from_json(merged(Some(&before), &self.to_json()).as_bytes())?;
-        (draft.created_at, draft.updated_at) = (None, None);
-        Ok(draft)
+        let before =
+            before.map_err(|_| FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, "is not UTF-8")]))?;
+        let mut input = CallInput::from_json(merged(Some(&before), &self.to_json()).as_bytes())?;
+        (input.created_at, input.updated_at) = (None, None);
+        Ok(input)
     }
 }
 
-impl From<CallDraft> for CallPatch {
-    /// The patch that sets what the draft has.
-    fn from(draft: CallDraft) -> Self {
-        let json = serde_json::to_string(&draft).unwrap_or_default();
+impl From<CallInput> for CallPatch {
+    /// The patch that sets what the input has.
+    fn from(input: CallInput) -> Self {
+        let json = serde_json::to_string(&input).unwrap_or_default();
         let members = raw_members(&json).unwrap_or_default();
         Self(members.into_iter().map(|(name, value)| (name.into_owned(), JsonText::from(value.to_owned()))).collect())
     }
 }
 
-fn check(name: &str, value: &str) -> Result<(), Fault> {
+fn check(name: &str, value: &str) -> Result<(), FieldError> {
     match name {
         "createdAt" | "updatedAt" => {
             let detail = "is set by the service; to bring your own, PUT the whole record";
-            return Err(Fault::new(FaultCode::NotWritable, detail));
+            return Err(FieldError::new(FieldErrorCode::NotWritable, detail));
         }
         "_id" | "workspaceId" if value == "null" => {
-            return Err(Fault::new(FaultCode::NotWritable, "cannot be taken away"));
+            return Err(FieldError::new(FieldErrorCode::NotWritable, "cannot be taken away"));
         }
         _ => {}
     }

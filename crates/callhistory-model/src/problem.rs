@@ -1,10 +1,10 @@
-//! What the service says when it refuses: one problem (RFC 9457), and one fault for each thing that is wrong.
+//! What the service says when it refuses: one problem (RFC 9457), and one error for each thing that is wrong.
 
 use serde::{Deserialize, Serialize};
 
-use crate::open_set::open_set;
+use crate::extensible_enum::extensible_enum;
 
-open_set! {
+extensible_enum! {
     /// What kind of problem it is; stable, for programs. Later versions may add codes.
     ProblemCode, max 64 {
         /// No key was sent.
@@ -51,7 +51,7 @@ open_set! {
         UnsupportedMediaType = "unsupported_media_type",
         /// The `Idempotency-Key` was used before with another body.
         IdempotencyKeyReused = "idempotency_key_reused",
-        /// A fault of the service; the request id finds it in the log.
+        /// An error of the service; the request id finds it in the log.
         Internal = "internal",
         /// The service cannot do this now; the same request may work later.
         Unavailable = "unavailable",
@@ -60,9 +60,9 @@ open_set! {
     }
 }
 
-open_set! {
+extensible_enum! {
     /// What is wrong with one member, parameter or header; stable, for programs. Later versions may add codes.
-    FaultCode, max 64 {
+    FieldErrorCode, max 64 {
         /// Another JSON type is expected.
         WrongType = "wrong_type",
         /// The value is null; a member without a value is left out.
@@ -116,14 +116,14 @@ open_set! {
     }
 }
 
-/// The longest pointer and the longest detail of a fault.
-const MAX_FAULT_CHARS: usize = 512;
+/// The longest pointer and the longest detail of an error.
+const MAX_FIELD_ERROR_CHARS: usize = 512;
 
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{}{detail}", self.place())]
-pub struct Fault {
+pub struct FieldError {
     /// Where in the body it is, as a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
@@ -131,28 +131,28 @@ pub struct Fault {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     /// What is wrong, for programs.
-    pub code: FaultCode,
+    pub code: FieldErrorCode,
     /// What is wrong and what would be right, in one sentence for people.
     pub detail: String,
 }
 
-impl Fault {
-    /// A fault whose place is still to be said.
+impl FieldError {
+    /// An error whose place is still to be said.
     #[must_use]
-    pub fn new(code: FaultCode, detail: impl Into<String>) -> Self {
+    pub fn new(code: FieldErrorCode, detail: impl Into<String>) -> Self {
         Self { pointer: None, parameter: None, code, detail: bounded(detail.into()) }
     }
 
-    /// The same fault at a place that lies below `pointer`.
+    /// The same error at a place that lies below `pointer`.
     #[must_use]
-    pub fn below(mut self, pointer: &str) -> Self {
+    pub fn prefix_pointer(mut self, pointer: &str) -> Self {
         self.pointer = Some(bounded(format!("{pointer}{}", self.pointer.as_deref().unwrap_or(""))));
         self
     }
 
-    /// The same fault of a header or parameter.
+    /// The same error of a header or parameter.
     #[must_use]
-    pub fn of_parameter(mut self, name: impl Into<String>) -> Self {
+    pub fn in_parameter(mut self, name: impl Into<String>) -> Self {
         self.parameter = Some(bounded(name.into()));
         self
     }
@@ -166,42 +166,42 @@ impl Fault {
     }
 }
 
-/// A fault quotes what was sent, and must not send a hostile body back many times over.
+/// An error quotes what was sent, and must not send a hostile body back many times over.
 fn bounded(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MAX_FAULT_CHARS) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_FIELD_ERROR_CHARS) {
         text.truncate(end);
         text.push('…');
     }
     text
 }
 
-/// Every fault of one document, in the order of the document.
+/// Every error of one document, in the order of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct FieldErrors(pub Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     /// More would not help anyone to mend a document, and the answer stays bounded.
     pub(crate) const MAX: usize = 100;
 }
 
-impl std::ops::Deref for Faults {
-    type Target = [Fault];
+impl std::ops::Deref for FieldErrors {
+    type Target = [FieldError];
 
-    fn deref(&self) -> &[Fault] {
+    fn deref(&self) -> &[FieldError] {
         &self.0
     }
 }
 
-impl std::fmt::Display for Faults {
+impl std::fmt::Display for FieldErrors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, fault) in self.0.iter().enumerate() {
-            write!(f, "{}{fault}", if at == 0 { "" } else { "; " })?;
+        for (at, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if at == 0 { "" } else { "; " })?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for FieldErrors {}
 
 /// The body of every answer that is an error, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,7 +225,7 @@ pub struct Problem {
     /// Each thing that is wrong, where several can be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<FieldError>,
 }
 
 impl std::fmt::Display for Problem {

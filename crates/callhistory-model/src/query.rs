@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::{
-    analysis::AnalysisCondition,
+    analysis::AnalysisClause,
     number::{Amount, Seconds},
-    problem::{Fault, FaultCode, Faults},
+    problem::{FieldError, FieldErrorCode, FieldErrors},
     time::{Timestamp, is_date},
     value::OneOf,
 };
@@ -72,7 +72,7 @@ pub struct CallFilter {
     /// The customer was charged at most so much.
     pub max_cost: Option<Amount>,
     /// What `analyzedData` must hold.
-    pub post_analysis: Vec<AnalysisCondition>,
+    pub post_analysis: Vec<AnalysisClause>,
     /// Members of `metadata` with the value that each must have; the name of a nested member has dots.
     pub metadata: Vec<(String, String)>,
     /// Words and fragments of numbers that must all be found in the phone numbers, the summary, the metadata or the
@@ -103,7 +103,7 @@ pub enum SortKey {
     /// The length of the call: `duration`, or `endTime` less `startTime`.
     Duration,
     /// `cost.customer_charge`.
-    Cost,
+    CallCost,
 }
 
 impl Sort {
@@ -112,14 +112,14 @@ impl Sort {
         ("createdAt", SortKey::CreatedAt),
         ("updatedAt", SortKey::UpdatedAt),
         ("duration", SortKey::Duration),
-        ("cost", SortKey::Cost),
+        ("cost", SortKey::CallCost),
     ];
 }
 
 impl std::str::FromStr for Sort {
-    type Err = Fault;
+    type Err = FieldError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, FieldError> {
         let (ascending, name) = text.strip_prefix('-').map_or((true, text), |name| (false, name));
         let key = Self::KEYS.iter().find(|(known, _)| *known == name);
         key.map(|(_, key)| Self { key: *key, ascending }).ok_or_else(|| {
@@ -136,11 +136,11 @@ impl std::fmt::Display for Sort {
     }
 }
 
-/// The fault of a value that is not one of a few.
-pub(crate) fn unknown_value(text: &str, known: &[&str]) -> Fault {
+/// The error of a value that is not one of a few.
+pub(crate) fn unknown_value(text: &str, known: &[&str]) -> FieldError {
     let guess = nearest_name(text, known.iter().copied()).map(|known| format!("; did you mean {known:?}?"));
     let detail = format!("{text:?} is not one of {}{}", known.join(", "), guess.unwrap_or_default());
-    Fault::new(FaultCode::Malformed, detail)
+    FieldError::new(FieldErrorCode::Malformed, detail)
 }
 
 /// The known name that is most like a misspelt one.
@@ -154,51 +154,54 @@ pub fn nearest_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// Reads the parameters of a query string: hands each decoded pair to `read`, which says whether it knows the name, and
-/// gathers every fault.
+/// gathers every error.
 pub(crate) fn read_parameters(
     query: &str,
     known: &[&[&str]],
-    mut read: impl FnMut(&str, &str) -> Option<Result<(), Fault>>,
-) -> Result<(), Faults> {
-    let mut faults = Vec::new();
+    mut read: impl FnMut(&str, &str) -> Option<Result<(), FieldError>>,
+) -> Result<(), FieldErrors> {
+    let mut errors = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(name), Some(value)) = (decode(name), decode(value)) else {
             let name = decode(name).unwrap_or_else(|| "?".to_owned());
             let detail = "is not UTF-8 after percent-decoding, or has a % without two hexadecimal digits behind it";
-            faults.push(Fault::new(FaultCode::InvalidString, detail).of_parameter(name));
+            errors.push(FieldError::new(FieldErrorCode::InvalidString, detail).in_parameter(name));
             continue;
         };
         let result = if name.is_empty() {
-            Err(Fault::new(FaultCode::Malformed, "is a parameter without a name"))
+            Err(FieldError::new(FieldErrorCode::Malformed, "is a parameter without a name"))
         } else if !seen.insert(name.clone()) {
-            Err(Fault::new(FaultCode::Repeated, "stands more than once; values are separated by commas"))
+            Err(FieldError::new(FieldErrorCode::Repeated, "stands more than once; values are separated by commas"))
         } else if value.len() > MAX_PARAMETER_BYTES {
             let detail = format!("has {} bytes; at most {MAX_PARAMETER_BYTES} are accepted", value.len());
-            Err(Fault::new(FaultCode::TooLong, detail))
+            Err(FieldError::new(FieldErrorCode::TooLong, detail))
         } else if value.contains('\0') {
-            Err(Fault::new(FaultCode::NulCharacter, "contains the character U+0000"))
+            Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"))
         } else {
             read(&name, &value).unwrap_or_else(|| Err(unknown_parameter(&name, known)))
         };
-        if let Err(fault) = result {
-            faults.push(fault.of_parameter(name));
+        if let Err(error) = result {
+            errors.push(error.in_parameter(name));
         }
-        if seen.len() > MAX_PARAMETERS || faults.len() >= MAX_PARAMETERS {
-            faults.push(Fault::new(FaultCode::TooManyMembers, format!("has more than {MAX_PARAMETERS} parameters")));
+        if seen.len() > MAX_PARAMETERS || errors.len() >= MAX_PARAMETERS {
+            errors.push(FieldError::new(
+                FieldErrorCode::TooManyMembers,
+                format!("has more than {MAX_PARAMETERS} parameters"),
+            ));
             break;
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    if errors.is_empty() { Ok(()) } else { Err(FieldErrors(errors)) }
 }
 
-fn unknown_parameter(name: &str, known: &[&[&str]]) -> Fault {
+fn unknown_parameter(name: &str, known: &[&[&str]]) -> FieldError {
     let detail = match nearest_name(name, known.iter().flat_map(|names| names.iter().copied())) {
         Some(known) => format!("is unknown; did you mean {known:?}?"),
         None => "is unknown here; the route's description lists its parameters".to_owned(),
     };
-    Fault::new(FaultCode::Unknown, detail)
+    FieldError::new(FieldErrorCode::Unknown, detail)
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -298,7 +301,7 @@ impl CallFilter {
         query.push_some("minCost", self.min_cost.as_ref());
         query.push_some("maxCost", self.max_cost.as_ref());
         if !self.post_analysis.is_empty() {
-            query.push("postAnalysis", AnalysisCondition::to_json(&self.post_analysis));
+            query.push("postAnalysis", AnalysisClause::to_json(&self.post_analysis));
         }
         for (name, value) in &self.metadata {
             query.push(&format!("metadata.{name}"), value);
@@ -307,12 +310,12 @@ impl CallFilter {
     }
 
     /// Reads one parameter; `None` for a name that is none of a filter.
-    pub(crate) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), Fault>> {
+    pub(crate) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), FieldError>> {
         let result = match name {
             "agentId" => set(&mut self.agent_id, OneOf::parse(value, false)),
             "callFlowId" | "pathwayId" if self.call_flow_id.is_some() => {
                 let detail = "callFlowId and pathwayId are one parameter under two names; give one of them";
-                Err(Fault::new(FaultCode::Conflict, detail))
+                Err(FieldError::new(FieldErrorCode::Conflict, detail))
             }
             "callFlowId" | "pathwayId" => set(&mut self.call_flow_id, OneOf::parse(value, false)),
             "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
@@ -332,7 +335,7 @@ impl CallFilter {
             "maxDuration" => set(&mut self.max_duration, value.parse()),
             "minCost" => set(&mut self.min_cost, value.parse()),
             "maxCost" => set(&mut self.max_cost, value.parse()),
-            "postAnalysis" => AnalysisCondition::parse(value).map(|conditions| self.post_analysis = conditions),
+            "postAnalysis" => AnalysisClause::parse(value).map(|conditions| self.post_analysis = conditions),
             "search" => set(&mut self.search, search(value)),
             _ => {
                 let member = name.strip_prefix("metadata.")?;
@@ -342,23 +345,23 @@ impl CallFilter {
         Some(result)
     }
 
-    fn read_metadata(&mut self, member: &str, value: &str) -> Result<(), Fault> {
+    fn read_metadata(&mut self, member: &str, value: &str) -> Result<(), FieldError> {
         if member.is_empty() {
-            return Err(Fault::new(FaultCode::Malformed, "names no member; write metadata.NAME=value"));
+            return Err(FieldError::new(FieldErrorCode::Malformed, "names no member; write metadata.NAME=value"));
         }
         check_path(member)?;
         if self.metadata.len() == MAX_METADATA_FILTERS {
             let detail =
                 format!("is one too many; at most {MAX_METADATA_FILTERS} members of metadata can be asked for");
-            return Err(Fault::new(FaultCode::TooManyMembers, detail));
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
         self.metadata.push((member.to_owned(), value.to_owned()));
         Ok(())
     }
 
-    fn read_date_range(&mut self, json: &str) -> Result<(), Fault> {
+    fn read_date_range(&mut self, json: &str) -> Result<(), FieldError> {
         let expected = "a JSON object like {\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}";
-        let malformed = || Fault::new(FaultCode::Malformed, format!("is not {expected}"));
+        let malformed = || FieldError::new(FieldErrorCode::Malformed, format!("is not {expected}"));
         at_most(json, MAX_DATE_RANGE_CHARS)?;
         // The strict reading refuses members that stand twice; the lenient one would take the last.
         json.parse::<crate::JsonObject>().map_err(|_| malformed())?;
@@ -367,7 +370,7 @@ impl CallFilter {
                 return Err(unknown_value(&name, &DATE_RANGE_NAMES));
             }
             let text = if value.starts_with('"') { crate::json::decode_string(value)? } else { value.to_owned() };
-            let moment = Timestamp::parse_moment(&text).map_err(|fault| fault.below(&format!("/{name}")))?;
+            let moment = Timestamp::parse_moment(&text).map_err(|error| error.prefix_pointer(&format!("/{name}")))?;
             match name.as_str() {
                 "from" | "startDate" => once(&mut self.started_after, Ok(moment))?,
                 _ => {
@@ -380,20 +383,21 @@ impl CallFilter {
         }
         match (&self.started_after, &self.started_before) {
             (None, None) => Err(malformed()),
-            (Some(from), Some(to)) if from.unix_nanos() >= to.unix_nanos() => {
-                Err(Fault::new(FaultCode::EndBeforeStart, "ends before it begins: no record can be in this range"))
-            }
+            (Some(from), Some(to)) if from.unix_nanos() >= to.unix_nanos() => Err(FieldError::new(
+                FieldErrorCode::EndBeforeStart,
+                "ends before it begins: no record can be in this range",
+            )),
             _ => Ok(()),
         }
     }
 
     /// Ranges that no record can be in.
-    pub(crate) fn contradictions(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    pub(crate) fn contradictions(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
         let mut check = |inverted: bool, low: &str, high: &str| {
             if inverted {
                 let detail = format!("leaves nothing up to {high}: no record can be in this range");
-                faults.push(Fault::new(FaultCode::EndBeforeStart, detail).of_parameter(low));
+                errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).in_parameter(low));
             }
         };
         let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() >= high.unix_nanos());
@@ -404,7 +408,7 @@ impl CallFilter {
         check(longer, "minDuration", "maxDuration");
         let dearer = matches!((&self.min_cost, &self.max_cost), (Some(low), Some(high)) if low.nanos() > high.nanos());
         check(dearer, "minCost", "maxCost");
-        faults
+        errors
     }
 }
 
@@ -416,70 +420,74 @@ fn with_plus(value: &str) -> String {
 }
 
 /// Members are indexed, and can be asked for, up to this length of their path.
-pub(crate) fn check_path(path: &str) -> Result<(), Fault> {
+pub(crate) fn check_path(path: &str) -> Result<(), FieldError> {
     if path.len() > MAX_PATH_BYTES {
         let detail = format!("names a member by more than {MAX_PATH_BYTES} bytes");
-        return Err(Fault::new(FaultCode::TooLong, detail));
+        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
     }
     Ok(())
 }
 
-pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, Fault>) -> Result<(), Fault> {
+pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, FieldError>) -> Result<(), FieldError> {
     *slot = Some(value?);
     Ok(())
 }
 
 /// A bound that another parameter may have set already.
-fn once(slot: &mut Option<Timestamp>, value: Result<Timestamp, Fault>) -> Result<(), Fault> {
+fn once(slot: &mut Option<Timestamp>, value: Result<Timestamp, FieldError>) -> Result<(), FieldError> {
     if slot.is_some() {
         let detail =
             "bounds the start of the call a second time; give either dateRange or startedAfter and startedBefore";
-        return Err(Fault::new(FaultCode::Conflict, detail));
+        return Err(FieldError::new(FieldErrorCode::Conflict, detail));
     }
     set(slot, value)
 }
 
 /// A JSON array of texts, or a list with commas.
-fn call_ids(value: &str) -> Result<Vec<String>, Fault> {
+fn call_ids(value: &str) -> Result<Vec<String>, FieldError> {
     let ids: Vec<String> = if value.trim_start().starts_with('[') {
         serde_json::from_str(value).map_err(|_| {
-            Fault::new(FaultCode::Malformed, "is not a JSON array of strings like [\"a\",\"b\"], or a list like a,b")
+            FieldError::new(
+                FieldErrorCode::Malformed,
+                "is not a JSON array of strings like [\"a\",\"b\"], or a list like a,b",
+            )
         })?
     } else {
         if value.split(',').any(|id| id.trim() != id) {
             let detail = "has a blank around an id; leave it out, or write a JSON array";
-            return Err(Fault::new(FaultCode::Malformed, detail));
+            return Err(FieldError::new(FieldErrorCode::Malformed, detail));
         }
         value.split(',').map(str::to_owned).collect()
     };
     if ids.is_empty() || ids.iter().any(String::is_empty) {
-        return Err(Fault::new(FaultCode::TooShort, "is empty or has an empty id"));
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty or has an empty id"));
     }
     if ids.len() > MAX_CALL_IDS {
         let detail = format!("has {} ids; at most {MAX_CALL_IDS} are accepted", ids.len());
-        return Err(Fault::new(FaultCode::TooManyMembers, detail));
+        return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
     }
     Ok(ids)
 }
 
 /// Refuses a text of more characters.
-pub(crate) fn at_most(text: &str, chars: usize) -> Result<(), Fault> {
+pub(crate) fn at_most(text: &str, chars: usize) -> Result<(), FieldError> {
     match text.chars().count() {
-        count if count > chars => {
-            Err(Fault::new(FaultCode::TooLong, format!("has {count} characters; at most {chars} are accepted")))
-        }
+        count if count > chars => Err(FieldError::new(
+            FieldErrorCode::TooLong,
+            format!("has {count} characters; at most {chars} are accepted"),
+        )),
         _ => Ok(()),
     }
 }
 
-fn search(value: &str) -> Result<String, Fault> {
+fn search(value: &str) -> Result<String, FieldError> {
     at_most(value, MAX_SEARCH_CHARS)?;
     match words(value).count() {
-        0 => Err(Fault::new(FaultCode::TooShort, "has no word and no number")),
+        0 => Err(FieldError::new(FieldErrorCode::TooShort, "has no word and no number")),
         1..=MAX_SEARCH_WORDS => Ok(value.to_owned()),
         count => {
             let detail = format!("has {count} words; at most {MAX_SEARCH_WORDS} are accepted");
-            Err(Fault::new(FaultCode::TooManyMembers, detail))
+            Err(FieldError::new(FieldErrorCode::TooManyMembers, detail))
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     decode::{free_form, number, object, open, string_as, text},
+    extensible_enum::{CallStatus, CallType, Direction},
     id::{CallId, WorkspaceId},
     json::{JsonArray, JsonObject, JsonText, escape_pointer},
     number::{Amount, Seconds, UnixSeconds},
-    open_set::{CallStatus, CallType, Direction},
-    problem::{Fault, FaultCode},
+    problem::{FieldError, FieldErrorCode},
     time::Timestamp,
 };
 
@@ -44,17 +44,18 @@ macro_rules! take_slot {
     };
 }
 
-/// Takes a member out of a complete draft.
+/// Takes a member out of a complete input.
 macro_rules! finish_slot {
     (always $value:expr, $wire:literal) => {
-        $value.ok_or_else(|| Fault::new(FaultCode::Missing, "is missing").below(concat!("/", $wire)))?
+        $value
+            .ok_or_else(|| FieldError::new(FieldErrorCode::Missing, "is missing").prefix_pointer(concat!("/", $wire)))?
     };
     (optional $value:expr, $wire:literal) => {
         $value
     };
 }
 
-/// One line for each member: `record` and `draft`, their reading, writing and schema all come from this table.
+/// One line for each member: `record` and `input`, their reading, writing and schema all come from this table.
 macro_rules! members {
     ($($(#[doc = $doc:literal])+ $(#[bound($($bound:tt)*)])? $name:ident: $wire:literal, $presence:ident $type:ty = $rule:expr;)+) => {
         /// One call as the service answers it.
@@ -82,7 +83,7 @@ macro_rules! members {
         #[cfg_attr(feature = "schema", schemars(deny_unknown_fields, description = "One call as a caller writes it. \
             `_id` and `workspaceId` are given by the path and the header and may be repeated here. `createdAt` and \
             `updatedAt` are set by the service, unless a replacement brings the original ones."))]
-        pub struct CallDraft {
+        pub struct CallInput {
             $($(#[doc = $doc])+
             #[cfg_attr(feature = "schema", schemars(rename = $wire $(, $($bound)*)?))]
             pub $name: Option<$type>,)+
@@ -93,15 +94,15 @@ macro_rules! members {
             pub const MEMBERS: &'static [&'static str] = &[$($wire),+];
         }
 
-        impl CallDraft {
+        impl CallInput {
             /// Reads one member if it is known; `false` if it is not.
-            pub(crate) fn read_member(&mut self, name: &str, json: &str, faults: &mut Vec<Fault>) -> bool {
+            pub(crate) fn read_member(&mut self, name: &str, json: &str, errors: &mut Vec<FieldError>) -> bool {
                 match name {
                     $($wire => {
-                        let rule: fn(&str) -> Result<$type, Fault> = $rule;
+                        let rule: fn(&str) -> Result<$type, FieldError> = $rule;
                         match rule(json) {
                             Ok(value) => self.$name = Some(value),
-                            Err(fault) => faults.push(fault.below(concat!("/", $wire))),
+                            Err(error) => errors.push(error.prefix_pointer(concat!("/", $wire))),
                         }
                     })+
                     _ => return false,
@@ -110,7 +111,7 @@ macro_rules! members {
             }
         }
 
-        impl serde::Serialize for CallDraft {
+        impl serde::Serialize for CallInput {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
@@ -146,20 +147,20 @@ macro_rules! members {
             }
         }
 
-        impl From<CallRecord> for CallDraft {
-            /// The draft that writes this record as it is; members of a newer service are left out.
+        impl From<CallRecord> for CallInput {
+            /// The input that writes this record as it is; members of a newer service are left out.
             fn from(record: CallRecord) -> Self {
                 Self { $($name: record.$name.into(),)+ }
             }
         }
 
-        impl CallDraft {
+        impl CallInput {
             /// Makes the record, with `{}` and `[]` for free-form members that were not given.
             ///
             /// # Errors
             ///
             /// Fails where `_id`, `workspaceId`, `createdAt` or `updatedAt` is not set.
-            pub fn into_record(mut self) -> Result<CallRecord, Fault> {
+            pub fn into_record(mut self) -> Result<CallRecord, FieldError> {
                 self.metadata.get_or_insert_default();
                 self.function_calls.get_or_insert_default();
                 self.analyzed_data.get_or_insert_default();
@@ -198,7 +199,7 @@ members! {
     /// When the call ended, in Unix seconds; not before `startTime`.
     end_time: "endTime", optional UnixSeconds = number;
     /// What the call cost.
-    cost: "cost", optional Cost = Cost::read;
+    cost: "cost", optional CallCost = CallCost::read;
     /// Data of the caller's own about the call.
     metadata: "metadata", always JsonObject = free_form;
     /// The functions that the agent called.
@@ -240,15 +241,15 @@ members! {
 #[cfg(feature = "schema")]
 const NO_NUL: &str = "^[^\\u0000]*$";
 
-fn label(json: &str) -> Result<String, Fault> {
+fn label(json: &str) -> Result<String, FieldError> {
     text(json, MAX_LABEL_CHARS)
 }
 
-fn summary(json: &str) -> Result<String, Fault> {
+fn summary(json: &str) -> Result<String, FieldError> {
     let summary = text(json, MAX_SUMMARY_BYTES)?;
     if summary.len() > MAX_SUMMARY_BYTES {
         let detail = format!("has {} bytes of UTF-8; at most {MAX_SUMMARY_BYTES} are accepted", summary.len());
-        return Err(Fault::new(FaultCode::TooManyBytes, detail));
+        return Err(FieldError::new(FieldErrorCode::TooManyBytes, detail));
     }
     Ok(summary)
 }
@@ -281,16 +282,16 @@ impl CallRecord {
 /// What a call cost: named exact amounts, in the order in which they were written.
 ///
 /// ```
-/// use callhistory_model::Cost;
+/// use callhistory_model::CallCost;
 ///
-/// let cost = Cost::new([("customer_charge", "0.10".parse()?)])?;
+/// let cost = CallCost::new([("customer_charge", "0.10".parse()?)])?;
 /// assert_eq!(cost.customer_charge().unwrap().as_str(), "0.10");
-/// # Ok::<(), callhistory_model::Fault>(())
+/// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cost(Vec<(String, Amount)>);
+pub struct CallCost(Vec<(String, Amount)>);
 
-impl Cost {
+impl CallCost {
     const CUSTOMER_CHARGE: &'static str = "customer_charge";
 
     /// The amounts under their names.
@@ -298,7 +299,7 @@ impl Cost {
     /// # Errors
     ///
     /// Refuses a name that stands twice, has more than 256 characters or holds U+0000, and more than 64 amounts.
-    pub fn new<N: Into<String>>(amounts: impl IntoIterator<Item = (N, Amount)>) -> Result<Self, Fault> {
+    pub fn new<N: Into<String>>(amounts: impl IntoIterator<Item = (N, Amount)>) -> Result<Self, FieldError> {
         let mut cost = Self::default();
         for (name, amount) in amounts {
             cost.insert(name.into(), amount)?;
@@ -306,20 +307,26 @@ impl Cost {
         Ok(cost)
     }
 
-    fn insert(&mut self, name: String, amount: Amount) -> Result<(), Fault> {
+    fn insert(&mut self, name: String, amount: Amount) -> Result<(), FieldError> {
         if self.get(&name).is_some() {
-            return Err(Fault::new(FaultCode::DuplicateMember, format!("has the member {name:?} more than once")));
+            return Err(FieldError::new(
+                FieldErrorCode::DuplicateMember,
+                format!("has the member {name:?} more than once"),
+            ));
         }
         if name.chars().count() > MAX_LABEL_CHARS {
             let detail = format!("has a member name of more than {MAX_LABEL_CHARS} characters");
-            return Err(Fault::new(FaultCode::TooLong, detail));
+            return Err(FieldError::new(FieldErrorCode::TooLong, detail));
         }
         if name.contains('\0') {
-            return Err(Fault::new(FaultCode::NulCharacter, "has a member name that contains the character U+0000"));
+            return Err(FieldError::new(
+                FieldErrorCode::NulCharacter,
+                "has a member name that contains the character U+0000",
+            ));
         }
         if self.0.len() == MAX_COST_MEMBERS {
             let detail = format!("has more than {MAX_COST_MEMBERS} members");
-            return Err(Fault::new(FaultCode::TooManyMembers, detail));
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
         self.0.push((name, amount));
         Ok(())
@@ -342,23 +349,23 @@ impl Cost {
         self.0.iter().map(|(name, amount)| (name.as_str(), amount))
     }
 
-    fn read(json: &str) -> Result<Self, Fault> {
+    fn read(json: &str) -> Result<Self, FieldError> {
         let mut cost = Self::default();
         for (name, value) in object(json)? {
-            let amount = number(value).map_err(|fault| fault.below(&format!("/{}", escape_pointer(&name))))?;
+            let amount = number(value).map_err(|error| error.prefix_pointer(&format!("/{}", escape_pointer(&name))))?;
             cost.insert(name, amount)?;
         }
         Ok(cost)
     }
 }
 
-impl serde::Serialize for Cost {
+impl serde::Serialize for CallCost {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Cost {
+impl<'de> serde::Deserialize<'de> for CallCost {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         Self::read(raw.get()).map_err(serde::de::Error::custom)
@@ -366,9 +373,9 @@ impl<'de> serde::Deserialize<'de> for Cost {
 }
 
 #[cfg(feature = "schema")]
-impl schemars::JsonSchema for Cost {
+impl schemars::JsonSchema for CallCost {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Cost".into()
+        "CallCost".into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

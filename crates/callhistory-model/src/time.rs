@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     number::UnixSeconds,
-    problem::{Fault, FaultCode},
+    problem::{FieldError, FieldErrorCode},
 };
 
 /// In March 1973; below it `20260131` could be meant.
@@ -26,7 +26,7 @@ const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 /// let time: Timestamp = "2025-01-01T10:00:00Z".parse()?;
 /// assert_eq!(time.as_str(), "2025-01-01T10:00:00Z");
 /// assert!("2025-01-01 10:00:00Z".parse::<Timestamp>().is_err());
-/// # Ok::<(), callhistory_model::Fault>(())
+/// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
@@ -70,9 +70,9 @@ impl Timestamp {
     /// assert_eq!(Timestamp::parse_moment("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
     /// assert_eq!(Timestamp::parse_moment("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
     /// assert!(Timestamp::parse_moment("01/02/2026").is_err());
-    /// # Ok::<(), callhistory_model::Fault>(())
+    /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
-    pub fn parse_moment(text: &str) -> Result<Self, Fault> {
+    pub fn parse_moment(text: &str) -> Result<Self, FieldError> {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             let seconds: UnixSeconds = text.parse()?;
             if (1..SURELY_NO_DATE_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
@@ -80,7 +80,7 @@ impl Timestamp {
                     "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
                      seconds from {SURELY_NO_DATE_SECONDS} on"
                 );
-                return Err(Fault::new(FaultCode::InvalidTime, detail));
+                return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
             }
             return Ok(Self::from_unix_nanos(seconds.nanos()));
         }
@@ -97,7 +97,7 @@ impl Timestamp {
                 "{text:?} is not a moment; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
                  Unix seconds (1769853600), from 1970 to 2259"
             );
-            Fault::new(FaultCode::InvalidTime, detail)
+            FieldError::new(FieldErrorCode::InvalidTime, detail)
         })
     }
 
@@ -109,12 +109,12 @@ impl Timestamp {
 }
 
 impl std::str::FromStr for Timestamp {
-    type Err = Fault;
+    type Err = FieldError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, FieldError> {
         let moment = parse_rfc3339_utc(text).ok_or_else(|| {
             let detail = format!("{text:?} is not an RFC 3339 time in UTC like \"2025-01-01T10:00:00Z\", 1970 to 2259");
-            Fault::new(FaultCode::InvalidTime, detail)
+            FieldError::new(FieldErrorCode::InvalidTime, detail)
         })?;
         Ok(Self { text: text.into(), nanos: moment })
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     decode::raw_members,
     json::decode_string,
-    problem::{Fault, FaultCode},
+    problem::{FieldError, FieldErrorCode},
     query::MAX_PATH_BYTES,
 };
 
@@ -243,17 +243,18 @@ impl OneOf {
     }
 
     /// Reads the values of an open set, of which none is empty.
-    pub(crate) fn parse_open(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse_open(text: &str) -> Result<Self, FieldError> {
         match Self::parse(text, false)? {
-            set if set.values.contains(&TextPattern::Exact(String::new())) => {
-                Err(Fault::new(FaultCode::TooShort, "is empty; leave it out, or write !* for records without a value"))
-            }
+            set if set.values.contains(&TextPattern::Exact(String::new())) => Err(FieldError::new(
+                FieldErrorCode::TooShort,
+                "is empty; leave it out, or write !* for records without a value",
+            )),
             set => Ok(set),
         }
     }
 
     /// Reads the form of a parameter; prefixes other than the empty one only where they are allowed.
-    pub(crate) fn parse(text: &str, prefixes: bool) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str, prefixes: bool) -> Result<Self, FieldError> {
         let (negated, list) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
         let mut values = Vec::new();
         let (mut value, mut star, mut chars) = (String::new(), false, list.chars());
@@ -261,23 +262,28 @@ impl OneOf {
             let next = chars.next();
             if star && !matches!(next, None | Some(',')) {
                 let detail = "has a * that is not at the end of a value; write \\* for the character";
-                return Err(Fault::new(FaultCode::Malformed, detail));
+                return Err(FieldError::new(FieldErrorCode::Malformed, detail));
             }
             match next {
                 None | Some(',') => {
                     let text = std::mem::take(&mut value);
                     if star && !prefixes && !text.is_empty() {
                         let detail = "has a prefix, which only phone numbers may be; write \\* for the character *";
-                        return Err(Fault::new(FaultCode::Malformed, detail));
+                        return Err(FieldError::new(FieldErrorCode::Malformed, detail));
                     }
                     values.push(if star { TextPattern::Prefix(text) } else { TextPattern::Exact(text) });
                     star = false;
                 }
                 Some('*') => star = true,
                 Some('\\') => value.push(chars.next().ok_or_else(|| {
-                    Fault::new(FaultCode::Malformed, "ends in a backslash, which takes the character after it")
+                    FieldError::new(
+                        FieldErrorCode::Malformed,
+                        "ends in a backslash, which takes the character after it",
+                    )
                 })?),
-                Some('\0') => return Err(Fault::new(FaultCode::NulCharacter, "contains the character U+0000")),
+                Some('\0') => {
+                    return Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"));
+                }
                 Some(c) => value.push(c),
             }
             if next.is_none() {
@@ -286,10 +292,10 @@ impl OneOf {
         }
         if values.len() > Self::MAX_VALUES {
             let detail = format!("has {} values; at most {} are accepted", values.len(), Self::MAX_VALUES);
-            return Err(Fault::new(FaultCode::TooManyMembers, detail));
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
         if values.len() > 1 && values.contains(&TextPattern::Exact(String::new())) {
-            return Err(Fault::new(FaultCode::Malformed, "has an empty value between its commas"));
+            return Err(FieldError::new(FieldErrorCode::Malformed, "has an empty value between its commas"));
         }
         Ok(Self { negated, values })
     }

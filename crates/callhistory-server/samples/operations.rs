@@ -2,7 +2,7 @@
 //! what they send and read with the examples of the contract.
 
 use callhistory_client::{
-    CallChange, CallDraft, CallFilter, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client, Cost,
+    CallChange, CallCost, CallFilter, CallInput, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client,
     Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf,
 };
 use futures_util::TryStreamExt as _;
@@ -21,22 +21,22 @@ pub(crate) async fn list_calls(client: &Client) -> Result<Vec<CallRecord>, Failu
 }
 
 pub(crate) async fn create_call(client: &Client) -> Result<CallRecord, Failure> {
-    let call = CallDraft {
+    let call = CallInput {
         agent_id: Some("abcdef1234567890".to_owned()),
         direction: Some(Direction::Outbound),
         from_phone_number: Some("+10000000000".to_owned()),
         to_phone_number: Some("+10000000001".to_owned()),
         status: Some(CallStatus::Ongoing),
         start_time: Some(1_680_000_000.try_into()?),
-        ..CallDraft::default()
+        ..CallInput::default()
     };
     Ok(client.create_call(&call).await?)
 }
 
 pub(crate) async fn import_calls(client: &Client) -> Result<ImportReport, Failure> {
     let calls = [
-        CallDraft { id: Some("call-1".parse()?), status: Some(CallStatus::Completed), ..CallDraft::default() },
-        CallDraft { id: Some("call-2".parse()?), status: Some(CallStatus::Busy), ..CallDraft::default() },
+        CallInput { id: Some("call-1".parse()?), status: Some(CallStatus::Completed), ..CallInput::default() },
+        CallInput { id: Some("call-2".parse()?), status: Some(CallStatus::Busy), ..CallInput::default() },
     ];
     let report = client.import_calls(calls).await?;
     for error in &report.errors {
@@ -45,8 +45,8 @@ pub(crate) async fn import_calls(client: &Client) -> Result<ImportReport, Failur
     Ok(report)
 }
 
-pub(crate) async fn call_changes(client: &Client) -> Result<Vec<CallChange>, Failure> {
-    let page = client.call_changes(&ChangesQuery { limit: Some(100), ..ChangesQuery::default() }).await?;
+pub(crate) async fn list_call_changes(client: &Client) -> Result<Vec<CallChange>, Failure> {
+    let page = client.list_call_changes(&ChangesQuery { limit: Some(100), ..ChangesQuery::default() }).await?;
     // Keep `page.cursor` and go on there; `client.follow_changes` does, and waits for what is new.
     Ok(page.changes)
 }
@@ -58,11 +58,11 @@ pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Fai
     Ok(calls.try_collect().await?)
 }
 
-pub(crate) async fn call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
+pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
     let filter = CallFilter { status: Some(OneOf::any(["completed", "failed"])), ..CallFilter::default() };
     let zone = Some("Europe/Berlin".to_owned());
     let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], time_zone: zone };
-    Ok(client.call_metrics(&query).await?)
+    Ok(client.get_call_metrics(&query).await?)
 }
 
 pub(crate) async fn get_call(client: &Client) -> Result<Option<CallRecord>, Error> {
@@ -73,23 +73,23 @@ pub(crate) async fn get_call(client: &Client) -> Result<Option<CallRecord>, Erro
     }
 }
 
-pub(crate) async fn put_call(client: &Client) -> Result<CallRecord, Failure> {
-    let call = CallDraft {
+pub(crate) async fn replace_call(client: &Client) -> Result<CallRecord, Failure> {
+    let call = CallInput {
         agent_id: Some("abcdef1234567890".to_owned()),
         status: Some(CallStatus::Completed),
         start_time: Some(1_680_000_000.try_into()?),
         end_time: Some(1_680_000_300.try_into()?),
-        cost: Some(Cost::new([("customer_charge", "0.10".parse()?)])?),
+        cost: Some(CallCost::new([("customer_charge", "0.10".parse()?)])?),
         summary: Some("Generic conversation summary about customer engagement.".to_owned()),
-        ..CallDraft::default()
+        ..CallInput::default()
     };
-    Ok(client.put_call("1234567890abcdef", &call).await?)
+    Ok(client.replace_call("1234567890abcdef", &call).await?)
 }
 
-pub(crate) async fn patch_call(client: &Client) -> Result<CallRecord, Failure> {
+pub(crate) async fn update_call(client: &Client) -> Result<CallRecord, Failure> {
     let metadata = Some(r#"{"ticket":"A-1009"}"#.parse()?);
-    let patch = CallPatch::from(CallDraft { metadata, ..CallDraft::default() }).without("roomName");
-    Ok(client.patch_call("1234567890abcdef", &patch).await?)
+    let patch = CallPatch::from(CallInput { metadata, ..CallInput::default() }).without("roomName");
+    Ok(client.update_call("1234567890abcdef", &patch).await?)
 }
 
 pub(crate) async fn delete_call(client: &Client) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use callhistory_model::{CallId, Timestamp};
-use callhistory_store::{CallStore, KeyStore};
+use callhistory_store::{ApiKeyStore, CallStore};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,7 @@ impl App {
 
     /// The same service, which asks each caller for a key.
     #[must_use]
-    pub fn with_keys(mut self, keys: Arc<dyn KeyStore>) -> Self {
+    pub fn with_keys(mut self, keys: Arc<dyn ApiKeyStore>) -> Self {
         self.keys = Some(Keys::new(keys));
         self
     }
@@ -116,7 +116,7 @@ impl App {
         let fresh = (millis << 48) | (u128::from((self.randomness)()) >> 16);
         let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         *last = fresh.max(*last + 1);
-        format!("{:024x}", *last).parse().map_err(|fault| ApiError::internal(&fault))
+        format!("{:024x}", *last).parse().map_err(|error| ApiError::internal(&error))
     }
 
     /// 32 hexadecimal digits that no other request has. They tell nothing and need not be unpredictable, so no system call

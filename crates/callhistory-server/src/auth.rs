@@ -12,9 +12,9 @@ use axum::{
     http::{HeaderName, header, request::Parts},
 };
 use callhistory_model::{
-    CallDraft, CallFilter, CallRecord, Fault, FaultCode, Faults, ProblemCode, Timestamp, WorkspaceId,
+    CallFilter, CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, ProblemCode, Timestamp, WorkspaceId,
 };
-use callhistory_store::{ApiKey, KeyStore, Scope};
+use callhistory_store::{ApiKey, ApiKeyStore, Scope};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -102,12 +102,12 @@ fn checksum(text: &str) -> String {
 
 /// The keys of the service, each remembered for a moment.
 pub(crate) struct Keys {
-    store: Arc<dyn KeyStore>,
+    store: Arc<dyn ApiKeyStore>,
     remembered: Mutex<HashMap<String, (Arc<ApiKey>, Instant)>>,
 }
 
 impl Keys {
-    pub(crate) fn new(store: Arc<dyn KeyStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn ApiKeyStore>) -> Self {
         Self { store, remembered: Mutex::default() }
     }
 
@@ -241,7 +241,7 @@ impl Access {
 
     /// Whether this caller sees records as they are.
     pub(crate) fn shows_all(&self) -> bool {
-        self.allows(Scope::NumbersRead)
+        self.allows(Scope::PhoneNumbersRead)
     }
 
     /// A record as this caller may see it.
@@ -249,7 +249,7 @@ impl Access {
         if self.shows_all() {
             return Ok(body);
         }
-        CallRecord::mask_numbers(&body).map(Into::into).map_err(|error| ApiError::internal(&error))
+        CallRecord::redact_phone_numbers(&body).map(Into::into).map_err(|error| ApiError::internal(&error))
     }
 
     /// The same for records that each have a line.
@@ -259,7 +259,7 @@ impl Access {
         }
         let mut shown = Vec::with_capacity(lines.len());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let line = CallRecord::mask_numbers(line).map_err(|error| ApiError::internal(&error))?;
+            let line = CallRecord::redact_phone_numbers(line).map_err(|error| ApiError::internal(&error))?;
             shown.extend_from_slice(line.as_bytes());
             shown.push(b'\n');
         }
@@ -275,20 +275,20 @@ impl Access {
     }
 
     /// Refuses to write a phone number that was read masked: the real one would be lost.
-    pub(crate) fn check_numbers(&self, from: Option<&str>, to: Option<&str>) -> Result<(), Faults> {
+    pub(crate) fn check_numbers(&self, from: Option<&str>, to: Option<&str>) -> Result<(), FieldErrors> {
         let numbers = [("/fromPhoneNumber", from), ("/toPhoneNumber", to)];
-        let is_lost = |number: &str| CallRecord::is_masked(number) && !self.allows(Scope::NumbersRead);
+        let is_lost = |number: &str| CallRecord::is_redacted(number) && !self.allows(Scope::PhoneNumbersRead);
         let masked = numbers.into_iter().filter(|(_, number)| number.is_some_and(is_lost));
-        let fault = |(pointer, _): (&str, _)| {
-            let detail = format!("is masked; leave it out, or use a key with the scope {}", Scope::NumbersRead);
-            Fault::new(FaultCode::NotWritable, detail).below(pointer)
+        let error = |(pointer, _): (&str, _)| {
+            let detail = format!("is masked; leave it out, or use a key with the scope {}", Scope::PhoneNumbersRead);
+            FieldError::new(FieldErrorCode::NotWritable, detail).prefix_pointer(pointer)
         };
-        let faults: Vec<_> = masked.map(fault).collect();
-        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+        let errors: Vec<_> = masked.map(error).collect();
+        if errors.is_empty() { Ok(()) } else { Err(FieldErrors(errors)) }
     }
 
-    pub(crate) fn check_draft(&self, draft: &CallDraft) -> Result<(), Faults> {
-        self.check_numbers(draft.from_phone_number.as_deref(), draft.to_phone_number.as_deref())
+    pub(crate) fn check_input(&self, input: &CallInput) -> Result<(), FieldErrors> {
+        self.check_numbers(input.from_phone_number.as_deref(), input.to_phone_number.as_deref())
     }
 
     /// Refuses a filter whose answer would tell phone numbers to those who may not see them.
@@ -297,7 +297,7 @@ impl Access {
             || filter.to_phone_number.is_some()
             || filter.phone_number.is_some()
             || filter.search.as_ref().is_some_and(|search| search.chars().any(char::is_numeric));
-        if asks { self.require(Scope::NumbersRead) } else { Ok(()) }
+        if asks { self.require(Scope::PhoneNumbersRead) } else { Ok(()) }
     }
 
     /// Ends when the key is no longer accepted; never, where there are no keys.
@@ -363,12 +363,12 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Caller<N> {
 }
 
 fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
-    let refuse = |fault: Fault| ApiError::invalid_header(fault.of_parameter(WORKSPACE_ID.as_str()));
+    let refuse = |error: FieldError| ApiError::invalid_header(error.in_parameter(WORKSPACE_ID.as_str()));
     let value = single(parts, &WORKSPACE_ID)?
-        .ok_or_else(|| refuse(Fault::new(FaultCode::Missing, "is required: the id of the workspace")))?;
-    let text = value
-        .to_str()
-        .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "has bytes that are not visible ASCII characters")))?;
+        .ok_or_else(|| refuse(FieldError::new(FieldErrorCode::Missing, "is required: the id of the workspace")))?;
+    let text = value.to_str().map_err(|_| {
+        refuse(FieldError::new(FieldErrorCode::InvalidId, "has bytes that are not visible ASCII characters"))
+    })?;
     text.parse().map_err(refuse)
 }
 
@@ -382,8 +382,8 @@ fn check_query(parts: &Parts) -> Result<(), ApiError> {
         if names.contains(&plain.to_ascii_lowercase().as_str()) || value.starts_with(Token::PREFIX) {
             let detail = "a key is not taken from the query string, which ends up in logs; send it as x-api-key, and \
                           revoke it if it was a real one";
-            let fault = Fault::new(FaultCode::Unknown, detail).of_parameter(name);
-            return Err(ApiError::invalid_parameters(vec![fault]));
+            let error = FieldError::new(FieldErrorCode::Unknown, detail).in_parameter(name);
+            return Err(ApiError::invalid_parameters(vec![error]));
         }
     }
     Ok(())
@@ -395,8 +395,9 @@ fn sent_key(parts: &Parts) -> Result<&str, ApiError> {
     let bearer = single(parts, &header::AUTHORIZATION)?;
     let value = match (plain, bearer) {
         (Some(_), Some(_)) => {
-            let fault = Fault::new(FaultCode::Conflict, "stands beside Authorization; send the key in one of them");
-            return Err(ApiError::invalid_header(fault.of_parameter(API_KEY.as_str())));
+            let error =
+                FieldError::new(FieldErrorCode::Conflict, "stands beside Authorization; send the key in one of them");
+            return Err(ApiError::invalid_header(error.in_parameter(API_KEY.as_str())));
         }
         (None, None) => {
             let detail = "A key is needed, as x-api-key: KEY or as Authorization: Bearer KEY.";

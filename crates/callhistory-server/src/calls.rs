@@ -9,16 +9,18 @@ use axum::{
 };
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallId, CallPatch, CallRecord, Fault, FaultCode, Faults, ListQuery, WorkspaceId,
-    openapi::{CallList, NewCall},
+    CallId, CallInput, CallPatch, CallRecord, FieldError, FieldErrorCode, FieldErrors, ListQuery, WorkspaceId,
+    schema::{CallCreate, CallList},
 };
-use callhistory_store::{Effect, Scope, StoredCall, Written};
+use callhistory_store::{Scope, StoredCall, WriteOutcome, WrittenCall};
 
 use crate::{
     app::App,
     auth::{Access, Caller, Deletes, Reads, Writes},
     error::{ApiError, CreateProblems, DeleteProblems, PatchProblems, ReadProblems, ScanProblems, WriteProblems},
-    extract::{CallPath, CreationKey, DraftBody, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag},
+    extract::{
+        CallInputBody, CallPath, CreationKey, NoQuery, Parameters, PatchBody, ReadCondition, WriteCondition, etag,
+    },
     parameters::ListParameters,
 };
 
@@ -76,7 +78,7 @@ pub(crate) async fn get_call(
         ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]+$", min_length = 1, max_length = 255,
             description = "A key of the caller's own, 1 to 255 visible ASCII characters, unique to this creation."),
     ),
-    request_body(content = NewCall, description = "The record, without `_id`, `createdAt` and `updatedAt`."),
+    request_body(content = CallCreate, description = "The record, without `_id`, `createdAt` and `updatedAt`."),
     responses(
         (status = 201, description = "The record was created, now or by an earlier request under the same key.", body = CallRecord,
             headers(("etag" = String, description = "The version of the record."), ("location" = String, description = "The path of the record."))),
@@ -88,12 +90,12 @@ pub(crate) async fn create_call(
     Caller { workspace, access, .. }: Caller<Writes>,
     CreationKey(key): CreationKey,
     _: NoQuery,
-    DraftBody(draft): DraftBody,
+    CallInputBody(input): CallInputBody,
 ) -> Result<Response, ApiError> {
-    check_creation(&draft, &workspace)?;
-    access.check_draft(&draft).map_err(ApiError::invalid_record)?;
-    let Written { id, call, .. } =
-        app.store.create_call(&workspace, &app.new_call_id()?, draft, key, app.now()).await?;
+    check_creation(&input, &workspace)?;
+    access.check_input(&input).map_err(ApiError::invalid_record)?;
+    let WrittenCall { id, call, .. } =
+        app.store.create_call(&workspace, &app.new_call_id()?, input, key, app.now()).await?;
     let location = HeaderValue::try_from(format!("/v2/api/call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
     Ok(([(header::LOCATION, location)], record(&access, StatusCode::CREATED, call)?).into_response())
@@ -108,7 +110,7 @@ pub(crate) async fn create_call(
 #[utoipa::path(
     put,
     path = "/v2/api/call-history/{callHistoryId}",
-    operation_id = "put_call",
+    operation_id = "replace_call",
     tag = "Calls",
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
@@ -116,27 +118,28 @@ pub(crate) async fn create_call(
         ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is one of these versions, or with `*` if it exists."),
         ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
     ),
-    request_body(content = CallDraft, description = "The whole record."),
+    request_body(content = CallInput, description = "The whole record."),
     responses(
         (status = 200, description = "The record was replaced, or was the same already.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
         (status = 201, description = "The record was created.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
         WriteProblems,
     ),
 )]
-pub(crate) async fn put_call(
+pub(crate) async fn replace_call(
     State(app): State<Arc<App>>,
     Caller { workspace, access, .. }: Caller<Writes>,
     CallPath(id): CallPath,
     WriteCondition(precondition): WriteCondition,
     _: NoQuery,
-    DraftBody(draft): DraftBody,
+    CallInputBody(input): CallInputBody,
 ) -> Result<Response, ApiError> {
-    check_identity(&draft, &workspace, &id)?;
-    access.check_draft(&draft).map_err(ApiError::invalid_record)?;
-    let Written { call, effect, .. } = app.store.put_call(&workspace, &id, draft, precondition, app.now()).await?;
-    let status = match effect {
-        Effect::Created => StatusCode::CREATED,
-        Effect::Replaced | Effect::Unchanged => StatusCode::OK,
+    check_identity(&input, &workspace, &id)?;
+    access.check_input(&input).map_err(ApiError::invalid_record)?;
+    let WrittenCall { call, outcome, .. } =
+        app.store.replace_call(&workspace, &id, input, precondition, app.now()).await?;
+    let status = match outcome {
+        WriteOutcome::Created => StatusCode::CREATED,
+        WriteOutcome::Replaced | WriteOutcome::Unchanged => StatusCode::OK,
     };
     record(&access, status, call)
 }
@@ -151,7 +154,7 @@ pub(crate) async fn put_call(
 #[utoipa::path(
     patch,
     path = "/v2/api/call-history/{callHistoryId}",
-    operation_id = "patch_call",
+    operation_id = "update_call",
     tag = "Calls",
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
@@ -165,7 +168,7 @@ pub(crate) async fn put_call(
         PatchProblems,
     ),
 )]
-pub(crate) async fn patch_call(
+pub(crate) async fn update_call(
     State(app): State<Arc<App>>,
     Caller { workspace, access, .. }: Caller<Writes>,
     CallPath(id): CallPath,
@@ -178,7 +181,7 @@ pub(crate) async fn patch_call(
     let text = |name| patch.member(name).and_then(|json| serde_json::from_str::<String>(json).ok());
     let (from, to) = (text("fromPhoneNumber"), text("toPhoneNumber"));
     access.check_numbers(from.as_deref(), to.as_deref()).map_err(ApiError::invalid_record)?;
-    let written = app.store.patch_call(&workspace, &id, patch, precondition, app.now()).await?;
+    let written = app.store.update_call(&workspace, &id, patch, precondition, app.now()).await?;
     record(&access, StatusCode::OK, written.ok_or_else(ApiError::call_not_found)?.call)
 }
 
@@ -280,37 +283,37 @@ fn record(access: &Access, status: StatusCode, call: StoredCall) -> Result<Respo
 }
 
 /// Refuses a body that says another id or workspace than the path and the header.
-fn check_identity(draft: &CallDraft, workspace: &WorkspaceId, id: &CallId) -> Result<(), ApiError> {
-    let mut faults = Vec::new();
-    if let Some(other) = draft.id.as_ref().filter(|other| *other != id) {
+fn check_identity(input: &CallInput, workspace: &WorkspaceId, id: &CallId) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    if let Some(other) = input.id.as_ref().filter(|other| *other != id) {
         let detail = format!("is {:?}, but the path says {:?}", other.as_str(), id.as_str());
-        faults.push(Fault::new(FaultCode::Mismatch, detail).below("/_id"));
+        errors.push(FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer("/_id"));
     }
-    faults.extend(workspace_mismatch(draft, workspace));
-    if faults.is_empty() { Ok(()) } else { Err(ApiError::invalid_record(Faults(faults))) }
+    errors.extend(workspace_mismatch(input, workspace));
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid_record(FieldErrors(errors))) }
 }
 
 /// Refuses what only the service sets on a new record.
-fn check_creation(draft: &CallDraft, workspace: &WorkspaceId) -> Result<(), ApiError> {
+fn check_creation(input: &CallInput, workspace: &WorkspaceId) -> Result<(), ApiError> {
     let given = [
-        ("/_id", draft.id.is_some()),
-        ("/createdAt", draft.created_at.is_some()),
-        ("/updatedAt", draft.updated_at.is_some()),
+        ("/_id", input.id.is_some()),
+        ("/createdAt", input.created_at.is_some()),
+        ("/updatedAt", input.updated_at.is_some()),
     ];
-    let mut faults: Vec<_> = given
+    let mut errors: Vec<_> = given
         .into_iter()
         .filter(|(_, given)| *given)
         .map(|(pointer, _)| {
             let detail = "is set by the service; to bring your own, PUT the record under its id";
-            Fault::new(FaultCode::NotWritable, detail).below(pointer)
+            FieldError::new(FieldErrorCode::NotWritable, detail).prefix_pointer(pointer)
         })
         .collect();
-    faults.extend(workspace_mismatch(draft, workspace));
-    if faults.is_empty() { Ok(()) } else { Err(ApiError::invalid_record(Faults(faults))) }
+    errors.extend(workspace_mismatch(input, workspace));
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid_record(FieldErrors(errors))) }
 }
 
-fn workspace_mismatch(draft: &CallDraft, workspace: &WorkspaceId) -> Option<Fault> {
-    let other = draft.workspace_id.as_ref().filter(|other| *other != workspace)?;
+fn workspace_mismatch(input: &CallInput, workspace: &WorkspaceId) -> Option<FieldError> {
+    let other = input.workspace_id.as_ref().filter(|other| *other != workspace)?;
     let detail = format!("is {:?}, but x-workspace-id says {:?}", other.as_str(), workspace.as_str());
-    Some(Fault::new(FaultCode::Mismatch, detail).below("/workspaceId"))
+    Some(FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer("/workspaceId"))
 }

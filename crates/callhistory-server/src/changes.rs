@@ -11,7 +11,7 @@ use axum::{
     },
 };
 use bytes::Bytes;
-use callhistory_model::{ChangesPage, ChangesQuery, Fault, FaultCode, WorkspaceId};
+use callhistory_model::{CallChangePage, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
 use callhistory_store::{Change, ChangeBatch, StoreError};
 use futures_util::{Stream as Events, stream};
 use tokio::{
@@ -48,7 +48,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/changes",
-    operation_id = "call_changes",
+    operation_id = "list_call_changes",
     tag = "Changes",
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
@@ -56,11 +56,11 @@ const RECONNECT: Duration = Duration::from_secs(1);
     ),
     responses(
         (status = 200, description = "The changes, or with `Accept: text/event-stream` a stream of them, one `CallChange` in each event.",
-            content((ChangesPage = "application/json"), ("text/event-stream"))),
+            content((CallChangePage = "application/json"), ("text/event-stream"))),
         ScanProblems,
     ),
 )]
-pub(crate) async fn call_changes(
+pub(crate) async fn list_call_changes(
     State(app): State<Arc<App>>,
     Caller { workspace, access, .. }: Caller<Reads>,
     stream: Stream,
@@ -70,21 +70,23 @@ pub(crate) async fn call_changes(
         if query.wait.is_some() || query.limit.is_some() {
             let detail = "has no meaning for a stream of events, which waits by itself and has no pages";
             let name = if query.wait.is_some() { "wait" } else { "limit" };
-            return Err(ApiError::invalid_parameters(vec![Fault::new(FaultCode::Conflict, detail).of_parameter(name)]));
+            return Err(ApiError::invalid_parameters(vec![
+                FieldError::new(FieldErrorCode::Conflict, detail).in_parameter(name),
+            ]));
         }
         let cursor = stream.last_event.or(query.cursor);
         // A cursor that is none is refused before the stream begins.
-        let first = app.store.call_changes(&workspace, cursor.as_deref(), FIRST_AHEAD).await?;
+        let first = app.store.list_call_changes(&workspace, cursor.as_deref(), FIRST_AHEAD).await?;
         let events = Sse::new(events(app, access, workspace, first).await?);
         return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
     }
     let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
     access.spend_records(limit)?;
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
-    let mut batch = app.store.call_changes(&workspace, query.cursor.as_deref(), limit).await?;
+    let mut batch = app.store.list_call_changes(&workspace, query.cursor.as_deref(), limit).await?;
     while batch.changes.is_empty() && wait(&app, &access, &workspace, &batch.cursor, deadline).await? {
         let cursor = batch.cursor;
-        batch = app.store.call_changes(&workspace, Some(&cursor), limit).await?;
+        batch = app.store.list_call_changes(&workspace, Some(&cursor), limit).await?;
     }
     page(&access, &batch)
 }
@@ -166,7 +168,7 @@ impl Follower {
                 // A reader whose key is over is to connect again, and learns it then.
                 () = self.access.ended() => return None,
             }
-            let batch = self.app.store.call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
+            let batch = self.app.store.list_call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
             self.take_in(batch).await?;
         }
         let change = self.changes.pop_front()?;

@@ -120,7 +120,7 @@ pub struct NewKey {
     /// An operator's key, which opens every workspace
     #[arg(long)]
     pub operator: bool,
-    /// What it allows, with commas between: calls:read, calls:write, calls:delete, calls:export, numbers:read
+    /// What it allows, with commas between: calls:read, calls:write, calls:delete, calls:export, phone-numbers:read
     #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPES")]
     pub scopes: Vec<String>,
     /// What to call it in lists
@@ -133,17 +133,17 @@ pub struct NewKey {
 
 /// A time as a whole number with its unit.
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let fault = || format!("{text:?} is no time such as 30m, 24h or 90d");
+    let error = || format!("{text:?} is no time such as 30m, 24h or 90d");
     let (number, unit) = text.split_at(text.len().saturating_sub(1));
     let seconds: u64 = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
-        _ => return Err(fault()),
+        _ => return Err(error()),
     };
-    let number: u64 = number.parse().map_err(|_| fault())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(fault)
+    let number: u64 = number.parse().map_err(|_| error())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(error)
 }
 
 /// What to import.

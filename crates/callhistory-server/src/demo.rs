@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use callhistory_model::{CallDraft, CallId, CallStatus, CallType, Cost, Direction, Fault, Timestamp, WorkspaceId};
+use callhistory_model::{
+    CallCost, CallId, CallInput, CallStatus, CallType, Direction, FieldError, Timestamp, WorkspaceId,
+};
 use callhistory_store::{CallStore, Precondition, StoreError};
 use chrono::{DateTime, Utc};
 use fastrand::Rng;
@@ -90,7 +92,7 @@ const FLOWS: &[Flow] = &[
 /// # Errors
 ///
 /// Fails only if a made-up value breaks a rule of the record.
-pub fn history(seed: u64, calls: u32, end: DateTime<Utc>) -> Result<Vec<(CallId, CallDraft)>, Fault> {
+pub fn history(seed: u64, calls: u32, end: DateTime<Utc>) -> Result<Vec<(CallId, CallInput)>, FieldError> {
     let mut rng = Rng::with_seed(seed);
     let first = end.timestamp_millis() - DAYS * 86_400_000;
     let mut starts: Vec<i64> = (0..calls).map(|_| first + moment(&mut rng)).collect();
@@ -129,7 +131,7 @@ fn status(rng: &mut Rng, age_millis: i64) -> CallStatus {
     }
 }
 
-fn call(rng: &mut Rng, number: usize, start: i64, end: i64) -> Result<(CallId, CallDraft), Fault> {
+fn call(rng: &mut Rng, number: usize, start: i64, end: i64) -> Result<(CallId, CallInput), FieldError> {
     let id = format!("{start:012x}{number:012x}").parse()?;
     let flow = &FLOWS[rng.usize(0..FLOWS.len())];
     let (agent_id, agent) = flow.agents[rng.usize(0..flow.agents.len())];
@@ -138,7 +140,7 @@ fn call(rng: &mut Rng, number: usize, start: i64, end: i64) -> Result<(CallId, C
     let customer = format!("+1555{:07}", rng.u32(0..10_000_000));
     let ours = "+18005550100".to_owned();
     let (from, to) = if flow.direction == Direction::Inbound { (customer, ours) } else { (ours, customer) };
-    let mut draft = CallDraft {
+    let mut input = CallInput {
         agent_id: Some(agent_id.to_owned()),
         agent: Some(agent.to_owned()),
         call_flow_id: Some(flow.id.to_owned()),
@@ -154,22 +156,22 @@ fn call(rng: &mut Rng, number: usize, start: i64, end: i64) -> Result<(CallId, C
         metadata: Some(metadata(rng).to_string().parse()?),
         created_at: Some(timestamp(start)?),
         updated_at: Some(timestamp(start)?),
-        ..CallDraft::default()
+        ..CallInput::default()
     };
     if status == CallStatus::Completed {
-        complete(rng, &mut draft, flow, start)?;
+        complete(rng, &mut input, flow, start)?;
     } else if matches!(status, CallStatus::NoAnswer | CallStatus::Failed | CallStatus::Busy | CallStatus::Canceled) {
         let ended = start + rng.i64(2_000..45_000);
-        draft.end_time = Some(seconds(ended).parse()?);
-        draft.updated_at = Some(timestamp(ended)?);
-        draft.cost = Some(Cost::new([("customer_charge", "0.00".parse()?)])?);
+        input.end_time = Some(seconds(ended).parse()?);
+        input.updated_at = Some(timestamp(ended)?);
+        input.cost = Some(CallCost::new([("customer_charge", "0.00".parse()?)])?);
     }
-    draft.status = Some(status);
-    Ok((id, draft))
+    input.status = Some(status);
+    Ok((id, input))
 }
 
 /// What is known of a call once it has been held and analysed.
-fn complete(rng: &mut Rng, draft: &mut CallDraft, flow: &Flow, start: i64) -> Result<(), Fault> {
+fn complete(rng: &mut Rng, input: &mut CallInput, flow: &Flow, start: i64) -> Result<(), FieldError> {
     let length = rng.i64(20_000..480_000);
     let ended = start + length;
     let telephony = length * 130 / 60_000;
@@ -181,21 +183,21 @@ fn complete(rng: &mut Rng, draft: &mut CallDraft, flow: &Flow, start: i64) -> Re
     transcript.extend(flow.turns.iter().map(|(role, content)| json!({"role": role, "content": content})));
     let call = json!([{"name": flow.function, "arguments": {"reference": rng.u32(100_000..1_000_000)}, "result": {"outcome": outcome}}]);
     let sentiment = ["positive", "neutral", "negative"][rng.usize(0..3)];
-    draft.end_time = Some(seconds(ended).parse()?);
-    draft.duration = Some(format!("{}.{:03}", length / 1000, length % 1000).parse()?);
-    draft.cost = Some(Cost::new([
+    input.end_time = Some(seconds(ended).parse()?);
+    input.duration = Some(format!("{}.{:03}", length / 1000, length % 1000).parse()?);
+    input.cost = Some(CallCost::new([
         ("customer_charge", ten_thousandths(charge)?),
         ("telephony", ten_thousandths(telephony)?),
         ("llm", ten_thousandths(llm)?),
     ])?);
-    draft.summary = Some(summary.to_owned());
-    draft.function_calls = Some(call.to_string().parse()?);
-    draft.analyzed_data =
+    input.summary = Some(summary.to_owned());
+    input.function_calls = Some(call.to_string().parse()?);
+    input.analyzed_data =
         Some(json!({"outcome": outcome, "sentiment": sentiment, "score": rng.u8(1..=10)}).to_string().parse()?);
-    draft.transcript = Some(Value::Array(transcript).to_string().parse()?);
-    draft.recording_url = Some(format!("https://recordings.example.com/{:016x}.ogg", rng.u64(..)));
+    input.transcript = Some(Value::Array(transcript).to_string().parse()?);
+    input.recording_url = Some(format!("https://recordings.example.com/{:016x}.ogg", rng.u64(..)));
     // The analysis comes a little after the call.
-    draft.updated_at = Some(timestamp(ended + rng.i64(1_000..20_000))?);
+    input.updated_at = Some(timestamp(ended + rng.i64(1_000..20_000))?);
     Ok(())
 }
 
@@ -208,7 +210,7 @@ fn seconds(millis: i64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }
 
-fn timestamp(millis: i64) -> Result<Timestamp, Fault> {
+fn timestamp(millis: i64) -> Result<Timestamp, FieldError> {
     let moment = DateTime::from_timestamp_millis(millis);
     Ok(moment.unwrap_or_default().into())
 }
@@ -220,18 +222,20 @@ fn timestamp(millis: i64) -> Result<Timestamp, Fault> {
 /// The first write that fails.
 pub async fn fill(
     store: &Arc<dyn CallStore>,
-    calls: Vec<(CallId, CallDraft)>,
+    calls: Vec<(CallId, CallInput)>,
     now: &Timestamp,
 ) -> Result<(), StoreError> {
-    let workspace: WorkspaceId = WORKSPACE.parse().map_err(|fault: Fault| StoreError::Internal(fault.to_string()))?;
+    let workspace: WorkspaceId =
+        WORKSPACE.parse().map_err(|error: FieldError| StoreError::Internal(error.to_string()))?;
     let mut writes = JoinSet::new();
-    for (id, draft) in calls {
+    for (id, input) in calls {
         if writes.len() == WRITES_IN_FLIGHT {
             finish(writes.join_next().await)?;
         }
         let (store, workspace, now) = (Arc::clone(store), workspace.clone(), now.clone());
-        writes
-            .spawn(async move { store.put_call(&workspace, &id, draft, Precondition::default(), now).await.map(drop) });
+        writes.spawn(async move {
+            store.replace_call(&workspace, &id, input, Precondition::default(), now).await.map(drop)
+        });
     }
     while let Some(written) = writes.join_next().await {
         finish(Some(written))?;

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallDraft, Fault, FaultCode, Faults, ListQuery, Problem, ProblemCode};
+use callhistory_model::{CallInput, FieldError, FieldErrorCode, FieldErrors, ListQuery, Problem, ProblemCode};
 use callhistory_store::StoreError;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
@@ -31,44 +31,44 @@ const UNAVAILABLE: &str = "The store cannot do this now; try again.";
 pub(crate) struct ApiError {
     code: ProblemCode,
     detail: String,
-    faults: Vec<Fault>,
+    errors: Vec<FieldError>,
     /// Seconds after which to try again, where that is known.
     retry_after: Option<u32>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), faults: Vec::new(), retry_after: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    fn with_faults(code: ProblemCode, faults: Vec<Fault>) -> Self {
-        let detail = match faults.as_slice() {
+    fn with_faults(code: ProblemCode, errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
             [only] => only.to_string(),
             several => format!("{} things are wrong; errors lists them.", several.len()),
         };
-        Self { code, detail, faults, retry_after: None }
+        Self { code, detail, errors, retry_after: None }
     }
 
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The faults of a body that is to be a record.
-    pub(crate) fn invalid_record(Faults(faults): Faults) -> Self {
-        match faults.as_slice() {
-            [Fault { code: FaultCode::Malformed, detail, .. }] => {
+    /// The errors of a body that is to be a record.
+    pub(crate) fn invalid_record(FieldErrors(errors): FieldErrors) -> Self {
+        match errors.as_slice() {
+            [FieldError { code: FieldErrorCode::Malformed, detail, .. }] => {
                 Self::new(ProblemCode::MalformedJson, format!("The body {detail}."))
             }
-            _ => Self::with_faults(ProblemCode::InvalidRecord, faults),
+            _ => Self::with_faults(ProblemCode::InvalidRecord, errors),
         }
     }
 
-    pub(crate) fn invalid_header(fault: Fault) -> Self {
-        Self::with_faults(ProblemCode::InvalidHeader, vec![fault])
+    pub(crate) fn invalid_header(error: FieldError) -> Self {
+        Self::with_faults(ProblemCode::InvalidHeader, vec![error])
     }
 
-    pub(crate) fn invalid_parameters(faults: Vec<Fault>) -> Self {
-        Self::with_faults(ProblemCode::InvalidParameter, faults)
+    pub(crate) fn invalid_parameters(errors: Vec<FieldError>) -> Self {
+        Self::with_faults(ProblemCode::InvalidParameter, errors)
     }
 
     pub(crate) fn call_not_found() -> Self {
@@ -135,7 +135,7 @@ impl ApiError {
             code: self.code,
             detail: self.detail,
             request_id: request_id.to_owned(),
-            errors: self.faults,
+            errors: self.errors,
         }
     }
 
@@ -188,8 +188,8 @@ impl From<StoreError> for ApiError {
                 ProblemCode::TerminalStatus,
                 "The record has a final status, which this change would undo. If you have seen it, say so with If-Match.",
             ),
-            StoreError::Invalid(faults) => Self::invalid_record(faults),
-            StoreError::Refused(fault) => Self::invalid_parameters(vec![fault]),
+            StoreError::Invalid(errors) => Self::invalid_record(errors),
+            StoreError::Refused(error) => Self::invalid_parameters(vec![error]),
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
                 Self::new(ProblemCode::StorageFull, FULL)
@@ -299,7 +299,7 @@ fn example(status: StatusCode) -> Option<ApiError> {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted(&["application/json"]),
         StatusCode::UNPROCESSABLE_ENTITY => {
-            ApiError::invalid_record(CallDraft::from_json(br#"{"startTime": 1680000000000}"#).err()?)
+            ApiError::invalid_record(CallInput::from_json(br#"{"startTime": 1680000000000}"#).err()?)
         }
         StatusCode::TOO_MANY_REQUESTS => refused(TOO_MANY, std::time::Duration::ZERO),
         StatusCode::INTERNAL_SERVER_ERROR => ApiError::new(ProblemCode::Internal, FAILED),

@@ -1,20 +1,20 @@
 //! The examples of the contract. Each request, sent to a workspace that holds the source's example, is answered as it says;
-//! a creation by `put_call` to an empty one.
+//! a creation by `replace_call` to an empty one.
 
-use callhistory_model::sample;
+use callhistory_model::examples;
 use serde_json::{Value, json};
 
 /// The moment at which the examples were made.
 const NOW: &str = "2026-01-01T00:00:00.000Z";
 
 fn record() -> Value {
-    serde_json::from_str(sample::SOURCE_EXAMPLE).unwrap_or_default()
+    serde_json::from_str(examples::SOURCE_EXAMPLE).unwrap_or_default()
 }
 
 /// The source's example on one line, as it is stored.
 fn line() -> String {
-    let draft = sample::source_example().to_json();
-    format!("{}\n", String::from_utf8_lossy(&draft))
+    let input = examples::source_example().to_json();
+    format!("{}\n", String::from_utf8_lossy(&input))
 }
 
 /// What is created: a call that has just begun.
@@ -46,8 +46,8 @@ fn lines() -> [&'static str; 2] {
     [r#"{"_id":"call-1","status":"completed"}"#, r#"{"_id":"call-2","status":"busy"}"#]
 }
 
-/// A draft as the service stores it.
-fn stored(draft: Value, id: &str, created_at: &str) -> Value {
+/// An input as the service stores it.
+fn stored(input: Value, id: &str, created_at: &str) -> Value {
     let mut record = json!({
         "_id": id,
         "workspaceId": "abcdef1234567890",
@@ -57,7 +57,7 @@ fn stored(draft: Value, id: &str, created_at: &str) -> Value {
         "createdAt": created_at,
         "updatedAt": NOW,
     });
-    for (name, value) in draft.as_object().into_iter().flatten() {
+    for (name, value) in input.as_object().into_iter().flatten() {
         record[name] = value.clone();
     }
     record
@@ -67,7 +67,7 @@ fn stored(draft: Value, id: &str, created_at: &str) -> Value {
 pub(crate) fn request(operation: &str, media_type: &str) -> Value {
     match (operation, media_type) {
         ("create_call", _) => begun(),
-        ("patch_call", _) => json!({ "metadata": { "ticket": "A-1009" }, "roomName": null }),
+        ("update_call", _) => json!({ "metadata": { "ticket": "A-1009" }, "roomName": null }),
         ("import_calls", "application/x-ndjson") => format!("{}\n", lines().join("\n")).into(),
         ("import_calls", _) => serde_json::from_str(&format!("[{}]", lines().join(","))).unwrap_or_default(),
         _ => ended(),
@@ -79,11 +79,11 @@ pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value
     match (operation, media_type) {
         ("list_calls", _) => json!([record()]),
         ("create_call", _) => stored(begun(), "6955b900a1b2c3d4e5f60718", NOW),
-        ("put_call", _) => {
+        ("replace_call", _) => {
             let created_at = if status == "201" { NOW } else { "2025-01-01T10:00:00Z" };
             stored(ended(), "1234567890abcdef", created_at)
         }
-        ("patch_call", _) => {
+        ("update_call", _) => {
             let mut patched = record();
             patched["metadata"] = json!({ "ticket": "A-1009" });
             patched["updatedAt"] = NOW.into();
@@ -95,11 +95,11 @@ pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value
         ("import_calls", _) => json!({ "created": 2, "replaced": 0, "unchanged": 0, "rejected": 0, "errors": [] }),
         ("export_calls", "text/csv") => csv().into(),
         ("export_calls", _) => line().into(),
-        ("call_metrics", _) => metrics(),
-        ("call_changes", "text/event-stream") => {
+        ("get_call_metrics", _) => metrics(),
+        ("list_call_changes", "text/event-stream") => {
             format!("event: created\nid: {CURSOR}\ndata: {}\n\n", change(&line())).into()
         }
-        ("call_changes", _) => {
+        ("list_call_changes", _) => {
             let change: Value = serde_json::from_str(&change(&line())).unwrap_or_default();
             json!({ "changes": [change], "cursor": CURSOR, "hasMore": false })
         }
@@ -146,12 +146,12 @@ pub(crate) fn parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "x-workspace-id") => json!("abcdef1234567890"),
         (_, "callHistoryId") => json!("1234567890abcdef"),
         ("create_call", "idempotency-key") => json!("order-4711"),
-        ("list_calls" | "call_metrics", "status") => json!("completed,failed"),
+        ("list_calls" | "get_call_metrics", "status") => json!("completed,failed"),
         ("list_calls", "startedAfter") => json!("2023-01-01T00:00:00Z"),
         ("list_calls", "limit") => json!(50),
-        ("call_metrics", "groupBy") => json!("day"),
-        ("call_metrics", "timezone") => json!("Europe/Berlin"),
-        ("call_changes", "limit") => json!(100),
+        ("get_call_metrics", "groupBy") => json!("day"),
+        ("get_call_metrics", "timezone") => json!("Europe/Berlin"),
+        ("list_call_changes", "limit") => json!(100),
         ("export_calls", "agentId") => json!("abcdef1234567890"),
         _ => return None,
     };

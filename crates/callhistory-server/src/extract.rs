@@ -14,8 +14,8 @@ use axum_extra::{
 };
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallId, CallPatch, ChangesQuery, ExportQuery, Fault, FaultCode, Faults, ListQuery, MetricsQuery,
-    ProblemCode,
+    CallId, CallInput, CallPatch, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ListQuery,
+    MetricsQuery, ProblemCode,
 };
 use callhistory_store::{IdempotencyKey, Precondition};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -44,8 +44,8 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
     match lines.next() {
         None => Ok(value),
         Some(_) => {
-            let fault = Fault::new(FaultCode::Repeated, "stands more than once; exactly one is accepted");
-            Err(ApiError::invalid_header(fault.of_parameter(name.as_str())))
+            let error = FieldError::new(FieldErrorCode::Repeated, "stands more than once; exactly one is accepted");
+            Err(ApiError::invalid_header(error.in_parameter(name.as_str())))
         }
     }
 }
@@ -57,7 +57,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let refuse = |fault: Fault| ApiError::invalid_parameters(vec![fault.of_parameter("callHistoryId")]);
+        let refuse = |error: FieldError| ApiError::invalid_parameters(vec![error.in_parameter("callHistoryId")]);
         // The last segment of the path, which is the id itself unless something in it is encoded.
         let segment = parts.uri.path().rsplit('/').next().unwrap_or_default();
         if !segment.contains('%') {
@@ -66,7 +66,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
         let parameters = parts
             .extract_with_state::<RawPathParams, S>(state)
             .await
-            .map_err(|_| refuse(Fault::new(FaultCode::InvalidId, "is not UTF-8 after percent-decoding")))?;
+            .map_err(|_| refuse(FieldError::new(FieldErrorCode::InvalidId, "is not UTF-8 after percent-decoding")))?;
         let text = parameters.iter().next().map_or("", |(_, text)| text);
         Ok(Self(text.parse().map_err(refuse)?))
     }
@@ -82,10 +82,11 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
         let Some(query) = parts.uri.query() else { return Ok(Self) };
         let names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
         let unknown = |name: &str| {
-            Fault::new(FaultCode::Unknown, "is unknown; this route has no query parameters").of_parameter(name)
+            FieldError::new(FieldErrorCode::Unknown, "is unknown; this route has no query parameters")
+                .in_parameter(name)
         };
-        let faults: Vec<_> = names.take(100).map(unknown).collect();
-        if faults.is_empty() { Ok(Self) } else { Err(ApiError::invalid_parameters(faults)) }
+        let errors: Vec<_> = names.take(100).map(unknown).collect();
+        if errors.is_empty() { Ok(Self) } else { Err(ApiError::invalid_parameters(errors)) }
     }
 }
 
@@ -94,13 +95,13 @@ pub(crate) struct Parameters<T>(pub(crate) T);
 
 /// Parameters that are read from a query string.
 pub(crate) trait FromQuery: Sized {
-    fn from_query(query: &str) -> Result<Self, Faults>;
+    fn from_query(query: &str) -> Result<Self, FieldErrors>;
 }
 
 macro_rules! from_query {
     ($($type:ident),+) => {
         $(impl FromQuery for $type {
-            fn from_query(query: &str) -> Result<Self, Faults> {
+            fn from_query(query: &str) -> Result<Self, FieldErrors> {
                 $type::from_query(query)
             }
         })+
@@ -114,7 +115,7 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let parameters = T::from_query(parts.uri.query().unwrap_or(""));
-        parameters.map(Self).map_err(|Faults(faults)| ApiError::invalid_parameters(faults))
+        parameters.map(Self).map_err(|FieldErrors(errors)| ApiError::invalid_parameters(errors))
     }
 }
 
@@ -136,8 +137,9 @@ impl<S: Sync> FromRequestParts<S> for Stream {
             is_stream && !parts.any(|part| part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0))
         });
         let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
-        let malformed =
-            |detail| ApiError::invalid_header(Fault::new(FaultCode::Malformed, detail).of_parameter("last-event-id"));
+        let malformed = |detail| {
+            ApiError::invalid_header(FieldError::new(FieldErrorCode::Malformed, detail).in_parameter("last-event-id"))
+        };
         let last_event = last_event.map_err(|_| malformed("has bytes that are not visible ASCII characters"))?;
         if last_event.is_some() && !wanted {
             return Err(malformed("has a meaning only with Accept: text/event-stream; use the parameter cursor"));
@@ -154,15 +156,18 @@ async fn typed<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state: &S
     }
     let header = <TypedHeader<H> as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
     header.map(|header| header.map(|TypedHeader(header)| header)).map_err(|_| {
-        let fault = Fault::new(FaultCode::Malformed, "does not have its form");
-        ApiError::invalid_header(fault.of_parameter(H::name().as_str()))
+        let error = FieldError::new(FieldErrorCode::Malformed, "does not have its form");
+        ApiError::invalid_header(error.in_parameter(H::name().as_str()))
     })
 }
 
 fn malformed_condition(name: &HeaderName) -> ApiError {
     ApiError::invalid_header(
-        Fault::new(FaultCode::Malformed, "does not have its form; an entity tag stands in double quotes, like \"2\"")
-            .of_parameter(name.as_str()),
+        FieldError::new(
+            FieldErrorCode::Malformed,
+            "does not have its form; an entity tag stands in double quotes, like \"2\"",
+        )
+        .in_parameter(name.as_str()),
     )
 }
 
@@ -182,8 +187,8 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
     };
     let lines = || parts.headers.get_all(H::name()).iter();
     if lines().map(HeaderValue::len).sum::<usize>() > MAX_CONDITION_BYTES {
-        let fault = Fault::new(FaultCode::TooLong, format!("has more than {MAX_CONDITION_BYTES} bytes"));
-        return Err(ApiError::invalid_header(fault.of_parameter(H::name().as_str())));
+        let error = FieldError::new(FieldErrorCode::TooLong, format!("has more than {MAX_CONDITION_BYTES} bytes"));
+        return Err(ApiError::invalid_header(error.in_parameter(H::name().as_str())));
     }
     // Of several lines the library makes one list, in which `*` is no longer any version but nothing at all.
     let any_among_others = lines().count() > 1 && lines().any(|line| line == "*");
@@ -220,8 +225,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ReadCondition {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         if parts.headers.contains_key(header::IF_MATCH) {
-            let fault = Fault::new(FaultCode::Unknown, "has no meaning for a read; use If-None-Match");
-            return Err(ApiError::invalid_header(fault.of_parameter("if-match")));
+            let error = FieldError::new(FieldErrorCode::Unknown, "has no meaning for a read; use If-None-Match");
+            return Err(ApiError::invalid_header(error.in_parameter("if-match")));
         }
         Ok(Self(condition(parts, state).await?))
     }
@@ -263,29 +268,32 @@ impl<S: Sync> FromRequestParts<S> for CreationKey {
         if let Some(name) =
             [header::IF_MATCH, header::IF_NONE_MATCH].iter().find(|name| parts.headers.contains_key(*name))
         {
-            let fault =
-                Fault::new(FaultCode::Unknown, "has no meaning for a creation; PUT a record under its id instead");
-            return Err(ApiError::invalid_header(fault.of_parameter(name.as_str())));
+            let error = FieldError::new(
+                FieldErrorCode::Unknown,
+                "has no meaning for a creation; PUT a record under its id instead",
+            );
+            return Err(ApiError::invalid_header(error.in_parameter(name.as_str())));
         }
         let Some(value) = single(parts, &IDEMPOTENCY_KEY)? else { return Ok(Self(None)) };
         let key = value.as_bytes();
         if !(1..=255).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
-            let fault = Fault::new(FaultCode::Malformed, "is not 1 to 255 visible ASCII characters without spaces");
-            return Err(ApiError::invalid_header(fault.of_parameter(IDEMPOTENCY_KEY.as_str())));
+            let error =
+                FieldError::new(FieldErrorCode::Malformed, "is not 1 to 255 visible ASCII characters without spaces");
+            return Err(ApiError::invalid_header(error.in_parameter(IDEMPOTENCY_KEY.as_str())));
         }
         Ok(Self(Some(IdempotencyKey(String::from_utf8_lossy(key).into_owned()))))
     }
 }
 
 /// A record as the caller writes it.
-pub(crate) struct DraftBody(pub(crate) CallDraft);
+pub(crate) struct CallInputBody(pub(crate) CallInput);
 
-impl FromRequest<Arc<App>> for DraftBody {
+impl FromRequest<Arc<App>> for CallInputBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Arc<App>) -> Result<Self, ApiError> {
         let (json, _room) = record_body(request, state, &["application/json"]).await?;
-        CallDraft::from_json(&json).map(Self).map_err(ApiError::invalid_record)
+        CallInput::from_json(&json).map(Self).map_err(ApiError::invalid_record)
     }
 }
 

@@ -8,9 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use callhistory_model::{
-    CallDraft, CallId, Fault, FaultCode, Faults, ImportError, ImportReport, ProblemCode, Timestamp, WorkspaceId,
+    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, ImportError, ImportReport, ProblemCode, Timestamp,
+    WorkspaceId,
 };
-use callhistory_store::{CallStore, Effect, StoreError, check_new_call};
+use callhistory_store::{CallStore, StoreError, WriteOutcome, check_new_call};
 use flate2::write::MultiGzDecoder;
 use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
@@ -48,8 +49,8 @@ pub enum ImportForm {
 ///
 /// Takes a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
 /// (`application/json`); both may be compressed with gzip, at most to a hundredth. Each record has its `_id` and is
-/// created or replaced as by `put_call`; `createdAt` and `updatedAt` are kept where they are given. A record that breaks
-/// rules is rejected with its line and its faults, and the others are written. Records are written in groups; when the
+/// created or replaced as by `replace_call`; `createdAt` and `updatedAt` are kept where they are given. A record that breaks
+/// rules is rejected with its line and its errors, and the others are written. Records are written in groups; when the
 /// connection breaks, those written so far stay, each one whole, and the same import may be sent again: what is stored
 /// already counts as unchanged. A record has at most 1,048,576 bytes, and no byte for 30 seconds ends the import.
 #[utoipa::path(
@@ -62,8 +63,8 @@ pub enum ImportForm {
         ("content-encoding" = Option<String>, Header, description = "`gzip` where the body is compressed."),
     ),
     request_body(
-        content(("application/x-ndjson"), (Vec<CallDraft> = "application/json")),
-        description = "A `CallDraft` with its `_id` on each line, or an array of them.",
+        content(("application/x-ndjson"), (Vec<CallInput> = "application/json")),
+        description = "A `CallInput` with its `_id` on each line, or an array of them.",
     ),
     responses((status = 200, description = "What was written and what was not.", body = ImportReport), ImportProblems),
 )]
@@ -138,7 +139,7 @@ impl From<ImportFailure> for ApiError {
 /// A group on its way to the disk: the line of each record, and what became of it.
 struct Writing {
     lines: Vec<u64>,
-    effects: JoinHandle<Result<Vec<Result<Effect, Faults>>, StoreError>>,
+    outcomes: JoinHandle<Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError>>,
 }
 
 /// What becomes of the records of an import.
@@ -282,7 +283,7 @@ impl Import {
                     lines.push(line);
                     calls.push(call);
                 }
-                Err((line, faults)) => self.reject(line, faults),
+                Err((line, errors)) => self.reject(line, errors),
             }
         }
         if calls.is_empty() {
@@ -293,31 +294,31 @@ impl Import {
             return Ok(());
         };
         let now = now.clone();
-        let effects = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
-        self.writing = Some(Writing { lines, effects });
+        let outcomes = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
+        self.writing = Some(Writing { lines, outcomes });
         Ok(())
     }
 
     /// Waits for the group that is being written, and counts what it did.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(Writing { lines, effects }) = self.writing.take() else { return Ok(()) };
-        let effects = effects.await.map_err(|error| StoreError::Internal(error.to_string()))??;
-        for (line, effect) in lines.into_iter().zip(effects) {
-            match effect {
-                Ok(Effect::Created) => self.report.created += 1,
-                Ok(Effect::Replaced) => self.report.replaced += 1,
-                Ok(Effect::Unchanged) => self.report.unchanged += 1,
-                Err(faults) => self.reject(line, faults),
+        let Some(Writing { lines, outcomes }) = self.writing.take() else { return Ok(()) };
+        let outcomes = outcomes.await.map_err(|error| StoreError::Internal(error.to_string()))??;
+        for (line, outcome) in lines.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(WriteOutcome::Created) => self.report.created += 1,
+                Ok(WriteOutcome::Replaced) => self.report.replaced += 1,
+                Ok(WriteOutcome::Unchanged) => self.report.unchanged += 1,
+                Err(errors) => self.reject(line, errors),
             }
         }
         Ok(())
     }
 
-    fn reject(&mut self, line: u64, Faults(faults): Faults) {
+    fn reject(&mut self, line: u64, FieldErrors(errors): FieldErrors) {
         self.report.rejected += 1;
         let room = ImportReport::MAX_ERRORS.saturating_sub(self.report.errors.len());
-        let errors = faults.into_iter().take(room);
-        self.report.errors.extend(errors.map(|Fault { pointer, code, detail, .. }| ImportError {
+        let errors = errors.into_iter().take(room);
+        self.report.errors.extend(errors.map(|FieldError { pointer, code, detail, .. }| ImportError {
             line,
             pointer,
             code,
@@ -332,39 +333,39 @@ fn read_item(
     target: &Target,
     access: Option<&Access>,
     now: &Timestamp,
-) -> Result<(u64, (CallId, CallDraft)), (u64, Faults)> {
+) -> Result<(u64, (CallId, CallInput)), (u64, FieldErrors)> {
     let Item { line, text } = item;
-    let text = text.map_err(|fault| (line, Faults(vec![fault])))?;
-    let draft = CallDraft::from_json(&text).map_err(|faults| (line, faults))?;
-    let mut faults =
-        access.map_or(Ok(()), |access| access.check_draft(&draft)).err().map_or(Vec::new(), |faults| faults.0);
-    let named = draft.workspace_id.as_ref().zip(target.workspace());
+    let text = text.map_err(|error| (line, FieldErrors(vec![error])))?;
+    let input = CallInput::from_json(&text).map_err(|errors| (line, errors))?;
+    let mut errors =
+        access.map_or(Ok(()), |access| access.check_input(&input)).err().map_or(Vec::new(), |errors| errors.0);
+    let named = input.workspace_id.as_ref().zip(target.workspace());
     if let Some((other, workspace)) = named.filter(|(other, workspace)| other != workspace) {
         let detail = format!("is {:?}, but the import goes to {:?}", other.as_str(), workspace.as_str());
-        faults.push(Fault::new(FaultCode::Mismatch, detail).below("/workspaceId"));
+        errors.push(FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer("/workspaceId"));
     }
-    match draft.id.clone() {
-        Some(id) if faults.is_empty() => {
+    match input.id.clone() {
+        Some(id) if errors.is_empty() => {
             if let Target::Check(workspace) = target {
-                check(workspace.as_ref(), &id, draft.clone(), now).map_err(|faults| (line, faults))?;
+                check(workspace.as_ref(), &id, input.clone(), now).map_err(|errors| (line, errors))?;
             }
-            return Ok((line, (id, draft)));
+            return Ok((line, (id, input)));
         }
         Some(_) => {}
         None => {
             let detail = "is missing; each record of an import has its id, so that it can be sent again";
-            faults.push(Fault::new(FaultCode::Missing, detail).below("/_id"));
+            errors.push(FieldError::new(FieldErrorCode::Missing, detail).prefix_pointer("/_id"));
         }
     }
-    Err((line, Faults(faults)))
+    Err((line, FieldErrors(errors)))
 }
 
 /// Whether a record would be stored. Where nobody says for which workspace, any name of one does.
-fn check(workspace: Option<&WorkspaceId>, id: &CallId, draft: CallDraft, now: &Timestamp) -> Result<(), Faults> {
-    let named = workspace.or(draft.workspace_id.as_ref()).cloned();
-    let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|fault| Faults(vec![fault]))?;
-    check_new_call(&workspace, id, draft, now).map_err(|error| match error {
-        StoreError::Invalid(faults) => faults,
-        other => Faults(vec![Fault::new(FaultCode::Malformed, format!("cannot be stored: {other}"))]),
+fn check(workspace: Option<&WorkspaceId>, id: &CallId, input: CallInput, now: &Timestamp) -> Result<(), FieldErrors> {
+    let named = workspace.or(input.workspace_id.as_ref()).cloned();
+    let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|error| FieldErrors(vec![error]))?;
+    check_new_call(&workspace, id, input, now).map_err(|error| match error {
+        StoreError::Invalid(errors) => errors,
+        other => FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, format!("cannot be stored: {other}"))]),
     })
 }

@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use callhistory_model::{Fault, Timestamp, WorkspaceId};
-use callhistory_store::{ApiKey, KeyStore, Scope};
+use callhistory_model::{FieldError, Timestamp, WorkspaceId};
+use callhistory_store::{ApiKey, ApiKeyStore, Scope};
 
 use crate::{
     auth::Token,
@@ -18,7 +18,7 @@ type Failure = Box<dyn std::error::Error>;
 ///
 /// Says what is wrong with the command, or why the store could not do it.
 pub async fn run(
-    store: &dyn KeyStore,
+    store: &dyn ApiKeyStore,
     command: &KeyCommand,
     now: Timestamp,
     random: impl FnOnce() -> Result<[u8; Token::RANDOM_BYTES], Failure>,
@@ -67,7 +67,7 @@ fn public_part(id: &str) -> &str {
 
 fn describe(token: &Token, new: &NewKey, now: Timestamp) -> Result<ApiKey, Failure> {
     let workspace = new.workspace.as_deref().map(str::parse::<WorkspaceId>).transpose();
-    let workspace = workspace.map_err(|fault: Fault| format!("--workspace {fault}"))?;
+    let workspace = workspace.map_err(|error: FieldError| format!("--workspace {error}"))?;
     let scopes: Vec<Scope> = new.scopes.iter().map(|text| text.parse()).collect::<Result<_, String>>()?;
     if scopes.iter().collect::<HashSet<_>>().len() < scopes.len() {
         return Err("--scopes names a scope more than once".into());

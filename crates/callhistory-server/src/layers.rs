@@ -22,14 +22,14 @@ pub struct Layers {
 }
 
 /// Why there are no settings.
-pub enum Fault {
+pub enum ConfigError {
     /// What the reader of flags says, help and version included.
     Flags(clap::Error),
     /// What is wrong with the file, a variable, or the settings together.
     Settings(String),
 }
 
-impl From<String> for Fault {
+impl From<String> for ConfigError {
     fn from(reason: String) -> Self {
         Self::Settings(reason)
     }
@@ -41,11 +41,11 @@ impl Layers {
     /// # Errors
     ///
     /// Says what is wrong, where, and what there is instead.
-    pub fn load(arguments: impl Iterator<Item = OsString>, variables: &[OsString]) -> Result<Self, Fault> {
+    pub fn load(arguments: impl Iterator<Item = OsString>, variables: &[OsString]) -> Result<Self, ConfigError> {
         let arguments: Vec<_> = arguments.collect();
         check_variables(variables)?;
         let mut command = Cli::command();
-        let plain = command.try_get_matches_from_mut(&arguments).map_err(Fault::Flags)?;
+        let plain = command.try_get_matches_from_mut(&arguments).map_err(ConfigError::Flags)?;
         let file = plain.get_one::<std::path::PathBuf>("config").map(|path| read(path)).transpose()?;
         let mut command = Cli::command();
         for (name, value) in file.iter().flat_map(|(_, table)| table) {
@@ -55,10 +55,10 @@ impl Layers {
         }
         let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| match &file {
             // It was fine without the file.
-            Some((path, _)) => Fault::Settings(format!("{path}: {error}")),
-            None => Fault::Flags(error),
+            Some((path, _)) => ConfigError::Settings(format!("{path}: {error}")),
+            None => ConfigError::Flags(error),
         })?;
-        let cli = Cli::from_arg_matches(&matches).map_err(Fault::Flags)?;
+        let cli = Cli::from_arg_matches(&matches).map_err(ConfigError::Flags)?;
         cli.check()?;
         Ok(Self { cli, matches, file })
     }

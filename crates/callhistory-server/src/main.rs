@@ -9,17 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_model::{Timestamp, sample};
+use callhistory_model::{Timestamp, examples};
 use callhistory_server::{
     App, Limits, Tls,
     auth::Token,
     config::{Command, ConfigCommand, DemoSettings, Settings},
     demo, doctor, keys,
-    layers::{self, Fault, Layers},
+    layers::{self, ConfigError, Layers},
     meters::Meters,
     openapi, operations_router, router, serve, telemetry, transfer,
 };
-use callhistory_store::{Backup, CallStore, KeyStore, Verdict};
+use callhistory_store::{ApiKeyStore, Backup, CallStore, Severity};
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use tokio::{
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     let variables: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
     let result = match Layers::load(std::env::args_os(), &variables) {
         Ok(layers) => run(&layers),
-        Err(Fault::Flags(error)) => error.exit(),
-        Err(Fault::Settings(reason)) => Err(reason.into()),
+        Err(ConfigError::Flags(error)) => error.exit(),
+        Err(ConfigError::Settings(reason)) => Err(reason.into()),
     };
     match result {
         Ok(code) => code,
@@ -62,7 +62,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
     match &cli.command {
         Some(Command::Config { command }) => return configure(layers, *command).map(|()| ExitCode::SUCCESS),
         Some(Command::Openapi { write }) => return print_contract(write.as_deref()).map(|()| ExitCode::SUCCESS),
-        Some(Command::Doctor { whole, json }) => return examine(layers, *whole, *json),
+        Some(Command::Doctor { whole, json }) => return diagnose(layers, *whole, *json),
         _ => {}
     }
     let filter = &cli.settings.log;
@@ -75,7 +75,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
                 let url = cli.settings.database_url()?;
                 let store = callhistory_store::open(&url).await?;
                 let place = callhistory_store::redacted(&url);
-                let keys = open_keys(&cli.settings, &url).await?;
+                let keys = open_api_keys(&cli.settings, &url).await?;
                 serve_store(&cli.settings, traces, (store, keys), &place, "abcdef1234567890", None).await
             }
             Some(Command::Migrate) => {
@@ -86,7 +86,7 @@ fn run(layers: &Layers) -> Result<ExitCode, Failure> {
                 Ok(())
             }
             Some(Command::Keys { command }) => {
-                let keys = callhistory_store::open_keys(&cli.settings.database_url()?).await?;
+                let keys = callhistory_store::open_api_keys(&cli.settings.database_url()?).await?;
                 say(&keys::run(&*keys, command, Timestamp::from(now()), secret).await?);
                 Ok(())
             }
@@ -138,29 +138,29 @@ fn contents(backup: &Backup) -> String {
 }
 
 /// Says how the database, the settings and the machine are; ends with 0, 1 or 2 by the worst of it.
-fn examine(layers: &Layers, whole: bool, json: bool) -> Result<ExitCode, Failure> {
+fn diagnose(layers: &Layers, whole: bool, json: bool) -> Result<ExitCode, Failure> {
     let (settings, now) = (&layers.cli.settings, Timestamp::from(now()));
     let url = settings.database_url()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let connections = Limits::default().connections;
-    let mut findings = doctor::surroundings(settings, &layers.changed(), connections, &now);
+    let mut diagnostics = doctor::surroundings(settings, &layers.changed(), connections, &now);
     let found = runtime.block_on(async {
-        let mut found = callhistory_store::examine(&url, whole).await;
+        let mut found = callhistory_store::diagnose(&url, whole).await;
         // Where the database is broken or is not there, so are the keys; to open them would make it.
         let is_there = !found
             .iter()
-            .any(|finding| matches!(finding.name, "database" | "schema") && finding.verdict != Verdict::Good);
-        if is_there && let Ok(keys) = callhistory_store::open_keys(&url).await {
+            .any(|diagnostic| matches!(diagnostic.name, "database" | "schema") && diagnostic.severity != Severity::Ok);
+        if is_there && let Ok(keys) = callhistory_store::open_api_keys(&url).await {
             found.push(doctor::keys(&*keys, settings.require_keys, &now).await);
         }
         found
     });
-    findings.extend(found);
-    say(&doctor::render(&findings, json));
-    Ok(match doctor::worst(&findings) {
-        Verdict::Good => ExitCode::SUCCESS,
-        Verdict::Doubtful => ExitCode::from(1),
-        Verdict::Bad => ExitCode::from(2),
+    diagnostics.extend(found);
+    say(&doctor::render(&diagnostics, json));
+    Ok(match doctor::worst(&diagnostics) {
+        Severity::Ok => ExitCode::SUCCESS,
+        Severity::Warning => ExitCode::from(1),
+        Severity::Error => ExitCode::from(2),
     })
 }
 
@@ -205,19 +205,19 @@ async fn serve_demo(settings: &Settings, traces: bool, demo: &DemoSettings) -> R
     let calls = demo::history(demo.seed, demo.calls, now())?;
     let example = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &Timestamp::from(now())).await?;
-    let keys = open_keys(settings, &url).await?;
+    let keys = open_api_keys(settings, &url).await?;
     serve_store(settings, traces, (store, keys), &url, demo::WORKSPACE, example.as_deref()).await
 }
 
 /// The keys of a database, where callers need them.
-async fn open_keys(settings: &Settings, url: &str) -> Result<Option<Arc<dyn KeyStore>>, Failure> {
-    Ok(if settings.require_keys { Some(callhistory_store::open_keys(url).await?) } else { None })
+async fn open_api_keys(settings: &Settings, url: &str) -> Result<Option<Arc<dyn ApiKeyStore>>, Failure> {
+    Ok(if settings.require_keys { Some(callhistory_store::open_api_keys(url).await?) } else { None })
 }
 
 async fn serve_store(
     settings: &Settings,
     traces: bool,
-    (store, keys): (Arc<dyn CallStore>, Option<Arc<dyn KeyStore>>),
+    (store, keys): (Arc<dyn CallStore>, Option<Arc<dyn ApiKeyStore>>),
     url: &str,
     workspace: &str,
     newest: Option<&str>,
@@ -329,7 +329,7 @@ async fn close(store: &Arc<dyn CallStore>) -> Result<(), Failure> {
 fn welcome(base: &str, database: &str, workspace: &str) -> String {
     // A workspace that is not the example's own would be refused in its body.
     let body =
-        sample::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
+        examples::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
     format!(
         "callhistory {version} serves {database} at {base}
 

@@ -137,16 +137,16 @@ impl Meters {
     ///
     /// Fails where this process counts already.
     pub fn start() -> Result<Self, String> {
-        let fault = |error: metrics_exporter_prometheus::BuildError| error.to_string();
+        let error = |error: metrics_exporter_prometheus::BuildError| error.to_string();
         let registry = PrometheusBuilder::new()
             .set_buckets(&SECONDS)
             .and_then(|builder| {
                 let writes = metrics_exporter_prometheus::Matcher::Full("callhistory_commit_writes".to_owned());
                 builder.set_buckets_for_metric(writes, WRITES)
             })
-            .map_err(fault)?
+            .map_err(error)?
             .install_recorder()
-            .map_err(fault)?;
+            .map_err(error)?;
         let process = Collector::default();
         process.describe();
         describe();
@@ -174,7 +174,7 @@ impl Meters {
     /// Everything that is counted, in the text form of Prometheus.
     pub(crate) fn render(&self, store: &dyn CallStore) -> String {
         self.process.collect();
-        let condition = store.condition();
+        let condition = store.health();
         gauge!("callhistory_disk_full").set(if condition.is_full { 1.0 } else { 0.0 });
         gauge!("callhistory_writes_stopped").set(if condition.has_stopped { 1.0 } else { 0.0 });
         let sizes = [

@@ -26,7 +26,7 @@ use crate::{
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/metrics",
-    operation_id = "call_metrics",
+    operation_id = "get_call_metrics",
     tag = "Numbers",
     params(
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
@@ -34,13 +34,13 @@ use crate::{
     ),
     responses((status = 200, description = "The numbers.", body = CallMetrics), ScanProblems),
 )]
-pub(crate) async fn call_metrics(
+pub(crate) async fn get_call_metrics(
     State(app): State<Arc<App>>,
     Caller { workspace, access, .. }: Caller<Reads>,
     Parameters(query): Parameters<MetricsQuery>,
 ) -> Result<Response, ApiError> {
     access.check_filter(&query.filter)?;
-    let metrics = app.store.call_metrics(&workspace, &query).await?;
+    let metrics = app.store.get_call_metrics(&workspace, &query).await?;
     let body = serde_json::to_vec(&metrics).map_err(|error| ApiError::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use axum_extra::headers::ETag;
-use callhistory_model::{Problem, ProblemCode, openapi::json_schemas};
+use callhistory_model::{Problem, ProblemCode, schema::json_schemas};
 use callhistory_store::Scope;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -146,7 +146,7 @@ fn request_id_header() -> Value {
     })
 }
 
-/// What is left of what a key may ask for, in the form of the field's draft standard.
+/// What is left of what a key may ask for, in the form of the field's input standard.
 fn describe_rates(headers: &mut Value, required: bool) {
     headers["ratelimit-policy"] = json!({
         "description": "Where the service bounds it, what a key may ask for: `q` requests or records in `w` seconds.",
@@ -201,8 +201,8 @@ fn finish_parameters(operation: &mut Map<String, Value>) {
 /// for them by type, and a test holds both together.
 fn give_security(operation: &mut Map<String, Value>) {
     let scopes: &[Scope] = match operation.get("operationId").and_then(Value::as_str).unwrap_or_default() {
-        "create_call" | "put_call" | "import_calls" => &[Scope::CallsWrite],
-        "patch_call" => &[Scope::CallsWrite, Scope::CallsRead],
+        "create_call" | "replace_call" | "import_calls" => &[Scope::CallsWrite],
+        "update_call" => &[Scope::CallsWrite, Scope::CallsRead],
         "delete_call" => &[Scope::CallsDelete],
         "export_calls" => &[Scope::CallsExport],
         _ => &[Scope::CallsRead],

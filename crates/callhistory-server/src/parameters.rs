@@ -2,7 +2,7 @@
 
 use callhistory_model::{
     CallFilter, CallRecord, ChangesQuery, GroupKey, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES,
-    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, openapi::carry,
+    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, schema::carry,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -169,7 +169,7 @@ impl IntoParams for ListParameters {
             cursor("Where the page starts, from the header `Link` of the page before, with the same filters and sort."),
             parameter(
                 "page",
-                whole(1, ListQuery::MAX_PAGED, None),
+                whole(1, ListQuery::MAX_PAGED_RECORDS, None),
                 "The number of the page, from 1 on, within the first 10,000 records; beyond them follow `Link`. Not together with `cursor`.",
             ),
             parameter(
@@ -196,7 +196,7 @@ impl IntoParams for ListParameters {
     }
 }
 
-/// The parameters of `call_metrics`.
+/// The parameters of `get_call_metrics`.
 pub(crate) struct MetricsParameters;
 
 impl IntoParams for MetricsParameters {
@@ -231,7 +231,7 @@ impl IntoParams for ExportParameters {
     }
 }
 
-/// The parameters of `call_changes`.
+/// The parameters of `list_call_changes`.
 pub(crate) struct ChangesParameters;
 
 impl IntoParams for ChangesParameters {

@@ -36,11 +36,11 @@ use crate::{
 pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(base)
         .routes(routes!(calls::list_calls, calls::create_call))
-        .routes(routes!(calls::get_call, calls::put_call, calls::patch_call, calls::delete_call))
+        .routes(routes!(calls::get_call, calls::replace_call, calls::update_call, calls::delete_call))
         .routes(routes!(import::import_calls))
         .routes(routes!(export::export_calls))
-        .routes(routes!(metrics::call_metrics))
-        .routes(routes!(changes::call_changes))
+        .routes(routes!(metrics::get_call_metrics))
+        .routes(routes!(changes::list_call_changes))
 }
 
 /// The whole service.

@@ -1,6 +1,6 @@
 //! Cutting a stream into the texts of its records, in memory that is bounded by one of them.
 
-use callhistory_model::{Fault, FaultCode};
+use callhistory_model::{FieldError, FieldErrorCode};
 
 use crate::import::ImportForm;
 
@@ -8,7 +8,7 @@ use crate::import::ImportForm;
 pub(crate) struct Item {
     /// The number of the line, or the place in the array; from 1 on.
     pub(crate) line: u64,
-    pub(crate) text: Result<Vec<u8>, Fault>,
+    pub(crate) text: Result<Vec<u8>, FieldError>,
 }
 
 impl Item {
@@ -98,7 +98,7 @@ impl Splitter {
         let text = std::mem::take(&mut self.text);
         let text = if std::mem::take(&mut self.too_long) {
             let detail = format!("has more than {} bytes", self.max_bytes);
-            Err(Fault::new(FaultCode::TooManyBytes, detail).below(""))
+            Err(FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer(""))
         } else {
             Ok(text)
         };
@@ -122,7 +122,7 @@ impl Splitter {
     /// Ends the reading where the array is none: what follows cannot be told apart.
     fn lose(&mut self, what: &str, items: &mut Vec<Item>) {
         let detail = format!("{what}; nothing after this place was read");
-        items.push(Item { line: self.line, text: Err(Fault::new(FaultCode::Malformed, detail)) });
+        items.push(Item { line: self.line, text: Err(FieldError::new(FieldErrorCode::Malformed, detail)) });
         self.text = Vec::new();
         self.place = Place::Lost;
     }

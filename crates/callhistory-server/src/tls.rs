@@ -68,10 +68,10 @@ fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Vec<u8>), 
     }
     let private = PrivateKeyDer::from_pem_slice(&key_text)
         .map_err(|_| format!("{}: has no private key in PEM", key.display()))?;
-    let fault = |error: rustls::Error| format!("{} and {}: {error}", certificate.display(), key.display());
+    let error = |error: rustls::Error| format!("{} and {}: {error}", certificate.display(), key.display());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fault)?;
-    let mut config = config.with_no_client_auth().with_single_cert(chain, private).map_err(fault)?;
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(error)?;
+    let mut config = config.with_no_client_auth().with_single_cert(chain, private).map_err(error)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((Arc::new(config), [chain_text, key_text].concat()))
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_model::{ExportFormat, ExportQuery, Fault, ImportReport, Timestamp, WorkspaceId};
+use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportReport, Timestamp, WorkspaceId};
 use callhistory_store::CallStore;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -131,7 +131,7 @@ pub async fn export(
     output: Option<&Path>,
 ) -> Result<(), Failure> {
     let workspace = parse_workspace(workspace)?;
-    let query = ExportQuery::from_query(query).map_err(|faults| format!("--query: {faults}"))?;
+    let query = ExportQuery::from_query(query).map_err(|errors| format!("--query: {errors}"))?;
     let Some(path) = output else {
         let mut output = std::io::stdout().lock();
         return match write_export(store, &workspace, &query, &mut output, "export").await {
@@ -182,7 +182,7 @@ async fn write_export(
 }
 
 fn parse_workspace(text: &str) -> Result<WorkspaceId, Failure> {
-    text.parse().map_err(|fault: Fault| format!("--workspace {fault}").into())
+    text.parse().map_err(|error: FieldError| format!("--workspace {error}").into())
 }
 
 /// How far it is: a bar on a terminal, plain lines elsewhere, and nothing where it is done at once.

@@ -2,7 +2,7 @@
 //! the workspace and the filter that it was given for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use callhistory_model::{CallId, ChangesQuery, Fault, FaultCode, ListQuery, WorkspaceId};
+use callhistory_model::{CallId, ChangesQuery, FieldError, FieldErrorCode, ListQuery, WorkspaceId};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -112,7 +112,7 @@ pub(crate) fn after_the_end() -> StoreError {
 
 /// The refusal of a cursor.
 fn invalid(detail: &str) -> StoreError {
-    StoreError::Refused(Fault::new(FaultCode::InvalidCursor, detail).of_parameter("cursor"))
+    StoreError::Refused(FieldError::new(FieldErrorCode::InvalidCursor, detail).in_parameter("cursor"))
 }
 
 /// A cursor opens the place that it was given out for. One with another character, and any text, opens nothing, unless it is

@@ -1,6 +1,6 @@
 //! What can go wrong behind the seam, in terms that a caller can act on.
 
-use callhistory_model::{Fault, Faults};
+use callhistory_model::{FieldError, FieldErrors};
 
 /// A failure of the store. The text is for the operator's log, never for a caller of the API.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -22,10 +22,10 @@ pub enum StoreError {
     Deleted,
     /// The record would break rules; nothing was written.
     #[error("the record breaks rules: {0}")]
-    Invalid(Faults),
+    Invalid(FieldErrors),
     /// A parameter asks for what there is not: a cursor of another list, an unknown time zone, too many groups.
     #[error("{0}")]
-    Refused(Fault),
+    Refused(FieldError),
     /// The disk is full; nothing was written, and reads go on.
     #[error("the disk is full: {0}")]
     Full(String),
@@ -41,7 +41,7 @@ pub enum StoreError {
     /// The database cannot be opened as it stands, or the request to open it makes no sense.
     #[error("{0}")]
     Open(String),
-    /// A fault of this program or of the database file.
+    /// An error of this program or of the database file.
     #[error("the store failed: {0}")]
     Internal(String),
 }

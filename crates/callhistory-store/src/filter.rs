@@ -2,7 +2,7 @@
 //! value bound. How an engine asks for terms stands beside its reads; no other place assembles SQL.
 
 use callhistory_model::{
-    AnalysisCondition, AnalysisTest, CallFilter, CallRecord, OneOf, Scalar, SortKey, TextPattern, Timestamp,
+    AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, SortKey, TextPattern, Timestamp,
     WorkspaceId, visit_members, words,
 };
 
@@ -106,7 +106,7 @@ pub(crate) enum ColumnTest {
 #[derive(Clone)]
 pub(crate) enum BodyTest {
     Digits(String),
-    Analysis(AnalysisCondition),
+    Analysis(AnalysisClause),
 }
 
 impl BodyTest {
@@ -170,7 +170,7 @@ pub(crate) fn of_sort(key: SortKey) -> (&'static str, &'static str) {
         SortKey::CreatedAt => CREATED,
         SortKey::UpdatedAt => UPDATED,
         SortKey::Duration => DURATION,
-        SortKey::Cost => COST,
+        SortKey::CallCost => COST,
     }
 }
 
@@ -311,15 +311,15 @@ fn call_ids(terms: &Terms, ids: &[String]) -> Condition {
     Condition::Either { terms, exact: true, columns: ColumnTest::Ids(ids.to_vec()) }
 }
 
-fn analysis(terms: &Terms, condition: &AnalysisCondition) -> Condition {
+fn analysis(terms: &Terms, condition: &AnalysisClause) -> Condition {
     let member = &condition.member;
     let equals = |value| terms.scalar("analyzedData", member, value);
     let exists = || vec![terms.exists("analyzedData", member)];
     let (negated, any, exact) = match &condition.test {
-        AnalysisTest::In(choices) => (false, choices.iter().map(equals).collect(), true),
-        AnalysisTest::Not(value) => (true, vec![equals(value)], true),
-        AnalysisTest::Exists(expected) => (!expected, exists(), true),
-        AnalysisTest::Greater(..) | AnalysisTest::Less(..) => (false, exists(), false),
+        AnalysisOperator::In(choices) => (false, choices.iter().map(equals).collect(), true),
+        AnalysisOperator::Not(value) => (true, vec![equals(value)], true),
+        AnalysisOperator::Exists(expected) => (!expected, exists(), true),
+        AnalysisOperator::Greater(..) | AnalysisOperator::Less(..) => (false, exists(), false),
     };
     let body = (!exact).then(|| BodyTest::Analysis(condition.clone()));
     Condition::Terms { terms: TermTest { negated, choice: Choice::Any(any) }, body }

@@ -19,13 +19,13 @@ pub enum Scope {
     /// Reading whole histories.
     CallsExport,
     /// Seeing phone numbers; without it they are masked.
-    NumbersRead,
+    PhoneNumbersRead,
 }
 
 impl Scope {
     /// Every scope.
     pub const ALL: [Self; 5] =
-        [Self::CallsRead, Self::CallsWrite, Self::CallsDelete, Self::CallsExport, Self::NumbersRead];
+        [Self::CallsRead, Self::CallsWrite, Self::CallsDelete, Self::CallsExport, Self::PhoneNumbersRead];
 
     /// The scope's name.
     #[must_use]
@@ -35,7 +35,7 @@ impl Scope {
             Self::CallsWrite => "calls:write",
             Self::CallsDelete => "calls:delete",
             Self::CallsExport => "calls:export",
-            Self::NumbersRead => "numbers:read",
+            Self::PhoneNumbersRead => "phone-numbers:read",
         }
     }
 }
@@ -99,7 +99,7 @@ fn is_over(end: Option<&Timestamp>, now: i64) -> bool {
 
 /// The store of keys. Every method is one transaction, and what it answered is on disk.
 #[async_trait]
-pub trait KeyStore: Send + Sync + 'static {
+pub trait ApiKeyStore: Send + Sync + 'static {
     /// Keeps a new key; with the id of another one, revokes that one at a moment in the same transaction.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "engine")]
 mod cursor;
+mod diagnostic;
 mod error;
 #[cfg(feature = "engine")]
 mod exports;
@@ -11,7 +12,6 @@ mod fair;
 mod feed;
 #[cfg(feature = "engine")]
 mod filter;
-mod finding;
 mod keys;
 #[cfg(feature = "engine")]
 mod metrics;
@@ -37,14 +37,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, ChangeType, Faults, ListQuery, MetricsQuery, Timestamp,
+    CallFilter, CallId, CallInput, CallMetrics, CallPatch, ChangeType, FieldErrors, ListQuery, MetricsQuery, Timestamp,
     WorkspaceId,
 };
 use tokio::sync::mpsc;
 
+pub use diagnostic::{Diagnostic, Severity};
 pub use error::StoreError;
-pub use finding::{Finding, Verdict};
-pub use keys::{ApiKey, KeyStore, Scope};
+pub use keys::{ApiKey, ApiKeyStore, Scope};
 pub use write::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, check_new_call};
 
 /// The store of call records, as handlers see it.
@@ -87,48 +87,48 @@ pub trait CallStore: Send + Sync + 'static {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         key: Option<IdempotencyKey>,
         now: Timestamp,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<WrittenCall, StoreError>;
 
     /// Creates or replaces the record under this id.
     ///
-    /// A draft without `createdAt` keeps the stored one; one without `updatedAt` gets `now`, unless nothing else
+    /// An input without `createdAt` keeps the stored one; one without `updatedAt` gets `now`, unless nothing else
     /// changes.
     ///
     /// # Errors
     ///
     /// [`StoreError::PreconditionFailed`], [`StoreError::Full`], [`StoreError::Unavailable`] and
     /// [`StoreError::Internal`].
-    async fn put_call(
+    async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<WrittenCall, StoreError>;
 
     /// Changes the record under this id in part; `None` where there is none.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`], [`StoreError::TerminalStatus`], and those of [`put_call`](Self::put_call).
-    async fn patch_call(
+    /// [`StoreError::Invalid`], [`StoreError::TerminalStatus`], and those of [`replace_call`](Self::replace_call).
+    async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
         patch: CallPatch,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Option<Written>, StoreError>;
+    ) -> Result<Option<WrittenCall>, StoreError>;
 
     /// Deletes the record under this id, and leaves a change that says so; `false` where there is none.
     ///
     /// # Errors
     ///
-    /// Those of [`put_call`](Self::put_call).
+    /// Those of [`replace_call`](Self::replace_call).
     async fn delete_call(
         &self,
         workspace: &WorkspaceId,
@@ -137,18 +137,18 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Creates or replaces many records in one transaction, each as [`put_call`](Self::put_call) does.
+    /// Creates or replaces many records in one transaction, each as [`replace_call`](Self::replace_call) does.
     ///
     /// # Errors
     ///
-    /// Those of [`put_call`](Self::put_call); then none of them was written. A record that breaks rules is an error of its
-    /// own among the effects, and does not keep the others from being written.
+    /// Those of [`replace_call`](Self::replace_call); then none of them was written. A record that breaks rules is an error of its
+    /// own among the outcomes, and does not keep the others from being written.
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallDraft)>,
+        calls: Vec<(CallId, CallInput)>,
         now: Timestamp,
-    ) -> Result<Vec<Result<Effect, Faults>>, StoreError>;
+    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError>;
 
     /// One page of the records of a filter.
     ///
@@ -163,7 +163,7 @@ pub trait CallStore: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] for an unknown time zone or too many groups, and those of [`get_call`](Self::get_call).
-    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError>;
+    async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError>;
 
     /// Every record of a filter as it is at one moment, newest first, in constant memory: chunks of JSON texts, each
     /// followed by a line feed. A chunk that is an error is the last one. Dropping the receiver ends the export.
@@ -182,7 +182,7 @@ pub trait CallStore: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError::Refused`] for a cursor that is not of this feed, and those of [`get_call`](Self::get_call).
-    async fn call_changes(
+    async fn list_call_changes(
         &self,
         workspace: &WorkspaceId,
         cursor: Option<&str>,
@@ -193,7 +193,7 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of [`call_changes`](Self::call_changes).
+    /// Those of [`list_call_changes`](Self::list_call_changes).
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError>;
 
     /// Whether a read is answered and the writer takes work, found out by trying both; nothing is written.
@@ -204,8 +204,8 @@ pub trait CallStore: Send + Sync + 'static {
     async fn check(&self) -> Result<(), StoreError>;
 
     /// How the store is doing, without a read or a write.
-    fn condition(&self) -> Condition {
-        Condition::default()
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
     }
 
     /// Finishes the writes that have been handed over, refuses further ones, and leaves the database tidy.
@@ -214,7 +214,7 @@ pub trait CallStore: Send + Sync + 'static {
 
 /// How a store is doing, as far as it knows: a database server knows its own disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
+pub struct StoreHealth {
     /// The size of the database.
     pub database_bytes: Option<u64>,
     /// The size of its write-ahead log.
@@ -238,7 +238,7 @@ pub struct StoredCall {
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum WriteOutcome {
     /// There was no record under this id.
     Created,
     /// The record was another.
@@ -249,20 +249,20 @@ pub enum Effect {
 
 /// A record after it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenCall {
     /// The record's id.
     pub id: CallId,
     /// The record as it stands now.
     pub call: StoredCall,
     /// What the write did.
-    pub effect: Effect,
+    pub outcome: WriteOutcome,
 }
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallPage {
     /// The records.
-    pub calls: Calls,
+    pub calls: CallArray,
     /// The cursor of the page after this one, if there is one.
     pub next: Option<String>,
     /// How many records there are on all pages, where that was asked for.
@@ -271,13 +271,13 @@ pub struct CallPage {
 
 /// The canonical JSON bytes of records, as the array that is answered. A copy shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Calls {
+pub struct CallArray {
     json: Bytes,
     /// Where each record ends.
     ends: Arc<[usize]>,
 }
 
-impl Calls {
+impl CallArray {
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -366,12 +366,12 @@ pub async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
 /// # Errors
 ///
 /// Those of [`open`].
-pub async fn open_keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
+pub async fn open_api_keys(url: &str) -> Result<Arc<dyn ApiKeyStore>, StoreError> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::open_keys(file(url, path)?)?)),
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::open_api_keys(file(url, path)?)?)),
         #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::open_keys(url).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::open_api_keys(url).await?)),
         _ => Err(no_engine(url)),
     }
 }
@@ -449,16 +449,16 @@ pub fn restore(from: &std::path::Path, url: &str, now: &Timestamp) -> Result<Bac
     not(feature = "sqlite"),
     expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
 )]
-pub async fn examine(url: &str, whole: bool) -> Vec<Finding> {
+pub async fn diagnose(url: &str, whole: bool) -> Vec<Diagnostic> {
     match url.split_once(':') {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => match file(url, path) {
-            Ok(path) => sqlite::examine(path, whole),
-            Err(error) => vec![Finding::bad("database", error.to_string())],
+            Ok(path) => sqlite::diagnose(path, whole),
+            Err(error) => vec![Diagnostic::error("database", error.to_string())],
         },
         #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => postgres::examine(url).await,
-        _ => vec![Finding::bad("database", no_engine(url).to_string())],
+        Some(("postgres" | "postgresql", _)) => postgres::diagnose(url).await,
+        _ => vec![Diagnostic::error("database", no_engine(url).to_string())],
     }
 }
 

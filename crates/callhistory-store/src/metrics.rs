@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use callhistory_model::{
-    Amount, CallFilter, CallMetrics, CallRecord, CallStatus, CallType, Direction, ExactDecimal, Fault, FaultCode,
-    GroupKey, MetricsGroup, OneOf, Timestamp, nearest_name,
+    Amount, CallFilter, CallMetrics, CallRecord, CallStatus, CallType, Direction, ExactDecimal, FieldError,
+    FieldErrorCode, GroupKey, MetricsGroup, OneOf, Timestamp, nearest_name,
 };
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
@@ -200,7 +200,9 @@ impl Totals {
                 "gives more than {} groups; narrow the filter or group by longer times",
                 MetricsGroup::MAX_GROUPS
             );
-            return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("groupBy")));
+            return Err(StoreError::Refused(
+                FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("groupBy"),
+            ));
         }
         Ok(())
     }
@@ -217,7 +219,9 @@ impl Totals {
         if self.groups.len().saturating_mul(filter.to_query().len()) > MAX_QUERY_BYTES {
             let detail =
                 "gives so many groups that the long filter cannot be repeated for each; shorten one or the other";
-            return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("groupBy")));
+            return Err(StoreError::Refused(
+                FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("groupBy"),
+            ));
         }
         let mut numbers: Vec<_> = self.groups.into_iter().map(Some).collect();
         let mut groups: Vec<_> = self.group_of.into_iter().collect();
@@ -338,7 +342,7 @@ fn time_zone(name: &str) -> Result<Tz, StoreError> {
         let guess = nearest_name(name, TZ_VARIANTS.iter().map(|zone| zone.name()));
         let guess = guess.map(|zone| format!("; did you mean {zone:?}?")).unwrap_or_default();
         let detail = format!("{name:?} is not an IANA time zone like \"Europe/Berlin\"{guess}");
-        StoreError::Refused(Fault::new(FaultCode::Malformed, detail).of_parameter("timezone"))
+        StoreError::Refused(FieldError::new(FieldErrorCode::Malformed, detail).in_parameter("timezone"))
     })
 }
 

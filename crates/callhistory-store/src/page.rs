@@ -1,9 +1,9 @@
 //! A page of a list, as every engine makes it.
 
-use callhistory_model::{Fault, FaultCode, ListQuery, WorkspaceId};
+use callhistory_model::{FieldError, FieldErrorCode, ListQuery, WorkspaceId};
 
 use crate::{
-    CallPage, Calls, StoreError,
+    CallArray, CallPage, StoreError,
     cursor::{ListPosition, Seal},
 };
 
@@ -21,12 +21,12 @@ pub(crate) fn each_call<'a>(json: &'a [u8], ends: &'a [usize]) -> impl Iterator<
 
 /// Records one after the other as they are answered: a page costs one allocation, and not one for each record.
 #[derive(Default)]
-pub(crate) struct CallsBuilder {
+pub(crate) struct CallArrayBuilder {
     json: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl CallsBuilder {
+impl CallArrayBuilder {
     /// Makes room for so many records that are about as large as this one.
     pub(crate) fn reserve(&mut self, count: usize, body: &[u8]) {
         self.json.reserve((count * (body.len() + body.len() / 8)).min(MOST_RESERVED));
@@ -56,7 +56,7 @@ impl CallsBuilder {
         each_call(&self.json, &self.ends)
     }
 
-    fn finish(mut self) -> Calls {
+    fn finish(mut self) -> CallArray {
         if self.is_empty() {
             self.json.push(b'[');
         }
@@ -65,14 +65,14 @@ impl CallsBuilder {
         if self.json.capacity() > self.json.len() * 5 / 4 {
             self.json.shrink_to_fit();
         }
-        Calls { json: self.json.into(), ends: self.ends.into() }
+        CallArray { json: self.json.into(), ends: self.ends.into() }
     }
 }
 
 /// Records in order.
 #[derive(Default)]
 pub(crate) struct Page {
-    pub(crate) calls: CallsBuilder,
+    pub(crate) calls: CallArrayBuilder,
     /// The place of the last of them.
     pub(crate) last: Option<ListPosition>,
     /// Whether there are more after them.
@@ -92,7 +92,7 @@ impl Page {
         if more && query.page.is_some() && calls.len() < query.page_size() {
             let detail =
                 "has records so large that pages end early, and numbers would leave some out; follow the header Link";
-            return Err(StoreError::Refused(Fault::new(FaultCode::OutOfRange, detail).of_parameter("page")));
+            return Err(StoreError::Refused(FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("page")));
         }
         let next = last.filter(|_| more).map(|last| seal.list(workspace, query, &last));
         Ok(CallPage { calls: calls.finish(), next, total })

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
 };
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use futures_util::future::BoxFuture;
@@ -36,7 +36,8 @@ use listen::Listener;
 use writer::{Touched, Writer};
 
 use crate::{
-    CallPage, CallStore, ChangeBatch, Effect, Finding, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    CallPage, CallStore, ChangeBatch, Diagnostic, IdempotencyKey, Precondition, StoreError, StoredCall, WriteOutcome,
+    WrittenCall,
     cursor::Seal,
     exports::{self, Exports},
     fair::Fair,
@@ -87,19 +88,19 @@ impl PostgresStore {
 }
 
 /// The keys of a database, which is migrated first.
-pub(crate) async fn open_keys(url: &str) -> Result<keys::PostgresKeys, StoreError> {
+pub(crate) async fn open_api_keys(url: &str) -> Result<keys::PostgresKeys, StoreError> {
     let server = Arc::new(Server::parse(url)?);
     open::prepare(&server).await?;
     Ok(keys::PostgresKeys(server.pool(Work::Write, keys::SESSIONS)?))
 }
 
 /// What an operator wants to know of a database, found out without changing it.
-pub(crate) async fn examine(url: &str) -> Vec<Finding> {
+pub(crate) async fn diagnose(url: &str) -> Vec<Diagnostic> {
     match Server::parse(url) {
         Ok(server) => {
-            open::examine(&server).await.unwrap_or_else(|error| vec![Finding::bad("database", error.to_string())])
+            open::diagnose(&server).await.unwrap_or_else(|error| vec![Diagnostic::error("database", error.to_string())])
         }
-        Err(error) => vec![Finding::bad("database", error.to_string())],
+        Err(error) => vec![Diagnostic::error("database", error.to_string())],
     }
 }
 
@@ -178,36 +179,36 @@ impl CallStore for PostgresStore {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         key: Option<IdempotencyKey>,
         now: Timestamp,
-    ) -> Result<Written, StoreError> {
-        let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&draft)?))).transpose()?;
+    ) -> Result<WrittenCall, StoreError> {
+        let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&input)?))).transpose()?;
         let touched = Touched { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
         let id = id.clone();
-        self.writer.run(workspace, touched, move |plan| plan.create(&id, &draft, key.as_ref(), &now)).await
+        self.writer.run(workspace, touched, move |plan| plan.create(&id, &input, key.as_ref(), &now)).await
     }
 
-    async fn put_call(
+    async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WrittenCall, StoreError> {
         let (touched, id) = (one(id), id.clone());
-        self.writer.run(workspace, touched, move |plan| plan.put(&id, &draft, &precondition, &now)).await
+        self.writer.run(workspace, touched, move |plan| plan.put(&id, &input, &precondition, &now)).await
     }
 
-    async fn patch_call(
+    async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
         patch: CallPatch,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Option<Written>, StoreError> {
+    ) -> Result<Option<WrittenCall>, StoreError> {
         let (touched, id) = (one(id), id.clone());
         self.writer.run(workspace, touched, move |plan| plan.patch(&id, &patch, &precondition, &now)).await
     }
@@ -226,9 +227,9 @@ impl CallStore for PostgresStore {
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallDraft)>,
+        calls: Vec<(CallId, CallInput)>,
         now: Timestamp,
-    ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
+    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
         let touched = Touched { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
         self.writer.run(workspace, touched, move |plan| plan.import(&calls, &now)).await
     }
@@ -243,10 +244,10 @@ impl CallStore for PostgresStore {
         .await
     }
 
-    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
+    async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let arguments = (workspace.clone(), query.clone());
         scan(&self.scans, workspace, arguments, |db, (workspace, query)| {
-            Box::pin(metrics::call_metrics(db, workspace, query))
+            Box::pin(metrics::get_call_metrics(db, workspace, query))
         })
         .await
     }
@@ -257,7 +258,7 @@ impl CallStore for PostgresStore {
         filter: &CallFilter,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let place = Exports::enter(&self.exports, workspace)?;
-        let (chunks, verdict, receiver) = exports::channel();
+        let (chunks, severity, receiver) = exports::channel();
         let (workspace, filter, server) = (workspace.clone(), filter.clone(), Arc::clone(&self.server));
         tokio::spawn(async move {
             let deadline = Instant::now() + exports::TIMEOUT;
@@ -268,14 +269,14 @@ impl CallStore for PostgresStore {
             // A reader that takes a byte now and then must not keep the snapshot for ever.
             let outcome = timeout_at(deadline, export).await;
             if let Err(failure) = outcome.unwrap_or_else(|_| Err(read::slow_reader())) {
-                verdict.send(Err(failure.into()));
+                severity.send(Err(failure.into()));
             }
             drop(place);
         });
         Ok(receiver)
     }
 
-    async fn call_changes(
+    async fn list_call_changes(
         &self,
         workspace: &WorkspaceId,
         cursor: Option<&str>,
@@ -286,7 +287,7 @@ impl CallStore for PostgresStore {
         let last = self.lines.last_sequence(workspace).await?;
         let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.seal));
         scan(&self.followers, workspace, arguments, |db, (workspace, after, last, limit, seal)| {
-            Box::pin(read::call_changes(db, workspace, *after..*last, *limit, seal))
+            Box::pin(read::list_call_changes(db, workspace, *after..*last, *limit, seal))
         })
         .await
     }

@@ -12,14 +12,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallDraft, CallFilter, CallId, CallMetrics, CallPatch, Faults, ListQuery, MetricsQuery, SortKey, Timestamp,
+    CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, SortKey, Timestamp,
     WorkspaceId,
 };
 use rusqlite::{Connection, ffi};
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use crate::{
-    CallPage, CallStore, ChangeBatch, Condition, Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    CallPage, CallStore, ChangeBatch, IdempotencyKey, Precondition, StoreError, StoreHealth, StoredCall, WriteOutcome,
+    WrittenCall,
     cursor::Seal,
     exports::{self, Exports},
     fair::Fair,
@@ -49,7 +50,7 @@ mod writer;
 
 pub(crate) use backup::{backup, restore};
 use disk::{Disk, MAX_WAL_BYTES};
-pub(crate) use doctor::examine;
+pub(crate) use doctor::diagnose;
 use readers::Readers;
 use write::NewCall;
 use writer::Writer;
@@ -174,7 +175,7 @@ impl SqliteStore {
 }
 
 /// The keys of a database, which is made or migrated first where no server does it.
-pub(crate) fn open_keys(path: &Path) -> Result<keys::SqliteKeys, StoreError> {
+pub(crate) fn open_api_keys(path: &Path) -> Result<keys::SqliteKeys, StoreError> {
     match open::open_writer(path) {
         Ok(writer) => drop(writer),
         // A server has it, in the state that this version needs or in an older one, which is found out below.
@@ -229,14 +230,14 @@ impl CallStore for SqliteStore {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         key: Option<IdempotencyKey>,
         now: Timestamp,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WrittenCall, StoreError> {
         let own = workspace.clone();
         let (workspace, id) = (workspace.clone(), id.clone());
-        let key = key.map(|key| Ok::<_, StoreError>((request_hash(&draft)?, key))).transpose()?;
-        let new = NewCall::make(draft, &workspace, &id, &now)?;
+        let key = key.map(|key| Ok::<_, StoreError>((request_hash(&input)?, key))).transpose()?;
+        let new = NewCall::make(input, &workspace, &id, &now)?;
         let create = move |tx: &writer::Batch<'_>| {
             let key = key.as_ref().map(|(hash, key)| (key, *hash));
             write::create_call(tx, &workspace, &id, new, key, &now)
@@ -244,32 +245,34 @@ impl CallStore for SqliteStore {
         self.writer.run(&own, create).await
     }
 
-    async fn put_call(
+    async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        draft: CallDraft,
+        input: CallInput,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WrittenCall, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
-        let new = NewCall::make(draft.clone(), &workspace, &id, &now);
+        let new = NewCall::make(input.clone(), &workspace, &id, &now);
         self.writer
-            .run(&workspace.clone(), move |tx| write::put_call(tx, &workspace, &id, (draft, new), &precondition, &now))
+            .run(&workspace.clone(), move |tx| {
+                write::replace_call(tx, &workspace, &id, (input, new), &precondition, &now)
+            })
             .await
     }
 
-    async fn patch_call(
+    async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
         patch: CallPatch,
         precondition: Precondition,
         now: Timestamp,
-    ) -> Result<Option<Written>, StoreError> {
+    ) -> Result<Option<WrittenCall>, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
         self.writer
-            .run(&workspace.clone(), move |tx| write::patch_call(tx, &workspace, &id, &patch, &precondition, &now))
+            .run(&workspace.clone(), move |tx| write::update_call(tx, &workspace, &id, &patch, &precondition, &now))
             .await
     }
 
@@ -295,14 +298,14 @@ impl CallStore for SqliteStore {
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallDraft)>,
+        calls: Vec<(CallId, CallInput)>,
         now: Timestamp,
-    ) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
+    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
         let own = workspace.clone();
         let make = move || {
-            let with_new = |(id, draft): (CallId, CallDraft)| {
-                let new = NewCall::make(draft.clone(), &own, &id, &now);
-                (id, (draft, new))
+            let with_new = |(id, input): (CallId, CallInput)| {
+                let new = NewCall::make(input.clone(), &own, &id, &now);
+                (id, (input, new))
             };
             let calls: Vec<_> = calls.into_iter().map(with_new).collect();
             (own, now, calls)
@@ -331,10 +334,10 @@ impl CallStore for SqliteStore {
         Ok(page)
     }
 
-    async fn call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
+    async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
         let own = workspace.clone();
-        self.scanners.run(&own, false, move |db| read::call_metrics(db, &workspace, &query)).await
+        self.scanners.run(&own, false, move |db| read::get_call_metrics(db, &workspace, &query)).await
     }
 
     async fn export_calls(
@@ -345,7 +348,7 @@ impl CallStore for SqliteStore {
         let place = Exports::enter(&self.exports, workspace)?;
         let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.scanners.path.clone());
         let disk = Arc::clone(&self.disk);
-        let (chunks, verdict, receiver) = exports::channel();
+        let (chunks, severity, receiver) = exports::channel();
         let runtime = Handle::current();
         let export = move || {
             let deadline = tokio::time::Instant::now() + exports::TIMEOUT;
@@ -369,7 +372,7 @@ impl CallStore for SqliteStore {
             let result = panic::catch_unwind(AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|_| Err(StoreError::Internal("an export panicked".to_owned())));
             if let Err(error) = result {
-                verdict.send(Err(error));
+                severity.send(Err(error));
             }
             drop(place);
         };
@@ -378,7 +381,7 @@ impl CallStore for SqliteStore {
         Ok(receiver)
     }
 
-    async fn call_changes(
+    async fn list_call_changes(
         &self,
         workspace: &WorkspaceId,
         cursor: Option<&str>,
@@ -387,7 +390,7 @@ impl CallStore for SqliteStore {
         let after = self.seal.start_of_feed(workspace, cursor)?;
         let (workspace, seal) = (workspace.clone(), Arc::clone(&self.seal));
         let own = workspace.clone();
-        self.followers.run(&own, true, move |db| read::call_changes(db, &workspace, after, limit, &seal)).await
+        self.followers.run(&own, true, move |db| read::list_call_changes(db, &workspace, after, limit, &seal)).await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
@@ -406,8 +409,8 @@ impl CallStore for SqliteStore {
         self.writer.check().await
     }
 
-    fn condition(&self) -> Condition {
-        self.disk.condition()
+    fn health(&self) -> StoreHealth {
+        self.disk.health()
     }
 
     async fn close(&self) {
@@ -449,10 +452,10 @@ mod tests {
         let workspace: WorkspaceId = "w".parse().unwrap();
         let summary = "x".repeat(50_000);
         let put = async |number: u32| {
-            let draft = CallDraft { summary: Some(format!("{number} {summary}")), ..CallDraft::default() };
+            let input = CallInput { summary: Some(format!("{number} {summary}")), ..CallInput::default() };
             let id = format!("c{number}").parse().unwrap();
             store
-                .put_call(&workspace, &id, draft, Precondition::default(), Timestamp::from_unix_nanos(1))
+                .replace_call(&workspace, &id, input, Precondition::default(), Timestamp::from_unix_nanos(1))
                 .await
                 .unwrap();
         };
@@ -463,7 +466,7 @@ mod tests {
         for number in 100..500 {
             put(number).await;
         }
-        let size = store.condition().wal_bytes.unwrap();
+        let size = store.health().wal_bytes.unwrap();
         let mut end = None;
         while let Some(chunk) = export.recv().await {
             end = chunk.err();

@@ -1,7 +1,7 @@
 //! The terms of a record: what the index of an engine finds it by. A term is a digest that is bound to its workspace, so
 //! one index serves all workspaces and holds no text of a record, and nothing that a user types reaches its grammar.
 
-use callhistory_model::{Amount, CallRecord, Cost, Scalar, WorkspaceId, visit_members, words};
+use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
 /// Prefixes of phone numbers are terms up to this length, in characters; longer ones are found by their beginning and
@@ -16,7 +16,7 @@ pub(crate) const COST: &str = "cost";
 
 /// What the customer was charged, if anything is known of it.
 pub(crate) fn charge(record: &CallRecord) -> Option<&Amount> {
-    record.cost.as_ref().and_then(Cost::customer_charge)
+    record.cost.as_ref().and_then(CallCost::customer_charge)
 }
 
 /// A digest of a workspace, a name and a value.

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use callhistory_model::{
-    CallDraft, CallId, CallPatch, CallRecord, CallStatus, ChangeType, Fault, FaultCode, Faults, Timestamp, WorkspaceId,
+    CallId, CallInput, CallPatch, CallRecord, CallStatus, ChangeType, FieldError, FieldErrorCode, FieldErrors,
+    Timestamp, WorkspaceId,
 };
 use sha2::{Digest, Sha256};
 
@@ -70,48 +71,48 @@ impl Precondition {
 
 /// The record that a creation makes.
 pub(crate) fn created(
-    draft: CallDraft,
+    input: CallInput,
     workspace: &WorkspaceId,
     id: &CallId,
     now: &Timestamp,
 ) -> Result<CallRecord, StoreError> {
-    let earliest = match &draft.updated_at {
+    let earliest = match &input.updated_at {
         Some(updated) if updated.unix_nanos() < now.unix_nanos() => updated.clone(),
         _ => now.clone(),
     };
-    let created_at = draft.created_at.clone().unwrap_or(earliest);
-    let updated_at = draft.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
-    finish(draft, workspace, id, created_at, updated_at)
+    let created_at = input.created_at.clone().unwrap_or(earliest);
+    let updated_at = input.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
+    finish(input, workspace, id, created_at, updated_at)
 }
 
-/// Whether a store would take a draft as a new record, as far as that does not depend on what it holds.
+/// Whether a store would take an input as a new record, as far as that does not depend on what it holds.
 ///
 /// # Errors
 ///
-/// [`StoreError::Invalid`] with the faults with which an import would reject it, and [`StoreError::Internal`].
+/// [`StoreError::Invalid`] with the errors with which an import would reject it, and [`StoreError::Internal`].
 pub fn check_new_call(
     workspace: &WorkspaceId,
     id: &CallId,
-    draft: CallDraft,
+    input: CallInput,
     now: &Timestamp,
 ) -> Result<(), StoreError> {
-    created(draft, workspace, id, now).map(drop)
+    created(input, workspace, id, now).map(drop)
 }
 
 /// The record that a replacement makes of a stored one; `None` where it would change nothing.
 pub(crate) fn replaced(
-    draft: CallDraft,
+    input: CallInput,
     stored: &CallRecord,
     stored_body: &[u8],
     now: &Timestamp,
 ) -> Result<Option<CallRecord>, StoreError> {
-    let stamped = draft.updated_at.clone();
+    let stamped = input.updated_at.clone();
     // A record is not created after its last change, here as in a new one.
     let before = |stamp: &&Timestamp| stamp.unix_nanos() < stored.created_at.unix_nanos();
     let earliest = stamped.as_ref().filter(before).unwrap_or(&stored.created_at).clone();
-    let created_at = draft.created_at.clone().unwrap_or(earliest);
+    let created_at = input.created_at.clone().unwrap_or(earliest);
     let updated_at = stamped.clone().unwrap_or_else(|| stored.updated_at.clone());
-    let mut record = finish(draft, &stored.workspace_id, &stored.id, created_at, updated_at)?;
+    let mut record = finish(input, &stored.workspace_id, &stored.id, created_at, updated_at)?;
     if record.to_json() == stored_body {
         return Ok(None);
     }
@@ -130,22 +131,23 @@ pub(crate) fn patched(
     stored_body: &[u8],
     now: &Timestamp,
 ) -> Result<Option<CallRecord>, StoreError> {
-    let draft = patch.apply(stored).map_err(StoreError::Invalid)?;
+    let input = patch.apply(stored).map_err(StoreError::Invalid)?;
     let identity = [
-        (draft.id.as_ref() != Some(&stored.id), "/_id"),
-        (draft.workspace_id.as_ref() != Some(&stored.workspace_id), "/workspaceId"),
+        (input.id.as_ref() != Some(&stored.id), "/_id"),
+        (input.workspace_id.as_ref() != Some(&stored.workspace_id), "/workspaceId"),
     ];
     if let Some((_, pointer)) = identity.iter().find(|(differs, _)| *differs) {
-        let fault = Fault::new(FaultCode::Mismatch, "is another than that of the record; it cannot be changed");
-        return Err(StoreError::Invalid(Faults(vec![fault.below(pointer)])));
+        let error =
+            FieldError::new(FieldErrorCode::Mismatch, "is another than that of the record; it cannot be changed");
+        return Err(StoreError::Invalid(FieldErrors(vec![error.prefix_pointer(pointer)])));
     }
     let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
     // Taking the status away undoes it as well; a value of the caller's own is the caller's business.
-    let undone = draft.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false);
+    let undone = input.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false);
     if was_final && undone && !precondition.seen {
         return Err(StoreError::TerminalStatus);
     }
-    replaced(draft, stored, stored_body, now)
+    replaced(input, stored, stored_body, now)
 }
 
 fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
@@ -153,29 +155,31 @@ fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
 }
 
 fn finish(
-    mut draft: CallDraft,
+    mut input: CallInput,
     workspace: &WorkspaceId,
     id: &CallId,
     created_at: Timestamp,
     updated_at: Timestamp,
 ) -> Result<CallRecord, StoreError> {
-    draft.id = Some(id.clone());
-    draft.workspace_id = Some(workspace.clone());
-    draft.created_at = Some(created_at);
-    draft.updated_at = Some(updated_at);
-    let record = draft.into_record().map_err(|fault| StoreError::Internal(fault.to_string()))?;
+    input.id = Some(id.clone());
+    input.workspace_id = Some(workspace.clone());
+    input.created_at = Some(created_at);
+    input.updated_at = Some(updated_at);
+    let record = input.into_record().map_err(|error| StoreError::Internal(error.to_string()))?;
     let bytes = record.to_json().len();
     if bytes > CallRecord::MAX_BYTES {
         // Else patches could make what no request may bring, and an export could not be imported again.
         let detail = format!("has {bytes} bytes as it would be stored; at most {} are kept", CallRecord::MAX_BYTES);
-        return Err(StoreError::Invalid(Faults(vec![Fault::new(FaultCode::TooManyBytes, detail).below("")])));
+        return Err(StoreError::Invalid(FieldErrors(vec![
+            FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer(""),
+        ])));
     }
     Ok(record)
 }
 
 /// Tells whether two keyed creations ask for the same.
-pub(crate) fn request_hash(draft: &CallDraft) -> Result<[u8; 32], StoreError> {
-    let json = serde_json::to_vec(draft).map_err(|error| StoreError::Internal(error.to_string()))?;
+pub(crate) fn request_hash(input: &CallInput) -> Result<[u8; 32], StoreError> {
+    let json = serde_json::to_vec(input).map_err(|error| StoreError::Internal(error.to_string()))?;
     Ok(Sha256::digest(json).into())
 }
 

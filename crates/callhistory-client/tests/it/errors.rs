@@ -2,10 +2,10 @@
 
 use std::{error::Error as _, time::Duration};
 
-use callhistory_client::{ClientBuilder, Error, ProblemCode, model::sample};
+use callhistory_client::{ClientBuilder, Error, ProblemCode, model::examples};
 
 use crate::{
-    ID, builder, client, draft,
+    ID, builder, client, input,
     stub::{Reply, Stub},
 };
 
@@ -34,7 +34,7 @@ async fn not_found_carries_the_problem() {
 #[tokio::test]
 async fn the_text_names_the_place_and_not_the_content() {
     let stub = Stub::start([Reply::problem(422, INVALID)]).await;
-    let error = client(&stub.url).put_call(ID, &draft()).await.unwrap_err();
+    let error = client(&stub.url).replace_call(ID, &input()).await.unwrap_err();
     assert!(error.is_invalid_request() && !error.was_accepted());
     assert_eq!(error.problem().unwrap().errors.len(), 1);
     let expected = "the service answered 422 invalid_record: The record breaks rules: /metadata too_deep";
@@ -79,7 +79,7 @@ async fn an_invalid_id_is_refused_before_anything_is_sent() {
     for id in ["", "a/b", "..", "metrics", "a?b"] {
         let error = client.get_call(id).await.unwrap_err();
         assert!(error.is_invalid_request() && error.source().is_some(), "{error:?}");
-        assert!(client.put_call(id, &draft()).await.unwrap_err().is_invalid_request());
+        assert!(client.replace_call(id, &input()).await.unwrap_err().is_invalid_request());
     }
     assert!(stub.seen().is_empty());
 }
@@ -101,7 +101,7 @@ async fn a_body_that_grows_too_large_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn a_body_that_is_no_record_is_not_quoted() {
-    let wrong = sample::SOURCE_EXAMPLE.replace("1680000000", r#""+15550100""#);
+    let wrong = examples::SOURCE_EXAMPLE.replace("1680000000", r#""+15550100""#);
     let (error, requests) = get(Reply::json(200, &wrong)).await;
     assert_eq!((error.status(), requests, error.was_accepted()), (Some(200), 1, false));
     assert!(!error.to_string().contains("+15550100"), "{error}");
@@ -113,7 +113,8 @@ async fn a_write_whose_answer_breaks_was_accepted_and_is_not_repeated() {
     let broken = || Reply::raw(201, &["content-length: 1000"], "{\"_id\": ");
     let stub = Stub::start([broken(), broken()]).await;
     let client = client(&stub.url);
-    for error in [client.put_call(ID, &draft()).await.unwrap_err(), client.create_call(&draft()).await.unwrap_err()] {
+    for error in [client.replace_call(ID, &input()).await.unwrap_err(), client.create_call(&input()).await.unwrap_err()]
+    {
         assert!(error.was_accepted() && !error.is_retryable(), "{error:?}");
         assert_eq!((error.status(), error.request_id(), error.attempts()), (Some(201), Some("req-201"), 1));
         assert!(error.to_string().contains("accepted the write"), "{error}");
@@ -132,7 +133,7 @@ async fn each_time_limit_is_a_timeout() {
         let silent = client.get_call(ID).await.unwrap_err();
         assert!(silent.is_timeout() && silent.is_retryable() && !silent.is_connect(), "{silent:?}");
         assert_eq!(silent.to_string(), "the service did not answer in time");
-        let stalled = client.put_call(ID, &draft()).await.unwrap_err();
+        let stalled = client.replace_call(ID, &input()).await.unwrap_err();
         assert!(stalled.is_timeout() && stalled.was_accepted(), "{stalled:?}");
     }
 }

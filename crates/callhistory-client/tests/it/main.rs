@@ -10,7 +10,7 @@ mod retries;
 mod setup;
 mod stub;
 
-use callhistory_client::{CallDraft, CallRecord, Client, ClientBuilder, model::sample};
+use callhistory_client::{CallInput, CallRecord, Client, ClientBuilder, model::examples};
 
 const ID: &str = "1234567890abcdef";
 const WORKSPACE: &str = "abcdef1234567890";
@@ -23,10 +23,10 @@ fn client(url: &str) -> Client {
     builder(url).build().unwrap()
 }
 
-fn draft() -> CallDraft {
-    sample::source_draft()
+fn input() -> CallInput {
+    examples::source_input()
 }
 
 fn record() -> CallRecord {
-    sample::source_example()
+    examples::source_example()
 }

@@ -1,6 +1,6 @@
 //! What the operations on many records send, and how their streams go on.
 
-use callhistory_client::{CallDraft, CallFilter, ListQuery, OneOf, model::sample};
+use callhistory_client::{CallFilter, CallInput, ListQuery, OneOf, model::examples};
 use futures_util::TryStreamExt as _;
 
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 };
 
 fn page(link: &str) -> Reply {
-    Reply::new(200, &["content-type: application/json", link], &format!("[{}]", sample::SOURCE_EXAMPLE))
+    Reply::new(200, &["content-type: application/json", link], &format!("[{}]", examples::SOURCE_EXAMPLE))
 }
 
 fn line(id: &str, start: u32) -> String {
-    let example = sample::SOURCE_EXAMPLE
+    let example = examples::SOURCE_EXAMPLE
         .replace(ID, id)
         .replace("1680000000", &start.to_string())
         .replace("1680000300", "2000000000");
@@ -83,7 +83,7 @@ async fn an_import_is_sent_in_parts_and_added_up() {
     };
     let stub = Stub::start([report(7), Reply::nothing(), report(3)]).await;
     let calls =
-        (0..700).map(|number| CallDraft { id: Some(format!("c{number}").parse().unwrap()), ..CallDraft::default() });
+        (0..700).map(|number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() });
     let sum = client(&stub.url).import_calls(calls).await.unwrap();
     assert_eq!((sum.created, sum.replaced, sum.unchanged, sum.rejected), (2, 4, 6, 8));
     let lines: Vec<_> = sum.errors.iter().map(|error| error.line).collect();

@@ -1,15 +1,15 @@
 //! What is sent, and what is made of a good answer.
 
-use callhistory_client::{CallStatus, Client, Error, model::sample};
+use callhistory_client::{CallStatus, Client, Error, model::examples};
 
 use crate::{
-    ID, WORKSPACE, builder, client, draft, record,
+    ID, WORKSPACE, builder, client, input, record,
     stub::{Reply, Stub},
 };
 
 #[tokio::test]
 async fn get_sends_the_documented_request() {
-    let stub = Stub::start([Reply::json(200, sample::SOURCE_EXAMPLE)]).await;
+    let stub = Stub::start([Reply::json(200, examples::SOURCE_EXAMPLE)]).await;
     let call = builder(&stub.url).api_key("secret-key").build().unwrap().get_call(ID).await.unwrap();
     assert_eq!(call, record());
     let seen = &stub.seen()[0];
@@ -24,8 +24,8 @@ async fn get_sends_the_documented_request() {
 #[tokio::test]
 async fn put_sends_the_record_with_its_digits() {
     for status in [200, 201] {
-        let stub = Stub::start([Reply::json(status, sample::SOURCE_EXAMPLE)]).await;
-        assert_eq!(client(&stub.url).put_call(ID, &draft()).await.unwrap(), record());
+        let stub = Stub::start([Reply::json(status, examples::SOURCE_EXAMPLE)]).await;
+        assert_eq!(client(&stub.url).replace_call(ID, &input()).await.unwrap(), record());
         let seen = &stub.seen()[0];
         assert_eq!(seen.line, format!("PUT /v2/api/call-history/{ID}"));
         assert_eq!(seen.header("content-type"), Some("application/json"));
@@ -38,11 +38,11 @@ async fn put_sends_the_record_with_its_digits() {
 
 #[tokio::test]
 async fn create_sends_a_key_of_its_own() {
-    let created = || Reply::json(201, sample::SOURCE_EXAMPLE);
+    let created = || Reply::json(201, examples::SOURCE_EXAMPLE);
     let stub = Stub::start([created(), created()]).await;
     let client = client(&stub.url);
-    client.create_call(&draft()).await.unwrap();
-    client.create_call(&draft()).await.unwrap();
+    client.create_call(&input()).await.unwrap();
+    client.create_call(&input()).await.unwrap();
     let seen = stub.seen();
     assert_eq!(seen[0].line, "POST /v2/api/call-history");
     let [first, second] = [0, 1].map(|at: usize| seen[at].header("idempotency-key").unwrap());
@@ -53,7 +53,7 @@ async fn create_sends_a_key_of_its_own() {
 #[tokio::test]
 async fn a_path_in_the_base_url_is_kept() {
     for end in ["", "/"] {
-        let stub = Stub::start([Reply::json(200, sample::SOURCE_EXAMPLE)]).await;
+        let stub = Stub::start([Reply::json(200, examples::SOURCE_EXAMPLE)]).await;
         client(&format!("{}/calls%20of/us{end}", stub.url)).get_call(ID).await.unwrap();
         assert_eq!(stub.seen()[0].line, format!("GET /calls%20of/us/v2/api/call-history/{ID}"));
     }
@@ -61,7 +61,7 @@ async fn a_path_in_the_base_url_is_kept() {
 
 #[tokio::test]
 async fn digits_and_unknown_members_and_values_are_kept() {
-    let newer = sample::COMPLETE_EXAMPLE
+    let newer = examples::COMPLETE_EXAMPLE
         .replace(r#""status": "completed""#, r#""status": "parked", "sentiment": {"score": 1.50}"#);
     let stub = Stub::start([Reply::json(200, &newer)]).await;
     let call = client(&stub.url).get_call(ID).await.unwrap();
@@ -84,6 +84,6 @@ fn futures_and_errors_can_cross_threads() {
     is_shared::<Error>();
     let client = client("http://127.0.0.1:1");
     drop(crosses(client.get_call(ID)));
-    drop(crosses(client.put_call(ID, &draft())));
-    drop(crosses(client.create_call(&draft())));
+    drop(crosses(client.replace_call(ID, &input())));
+    drop(crosses(client.create_call(&input())));
 }

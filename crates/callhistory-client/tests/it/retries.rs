@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use callhistory_client::model::sample;
+use callhistory_client::model::examples;
 use tokio::net::TcpListener;
 
 use crate::{
-    ID, builder, client, draft, record,
+    ID, builder, client, input, record,
     stub::{Reply, Stub},
 };
 
 fn good() -> Reply {
-    Reply::json(200, sample::SOURCE_EXAMPLE)
+    Reply::json(200, examples::SOURCE_EXAMPLE)
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn passing_failures_are_retried() {
 #[tokio::test]
 async fn a_retried_create_keeps_its_key() {
     let stub = Stub::start([Reply::nothing(), Reply::new(503, &[], ""), good()]).await;
-    client(&stub.url).create_call(&draft()).await.unwrap();
+    client(&stub.url).create_call(&input()).await.unwrap();
     let seen = stub.seen();
     assert_eq!(seen.len(), 3);
     for later in &seen[1..] {
@@ -81,6 +81,6 @@ async fn a_refused_connection_is_tried_again() {
     assert!(error.is_connect() && error.is_retryable() && !error.is_timeout());
     assert_eq!((error.attempts(), error.status()), (4, None));
     assert!(error.to_string().starts_with("cannot connect to the service: "), "{error}");
-    let error = builder(&url).max_retries(0).build().unwrap().put_call(ID, &draft()).await.unwrap_err();
+    let error = builder(&url).max_retries(0).build().unwrap().replace_call(ID, &input()).await.unwrap_err();
     assert_eq!(error.attempts(), 1);
 }

@@ -1,20 +1,20 @@
-//! What is refused: one fault for each thing that is wrong, with its place, its code and a sentence.
+//! What is refused: one error for each thing that is wrong, with its place, its code and a sentence.
 
 use std::time::{Duration, Instant};
 
-use callhistory_model::{Amount, CallDraft, CallRecord, Timestamp};
+use callhistory_model::{Amount, CallInput, CallRecord, Timestamp};
 
 /// Milliseconds here; quadratic work would take hours. No busy machine reaches it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn faults(json: &[u8]) -> Vec<String> {
-    match CallDraft::from_json(json) {
+fn errors(json: &[u8]) -> Vec<String> {
+    match CallInput::from_json(json) {
         Ok(_) => Vec::new(),
-        Err(faults) => faults
+        Err(errors) => errors
             .iter()
-            .map(|fault| {
-                assert!(fault.detail.len() > 8 && !fault.detail.ends_with('.'), "{fault:?}");
-                format!("{} {}", fault.pointer.as_deref().unwrap_or("-"), fault.code)
+            .map(|error| {
+                assert!(error.detail.len() > 8 && !error.detail.ends_with('.'), "{error:?}");
+                format!("{} {}", error.pointer.as_deref().unwrap_or("-"), error.code)
             })
             .collect(),
     }
@@ -22,7 +22,7 @@ fn faults(json: &[u8]) -> Vec<String> {
 
 #[track_caller]
 fn refused(json: impl AsRef<[u8]>, expected: &[&str]) {
-    assert_eq!(faults(json.as_ref()), expected, "{}", String::from_utf8_lossy(json.as_ref()));
+    assert_eq!(errors(json.as_ref()), expected, "{}", String::from_utf8_lossy(json.as_ref()));
 }
 
 #[track_caller]
@@ -83,7 +83,7 @@ fn members_of_the_wrong_type() {
                 _ if kind == expected => accepted(&document),
                 _ => {
                     refused(&document, &[&format!("/{name} wrong_type")]);
-                    let detail = &CallDraft::from_json(document.as_bytes()).unwrap_err()[0].detail;
+                    let detail = &CallInput::from_json(document.as_bytes()).unwrap_err()[0].detail;
                     assert!(detail.contains(kind) && detail.contains(expected), "{document}: {detail}");
                 }
             }
@@ -111,18 +111,18 @@ fn details_name_what_is_accepted() {
         ("", "a JSON object is expected"),
     ];
     for (document, expected) in cases {
-        let detail = &CallDraft::from_json(document.as_bytes()).unwrap_err()[0].detail;
+        let detail = &CallInput::from_json(document.as_bytes()).unwrap_err()[0].detail;
         assert!(detail.contains(expected), "{document}: {detail}");
     }
 }
 
 #[test]
 fn unknown_and_repeated_members() {
-    let faults = CallDraft::from_json(br#"{"agentID": "a", "wholly": 1, "a/b~c": 1}"#).unwrap_err();
-    let found: Vec<_> = faults.iter().map(|fault| fault.pointer.as_deref().unwrap()).collect();
+    let errors = CallInput::from_json(br#"{"agentID": "a", "wholly": 1, "a/b~c": 1}"#).unwrap_err();
+    let found: Vec<_> = errors.iter().map(|error| error.pointer.as_deref().unwrap()).collect();
     assert_eq!(found, ["/agentID", "/wholly", "/a~1b~0c"]);
-    assert!(faults[0].detail.contains("did you mean \"agentId\""), "{}", faults[0].detail);
-    assert!(faults[1].detail.contains("metadata"), "{}", faults[1].detail);
+    assert!(errors[0].detail.contains("did you mean \"agentId\""), "{}", errors[0].detail);
+    assert!(errors[1].detail.contains("metadata"), "{}", errors[1].detail);
     refused(r#"{"status": "a", "stat\u0075s": "b"}"#, &["/status duplicate_member"]);
     refused(r#"{"cost": {"a": 1, "a": 1}}"#, &["/cost duplicate_member"]);
     refused(r#"{"metadata": {"a": [0, {"b": 1, "\u0062": 1}]}}"#, &["/metadata/a/1/b duplicate_member"]);
@@ -229,8 +229,8 @@ fn text_around_a_number_is_no_number() {
         "", " 1", "1 ", "0e5 ", "1\n", "+1", ".5", "5.", "0x1", "01", "1_000", "NaN", "Infinity", "-", "--1", "1e",
         "1,0",
     ] {
-        let fault = text.parse::<Amount>().unwrap_err();
-        assert_eq!(fault.code.as_str(), "wrong_type", "{text:?}: {fault}");
+        let error = text.parse::<Amount>().unwrap_err();
+        assert_eq!(error.code.as_str(), "wrong_type", "{text:?}: {error}");
     }
 }
 
@@ -292,16 +292,16 @@ fn members_that_contradict_each_other() {
 fn nesting_is_bounded_everywhere() {
     let nested = |levels: usize| format!(r#"{{"metadata": {}1{}}}"#, "{\"a\":".repeat(levels), "}".repeat(levels));
     accepted(&nested(64));
-    let faults = CallDraft::from_json(nested(65).as_bytes()).unwrap_err();
-    assert_eq!(faults[0].code.as_str(), "too_deep");
+    let errors = CallInput::from_json(nested(65).as_bytes()).unwrap_err();
+    assert_eq!(errors[0].code.as_str(), "too_deep");
     let arrays = |levels: usize| format!(r#"{{"functionCalls": {}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     accepted(&arrays(64));
-    assert!(CallDraft::from_json(arrays(65).as_bytes()).is_err());
+    assert!(CallInput::from_json(arrays(65).as_bytes()).is_err());
     // Half a million levels neither overflow the stack nor take long, wherever they stand.
     for name in ["metadata", "functionCalls", "cost", "status", "unknown"] {
         let hostile = format!("{{\"{name}\": {}{}}}", "[".repeat(1 << 19), "]".repeat(1 << 19));
         let started = Instant::now();
-        assert!(CallDraft::from_json(hostile.as_bytes()).is_err());
+        assert!(CallInput::from_json(hostile.as_bytes()).is_err());
         let lenient = serde_json::from_str::<CallRecord>(&hostile);
         assert!(lenient.is_err());
         assert!(started.elapsed() < PATIENCE, "{name} took {:?}", started.elapsed());
@@ -312,15 +312,15 @@ fn nesting_is_bounded_everywhere() {
 fn hostile_sizes_stay_cheap() {
     let started = Instant::now();
     let long_name = format!(r#"{{"{}": 1}}"#, "n".repeat(1 << 20));
-    assert!(CallDraft::from_json(long_name.as_bytes()).is_err());
+    assert!(CallInput::from_json(long_name.as_bytes()).is_err());
     let many: Vec<_> = (0..100_000).map(|n| format!("\"m{n}\":1")).collect();
     let many = format!("{{{}}}", many.join(","));
-    assert_eq!(CallDraft::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of faults is bounded");
+    assert_eq!(CallInput::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of errors is bounded");
     // What members say of each other counts too.
     let unknown: String = (0..99).map(|n| format!("\"m{n}\":1,")).collect();
     let times = r#""createdAt": "2025-01-02T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z""#;
     let many = format!(r#"{{{unknown} "startTime": 2, "endTime": 1, {times}}}"#);
-    assert_eq!(CallDraft::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of faults is bounded");
+    assert_eq!(CallInput::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of errors is bounded");
     let digits = format!(r#"{{"startTime": {}, "metadata": {{"n": {}}}}}"#, "9".repeat(400_000), "9".repeat(400_000));
     refused(digits, &["/startTime out_of_range"]);
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());

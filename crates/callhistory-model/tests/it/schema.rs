@@ -2,22 +2,22 @@
 
 use std::sync::LazyLock;
 
-use callhistory_model::{CallDraft, CallRecord, FaultCode, Timestamp, openapi::json_schemas};
+use callhistory_model::{CallInput, CallRecord, FieldErrorCode, Timestamp, schema::json_schemas};
 use chrono::{DateTime, SecondsFormat, Utc};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::Value;
 
 /// What JSON Schema has no words for. Everything else the two must agree on.
-const INEXPRESSIBLE: [FaultCode; 8] = [
-    FaultCode::DuplicateMember,
-    FaultCode::EndBeforeStart,
-    FaultCode::InvalidString,
-    FaultCode::NulCharacter,
-    FaultCode::ReservedId,
-    FaultCode::TooDeep,
-    FaultCode::TooManyBytes,
-    FaultCode::TooManyDecimals,
+const INEXPRESSIBLE: [FieldErrorCode; 8] = [
+    FieldErrorCode::DuplicateMember,
+    FieldErrorCode::EndBeforeStart,
+    FieldErrorCode::InvalidString,
+    FieldErrorCode::NulCharacter,
+    FieldErrorCode::ReservedId,
+    FieldErrorCode::TooDeep,
+    FieldErrorCode::TooManyBytes,
+    FieldErrorCode::TooManyDecimals,
 ];
 
 fn schema(name: &str) -> Value {
@@ -26,10 +26,10 @@ fn schema(name: &str) -> Value {
 
 /// What a caller writes: a line of an import, which alone has to name its record.
 fn draft_schema() -> Value {
-    let mut draft = schema("import-line");
-    assert_eq!(draft["required"], serde_json::json!(["_id"]));
-    draft.as_object_mut().unwrap().remove("required");
-    draft
+    let mut input = schema("import-line");
+    assert_eq!(input["required"], serde_json::json!(["_id"]));
+    input.as_object_mut().unwrap().remove("required");
+    input
 }
 
 fn validator(schema: &Value) -> Validator {
@@ -130,10 +130,10 @@ proptest! {
     fn the_decoder_and_the_schema_agree(json in documents()) {
         let value: Value = serde_json::from_str(&json).unwrap();
         let schema_accepts = DRAFT.is_valid(&value);
-        match CallDraft::from_json(json.as_bytes()) {
+        match CallInput::from_json(json.as_bytes()) {
             Ok(_) => prop_assert!(schema_accepts, "only the decoder takes {json}"),
-            Err(faults) if faults.iter().any(|fault| !INEXPRESSIBLE.contains(&fault.code)) => {
-                prop_assert!(!schema_accepts, "only the schema takes {json}: {faults}");
+            Err(errors) if errors.iter().any(|error| !INEXPRESSIBLE.contains(&error.code)) => {
+                prop_assert!(!schema_accepts, "only the schema takes {json}: {errors}");
             }
             Err(_) => {}
         }
@@ -141,13 +141,13 @@ proptest! {
 
     #[test]
     fn what_is_answered_fits_the_schema_and_reads_back(json in documents()) {
-        let Ok(mut draft) = CallDraft::from_json(json.as_bytes()) else { return Ok(()) };
+        let Ok(mut input) = CallInput::from_json(json.as_bytes()) else { return Ok(()) };
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        draft.id.get_or_insert("c".parse().unwrap());
-        draft.workspace_id.get_or_insert("w".parse().unwrap());
-        draft.created_at.get_or_insert(now.clone());
-        draft.updated_at.get_or_insert(now);
-        let record = draft.into_record().unwrap();
+        input.id.get_or_insert("c".parse().unwrap());
+        input.workspace_id.get_or_insert("w".parse().unwrap());
+        input.created_at.get_or_insert(now.clone());
+        input.updated_at.get_or_insert(now);
+        let record = input.into_record().unwrap();
         let answered = record.to_json();
         prop_assert!(RECORD.is_valid(&serde_json::from_slice(&answered).unwrap()), "{json}");
         prop_assert_eq!(&serde_json::from_slice::<CallRecord>(&answered).unwrap(), &record);
@@ -206,10 +206,10 @@ proptest! {
     #[test]
     fn no_digit_is_lost(time in exact_numbers(), charge in exact_numbers(), free in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?") {
         let sent = format!(r#"{{"startTime":{time},"cost":{{"customer_charge":{charge},"other":-{charge}}},"metadata":{{"a":[{free}]}}}}"#);
-        let draft = CallDraft::from_json(sent.as_bytes()).map_err(|faults| TestCaseError::fail(format!("{faults}: {sent}")))?;
-        prop_assert_eq!(String::from_utf8(serde_json::to_vec(&draft).unwrap()).unwrap(), sent);
+        let input = CallInput::from_json(sent.as_bytes()).map_err(|errors| TestCaseError::fail(format!("{errors}: {sent}")))?;
+        prop_assert_eq!(String::from_utf8(serde_json::to_vec(&input).unwrap()).unwrap(), sent);
         // The value is the one that an independent reader sees.
-        let value = draft.start_time.unwrap().to_decimal();
+        let value = input.start_time.unwrap().to_decimal();
         prop_assert_eq!(value.to_string().parse::<f64>().unwrap(), time.parse::<f64>().unwrap());
     }
 

@@ -1,6 +1,6 @@
 //! Documents that must stay readable for ever, and come back digit for digit.
 
-use callhistory_model::{CallDraft, CallRecord, CallStatus, sample};
+use callhistory_model::{CallInput, CallRecord, CallStatus, examples};
 
 /// Each golden document as it was sent, and as it is answered ever since. These files are never generated.
 const GOLDEN: &[(&str, &str)] = &[
@@ -17,8 +17,8 @@ fn json(record: &CallRecord) -> String {
 #[test]
 fn golden_documents_are_read_and_answered_for_ever() {
     for (sent, answered) in GOLDEN {
-        let draft = CallDraft::from_json(sent.as_bytes()).unwrap_or_else(|faults| panic!("{faults}: {sent}"));
-        let record = draft.into_record().unwrap();
+        let input = CallInput::from_json(sent.as_bytes()).unwrap_or_else(|errors| panic!("{errors}: {sent}"));
+        let record = input.into_record().unwrap();
         assert_eq!(json(&record), answered.trim_end());
         let read: CallRecord = serde_json::from_str(answered).unwrap();
         assert_eq!(read, record);
@@ -29,19 +29,19 @@ fn golden_documents_are_read_and_answered_for_ever() {
 #[test]
 fn a_draft_is_written_as_it_is_read() {
     for (sent, _) in GOLDEN {
-        let draft = CallDraft::from_json(sent.as_bytes()).unwrap();
-        let written = serde_json::to_vec(&draft).unwrap();
-        assert_eq!(CallDraft::from_json(&written).unwrap(), draft);
+        let input = CallInput::from_json(sent.as_bytes()).unwrap();
+        let written = serde_json::to_vec(&input).unwrap();
+        assert_eq!(CallInput::from_json(&written).unwrap(), input);
     }
 }
 
 #[test]
 fn free_form_members_default_to_empty() {
-    let draft = CallDraft::from_json(
+    let input = CallInput::from_json(
         br#"{"_id": "c", "workspaceId": "w", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z"}"#,
     );
     let expected = r#"{"_id":"c","workspaceId":"w","metadata":{},"functionCalls":[],"analyzedData":{},"createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z"}"#;
-    assert_eq!(json(&draft.unwrap().into_record().unwrap()), expected);
+    assert_eq!(json(&input.unwrap().into_record().unwrap()), expected);
 }
 
 /// A client keeps what a newer service sends, and can pass it on.
@@ -60,12 +60,12 @@ fn a_client_keeps_what_it_does_not_know() {
 
 #[test]
 fn the_samples_hold_every_member_in_order() {
-    let complete: CallRecord = serde_json::from_str(sample::COMPLETE_EXAMPLE).unwrap();
+    let complete: CallRecord = serde_json::from_str(examples::COMPLETE_EXAMPLE).unwrap();
     let text = json(&complete);
     let places: Vec<_> = CallRecord::MEMBERS.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
     assert_eq!(CallRecord::MEMBERS.len(), 27);
-    let source = json(&sample::source_example());
+    let source = json(&examples::source_example());
     let eighteen = &CallRecord::MEMBERS[..18];
     assert!(eighteen.iter().all(|name| source.contains(&format!("\"{name}\":"))), "{source}");
 }
@@ -73,7 +73,7 @@ fn the_samples_hold_every_member_in_order() {
 /// A member that this version does not know may hold anything; neither reading, comparing nor writing it recurses.
 #[test]
 fn an_unknown_member_of_any_depth_is_kept() {
-    let start = json(&sample::source_example());
+    let start = json(&examples::source_example());
     let deep = format!("{},\"new\":{}{}}}", &start[..start.len() - 1], "[".repeat(1 << 20), "]".repeat(1 << 20));
     let record: CallRecord = serde_json::from_str(&deep).unwrap();
     assert_eq!(record, record.clone());

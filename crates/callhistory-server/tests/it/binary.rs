@@ -12,8 +12,8 @@ use std::{
 };
 
 use callhistory_client::{
-    CallDraft, Client,
-    model::{CallStatus, sample},
+    CallInput, Client,
+    model::{CallStatus, examples},
 };
 use callhistory_server::demo;
 use chrono::DateTime;
@@ -180,7 +180,7 @@ async fn answered_writes_survive_kill_9() {
                             unanswered.push(id);
                             continue;
                         }
-                        if client.put_call(&id, &CallDraft::default()).await.is_err() {
+                        if client.replace_call(&id, &CallInput::default()).await.is_err() {
                             break;
                         }
                         answered.push(id);
@@ -214,7 +214,7 @@ async fn answered_writes_survive_kill_9() {
 async fn a_termination_ends_it_in_order() {
     let directory = TempDir::new().unwrap();
     let mut server = Running::start(directory.path(), &[]);
-    server.client("w").put_call("c", &CallDraft::default()).await.unwrap();
+    server.client("w").replace_call("c", &CallInput::default()).await.unwrap();
     server.signal("-TERM");
     assert!(server.child.wait().unwrap().success());
     assert!(!directory.path().join("callhistory-data/callhistory.db-wal").exists(), "the log was not folded in");
@@ -320,7 +320,7 @@ fn the_demonstration_is_believable_and_repeatable() {
     for status in CallStatus::KNOWN {
         assert!(calls.iter().any(|(_, call)| call.status.as_ref().unwrap().as_str() == *status), "no call is {status}");
     }
-    let distinct = |member: fn(&CallDraft) -> Option<&String>| {
+    let distinct = |member: fn(&CallInput) -> Option<&String>| {
         calls.iter().filter_map(|(_, call)| member(call)).collect::<std::collections::HashSet<_>>().len()
     };
     assert!(distinct(|call| call.agent_id.as_ref()) >= 4 && distinct(|call| call.call_flow_id.as_ref()) >= 3);
@@ -328,7 +328,7 @@ fn the_demonstration_is_believable_and_repeatable() {
     // Every made-up record is one that the service accepts from outside.
     for (_, call) in &calls {
         let json = serde_json::to_vec(call).unwrap();
-        assert_eq!(&CallDraft::from_json(&json).unwrap(), call);
+        assert_eq!(&CallInput::from_json(&json).unwrap(), call);
     }
 }
 
@@ -345,7 +345,7 @@ async fn the_log_holds_no_personal_data() {
         text
     });
     let client = server.client("w");
-    let record = sample::COMPLETE_EXAMPLE.replace(['\n'], "");
+    let record = examples::COMPLETE_EXAMPLE.replace(['\n'], "");
     let canary = record
         .replace("sip:alice@example.com", "canary-from")
         .replace("+18005550100", "canary-to")
@@ -357,8 +357,8 @@ async fn the_log_holds_no_personal_data() {
         .replace("recordings.example.com", "canary-recording")
         .replace("12345678901234567890123", "98765432109876543210")
         .replace("\"workspaceId\": \"abcdef1234567890\",", "");
-    let draft = CallDraft::from_json(canary.as_bytes()).unwrap();
-    client.put_call("67375a0f2b8c4e001f3d9a11", &draft).await.unwrap();
+    let input = CallInput::from_json(canary.as_bytes()).unwrap();
+    client.replace_call("67375a0f2b8c4e001f3d9a11", &input).await.unwrap();
     client.get_call("67375a0f2b8c4e001f3d9a11").await.unwrap();
     let raw = reqwest::Client::new();
     let url = format!("{}/v2/api/call-history/canary-path?canary-query=canary-value", server.base);
@@ -455,12 +455,12 @@ async fn keys_are_made_and_revoked_beside_a_running_server() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };
-    let all = "calls:read,calls:write,calls:delete,calls:export,numbers:read";
+    let all = "calls:read,calls:write,calls:delete,calls:export,phone-numbers:read";
     let (good, first, errors) = keys(&["create", "--workspace", "w", "--scopes", all, "--name", "first"]);
     assert!(good && first.starts_with("ch_live_") && first.len() == 8 + 12 + 1 + 64 + 1 + 8, "{first} {errors}");
     let server = Running::start(directory.path(), &["--require-keys"]);
     let client = |key: &str| Client::builder(&server.base).workspace("w").api_key(key).max_retries(0).build().unwrap();
-    client(&first).put_call("a", &CallDraft::default()).await.unwrap();
+    client(&first).replace_call("a", &CallInput::default()).await.unwrap();
     let none = Client::builder(&server.base).workspace("w").max_retries(0).build().unwrap();
     assert_eq!(none.get_call("a").await.unwrap_err().status().unwrap(), 401);
     let id = &first[8..20];

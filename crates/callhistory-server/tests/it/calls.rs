@@ -1,8 +1,8 @@
 //! Writing and reading records.
 
 use callhistory_client::{
-    CallDraft,
-    model::{CallStatus, sample},
+    CallInput,
+    model::{CallStatus, examples},
 };
 use reqwest::{Method, StatusCode};
 
@@ -24,12 +24,12 @@ fn compact(json: &str) -> String {
 #[tokio::test]
 async fn the_documented_example_comes_back_digit_for_digit() {
     let server = Server::start().await;
-    let written = server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    let written = server.put(ID, &[], examples::SOURCE_EXAMPLE).await;
     assert_eq!(written.status, StatusCode::CREATED);
     let read = server.get(ID, &[]).await;
     assert_eq!(read.status, StatusCode::OK);
     assert_eq!(read.header("content-type"), "application/json");
-    assert_eq!(read.body, compact(sample::SOURCE_EXAMPLE));
+    assert_eq!(read.body, compact(examples::SOURCE_EXAMPLE));
     assert_eq!(written.body, read.body);
 }
 
@@ -37,18 +37,18 @@ async fn the_documented_example_comes_back_digit_for_digit() {
 async fn every_member_comes_back_digit_for_digit() {
     let server = Server::start().await;
     let id = "67375a0f2b8c4e001f3d9a11";
-    server.put(id, &[], sample::COMPLETE_EXAMPLE).await;
-    assert_eq!(server.get(id, &[]).await.body, compact(sample::COMPLETE_EXAMPLE));
+    server.put(id, &[], examples::COMPLETE_EXAMPLE).await;
+    assert_eq!(server.get(id, &[]).await.body, compact(examples::COMPLETE_EXAMPLE));
 }
 
 #[tokio::test]
 async fn the_same_through_the_sdk() {
     let server = Server::start().await;
     let client = server.client();
-    let written = client.put_call(ID, &sample::source_draft()).await.unwrap();
-    assert_eq!(written, sample::source_example());
+    let written = client.replace_call(ID, &examples::source_input()).await.unwrap();
+    assert_eq!(written, examples::source_example());
     let read = client.get_call(ID).await.unwrap();
-    assert_eq!(read, sample::source_example());
+    assert_eq!(read, examples::source_example());
     assert_eq!(read.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
     let missing = client.get_call("absent").await.unwrap_err();
     assert!(missing.is_not_found());
@@ -60,10 +60,10 @@ async fn the_same_through_the_sdk() {
 async fn a_creation_makes_ids_that_sort_by_time() {
     let server = Server::start().await;
     let client = server.client();
-    let draft = CallDraft { status: Some(CallStatus::Ongoing), ..CallDraft::default() };
+    let input = CallInput { status: Some(CallStatus::Ongoing), ..CallInput::default() };
     let mut ids = Vec::new();
     for _ in 0..20 {
-        let created = client.create_call(&draft).await.unwrap();
+        let created = client.create_call(&input).await.unwrap();
         assert_eq!(created.created_at.as_str(), "2026-01-01T00:00:00.000Z");
         assert_eq!(client.get_call(created.id.as_str()).await.unwrap(), created);
         ids.push(created.id.to_string());
@@ -132,7 +132,7 @@ async fn versions_serve_conditional_reads() {
 #[tokio::test]
 async fn head_answers_the_headers_of_get() {
     let server = Server::start().await;
-    server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    server.put(ID, &[], examples::SOURCE_EXAMPLE).await;
     let path = format!("/v2/api/call-history/{ID}");
     let (get, head) = (server.get(ID, &[]).await, server.send(Method::HEAD, &path, &[], "").await);
     assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
@@ -167,7 +167,7 @@ async fn conditional_writes_refuse_what_changed_meanwhile() {
 #[tokio::test]
 async fn another_workspace_sees_nothing() {
     let server = Server::start().await;
-    let written = server.put(ID, &[], sample::SOURCE_EXAMPLE).await;
+    let written = server.put(ID, &[], examples::SOURCE_EXAMPLE).await;
     let path = |id: &str| format!("/v2/api/call-history/{id}");
     let conditions: [&[(&str, &str)]; 3] =
         [&[], &[("if-none-match", "*")], &[("if-none-match", written.header("etag"))]];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_client::{CallDraft, CallPatch, CallStatus, ChangesQuery};
+use callhistory_client::{CallInput, CallPatch, CallStatus, ChangesQuery};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::{Method, StatusCode};
 
@@ -22,24 +22,24 @@ fn cursor(answer: &Answer) -> String {
     answer.json()["cursor"].as_str().unwrap().to_owned()
 }
 
-fn draft(status: CallStatus) -> CallDraft {
-    CallDraft { status: Some(status), ..CallDraft::default() }
+fn input(status: CallStatus) -> CallInput {
+    CallInput { status: Some(status), ..CallInput::default() }
 }
 
 #[tokio::test]
 async fn changes_come_in_order_with_the_record_in_its_last_one() {
     let server = Server::start().await;
     let client = server.client();
-    client.put_call("a", &draft(CallStatus::Ongoing)).await.unwrap();
-    client.put_call("b", &draft(CallStatus::Ongoing)).await.unwrap();
-    client.patch_call("a", &CallPatch::from(draft(CallStatus::Completed))).await.unwrap();
+    client.replace_call("a", &input(CallStatus::Ongoing)).await.unwrap();
+    client.replace_call("b", &input(CallStatus::Ongoing)).await.unwrap();
+    client.update_call("a", &CallPatch::from(input(CallStatus::Completed))).await.unwrap();
     client.delete_call("b").await.unwrap();
-    let late = client.patch_call("a", &CallPatch::from(draft(CallStatus::Ongoing))).await.unwrap_err();
+    let late = client.update_call("a", &CallPatch::from(input(CallStatus::Ongoing))).await.unwrap_err();
     assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "terminal_status", "{late:?}");
     assert!(client.delete_call("b").await.unwrap_err().is_not_found());
-    assert!(client.if_absent().put_call("a", &CallDraft::default()).await.unwrap_err().is_conflict());
+    assert!(client.if_absent().replace_call("a", &CallInput::default()).await.unwrap_err().is_conflict());
     let (_, version) = client.get_call_version("a").await.unwrap();
-    let page = client.call_changes(&ChangesQuery::default()).await.unwrap();
+    let page = client.list_call_changes(&ChangesQuery::default()).await.unwrap();
     let seen: Vec<_> = page
         .changes
         .iter()
@@ -53,11 +53,11 @@ async fn changes_come_in_order_with_the_record_in_its_last_one() {
     assert!(!page.has_more);
     // Who has seen the final status may undo it, once.
     let seen = client.if_version(&version);
-    let reopened = CallPatch::from(draft(CallStatus::Ongoing));
-    assert_eq!(seen.patch_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
+    let reopened = CallPatch::from(input(CallStatus::Ongoing));
+    assert_eq!(seen.update_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
     assert!(seen.delete_call("a").await.unwrap_err().is_conflict());
     let page =
-        client.call_changes(&ChangesQuery { cursor: Some(page.cursor), ..ChangesQuery::default() }).await.unwrap();
+        client.list_call_changes(&ChangesQuery { cursor: Some(page.cursor), ..ChangesQuery::default() }).await.unwrap();
     assert_eq!(page.changes.len(), 1);
     let first = changes(&server, "limit=4").await;
     assert_eq!((first.json()["hasMore"].clone(), first.json()["changes"].as_array().unwrap().len()), (true.into(), 4));
@@ -80,7 +80,7 @@ async fn a_wait_ends_with_a_change_or_with_its_time() {
     let waiting = changes(&server, &query);
     let writing = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        server.client().put_call("a", &CallDraft::default()).await.unwrap();
+        server.client().replace_call("a", &CallInput::default()).await.unwrap();
     };
     let (answer, ()) = tokio::join!(waiting, writing);
     assert!(begun.elapsed() < Duration::from_secs(50), "the change did not end the wait");
@@ -92,7 +92,7 @@ async fn a_stream_goes_on_after_the_last_event() {
     let server = Server::start().await;
     let client = server.client();
     for id in ["a", "b", "c"] {
-        client.put_call(id, &CallDraft::default()).await.unwrap();
+        client.replace_call(id, &CallInput::default()).await.unwrap();
     }
     let answer = server.first_events(CHANGES, &[("x-workspace-id", crate::harness::WORKSPACE), STREAM], 3).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
@@ -130,7 +130,7 @@ async fn the_sdk_follows_while_others_write() {
         let client = server.client();
         async move {
             for number in 0..50 {
-                client.put_call(&format!("c{number}"), &CallDraft::default()).await.unwrap();
+                client.replace_call(&format!("c{number}"), &CallInput::default()).await.unwrap();
             }
         }
     };

@@ -259,7 +259,7 @@ fn the_witness_finds_what_the_contract_does_not_have() {
     };
     let (id, json, tag) = (("x-request-id", "r"), ("content-type", "application/json"), ("etag", "\"1\""));
     let problem = ("content-type", "application/problem+json");
-    let record = callhistory_client::model::sample::SOURCE_EXAMPLE;
+    let record = callhistory_client::model::examples::SOURCE_EXAMPLE;
     let judge = |status: u16, pairs: &[(&'static str, &'static str)], body: &str| {
         check(&get, path, StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes())
     };
@@ -283,8 +283,8 @@ fn the_witness_finds_what_the_contract_does_not_have() {
         (check_body("application/x-ndjson", &Value::Null, b"{}\n"), "is a required property"),
         (check_body("text/csv", &Value::Null, b"id,status\n"), "a table begins with"),
     ];
-    for (verdict, expected) in cases.into_iter().chain(bodies) {
-        assert!(verdict.as_ref().is_err_and(|violation| violation.contains(expected)), "{verdict:?}, not {expected}");
+    for (severity, expected) in cases.into_iter().chain(bodies) {
+        assert!(severity.as_ref().is_err_and(|violation| violation.contains(expected)), "{severity:?}, not {expected}");
     }
 }
 

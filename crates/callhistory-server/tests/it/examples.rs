@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use callhistory_client::{
-    CallDraft, CallPatch, ChangesQuery, Client, GroupKey, ListQuery, MetricsQuery, model::sample,
+    CallInput, CallPatch, ChangesQuery, Client, GroupKey, ListQuery, MetricsQuery, model::examples,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
@@ -45,8 +45,8 @@ fn examples_of(operation: &Value) -> Vec<(&str, &str, String)> {
 /// The source's example in the workspace, but for what is created.
 async fn server_for(operation: &str, status: &str) -> Server {
     let server = Server::start().await;
-    if (operation, status) != ("put_call", "201") {
-        server.put("1234567890abcdef", &[], sample::SOURCE_EXAMPLE).await;
+    if (operation, status) != ("replace_call", "201") {
+        server.put("1234567890abcdef", &[], examples::SOURCE_EXAMPLE).await;
     }
     server
 }
@@ -99,7 +99,7 @@ async fn send(
 /// What is different each time: cursors, and the id of a creation.
 fn settle(operation: &str, answer: &mut Value, example: &Value) {
     let name = match operation {
-        "call_changes" => "cursor",
+        "list_call_changes" => "cursor",
         "create_call" => "_id",
         _ => return,
     };
@@ -178,12 +178,12 @@ async fn run_sample(id: &str, client: &Client) -> Value {
         "list_calls" => serde_json::to_value(operations::list_calls(client).await.unwrap()),
         "create_call" => serde_json::to_value(operations::create_call(client).await.unwrap()),
         "import_calls" => serde_json::to_value(operations::import_calls(client).await.unwrap()),
-        "call_changes" => serde_json::to_value(operations::call_changes(client).await.unwrap()),
+        "list_call_changes" => serde_json::to_value(operations::list_call_changes(client).await.unwrap()),
         "export_calls" => serde_json::to_value(operations::export_calls(client).await.unwrap()),
-        "call_metrics" => serde_json::to_value(operations::call_metrics(client).await.unwrap()),
+        "get_call_metrics" => serde_json::to_value(operations::get_call_metrics(client).await.unwrap()),
         "get_call" => serde_json::to_value(operations::get_call(client).await.unwrap()),
-        "put_call" => serde_json::to_value(operations::put_call(client).await.unwrap()),
-        "patch_call" => serde_json::to_value(operations::patch_call(client).await.unwrap()),
+        "replace_call" => serde_json::to_value(operations::replace_call(client).await.unwrap()),
+        "update_call" => serde_json::to_value(operations::update_call(client).await.unwrap()),
         "delete_call" => {
             operations::delete_call(client).await.unwrap();
             Ok(Value::Null)
@@ -237,7 +237,7 @@ async fn every_code_sample_sends_its_example() {
         let content = &operation["responses"].as_object().unwrap().values().next().unwrap()["content"];
         let mut answer = content["application/json"]["example"].clone();
         match id {
-            "call_changes" => answer = answer["changes"].clone(),
+            "list_call_changes" => answer = answer["changes"].clone(),
             "export_calls" => {
                 answer = json!([serde_json::from_str::<Value>(
                     content["application/x-ndjson"]["example"].as_str().unwrap()
@@ -266,7 +266,7 @@ const NOT_SENT: [(&str, &[&str]); 6] = [
     ("it polls and does not stream", &["last-event-id"]),
     (
         "it keeps no copies, and changes only what it has seen",
-        &["get_call if-none-match", "patch_call if-none-match", "delete_call if-none-match"],
+        &["get_call if-none-match", "update_call if-none-match", "delete_call if-none-match"],
     ),
 ];
 
@@ -312,20 +312,20 @@ async fn use_everything(client: &Client) {
     client.list_calls(&list).await.unwrap();
     let fields = vec!["_id".to_owned()];
     client.list_calls_as::<Value>(&ListQuery { fields, ..ListQuery::default() }).await.unwrap();
-    client.put_call("another", &CallDraft::default()).await.unwrap();
+    client.replace_call("another", &CallInput::default()).await.unwrap();
     let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });
     assert_eq!(pages.try_collect::<Vec<_>>().await.unwrap().len(), 2);
     let time_zone = Some("Asia/Tokyo".to_owned());
     let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], time_zone };
-    client.call_metrics(&metrics).await.unwrap();
+    client.get_call_metrics(&metrics).await.unwrap();
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
     let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };
-    client.call_changes(&changes).await.unwrap();
-    client.create_call(&CallDraft::default()).await.unwrap();
-    client.import_calls([CallDraft { id: Some("b1".parse().unwrap()), ..CallDraft::default() }]).await.unwrap();
+    client.list_call_changes(&changes).await.unwrap();
+    client.create_call(&CallInput::default()).await.unwrap();
+    client.import_calls([CallInput { id: Some("b1".parse().unwrap()), ..CallInput::default() }]).await.unwrap();
     let (_, version) = client.get_call_version("another").await.unwrap();
-    client.if_version(&version).put_call("another", &CallDraft::default()).await.unwrap();
-    client.if_version(&version).patch_call("another", &CallPatch::default().without("roomName")).await.unwrap();
+    client.if_version(&version).replace_call("another", &CallInput::default()).await.unwrap();
+    client.if_version(&version).update_call("another", &CallPatch::default().without("roomName")).await.unwrap();
     client.if_version(&version).delete_call("another").await.unwrap();
-    client.if_absent().put_call("another", &CallDraft::default()).await.unwrap();
+    client.if_absent().replace_call("another", &CallInput::default()).await.unwrap();
 }

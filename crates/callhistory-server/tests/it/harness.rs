@@ -17,7 +17,7 @@ use callhistory_server::{
     rates::{MonotonicClock, Rates},
     router, serve,
 };
-use callhistory_store::{CallStore, KeyStore};
+use callhistory_store::{ApiKeyStore, CallStore};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub(crate) struct Server {
     /// What was sent and answered.
     pub(crate) witness: Arc<Witness>,
     /// The keys that callers need, if they do.
-    pub(crate) keys: Option<Arc<dyn KeyStore>>,
+    pub(crate) keys: Option<Arc<dyn ApiKeyStore>>,
     _directory: TempDir,
 }
 
@@ -141,7 +141,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
-        let keys = if rates.is_some() { Some(callhistory_store::open_keys(&url).await.unwrap()) } else { None };
+        let keys = if rates.is_some() { Some(callhistory_store::open_api_keys(&url).await.unwrap()) } else { None };
         if let Some((keys, (rates, clock))) = keys.as_ref().zip(rates) {
             app = app.with_keys(Arc::clone(keys)).with_rates(rates, clock);
         }

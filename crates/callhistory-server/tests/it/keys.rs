@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_client::model::sample;
+use callhistory_client::model::examples;
 use callhistory_server::auth::Token;
 use callhistory_store::{ApiKey, Scope};
 use reqwest::{Method, StatusCode};
@@ -56,13 +56,13 @@ fn operations() -> impl Iterator<Item = (&'static str, Method, &'static str, Vec
 /// A request that the operation takes.
 async fn send(server: &Server, operation: &str, method: &Method, path: &str, headers: &[(&str, &str)]) -> Answer {
     let body = match operation {
-        "create_call" | "put_call" | "patch_call" => "{}",
+        "create_call" | "replace_call" | "update_call" => "{}",
         "import_calls" => "{\"_id\":\"imported\"}\n",
         _ => "",
     };
     let media_type = match operation {
         "import_calls" => "application/x-ndjson",
-        "patch_call" => "application/merge-patch+json",
+        "update_call" => "application/merge-patch+json",
         _ => "application/json",
     };
     let mut all = vec![("x-workspace-id", WORKSPACE)];
@@ -131,7 +131,7 @@ async fn a_foreign_workspace_answers_as_an_absent_one() {
     let own = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     let other = make(&server, Some("other"), &Scope::ALL, |_| {}).await;
     let path = format!("/v2/api/call-history/{ID}");
-    let written = server.put(ID, &[("x-api-key", own.as_str())], sample::SOURCE_EXAMPLE).await;
+    let written = server.put(ID, &[("x-api-key", own.as_str())], examples::SOURCE_EXAMPLE).await;
     assert_eq!(written.status, StatusCode::CREATED);
     let mut answers = Vec::new();
     for workspace in [WORKSPACE, "absent"] {
@@ -225,14 +225,14 @@ async fn a_revoked_key_ends_at_once() {
     assert_eq!(server.get("none", &header).await.code(), "key_revoked");
 }
 
-/// Without `numbers:read` no route shows a phone number, and no filter tells one.
+/// Without `phone-numbers:read` no route shows a phone number, and no filter tells one.
 #[tokio::test]
 async fn numbers_are_masked_everywhere() {
     let server = Server::with_keys().await;
     let full = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     let blind = make(&server, Some(WORKSPACE), &Scope::ALL[..4], |_| {}).await;
-    let draft = r#"{"fromPhoneNumber":"+14155550123","toPhoneNumber":"98765","status":"ongoing"}"#;
-    server.put(ID, &[("x-api-key", full.as_str())], draft).await;
+    let input = r#"{"fromPhoneNumber":"+14155550123","toPhoneNumber":"98765","status":"ongoing"}"#;
+    server.put(ID, &[("x-api-key", full.as_str())], input).await;
     let header = ("x-api-key", blind.as_str());
     let base = "/v2/api/call-history";
     let mut shown = Vec::new();

@@ -1,6 +1,6 @@
 //! Lists, numbers and their parameters over HTTP and through the SDK. What filters mean is the store's exam.
 
-use callhistory_client::{CallDraft, CallFilter, GroupKey, ListQuery, MetricsQuery, OneOf};
+use callhistory_client::{CallFilter, CallInput, GroupKey, ListQuery, MetricsQuery, OneOf};
 use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -18,13 +18,13 @@ fn ids(answer: &Answer) -> Vec<String> {
 }
 
 async fn fill(server: &Server, count: u32) {
-    let calls = (0..count).map(|number| CallDraft {
+    let calls = (0..count).map(|number| CallInput {
         id: Some(format!("c{number:03}").parse().unwrap()),
         agent_id: Some(["a", "b"][number as usize % 2].to_owned()),
         start_time: Some(i64::from(1_767_225_600 + number * 3600).try_into().unwrap()),
         duration: Some(i64::from(number % 10).try_into().unwrap()),
-        cost: Some(callhistory_client::Cost::new([("customer_charge", "0.10".parse().unwrap())]).unwrap()),
-        ..CallDraft::default()
+        cost: Some(callhistory_client::CallCost::new([("customer_charge", "0.10".parse().unwrap())]).unwrap()),
+        ..CallInput::default()
     });
     let report = server.client().import_calls(calls).await.unwrap();
     assert_eq!((report.created, report.rejected), (count.into(), 0));
@@ -49,7 +49,7 @@ async fn a_list_answers_the_stored_bytes() {
         .put(
             "c1",
             &[],
-            callhistory_client::model::sample::COMPLETE_EXAMPLE.replace("67375a0f2b8c4e001f3d9a11", "c1").as_str(),
+            callhistory_client::model::examples::COMPLETE_EXAMPLE.replace("67375a0f2b8c4e001f3d9a11", "c1").as_str(),
         )
         .await;
     assert_eq!(list(&server, "").await.body, format!("[{}]", written.body));
@@ -176,13 +176,13 @@ async fn what_cannot_be_understood_is_refused_by_name() {
         ("search=%22%20*%20%22", "search too_short", "no word"),
         ("groupBy=day", "groupBy unknown", ""),
     ];
-    for (query, fault, detail) in cases {
+    for (query, expected, detail) in cases {
         let answer = list(&server, query).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.body);
         assert_eq!(answer.code(), "invalid_parameter", "{query}");
         let error = &answer.json()["errors"][0];
         let text = |name: &str| error[name].as_str().unwrap().to_owned();
-        assert_eq!(format!("{} {}", text("parameter"), text("code")), fault, "{query}");
+        assert_eq!(format!("{} {}", text("parameter"), text("code")), expected, "{query}");
         assert!(text("detail").contains(detail), "{query}: {}", text("detail"));
     }
 }
@@ -283,7 +283,7 @@ async fn the_sdk_goes_through_all_pages() {
         group_by: vec![GroupKey::Day, GroupKey::AgentId],
         time_zone: Some("Asia/Tokyo".to_owned()),
     };
-    let metrics = client.call_metrics(&by).await.unwrap();
+    let metrics = client.get_call_metrics(&by).await.unwrap();
     assert_eq!((metrics.total_calls, metrics.total_cost.as_str()), (30, "3.00"));
     let groups = metrics.groups.unwrap();
     assert_eq!(groups.iter().map(|group| group.total_calls).sum::<u64>(), 30);
@@ -303,9 +303,9 @@ async fn a_million_dimes_are_a_hundred_thousand() {
     let cents = |charge: &str| format!(r#"{{"cost":{{"customer_charge":{charge}}},"duration":0.1}}"#);
     // 0.1 cannot be held in binary; a thousand of them tell as well as a million.
     let calls = (0..1000).map(|number| {
-        let mut draft = CallDraft::from_json(cents("0.10").as_bytes()).unwrap();
-        draft.id = Some(format!("d{number}").parse().unwrap());
-        draft
+        let mut input = CallInput::from_json(cents("0.10").as_bytes()).unwrap();
+        input.id = Some(format!("d{number}").parse().unwrap());
+        input
     });
     server.client().import_calls(calls).await.unwrap();
     server.put("big1", &[], &cents("999999999.999999999")).await;
@@ -336,7 +336,7 @@ async fn a_page_of_large_records_ends_early() {
     let refused = list(&server, "page=1&limit=20").await;
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_parameter"));
     let feed = client
-        .call_changes(&callhistory_client::ChangesQuery { limit: Some(1000), ..Default::default() })
+        .list_call_changes(&callhistory_client::ChangesQuery { limit: Some(1000), ..Default::default() })
         .await
         .unwrap();
     assert!((3..20).contains(&feed.changes.len()) && feed.has_more, "{}", feed.changes.len());

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use callhistory_client::{CallDraft, Client};
+use callhistory_client::{CallInput, Client};
 use serde_json::Value;
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -58,8 +58,8 @@ fn write(
                 break;
             }
             let id = format!("w{writer}-{number}");
-            let draft = CallDraft { summary: Some(format!("The {number}th of {writer}.")), ..CallDraft::default() };
-            client.put_call(&id, &draft).await.unwrap();
+            let input = CallInput { summary: Some(format!("The {number}th of {writer}.")), ..CallInput::default() };
+            client.replace_call(&id, &input).await.unwrap();
             answered.lock().unwrap().push(id);
         }
     })
@@ -166,9 +166,9 @@ fn the_doctor_tells_good_from_doubtful_and_bad() {
     assert_eq!(run(path, &["migrate"]).0, 0);
     let (code, printed, _) = run(path, &["doctor", "--whole", "--json"]);
     let report: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!((code, &report["verdict"]), (0, &"good".into()), "{printed}");
+    assert_eq!((code, &report["severity"]), (0, &"good".into()), "{printed}");
     let names: Vec<_> =
-        report["findings"].as_array().unwrap().iter().map(|found| found["name"].as_str().unwrap()).collect();
+        report["diagnostics"].as_array().unwrap().iter().map(|found| found["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
         [
@@ -214,7 +214,7 @@ async fn the_numbers_are_of_routes() {
     let server = Running::start(directory.path(), &["--operations-listen", "127.0.0.1:0"]);
     let metrics = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap().to_owned();
     let client = server.client("canary-workspace");
-    client.put_call("canary-id", &CallDraft::default()).await.unwrap();
+    client.replace_call("canary-id", &CallInput::default()).await.unwrap();
     for _ in 0..3 {
         client.get_call("canary-id").await.unwrap();
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use callhistory_client::{
-    CallDraft, Client,
+    CallInput, Client,
     model::{ChangeType, ListQuery},
 };
 use futures_util::StreamExt as _;
@@ -46,7 +46,7 @@ fn migrate_makes_the_database_and_names_it_without_its_password() {
 async fn write(clients: Arc<Vec<Client>>, writer: usize) {
     for number in 0..30 {
         let (id, mut place) = (format!("c{writer}-{number}"), writer + number);
-        while let Err(error) = clients[place % 3].put_call(&id, &CallDraft::default()).await {
+        while let Err(error) = clients[place % 3].replace_call(&id, &CallInput::default()).await {
             assert!(error.is_retryable() || error.is_connect(), "{error}");
             place += 1;
         }

@@ -130,7 +130,7 @@ async fn a_full_disk_refuses_writes_alone() {
     assert!(server.child.wait().unwrap().success());
 }
 
-/// One fault of the system below: which call, with which error, at which of its uses, and whether for good.
+/// One injected fault of the system: which call, with which error, at which of its uses, and whether for good.
 struct Injection {
     call: &'static str,
     error: &'static str,
@@ -254,7 +254,7 @@ async fn no_answer_is_false_after_a_fault_of_the_disk() {
         }
     }
     println!(
-        "{runs} faults, {felt} felt by callers, {failed_syncs} of them failed syncs, after each of which writes stopped; \
+        "{runs} errors, {felt} felt by callers, {failed_syncs} of them failed syncs, after each of which writes stopped; \
          {answered} writes and {deleted} deletions were answered, all true"
     );
     assert!(felt > runs / 3 && failed_syncs > 0 && answered > 0);

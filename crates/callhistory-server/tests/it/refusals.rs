@@ -8,17 +8,17 @@ use crate::harness::{Answer, Server, WORKSPACE};
 const PATH: &str = "/v2/api/call-history/c1";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The faults of a problem as `place code`.
-fn faults(answer: &Answer) -> Vec<String> {
+/// The errors of a problem as `place code`.
+fn errors(answer: &Answer) -> Vec<String> {
     let problem = answer.json();
-    let text = |fault: &Value, name: &str| fault[name].as_str().unwrap_or("").to_owned();
-    let faults = problem["errors"].as_array().cloned().unwrap_or_default();
-    faults.iter().map(|f| format!("{}{} {}", text(f, "pointer"), text(f, "parameter"), text(f, "code"))).collect()
+    let text = |error: &Value, name: &str| error[name].as_str().unwrap_or("").to_owned();
+    let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+    errors.iter().map(|f| format!("{}{} {}", text(f, "pointer"), text(f, "parameter"), text(f, "code"))).collect()
 }
 
 async fn assert_refused(answer: Answer, status: u16, code: &str, expected: &[&str]) {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{}", answer.body);
-    assert_eq!(faults(&answer), expected, "{}", answer.body);
+    assert_eq!(errors(&answer), expected, "{}", answer.body);
     let problem = answer.json();
     assert_eq!(problem["type"], format!("urn:callhistory:problem:{code}"));
     assert_eq!(problem["status"], status);

@@ -1,7 +1,7 @@
 //! No workspace sees anything of another: a matrix made from the contract, so that an operation or a parameter that is
 //! added is in it by itself.
 
-use callhistory_client::model::sample;
+use callhistory_client::model::examples;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
     let etag = server.get(ID, &[]).await.header("etag").to_owned();
     move |operation: &str, name: &str| {
         let value = match name {
-            "cursor" if operation == "call_changes" => feed_cursor.clone(),
+            "cursor" if operation == "list_call_changes" => feed_cursor.clone(),
             "last-event-id" => feed_cursor.clone(),
             "cursor" => list_cursor.clone(),
             "if-match" | "if-none-match" => etag.clone(),
@@ -162,7 +162,7 @@ async fn a_foreign_workspace_answers_as_an_empty_one() {
     // The intruder's server holds the owner's records, the other one is empty but for what makes cursors.
     let (full, empty) = (Server::start().await, Server::start().await);
     for server in [&full, &empty] {
-        server.put(ID, &[], sample::COMPLETE_EXAMPLE).await;
+        server.put(ID, &[], examples::COMPLETE_EXAMPLE).await;
         server.put("second", &[], "{}").await;
         let key = [("idempotency-key", "the-owners-key")];
         server.post(&key, r#"{"summary":"The owner's own refund."}"#).await;

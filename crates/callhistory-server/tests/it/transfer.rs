@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use callhistory_client::{CallFilter, ListQuery, model::sample};
+use callhistory_client::{CallFilter, ListQuery, model::examples};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
@@ -33,7 +33,7 @@ fn counts(answer: &Answer) -> [u64; 4] {
     ["created", "replaced", "unchanged", "rejected"].map(|name| report[name].as_u64().unwrap())
 }
 
-fn faults(answer: &Answer) -> Vec<String> {
+fn errors(answer: &Answer) -> Vec<String> {
     let report = answer.json();
     let errors = report["errors"].as_array().unwrap();
     errors
@@ -75,7 +75,7 @@ async fn good_lines_land_and_bad_ones_are_reported() {
         "7 /workspaceId mismatch",
         "8  wrong_type",
     ];
-    assert_eq!(faults(&answer), expected);
+    assert_eq!(errors(&answer), expected);
     assert_eq!(server.get("a", &[]).await.json()["status"], "busy", "the last line of an id wins");
     assert_eq!(server.get("d", &[]).await.json()["createdAt"], "2020-01-01T00:00:00Z");
     let again = import(&server, &[LINES], "{\"_id\":\"a\",\"status\":\"busy\"}\n".into()).await;
@@ -89,8 +89,8 @@ async fn an_array_is_an_import_too() {
     let text = r#" [ {"_id":"a","summary":"],[}{\" \\"} , {"_id":"b","metadata":{"x":[{}]}},{"_id":"c","nothing":1}, {"_id":"d"}] "#;
     let answer = import(&server, &[ARRAY], text.into()).await;
     assert_eq!(counts(&answer), [3, 0, 0, 1]);
-    assert_eq!(faults(&answer), ["3 /nothing unknown"]);
-    for (text, counted, fault) in [
+    assert_eq!(errors(&answer), ["3 /nothing unknown"]);
+    for (text, counted, error) in [
         ("[{\"_id\":\"a\"},", [0, 1, 0, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"} {\"_id\":\"y\"}]", [0, 0, 1, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"},]", [0, 0, 1, 1], "2 - malformed"),
@@ -99,7 +99,7 @@ async fn an_array_is_an_import_too() {
         ("[{\"_id\":\"a\"", [0, 0, 0, 1], "1 - malformed"),
     ] {
         let answer = import(&server, &[ARRAY], text.into()).await;
-        assert_eq!((counts(&answer), faults(&answer)), (counted, vec![fault.to_owned()]), "{text}");
+        assert_eq!((counts(&answer), errors(&answer)), (counted, vec![error.to_owned()]), "{text}");
     }
     for text in ["", " ", "{\"_id\":\"x\"}", "\0"] {
         let answer = import(&server, &[ARRAY], text.into()).await;
@@ -139,15 +139,15 @@ async fn a_line_beyond_the_bound_is_rejected_alone() {
     let body = format!("{{\"_id\":\"a\"}}\n{long}\n{many}\n{{\"_id\":\"b\"}}\n");
     let answer = import(&server, &[LINES], body.into()).await;
     assert_eq!(
-        (counts(&answer), faults(&answer)),
+        (counts(&answer), errors(&answer)),
         ([2, 0, 0, 2], vec!["2  too_many_bytes".to_owned(), "3 - malformed".to_owned()])
     );
     let array = format!("[{{\"_id\":\"a\"}},{long},{{\"_id\":\"c\"}}]");
     let answer = import(&server, &[ARRAY], array.into()).await;
-    assert_eq!((counts(&answer), faults(&answer)), ([1, 0, 1, 1], vec!["2  too_many_bytes".to_owned()]));
+    assert_eq!((counts(&answer), errors(&answer)), ([1, 0, 1, 1], vec!["2  too_many_bytes".to_owned()]));
     let bad: String = (0..3000).map(|_| "x\n").collect();
     let answer = import(&server, &[LINES], bad.into()).await;
-    assert_eq!((counts(&answer)[3], faults(&answer).len()), (3000, 1000), "all are counted, the first are listed");
+    assert_eq!((counts(&answer)[3], errors(&answer).len()), (3000, 1000), "all are counted, the first are listed");
 }
 
 /// A sender that goes away in the middle of a line leaves whole records, and may send it all again.
@@ -217,7 +217,7 @@ async fn an_export_can_be_imported_elsewhere() {
 #[tokio::test]
 async fn a_table_is_safe_in_a_spreadsheet() {
     let server = Server::start().await;
-    server.put("67375a0f2b8c4e001f3d9a11", &[], sample::COMPLETE_EXAMPLE).await;
+    server.put("67375a0f2b8c4e001f3d9a11", &[], examples::COMPLETE_EXAMPLE).await;
     let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callId":"\uff1d1","recordingUrl":" \u00a0=1","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
     server.put("hostile", &[], hostile).await;
     let table = server.send(Method::GET, &format!("{EXPORT}?format=csv"), &[], "").await;

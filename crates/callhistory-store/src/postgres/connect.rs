@@ -100,14 +100,14 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let name = redacted(url);
-        let fault = |reason: String| StoreError::Open(format!("the database URL {name}: {reason}"));
+        let invalid = |reason: String| StoreError::Open(format!("the database URL {name}: {reason}"));
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut kept, mut mode, mut roots) = (Vec::new(), None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| fault(format!("{key} is not UTF-8")))?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| invalid(format!("{key} is not UTF-8")))?;
             match key {
-                "sslmode" => mode = Some(value.parse().map_err(&fault)?),
+                "sslmode" => mode = Some(value.parse().map_err(&invalid)?),
                 "sslrootcert" => roots = Some(value.into_owned()),
                 _ => kept.push(pair),
             }
@@ -115,7 +115,7 @@ impl Server {
         let mode = mode.unwrap_or_default();
         let mut config = Config::from_str(&format!("{base}?{}", kept.join("&"))).map_err(|error| {
             // The library's own text says which option; its source, what is wrong with it.
-            fault(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
+            invalid(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
         })?;
         // Nobody can listen in on a socket of the machine.
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
@@ -134,7 +134,7 @@ impl Server {
         config.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(Duration::from_secs(30));
         // Of several hosts, the one that takes writes: a standby could not show what was just written.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let tls = Tls(MakeRustlsConnect::new(tls::config(mode, roots.as_deref()).map_err(&fault)?));
+        let tls = Tls(MakeRustlsConnect::new(tls::config(mode, roots.as_deref()).map_err(&invalid)?));
         Ok(Self { config, tls, name })
     }
 

@@ -83,7 +83,7 @@ impl From<Failure> for StoreError {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let Some(fault) = error.as_db_error() else {
+        let Some(error) = error.as_db_error() else {
             // Without a code it is the way to the server, or an answer that this program did not expect.
             return match std::error::Error::source(&error) {
                 _ if error.is_closed() => Self::Unavailable("the connection to the database is closed".to_owned()),
@@ -94,8 +94,8 @@ impl From<Error> for StoreError {
             };
         };
         // The server's message may quote a value of the row; its code says all that an operator needs.
-        let code = fault.code().code();
-        let place = fault.constraint().or(fault.table()).map(|place| format!(" at {place}")).unwrap_or_default();
+        let code = error.code().code();
+        let place = error.constraint().or(error.table()).map(|place| format!(" at {place}")).unwrap_or_default();
         let message = format!("the database answered {code}{place}");
         match code {
             "53100" => Self::Full(message),

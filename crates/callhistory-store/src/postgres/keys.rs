@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::failure::Failure;
 use crate::{
     StoreError,
-    keys::{ApiKey, KeyRow, KeyStore},
+    keys::{ApiKey, ApiKeyStore, KeyRow},
 };
 
 /// Sessions for keys.
@@ -80,7 +80,7 @@ impl PostgresKeys {
 }
 
 #[async_trait]
-impl KeyStore for PostgresKeys {
+impl ApiKeyStore for PostgresKeys {
     async fn create_key(&self, key: ApiKey, replaces: Option<(String, Timestamp)>) -> Result<(), StoreError> {
         Ok(self.insert(&key.into(), replaces).await?)
     }

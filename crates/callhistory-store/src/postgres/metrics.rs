@@ -13,7 +13,7 @@ use crate::{
     metrics::{self, Numbers, Totals},
 };
 
-pub(super) async fn call_metrics(
+pub(super) async fn get_call_metrics(
     db: &Client,
     workspace: &WorkspaceId,
     query: &MetricsQuery,

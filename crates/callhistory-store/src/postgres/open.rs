@@ -6,7 +6,7 @@ use super::{
     connect::{Server, Work},
     failure::Failure,
 };
-use crate::{Finding, StoreError};
+use crate::{Diagnostic, StoreError};
 
 /// Older servers lack what the statements use.
 const OLDEST_SERVER: i32 = 130_000;
@@ -52,7 +52,7 @@ pub(super) async fn prepare(server: &Server) -> Result<Vec<u8>, StoreError> {
 }
 
 /// Looks at the server, and at the state of the database's tables.
-pub(super) async fn examine(server: &Server) -> Result<Vec<Finding>, StoreError> {
+pub(super) async fn diagnose(server: &Server) -> Result<Vec<Diagnostic>, StoreError> {
     let name = &server.name;
     let failed = |error: tokio_postgres::Error| StoreError::Open(format!("{name}: {}", message(&error)));
     let mut client = server.client(Work::Read).await.map_err(|failure| match failure {
@@ -65,21 +65,21 @@ pub(super) async fn examine(server: &Server) -> Result<Vec<Finding>, StoreError>
     let row = client.query_one(settings, &[]).await.map_err(failed)?;
     let (version, fsync, whole_pages, standby, size): (&str, &str, &str, bool, i64) =
         (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
-    let mut findings = vec![Finding::good("engine", format!("PostgreSQL {version}, {size} MiB"))];
+    let mut diagnostics = vec![Diagnostic::ok("engine", format!("PostgreSQL {version}, {size} MiB"))];
     if (fsync, whole_pages) != ("on", "on") {
         let detail =
             format!("fsync = {fsync}, full_page_writes = {whole_pages}: a loss of power loses answered writes");
-        findings.push(Finding::bad("durability", detail));
+        diagnostics.push(Diagnostic::error("durability", detail));
     }
     if standby {
-        findings.push(Finding::bad("database", "is a standby, which takes no writes"));
+        diagnostics.push(Diagnostic::error("database", "is a standby, which takes no writes"));
     }
-    findings.push(match is_current(&mut client).await {
-        Ok(true) => Finding::good("schema", "is as this version needs it"),
-        Ok(false) => Finding::doubtful("schema", "is older; the next start of a server, or migrate, raises it"),
-        Err(reason) => Finding::bad("schema", reason),
+    diagnostics.push(match is_current(&mut client).await {
+        Ok(true) => Diagnostic::ok("schema", "is as this version needs it"),
+        Ok(false) => Diagnostic::warning("schema", "is older; the next start of a server, or migrate, raises it"),
+        Err(reason) => Diagnostic::error("schema", reason),
     });
-    Ok(findings)
+    Ok(diagnostics)
 }
 
 /// Whether there is nothing to migrate. A server whose role may not change tables starts on a database that is current.
@@ -105,7 +105,7 @@ async fn is_current(client: &mut Client) -> Result<bool, String> {
 /// What an operator needs, without the values of rows: there are none yet, so the server's own words may be told.
 fn message(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
-        (Some(fault), _) => format!("{} ({})", fault.message(), fault.code().code()),
+        (Some(error), _) => format!("{} ({})", error.message(), error.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
     }

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use callhistory_model::{CallDraft, CallId, CallPatch, CallRecord, Faults, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
 
 use crate::{
-    Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written,
+    IdempotencyKey, Precondition, StoreError, StoredCall, WriteOutcome, WrittenCall,
     write::{self, Kind, key_expiry_nanos},
 };
 
@@ -141,10 +141,10 @@ impl Plan {
     pub(super) fn create(
         &mut self,
         id: &CallId,
-        draft: &CallDraft,
+        input: &CallInput,
         key: Option<&(IdempotencyKey, [u8; 32])>,
         now: &Timestamp,
-    ) -> Result<Answer<Written>, Stop> {
+    ) -> Result<Answer<WrittenCall>, Stop> {
         if let Some((key, hash)) = key {
             self.expired_by = self.expired_by.max(Some(now.unix_nanos()));
             if let Some(first) = self.keys.get(&key.0).filter(|first| first.expires_at > now.unix_nanos()) {
@@ -155,10 +155,10 @@ impl Plan {
                     return Err(StoreError::Deleted.into());
                 }
                 let current = Current { number: first.number, body: first.body.clone(), record: None };
-                return Ok(written(first.id.clone(), current, Effect::Created));
+                return Ok(written(first.id.clone(), current, WriteOutcome::Created));
             }
         }
-        let record = write::created(draft.clone(), &self.workspace, id, now)?;
+        let record = write::created(input.clone(), &self.workspace, id, now)?;
         if self.current(id).is_some() {
             return Err(StoreError::IdTaken.into());
         }
@@ -168,28 +168,28 @@ impl Plan {
             let (request_hash, expires_at, id) = (*request_hash, key_expiry_nanos(now), id.clone());
             self.keys.insert(key.0.clone(), Keyed { request_hash, expires_at, id, number, body, is_new: true });
         }
-        Ok(written(id.clone(), made, Effect::Created))
+        Ok(written(id.clone(), made, WriteOutcome::Created))
     }
 
     pub(super) fn put(
         &mut self,
         id: &CallId,
-        draft: &CallDraft,
+        input: &CallInput,
         precondition: &Precondition,
         now: &Timestamp,
-    ) -> Result<Answer<Written>, Stop> {
+    ) -> Result<Answer<WrittenCall>, Stop> {
         let current = self.current(id);
         Self::check(precondition, current.as_ref())?;
         let Some(current) = current else {
-            let record = write::created(draft.clone(), &self.workspace, id, now)?;
+            let record = write::created(input.clone(), &self.workspace, id, now)?;
             let made = self.make(Kind::Created, id, record, now)?;
-            return Ok(written(id.clone(), made, Effect::Created));
+            return Ok(written(id.clone(), made, WriteOutcome::Created));
         };
-        match write::replaced(draft.clone(), &current.read()?, &current.body, now)? {
-            None => Ok(written(id.clone(), current, Effect::Unchanged)),
+        match write::replaced(input.clone(), &current.read()?, &current.body, now)? {
+            None => Ok(written(id.clone(), current, WriteOutcome::Unchanged)),
             Some(record) => {
                 let made = self.make(Kind::Updated, id, record, now)?;
-                Ok(written(id.clone(), made, Effect::Replaced))
+                Ok(written(id.clone(), made, WriteOutcome::Replaced))
             }
         }
     }
@@ -200,14 +200,14 @@ impl Plan {
         patch: &CallPatch,
         precondition: &Precondition,
         now: &Timestamp,
-    ) -> Result<Answer<Option<Written>>, Stop> {
+    ) -> Result<Answer<Option<WrittenCall>>, Stop> {
         let Some(current) = self.current(id) else { return Ok(Box::new(|_| None)) };
         Self::check(precondition, Some(&current))?;
         let written = match write::patched(patch, precondition, &current.read()?, &current.body, now)? {
-            None => written(id.clone(), current, Effect::Unchanged),
+            None => written(id.clone(), current, WriteOutcome::Unchanged),
             Some(record) => {
                 let made = self.make(Kind::Updated, id, record, now)?;
-                written(id.clone(), made, Effect::Replaced)
+                written(id.clone(), made, WriteOutcome::Replaced)
             }
         };
         Ok(Box::new(|base| Some(written(base))))
@@ -231,22 +231,22 @@ impl Plan {
     /// Puts many records; one that breaks rules is told apart from a failure, which undoes them all.
     pub(super) fn import(
         &mut self,
-        calls: &[(CallId, CallDraft)],
+        calls: &[(CallId, CallInput)],
         now: &Timestamp,
-    ) -> Result<Answer<Vec<Result<Effect, Faults>>>, Stop> {
+    ) -> Result<Answer<Vec<Result<WriteOutcome, FieldErrors>>>, Stop> {
         let any = Precondition::default();
-        let mut effects = Vec::with_capacity(calls.len());
-        for (id, draft) in calls {
-            match self.put(id, draft, &any, now) {
-                Ok(written) => effects.push(Ok(written(0).effect)),
-                Err(Stop::Failed(StoreError::Invalid(faults))) => effects.push(Err(faults)),
+        let mut outcomes = Vec::with_capacity(calls.len());
+        for (id, input) in calls {
+            match self.put(id, input, &any, now) {
+                Ok(written) => outcomes.push(Ok(written(0).outcome)),
+                Err(Stop::Failed(StoreError::Invalid(errors))) => outcomes.push(Err(errors)),
                 Err(stop) => return Err(stop),
             }
         }
-        Ok(Box::new(|_| effects))
+        Ok(Box::new(|_| outcomes))
     }
 }
 
-fn written(id: CallId, current: Current, effect: Effect) -> Answer<Written> {
-    Box::new(move |base| Written { id, call: current.stored(base), effect })
+fn written(id: CallId, current: Current, outcome: WriteOutcome) -> Answer<WrittenCall> {
+    Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome })
 }

@@ -386,7 +386,7 @@ pub(super) fn slow_reader() -> Failure {
 }
 
 /// The changes after a number, up to one that was the last when it was read.
-pub(super) async fn call_changes(
+pub(super) async fn list_call_changes(
     db: &Client,
     workspace: &WorkspaceId,
     Range { start: after, end: last }: Range<i64>,

@@ -70,12 +70,12 @@ fn authorities(file: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
-            let fault = |error: &dyn std::fmt::Display| format!("sslrootcert={file}: {error}");
-            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fault(&error))? {
-                roots.add(certificate.map_err(|error| fault(&error))?).map_err(|error| fault(&error))?;
+            let invalid = |error: &dyn std::fmt::Display| format!("sslrootcert={file}: {error}");
+            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| invalid(&error))? {
+                roots.add(certificate.map_err(|error| invalid(&error))?).map_err(|error| invalid(&error))?;
             }
             if roots.is_empty() {
-                return Err(fault(&"has no certificate in it"));
+                return Err(invalid(&"has no certificate in it"));
             }
         }
         None => {
@@ -109,7 +109,7 @@ impl ServerCertVerifier for Leniently {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
+            severity => severity,
         }
     }
 

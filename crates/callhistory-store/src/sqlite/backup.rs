@@ -125,10 +125,10 @@ fn prove(copy: &Path) -> Result<Backup, StoreError> {
 
 /// What is wrong with a database, found out by reading all of it.
 pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
-    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
+    let severity: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if severity != "ok" {
         // The text names pages and indexes, and may name a value.
-        return Ok(Some(verdict.lines().next().unwrap_or_default().chars().take(100).collect()));
+        return Ok(Some(severity.lines().next().unwrap_or_default().chars().take(100).collect()));
     }
     let records: i64 = db.query_row("SELECT count(*) FROM call", [], |row| row.get(0))?;
     let terms: i64 = db.query_row("SELECT count(*) FROM call_term_docsize", [], |row| row.get(0))?;

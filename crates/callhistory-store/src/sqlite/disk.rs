@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::Condition;
+use crate::StoreHealth;
 
 /// What is kept aside, in bytes: a deletion writes a few pages to the log before it frees any.
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
@@ -68,8 +68,8 @@ impl Disk {
         }
     }
 
-    pub(crate) fn condition(&self) -> Condition {
-        Condition {
+    pub(crate) fn health(&self) -> StoreHealth {
+        StoreHealth {
             database_bytes: size(&self.database),
             wal_bytes: Some(size(&self.wal).unwrap_or(0)),
             disk_free_bytes: free_bytes(&self.database),

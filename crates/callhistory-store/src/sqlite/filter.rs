@@ -1,6 +1,6 @@
 //! How the embedded engine asks for terms: as an expression of its full-text index.
 
-use callhistory_model::{AnalysisCondition, CallFilter, WorkspaceId};
+use callhistory_model::{AnalysisClause, CallFilter, WorkspaceId};
 use rusqlite::{
     ToSql,
     types::{ToSqlOutput, Value as SqlValue},
@@ -243,7 +243,7 @@ fn body_test(sql: &mut Sql, test: &BodyTest) -> String {
     match test {
         BodyTest::Digits(digits) => format!("call_digits(c.body, {})", sql.bind(digits.clone())),
         BodyTest::Analysis(condition) => {
-            let condition = AnalysisCondition::to_json(std::slice::from_ref(condition));
+            let condition = AnalysisClause::to_json(std::slice::from_ref(condition));
             format!("call_analysis(c.body, {})", sql.bind(condition))
         }
     }

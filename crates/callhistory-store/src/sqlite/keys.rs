@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, par
 use super::open;
 use crate::{
     StoreError,
-    keys::{ApiKey, KeyRow, KeyStore},
+    keys::{ApiKey, ApiKeyStore, KeyRow},
 };
 
 const REVOKE: &str = "UPDATE api_key SET revoked_at = min(coalesce(revoked_at, ?2), ?2) WHERE id = ?1";
@@ -71,7 +71,7 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
 }
 
 #[async_trait]
-impl KeyStore for SqliteKeys {
+impl ApiKeyStore for SqliteKeys {
     async fn create_key(&self, key: ApiKey, replaces: Option<(String, Timestamp)>) -> Result<(), StoreError> {
         let row = KeyRow::from(key);
         self.run(move |db| {

@@ -1,6 +1,6 @@
 //! Lists of the embedded engine: which index gives the records of a filter in the order of a sort, at the least cost.
 
-use callhistory_model::{CallFilter, Fault, ListQuery, Sort, SortKey, WorkspaceId};
+use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, WorkspaceId};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{
@@ -109,14 +109,14 @@ pub(crate) fn list_calls(
 ) -> Result<CallPage, StoreError> {
     let listing = Listing::new(db, workspace, &query.filter, query.sort);
     let page = match query.sort.key {
-        SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
+        SortKey::Duration | SortKey::CallCost => page_in_parts(&listing, after, query)?,
         _ => listing.page(Span { after, limit: query.page_size(), offset: query.offset() })?,
     };
     let total = query.include_total.then(|| listing.count()).transpose()?;
     page.answer(workspace, query, total, seal)
 }
 
-fn unsound_id(_: Fault) -> StoreError {
+fn unsound_id(_: FieldError) -> StoreError {
     StoreError::Internal("a record has no sound id".to_owned())
 }
 
@@ -124,7 +124,7 @@ fn unsound_id(_: Fault) -> StoreError {
 fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
     let mut page = Page::default();
     let (limit, mut offset) = (query.page_size(), query.offset());
-    let none = if query.sort.key == SortKey::Cost { keys::NO_COST } else { NO_DURATION };
+    let none = if query.sort.key == SortKey::CallCost { keys::NO_COST } else { NO_DURATION };
     let absent = |position: &ListPosition| position.key == none;
     for expected in [!query.sort.ascending, query.sort.ascending] {
         let after = after.filter(|after| absent(after) != expected);

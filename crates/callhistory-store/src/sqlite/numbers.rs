@@ -148,7 +148,7 @@ impl Order {
         let key: fn(&Entry) -> i64 = match sort.key {
             SortKey::StartTime => |entry| entry.time,
             SortKey::Duration => |entry| entry.duration.unwrap_or(NO_DURATION),
-            SortKey::Cost => |entry| entry.cost.unwrap_or(NO_COST),
+            SortKey::CallCost => |entry| entry.cost.unwrap_or(NO_COST),
             SortKey::CreatedAt | SortKey::UpdatedAt => return None,
         };
         Some(Self { key, ascending: sort.ascending, is_of_time: sort.key == SortKey::StartTime })

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use callhistory_model::{CallDraft, CallId, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use rusqlite::{
     Connection,
     hooks::{AuthAction, AuthContext, Authorization},
@@ -76,7 +76,7 @@ fn id(number: usize) -> CallId {
     format!("c{number}").parse().unwrap()
 }
 
-fn draft(number: usize) -> CallDraft {
+fn input(number: usize) -> CallInput {
     let json = format!(
         r#"{{"agentId":"a{}","callFlowId":"f1","batchId":"b{}","status":"{}","direction":"inbound",
         "fromPhoneNumber":"+1555{:07}","startTime":{},"duration":{}.5,"cost":{{"customer_charge":0.{number:04}}},
@@ -90,7 +90,7 @@ fn draft(number: usize) -> CallDraft {
         number % 50,
         number % 9,
     );
-    CallDraft::from_json(json.as_bytes()).unwrap()
+    CallInput::from_json(json.as_bytes()).unwrap()
 }
 
 impl Database {
@@ -101,7 +101,7 @@ impl Database {
         runtime.block_on(async {
             let store = SqliteStore::open(&database.path()).unwrap();
             let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
-            let calls = (0..records).map(|number| (id(number), draft(number))).collect();
+            let calls = (0..records).map(|number| (id(number), input(number))).collect();
             store.import_calls(&workspace(), calls, now).await.unwrap();
             store.close().await;
         });
@@ -130,7 +130,7 @@ fn list(db: &Connection, query: &str) -> crate::CallPage {
 }
 
 /// What no plan may do: go through a table or an index, or leave the workspace out.
-fn faults(db: &Connection, text: &str) -> Vec<String> {
+fn errors(db: &Connection, text: &str) -> Vec<String> {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
     // What is bound does not matter to the plan.
     let values = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -183,7 +183,7 @@ fn no_pair_of_filter_and_sort_scans() {
         let filter = query.split("&sort=").next().unwrap();
         if !filter.starts_with("sort=") {
             let metrics = MetricsQuery::from_query(&format!("{filter}&groupBy=day")).unwrap();
-            read::call_metrics(&db, &workspace(), &metrics).unwrap();
+            read::get_call_metrics(&db, &workspace(), &metrics).unwrap();
         }
     }
     db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
@@ -204,11 +204,11 @@ fn no_pair_of_filter_and_sort_scans() {
     ] {
         assert!(ours.iter().any(|text| text.contains(way)), "no statement is like {way}");
     }
-    let faults: Vec<_> = ours
+    let errors: Vec<_> = ours
         .iter()
-        .flat_map(|text| faults(&db, text).into_iter().map(move |fault| format!("{fault}\n    in {text}")))
+        .flat_map(|text| errors(&db, text).into_iter().map(move |error| format!("{error}\n    in {text}")))
         .collect();
-    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults[..faults.len().min(5)].join("\n"));
+    assert!(errors.is_empty(), "{} errors:\n{}", errors.len(), errors[..errors.len().min(5)].join("\n"));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_scan_would_be_found() {
         "SELECT rowid FROM call_term",
         "SELECT calls FROM metric_segment WHERE start > ?1",
     ] {
-        assert!(!faults(&db, bad).is_empty(), "{bad}");
+        assert!(!errors(&db, bad).is_empty(), "{bad}");
     }
 }
 
@@ -262,7 +262,7 @@ fn nothing_is_prepared_twice() {
         list(&db, &format!("limit={}&agentId=a{}", 5 + number, number % 2));
         list(&db, &format!("startedAfter={}", 1_767_225_600 + number));
         read::last_sequence(&db, &workspace()).unwrap();
-        read::call_changes(&db, &workspace(), Some(number as i64), 5, &Seal::new(vec![7; 32])).unwrap();
+        read::list_call_changes(&db, &workspace(), Some(number as i64), 5, &Seal::new(vec![7; 32])).unwrap();
     };
     everything(1);
     let first = PREPARED.load(Ordering::Relaxed);
@@ -288,7 +288,7 @@ fn no_body_is_parsed_when_it_is_read() {
         assert_eq!(&page.calls.json()[..], b"[no JSON,no JSON]");
         // The numbers come from elsewhere.
         let metrics = MetricsQuery::from_query("groupBy=day,agentId&timezone=Europe/Berlin").unwrap();
-        assert_eq!(store.call_metrics(&workspace(), &metrics).await.unwrap().total_calls, 30);
+        assert_eq!(store.get_call_metrics(&workspace(), &metrics).await.unwrap().total_calls, 30);
     });
 }
 
@@ -340,7 +340,7 @@ fn a_read_after_an_answered_write_sees_it() {
         for number in 1..600 {
             let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
             let any = Precondition::default();
-            let written = store.put_call(&workspace(), &id(0), draft(number), any, now).await.unwrap();
+            let written = store.replace_call(&workspace(), &id(0), input(number), any, now).await.unwrap();
             let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap();
             assert_eq!(read, written.call);
             let page = store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    AnalysisCondition, CallFilter, CallMetrics, CallRecord, MetricsQuery, Sort, Timestamp, WorkspaceId,
+    AnalysisClause, CallFilter, CallMetrics, CallRecord, MetricsQuery, Sort, Timestamp, WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, functions::FunctionFlags, params, params_from_iter};
 
@@ -36,7 +36,7 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
         let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();
         // The same for all records of a query, so it is read once.
         let conditions = context.get_or_create_aux(1, |text| -> rusqlite::Result<_> {
-            Ok(AnalysisCondition::parse(text.as_str()?).unwrap_or_default())
+            Ok(AnalysisClause::parse(text.as_str()?).unwrap_or_default())
         })?;
         let Some((record, condition)) = record.zip(conditions.first()) else { return Ok(false) };
         Ok(BodyTest::Analysis(condition.clone()).holds(&record))
@@ -74,7 +74,7 @@ pub(crate) fn export_calls(
     Ok(())
 }
 
-pub(crate) fn call_metrics(
+pub(crate) fn get_call_metrics(
     db: &Connection,
     workspace: &WorkspaceId,
     query: &MetricsQuery,
@@ -104,7 +104,7 @@ pub(crate) fn last_sequence(db: &Connection, workspace: &WorkspaceId) -> rusqlit
 }
 
 /// The changes after a number, or none at the end of the feed.
-pub(crate) fn call_changes(
+pub(crate) fn list_call_changes(
     db: &Connection,
     workspace: &WorkspaceId,
     after: Option<i64>,

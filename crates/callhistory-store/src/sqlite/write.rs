@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    Amount, CallDraft, CallId, CallPatch, CallRecord, CallStatus, CallType, Direction, Faults, Timestamp, WorkspaceId,
+    Amount, CallId, CallInput, CallPatch, CallRecord, CallStatus, CallType, Direction, FieldErrors, Timestamp,
+    WorkspaceId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +14,7 @@ use super::{
     writer::{Batch, Change},
 };
 use crate::{
-    Effect, IdempotencyKey, Precondition, StoreError, StoredCall, Written, metrics,
+    IdempotencyKey, Precondition, StoreError, StoredCall, WriteOutcome, WrittenCall, metrics,
     terms::{Term, Terms, charge},
     write::{self, Kind, key_expiry_nanos},
 };
@@ -49,12 +50,12 @@ pub(crate) struct NewCall {
 
 impl NewCall {
     pub(crate) fn make(
-        draft: CallDraft,
+        input: CallInput,
         workspace: &WorkspaceId,
         id: &CallId,
         now: &Timestamp,
     ) -> Result<Self, StoreError> {
-        let record = write::created(draft, workspace, id, now)?;
+        let record = write::created(input, workspace, id, now)?;
         let body = record.to_json().into();
         let terms = text(&Terms::new(workspace).of(&record));
         Ok(Self { body, terms, position: first_choice(&record), record })
@@ -73,7 +74,7 @@ pub(crate) fn create_call(
     new: NewCall,
     key: Option<(&IdempotencyKey, [u8; 32])>,
     now: &Timestamp,
-) -> Result<Written, StoreError> {
+) -> Result<WrittenCall, StoreError> {
     let Some((key, hash)) = key else {
         return insert_call(tx, new, now);
     };
@@ -96,7 +97,7 @@ pub(crate) fn create_call(
             return Err(StoreError::Deleted);
         }
         let id = first_id.parse().map_err(|_| StoreError::Internal("an idempotency row has no sound id".to_owned()))?;
-        return Ok(Written { id, call, effect: Effect::Created });
+        return Ok(WrittenCall { id, call, outcome: WriteOutcome::Created });
     }
     let written = insert_call(tx, new, now)?;
     tx.db
@@ -127,28 +128,28 @@ fn clear_expired_keys(db: &Connection, workspace: &WorkspaceId, now: &Timestamp)
     Ok(())
 }
 
-pub(crate) fn put_call(
+pub(crate) fn replace_call(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
     id: &CallId,
-    (draft, new): Draft,
+    (input, new): Draft,
     precondition: &Precondition,
     now: &Timestamp,
-) -> Result<Written, StoreError> {
+) -> Result<WrittenCall, StoreError> {
     let stored = read_call(tx.db, workspace, id)?;
     precondition.check(stored.as_ref().map(|(_, call)| call.sequence))?;
     let Some((position, stored)) = stored else {
         return insert_call(tx, new?, now);
     };
     let before = read_record(&stored.body)?;
-    let Some(record) = write::replaced(draft, &before, &stored.body, now)? else {
-        return Ok(Written { id: id.clone(), call: stored, effect: Effect::Unchanged });
+    let Some(record) = write::replaced(input, &before, &stored.body, now)? else {
+        return Ok(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged });
     };
-    update_call(tx, position, &before, record, now)
+    replace_row(tx, position, &before, record, now)
 }
 
 /// What is to be put, and what it is where there is no record yet.
-pub(crate) type Draft = (CallDraft, Result<NewCall, StoreError>);
+pub(crate) type Draft = (CallInput, Result<NewCall, StoreError>);
 
 /// Puts many records; one that breaks rules is told apart from a failure, which undoes them all.
 pub(crate) fn import_calls(
@@ -156,32 +157,32 @@ pub(crate) fn import_calls(
     workspace: &WorkspaceId,
     calls: Vec<(CallId, Draft)>,
     now: &Timestamp,
-) -> Result<Vec<Result<Effect, Faults>>, StoreError> {
+) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
     let any = Precondition::default();
-    let put = |(id, draft): (CallId, Draft)| match put_call(tx, workspace, &id, draft, &any, now) {
-        Ok(written) => Ok(Ok(written.effect)),
-        Err(StoreError::Invalid(faults)) => Ok(Err(faults)),
+    let put = |(id, input): (CallId, Draft)| match replace_call(tx, workspace, &id, input, &any, now) {
+        Ok(written) => Ok(Ok(written.outcome)),
+        Err(StoreError::Invalid(errors)) => Ok(Err(errors)),
         Err(error) => Err(error),
     };
     calls.into_iter().map(put).collect()
 }
 
-pub(crate) fn patch_call(
+pub(crate) fn update_call(
     tx: &Batch<'_>,
     workspace: &WorkspaceId,
     id: &CallId,
     patch: &CallPatch,
     precondition: &Precondition,
     now: &Timestamp,
-) -> Result<Option<Written>, StoreError> {
+) -> Result<Option<WrittenCall>, StoreError> {
     let stored = read_call(tx.db, workspace, id)?;
     let Some((position, stored)) = stored else { return Ok(None) };
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
     let Some(record) = write::patched(patch, precondition, &before, &stored.body, now)? else {
-        return Ok(Some(Written { id: id.clone(), call: stored, effect: Effect::Unchanged }));
+        return Ok(Some(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged }));
     };
-    update_call(tx, position, &before, record, now).map(Some)
+    replace_row(tx, position, &before, record, now).map(Some)
 }
 
 pub(crate) fn delete_call(
@@ -209,13 +210,13 @@ pub(crate) fn delete_call(
     Ok(true)
 }
 
-fn update_call(
+fn replace_row(
     tx: &Batch<'_>,
     position: i64,
     before: &CallRecord,
     record: CallRecord,
     now: &Timestamp,
-) -> Result<Written, StoreError> {
+) -> Result<WrittenCall, StoreError> {
     let sequence = write_change(tx, &record.workspace_id, &record.id, Kind::Updated, now)?;
     let call = StoredCall { sequence, body: record.to_json().into() };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
@@ -245,10 +246,10 @@ fn update_call(
     } else if new_terms != terms.of(before) {
         tx.index(position, Change::Replace(text(&new_terms)));
     }
-    Ok(Written { id: record.id, call, effect: Effect::Replaced })
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Replaced })
 }
 
-fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<Written, StoreError> {
+fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
     let NewCall { record, body, terms, position } = new;
     let position = free_position(tx.db, position)?;
     let sequence = write_change(tx, &record.workspace_id, &record.id, Kind::Created, now)?;
@@ -271,7 +272,7 @@ fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<Written,
     }
     tx.index(position, Change::Insert(terms));
     tx.count(&record.workspace_id, &metrics::Row::of(&record), 1)?;
-    Ok(Written { id: record.id, call, effect: Effect::Created })
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created })
 }
 
 /// The terms as the index takes them.

@@ -9,20 +9,20 @@ use std::{
     time::Instant,
 };
 
-use callhistory_model::{CallDraft, CallPatch, CallRecord, ChangeType, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, Written};
+use callhistory_model::{CallInput, CallPatch, CallRecord, ChangeType, ListQuery};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WrittenCall};
 use fastrand::Rng;
 
-use crate::conformance::{Database, PATIENCE, at, draft, id, put, workspace};
+use crate::conformance::{Database, PATIENCE, at, id, input, put, workspace};
 
 /// Creates a record under the key of a number, again where the store is too busy, as a caller does.
-pub(crate) async fn create_with_key(store: &dyn CallStore, call: &str, number: usize) -> Written {
+pub(crate) async fn create_with_key(store: &dyn CallStore, call: &str, number: usize) -> WrittenCall {
     let json = format!(r#"{{"metadata":{{"key":{number}}}}}"#);
     let started = Instant::now();
     // Thousands of these run at once, so each may wait for all others.
     while started.elapsed() < 5 * PATIENCE {
         let key = Some(IdempotencyKey(format!("key-{number}")));
-        match store.create_call(&workspace("w"), &id(call), draft(&json), key, at(1)).await {
+        match store.create_call(&workspace("w"), &id(call), input(&json), key, at(1)).await {
             Ok(written) => return written,
             Err(StoreError::Busy(_) | StoreError::Unavailable(_)) => {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -64,7 +64,7 @@ fn count<T>(ended: &AtomicUsize, result: Result<T, StoreError>) {
 /// Four hundred lists and as many writes of one workspace wait when another comes with one each, which is not the last.
 pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database: &impl Database) {
     let store = database.open().await;
-    let calls = (0..50).map(|number| (id(&format!("c{number}")), draft(r#"{"analyzedData":{"score":1}}"#)));
+    let calls = (0..50).map(|number| (id(&format!("c{number}")), input(r#"{"analyzedData":{"score":1}}"#)));
     store.import_calls(&workspace("busy"), calls.collect(), at(1)).await.unwrap();
     put(&*store, "quiet", "c", "{}", 1).await;
     let ended = Arc::new(AtomicUsize::new(0));
@@ -78,7 +78,7 @@ pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database:
             count(&read, reader.list_calls(&workspace("busy"), &query).await);
         }));
         busy.push(tokio::spawn(async move {
-            let calls = vec![(id(&format!("i{number}")), draft("{}")), (id(&format!("j{number}")), draft("{}"))];
+            let calls = vec![(id(&format!("i{number}")), input("{}")), (id(&format!("j{number}")), input("{}"))];
             count(&written, writer.import_calls(&workspace("busy"), calls, at(2)).await);
         }));
     }
@@ -109,15 +109,15 @@ async fn disturb(store: Arc<dyn CallStore>, seed: u64, stop: Arc<AtomicBool>) {
         match rng.u8(0..4) {
             0 => drop(store.delete_call(&workspace("w"), &call, any, at(2)).await.unwrap()),
             1 => {
-                let patch = CallPatch::from(draft(&format!(r#"{{"agentId":"{}"}}"#, ["a", "b"][rng.usize(0..2)])));
-                drop(store.patch_call(&workspace("w"), &call, patch, any, at(3)).await.unwrap());
+                let patch = CallPatch::from(input(&format!(r#"{{"agentId":"{}"}}"#, ["a", "b"][rng.usize(0..2)])));
+                drop(store.update_call(&workspace("w"), &call, patch, any, at(3)).await.unwrap());
             }
-            _ => drop(store.put_call(&workspace("w"), &call, draft(&json), any, at(4)).await.unwrap()),
+            _ => drop(store.replace_call(&workspace("w"), &call, input(&json), any, at(4)).await.unwrap()),
         }
         // A record that is there all the time may change, as long as its place in the list does not.
         let steady = id(&format!("s{}", rng.u16(0..300)));
-        let patch = CallPatch::from(draft(&format!(r#"{{"summary":"{}"}}"#, rng.u32(..))));
-        store.patch_call(&workspace("w"), &steady, patch, Precondition::default(), at(5)).await.unwrap();
+        let patch = CallPatch::from(input(&format!(r#"{{"summary":"{}"}}"#, rng.u32(..))));
+        store.update_call(&workspace("w"), &steady, patch, Precondition::default(), at(5)).await.unwrap();
     }
 }
 
@@ -182,7 +182,7 @@ async fn follow(
     last: &mut u64,
 ) -> Option<String> {
     loop {
-        let batch = store.call_changes(&workspace("w"), cursor.as_deref(), 17).await.unwrap();
+        let batch = store.list_call_changes(&workspace("w"), cursor.as_deref(), 17).await.unwrap();
         for change in &batch.changes {
             *last += 1;
             assert_eq!(change.sequence.unsigned_abs(), *last, "a change is missing or out of order");
@@ -239,7 +239,7 @@ pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
 
 pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Database) {
     let store = database.open().await;
-    let cursor = store.call_changes(&workspace("w"), None, 10).await.unwrap().cursor;
+    let cursor = store.list_call_changes(&workspace("w"), None, 10).await.unwrap().cursor;
     let waiting = {
         let store = Arc::clone(&store);
         tokio::spawn(async move { store.wait_for_change(&workspace("w"), &cursor).await })
@@ -259,7 +259,7 @@ pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Dat
             let store = Arc::clone(&store);
             async move {
                 let json = format!(r#"{{"agentId":"a{round}","startTime":{round}}}"#);
-                store.put_call(&workspace("w"), &id(&call), draft(&json), precondition, at(1)).await.is_ok()
+                store.replace_call(&workspace("w"), &id(&call), input(&json), precondition, at(1)).await.is_ok()
             }
         };
         let never = Precondition::new(|_| false);
@@ -280,8 +280,8 @@ pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Dat
     }
     let all = ListQuery::from_query("agentId=*&includeTotal=true").unwrap();
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(1));
-    let draft = CallDraft::default();
-    store.put_call(&workspace("w"), &id("same"), draft, Precondition::default(), at(1)).await.unwrap();
+    let input = CallInput::default();
+    store.replace_call(&workspace("w"), &id("same"), input, Precondition::default(), at(1)).await.unwrap();
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(0));
 }
 

@@ -3,9 +3,9 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use callhistory_model::{
-    CallDraft, CallId, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, sample,
+    CallId, CallInput, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, examples,
 };
-use callhistory_store::{CallStore, Effect, IdempotencyKey, Precondition, StoreError, Written, open};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WriteOutcome, WrittenCall, open};
 
 pub(crate) use crate::concurrent::{
     a_busy_workspace_does_not_keep_a_quiet_one_waiting, a_failed_write_leaves_no_trace_in_a_list,
@@ -90,26 +90,26 @@ pub(crate) fn at(second: u8) -> Timestamp {
     format!("2026-01-01T00:00:{second:02}Z").parse().unwrap()
 }
 
-pub(crate) fn draft(json: &str) -> CallDraft {
-    CallDraft::from_json(json.as_bytes()).unwrap()
+pub(crate) fn input(json: &str) -> CallInput {
+    CallInput::from_json(json.as_bytes()).unwrap()
 }
 
-fn record(written: &Written) -> CallRecord {
+fn record(written: &WrittenCall) -> CallRecord {
     serde_json::from_slice(&written.call.body).unwrap()
 }
 
-pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> Written {
-    store.put_call(&workspace(ws), &id(call), draft(json), Precondition::default(), at(second)).await.unwrap()
+pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> WrittenCall {
+    store.replace_call(&workspace(ws), &id(call), input(json), Precondition::default(), at(second)).await.unwrap()
 }
 
 pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) {
     let store = database.open().await;
-    let written = put(&*store, "w", "c", sample::COMPLETE_EXAMPLE, 1).await;
-    assert_eq!(written.effect, Effect::Created);
+    let written = put(&*store, "w", "c", examples::COMPLETE_EXAMPLE, 1).await;
+    assert_eq!(written.outcome, WriteOutcome::Created);
     let read = store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
     assert_eq!(read, written.call);
     let expected = {
-        let mut record: CallRecord = serde_json::from_str(sample::COMPLETE_EXAMPLE).unwrap();
+        let mut record: CallRecord = serde_json::from_str(examples::COMPLETE_EXAMPLE).unwrap();
         (record.id, record.workspace_id) = (id("c"), workspace("w"));
         record.to_json()
     };
@@ -126,7 +126,7 @@ pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database
     let mine = put(&*store, "mine", "c", r#"{"summary": "mine"}"#, 1).await;
     assert_eq!(store.get_call(&workspace("theirs"), &id("c")).await.unwrap(), None);
     let theirs = put(&*store, "theirs", "c", r#"{"summary": "theirs"}"#, 2).await;
-    assert_eq!(theirs.effect, Effect::Created, "the same id in another workspace is another record");
+    assert_eq!(theirs.outcome, WriteOutcome::Created, "the same id in another workspace is another record");
     assert_eq!(theirs.call.sequence, 1, "a workspace counts its own changes");
     assert_eq!(store.get_call(&workspace("mine"), &id("c")).await.unwrap().unwrap(), mine.call);
     // Ids that only differ in case are different ids: no collation folds them.
@@ -136,7 +136,7 @@ pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database
 
 pub(crate) async fn an_answered_write_survives_reopening(database: &impl Database) {
     let store = database.open().await;
-    let written = put(&*store, "w", "c", sample::SOURCE_EXAMPLE, 1).await;
+    let written = put(&*store, "w", "c", examples::SOURCE_EXAMPLE, 1).await;
     store.close().await;
     drop(store);
     let read = database.open().await.get_call(&workspace("w"), &id("c")).await.unwrap();
@@ -147,16 +147,16 @@ pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Databas
     let store = database.open().await;
     let first = put(&*store, "w", "c", r#"{"status": "ongoing", "metadata": {"n": 1.50}}"#, 1).await;
     let again = put(&*store, "w", "c", r#"{"metadata": {"n": 1.50}, "status": "ongoing"}"#, 2).await;
-    assert_eq!((again.effect, &again.call), (Effect::Unchanged, &first.call));
+    assert_eq!((again.outcome, &again.call), (WriteOutcome::Unchanged, &first.call));
     let digits = put(&*store, "w", "c", r#"{"metadata": {"n": 1.5}, "status": "ongoing"}"#, 3).await;
-    assert_eq!(digits.effect, Effect::Replaced, "other digits are another value");
+    assert_eq!(digits.outcome, WriteOutcome::Replaced, "other digits are another value");
 }
 
 pub(crate) async fn a_replacement_keeps_created_and_stamps_updated(database: &impl Database) {
     let store = database.open().await;
     put(&*store, "w", "c", r#"{"status": "ongoing", "agentId": "a"}"#, 10).await;
     let replaced = put(&*store, "w", "c", r#"{"status": "completed"}"#, 20).await;
-    assert_eq!(replaced.effect, Effect::Replaced);
+    assert_eq!(replaced.outcome, WriteOutcome::Replaced);
     let after = record(&replaced);
     assert_eq!((after.created_at, after.updated_at), (at(10), at(20)));
     assert_eq!(after.agent_id, None, "a replacement takes away what it does not bring");
@@ -204,14 +204,14 @@ pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &
 pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl Database) {
     let store = database.open().await;
     let write = |precondition: Precondition, status: &str| {
-        let (store, draft) = (store.clone(), draft(&format!(r#"{{"status": "{status}"}}"#)));
-        async move { store.put_call(&workspace("w"), &id("c"), draft, precondition, at(1)).await }
+        let (store, input) = (store.clone(), input(&format!(r#"{{"status": "{status}"}}"#)));
+        async move { store.replace_call(&workspace("w"), &id("c"), input, precondition, at(1)).await }
     };
     let only_if = |versions: &'static [i64]| Precondition::new(|now| now.is_some_and(|now| versions.contains(&now)));
     let unless = |versions: &'static [i64]| Precondition::new(|now| now.is_none_or(|now| !versions.contains(&now)));
     let exists = Precondition::new(|now| now.is_some());
     let absent = Precondition::new(|now| now.is_none());
-    let failed = |result: Result<Written, StoreError>| matches!(result, Err(StoreError::PreconditionFailed));
+    let failed = |result: Result<WrittenCall, StoreError>| matches!(result, Err(StoreError::PreconditionFailed));
     assert!(failed(write(exists, "ringing").await), "no record to match");
     write(absent.clone(), "ringing").await.unwrap();
     assert!(failed(write(absent, "active").await), "the record exists");
@@ -230,11 +230,11 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
 
 pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
     let store = database.open().await;
-    let create = || store.create_call(&WS, &ID, CallDraft::default(), None, at(1));
+    let create = || store.create_call(&WS, &ID, CallInput::default(), None, at(1));
     static WS: std::sync::LazyLock<WorkspaceId> = std::sync::LazyLock::new(|| workspace("w"));
     static ID: std::sync::LazyLock<CallId> = std::sync::LazyLock::new(|| id("c"));
     let first = create().await.unwrap();
-    assert_eq!((first.effect, first.call.sequence), (Effect::Created, 1));
+    assert_eq!((first.outcome, first.call.sequence), (WriteOutcome::Created, 1));
     assert!(matches!(create().await, Err(StoreError::IdTaken)));
     assert_eq!(put(&*store, "w", "d", "{}", 1).await.call.sequence, 2, "a refused write takes no number");
 }
@@ -242,9 +242,9 @@ pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
 pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
     let store = database.open().await;
     let create = |call: String, json: &str, key: &str, ws: &str, time: Timestamp| {
-        let (store, draft, ws) = (store.clone(), draft(json), workspace(ws));
+        let (store, input, ws) = (store.clone(), input(json), workspace(ws));
         let key = Some(IdempotencyKey(key.to_owned()));
-        async move { store.create_call(&ws, &id(&call), draft, key, time).await }
+        async move { store.create_call(&ws, &id(&call), input, key, time).await }
     };
     let tasks: Vec<_> =
         (0..32).map(|n| tokio::spawn(create(format!("c{n}"), r#"{"agentId": "a"}"#, "k", "w", at(1)))).collect();
@@ -264,7 +264,7 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
     let reopened = database.open().await;
     let again = |time: &str| {
         let (store, time, key) = (reopened.clone(), time.parse().unwrap(), Some(IdempotencyKey("k".to_owned())));
-        async move { store.create_call(&workspace("w"), &id("late"), draft(r#"{"agentId": "a"}"#), key, time).await }
+        async move { store.create_call(&workspace("w"), &id("late"), input(r#"{"agentId": "a"}"#), key, time).await }
     };
     let replayed = again("2026-01-02T00:00:00Z").await.unwrap();
     assert!(answers.iter().any(|(first, ..)| *first == replayed.id.to_string()));
@@ -275,7 +275,7 @@ pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Data
     let store = database.open().await;
     for n in 0..1000 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
-        let write = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), at(1));
+        let write = store.replace_call(&ws, &call, CallInput::default(), Precondition::default(), at(1));
         // Polled once, so that it is handed over, and dropped. Tokio's budget for one task would end the loop early.
         let mut write = Box::pin(tokio::task::unconstrained(write));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -296,7 +296,7 @@ pub(crate) async fn a_write_that_panics_harms_no_other(database: &impl Database)
     let store = database.open().await;
     let write = |call: &'static str, precondition| {
         let store = store.clone();
-        async move { store.put_call(&workspace("w"), &id(call), CallDraft::default(), precondition, at(1)).await }
+        async move { store.replace_call(&workspace("w"), &id(call), CallInput::default(), precondition, at(1)).await }
     };
     let panics = write("a", Precondition::new(|_| panic!("as a condition may that is not ours")));
     let (panicked, other) = tokio::join!(panics, write("b", Precondition::default()));
@@ -311,7 +311,8 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     put(&*store, "w", "c", "{}", 1).await;
     store.check().await.unwrap();
     store.close().await;
-    let late = store.put_call(&workspace("w"), &id("d"), CallDraft::default(), Precondition::default(), at(1)).await;
+    let late =
+        store.replace_call(&workspace("w"), &id("d"), CallInput::default(), Precondition::default(), at(1)).await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))));
     assert!(store.check().await.is_err());
 }
@@ -321,7 +322,7 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
     let patch = |json: &str, precondition: Precondition| {
         let (store, patch) = (store.clone(), CallPatch::from_json(json.as_bytes()).unwrap());
-        async move { store.patch_call(&workspace("w"), &id("c"), patch, precondition, at(9)).await }
+        async move { store.update_call(&workspace("w"), &id("c"), patch, precondition, at(9)).await }
     };
     let any = Precondition::default;
     let json = r#"{"metadata":{"b":{"c":null,"e":0.10}},"summary":null,"status":"completed"}"#;
@@ -330,7 +331,7 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     assert_eq!(after.metadata.as_str(), r#"{"a":1.50,"b":{"d":2,"e":0.10}}"#, "untouched digits stay");
     assert_eq!((after.summary.as_deref(), after.updated_at, after.created_at), (None, at(9), at(1)));
     let again = patch(json, any()).await.unwrap().unwrap();
-    assert_eq!((again.effect, again.call), (Effect::Unchanged, written.call.clone()));
+    assert_eq!((again.outcome, again.call), (WriteOutcome::Unchanged, written.call.clone()));
     for late in [r#"{"status":"ongoing"}"#, r#"{"status":null}"#, r#"{"status":"ringing","summary":"late"}"#] {
         assert!(matches!(patch(late, any()).await, Err(StoreError::TerminalStatus)), "{late}");
         let exists = Precondition::new(|now| now.is_some());
@@ -338,7 +339,7 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     }
     patch(r#"{"status":"failed","summary":"late"}"#, any()).await.unwrap();
     let seen = Precondition::new(|now| now == Some(3)).seen();
-    assert_eq!(patch(r#"{"status":"ongoing"}"#, seen).await.unwrap().unwrap().effect, Effect::Replaced);
+    assert_eq!(patch(r#"{"status":"ongoing"}"#, seen).await.unwrap().unwrap().outcome, WriteOutcome::Replaced);
     for wrong in [r#"{"startTime":"x"}"#, r#"{"startTime":2,"endTime":1}"#, r#"{"_id":"d"}"#, r#"{"workspaceId":"v"}"#]
     {
         assert!(matches!(patch(wrong, any()).await, Err(StoreError::Invalid(_))), "{wrong}");
@@ -347,7 +348,7 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     patch(&large("one"), any()).await.unwrap();
     let grown = patch(&large("two"), any()).await;
     assert!(matches!(grown, Err(StoreError::Invalid(_))), "patches do not make what no request may bring");
-    let elsewhere = store.patch_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
+    let elsewhere = store.update_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
     assert_eq!(elsewhere, None);
 }
 
@@ -365,14 +366,14 @@ pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
     assert!(!delete(Precondition::default()).await.unwrap());
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
     put(&*store, "w", "c", r#"{"summary":"second"}"#, 3).await;
-    let changes = store.call_changes(&workspace("w"), None, 10).await.unwrap();
+    let changes = store.list_call_changes(&workspace("w"), None, 10).await.unwrap();
     let seen: Vec<_> = changes.changes.iter().map(|change| (change.kind.as_str(), change.body.is_some())).collect();
     assert_eq!(seen, [("created", false), ("deleted", false), ("created", true)]);
     assert!(!changes.has_more);
-    let rest = store.call_changes(&workspace("w"), Some(&changes.changes[1].cursor), 10).await.unwrap();
+    let rest = store.list_call_changes(&workspace("w"), Some(&changes.changes[1].cursor), 10).await.unwrap();
     assert_eq!(rest.changes, changes.changes[2..]);
     for foreign in [("v", changes.cursor.as_str()), ("w", "AAAA"), ("w", "")] {
-        let refused = store.call_changes(&workspace(foreign.0), Some(foreign.1), 10).await;
+        let refused = store.list_call_changes(&workspace(foreign.0), Some(foreign.1), 10).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{foreign:?}");
     }
 }
@@ -385,7 +386,7 @@ pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database)
     for key in ["hour", "day", "week", "month"] {
         for zone in ["UTC", "Pacific/Auckland", "America/Los_Angeles"] {
             let query = MetricsQuery::from_query(&format!("groupBy={key}&timezone={zone}")).unwrap();
-            let groups = store.call_metrics(&workspace("w"), &query).await.unwrap().groups.unwrap();
+            let groups = store.get_call_metrics(&workspace("w"), &query).await.unwrap().groups.unwrap();
             assert_eq!(groups.len(), 2, "{key} {zone}");
             for group in groups {
                 let page = store.list_calls(&workspace("w"), &ListQuery::from_query(&group.query).unwrap()).await;

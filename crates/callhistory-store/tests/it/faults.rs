@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use callhistory_model::{CallDraft, CallRecord, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, Written, open};
+use callhistory_model::{CallInput, CallRecord, ListQuery};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WrittenCall, open};
 use fastrand::Rng;
 use tempfile::TempDir;
 use tokio::{
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    conformance::{PATIENCE, at, draft, id, put, workspace},
+    conformance::{PATIENCE, at, id, input, put, workspace},
     postgres::{CLUSTER, client, empty},
 };
 use callhistory_test_support::postgres::Cluster;
@@ -98,7 +98,7 @@ async fn relay(
 }
 
 /// Creates records under keys, each again until it is answered; gives the answers.
-async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<Written>, usize) {
+async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<WrittenCall>, usize) {
     let (mut answers, mut refusals) = (Vec::new(), 0);
     for number in 0..count {
         let name = format!("c{writer}-{number}");
@@ -108,7 +108,7 @@ async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<
         loop {
             // A creation has a fresh id each time; the key is what makes it one.
             let call = id(&format!("{name}-{refusals}"));
-            match store.create_call(&workspace("w"), &call, draft(&json), key.clone(), at(1)).await {
+            match store.create_call(&workspace("w"), &call, input(&json), key.clone(), at(1)).await {
                 Ok(written) => {
                     answers.push(written);
                     break;
@@ -125,7 +125,7 @@ async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<
 }
 
 /// Each answered record is there as it was answered, there is no other one, and the feed says the same.
-async fn verify(store: &dyn CallStore, answers: &[Written]) {
+async fn verify(store: &dyn CallStore, answers: &[WrittenCall]) {
     for written in answers {
         let read = store.get_call(&workspace("w"), &written.id).await.unwrap();
         assert_eq!(read.as_ref(), Some(&written.call), "{}", written.id);
@@ -135,7 +135,7 @@ async fn verify(store: &dyn CallStore, answers: &[Written]) {
     assert_eq!(total, Some(answers.len() as u64), "a creation took effect twice");
     let (mut cursor, mut last) = (None, 0);
     loop {
-        let batch = store.call_changes(&workspace("w"), cursor.as_deref(), 500).await.unwrap();
+        let batch = store.list_call_changes(&workspace("w"), cursor.as_deref(), 500).await.unwrap();
         for change in &batch.changes {
             last += 1;
             assert_eq!(change.sequence, last);
@@ -150,7 +150,7 @@ async fn verify(store: &dyn CallStore, answers: &[Written]) {
     assert_eq!(last as usize, answers.len());
 }
 
-async fn insist_together(store: &Arc<dyn CallStore>, count: usize) -> (Vec<Written>, usize) {
+async fn insist_together(store: &Arc<dyn CallStore>, count: usize) -> (Vec<WrittenCall>, usize) {
     let writers: Vec<_> = (0..12).map(|writer| tokio::spawn(insist(Arc::clone(store), writer, count))).collect();
     let (mut answers, mut refusals) = (Vec::new(), 0);
     for writer in writers {
@@ -199,7 +199,7 @@ async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
     verify(&*store, &all).await;
     store.check().await.unwrap();
     // A waiter that comes after the crash is woken as before.
-    let cursor = store.call_changes(&workspace("w"), Some("latest"), 1).await.unwrap().cursor;
+    let cursor = store.list_call_changes(&workspace("w"), Some("latest"), 1).await.unwrap().cursor;
     let woken = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.wait_for_change(&workspace("w"), &cursor).await }
@@ -238,7 +238,7 @@ async fn a_conflict_that_stays_one_is_told_in_time() {
     let store = open(&url).await.unwrap();
     fail_with(&url, "40001", 1).await;
     let (ws, call, any) = (workspace("w"), id("c"), Precondition::default());
-    let refused = timeout(PATIENCE, store.put_call(&ws, &call, CallDraft::default(), any, at(1))).await.unwrap();
+    let refused = timeout(PATIENCE, store.replace_call(&ws, &call, CallInput::default(), any, at(1))).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
 }
@@ -255,9 +255,9 @@ async fn a_refused_row_harms_no_other_write() {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 let agent = if number % 10 == 3 { "refused" } else { "a" };
-                let draft = draft(&format!(r#"{{"agentId":"{agent}"}}"#));
+                let input = input(&format!(r#"{{"agentId":"{agent}"}}"#));
                 let call = id(&format!("c{number}"));
-                let written = store.put_call(&workspace("w"), &call, draft, Precondition::default(), at(1)).await;
+                let written = store.replace_call(&workspace("w"), &call, input, Precondition::default(), at(1)).await;
                 (agent, written)
             })
         })
@@ -282,12 +282,12 @@ async fn a_stuck_transaction_holds_up_its_workspace_alone() {
     let waiting = tokio::spawn({
         let store = Arc::clone(&store);
         let any = Precondition::default();
-        async move { store.put_call(&workspace("w"), &id("d"), CallDraft::default(), any, at(1)).await }
+        async move { store.replace_call(&workspace("w"), &id("d"), CallInput::default(), any, at(1)).await }
     });
     let quick = async {
         put(&*store, "v", "c", "{}", 1).await;
         store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
-        assert_eq!(store.call_changes(&workspace("w"), None, 10).await.unwrap().changes.len(), 1);
+        assert_eq!(store.list_call_changes(&workspace("w"), None, 10).await.unwrap().changes.len(), 1);
         let page = store.list_calls(&workspace("w"), &ListQuery::default()).await.unwrap();
         assert_eq!(page.calls.len(), 1);
     };
@@ -316,7 +316,7 @@ async fn an_exhausted_pool_is_told_in_time() {
             let store = Arc::clone(&store);
             let ws = workspace(&format!("w{number}"));
             tokio::spawn(async move {
-                store.put_call(&ws, &id("d"), CallDraft::default(), Precondition::default(), at(1)).await
+                store.replace_call(&ws, &id("d"), CallInput::default(), Precondition::default(), at(1)).await
             })
         })
         .collect();
@@ -374,7 +374,7 @@ async fn a_silent_server_is_told_in_time() {
     let told = async {
         tokio::join!(
             store.get_call(&ws, &call),
-            store.put_call(&ws, &call, draft(r#"{"summary":"late"}"#), any, at(2)),
+            store.replace_call(&ws, &call, input(r#"{"summary":"late"}"#), any, at(2)),
             store.list_calls(&ws, &query),
             store.check(),
         )

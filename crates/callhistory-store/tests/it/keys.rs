@@ -1,7 +1,7 @@
 //! What is kept of keys, on both engines, beside a server that is at work.
 
-use callhistory_model::{CallDraft, Timestamp};
-use callhistory_store::{ApiKey, Precondition, Scope, open, open_keys};
+use callhistory_model::{CallInput, Timestamp};
+use callhistory_store::{ApiKey, Precondition, Scope, open, open_api_keys};
 
 use crate::{
     conformance::{id, workspace},
@@ -28,12 +28,12 @@ fn key(name: &str) -> ApiKey {
 
 async fn keys_are_kept(url: &str) {
     // The first key is made before any server has run.
-    let early = open_keys(url).await.unwrap();
+    let early = open_api_keys(url).await.unwrap();
     assert_eq!(early.list_keys().await.unwrap(), []);
     early.create_key(key("a"), None).await.unwrap();
     drop(early);
     let store = open(url).await.unwrap();
-    let (keys, beside) = (open_keys(url).await.unwrap(), open_keys(url).await.unwrap());
+    let (keys, beside) = (open_api_keys(url).await.unwrap(), open_api_keys(url).await.unwrap());
     let operator = ApiKey { workspace: None, scopes: vec![Scope::CallsRead], expires_at: None, ..key("b") };
     beside.create_key(operator.clone(), None).await.unwrap();
     assert_eq!(keys.find_key("a").await.unwrap(), Some(key("a")));
@@ -66,7 +66,7 @@ async fn keys_are_kept(url: &str) {
         tokio::spawn(async move {
             let call = id(&format!("c{number}"));
             let any = Precondition::default();
-            store.put_call(&workspace("w"), &call, CallDraft::default(), any, at(1)).await.unwrap();
+            store.replace_call(&workspace("w"), &call, CallInput::default(), any, at(1)).await.unwrap();
             if number % 10 == 0 {
                 keys.mark_key_used("b", at(number)).await.unwrap();
             }
@@ -84,7 +84,7 @@ async fn keys_are_kept_in_sqlite() {
     keys_are_kept(&format!("sqlite:{}", directory.path().join("data/callhistory.db").display())).await;
     let other = directory.path().join("other.db");
     std::fs::write(&other, "no database").unwrap();
-    assert!(open_keys(&format!("sqlite:{}", other.display())).await.is_err());
+    assert!(open_api_keys(&format!("sqlite:{}", other.display())).await.is_err());
 }
 
 #[tokio::test]

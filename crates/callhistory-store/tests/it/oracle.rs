@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use callhistory_model::{CallDraft, CallId, CallPatch, ListQuery, MetricsQuery, WorkspaceId};
+use callhistory_model::{CallId, CallInput, CallPatch, ListQuery, MetricsQuery, WorkspaceId};
 use callhistory_store::{CallStore, Precondition};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -183,7 +183,7 @@ pub(crate) fn fact(rng: &mut Rng, id: String) -> Fact {
     }
 }
 
-pub(crate) fn draft(fact: &Fact) -> CallDraft {
+pub(crate) fn input(fact: &Fact) -> CallInput {
     let mut members = vec![
         format!(r#""createdAt":"{}","updatedAt":"{}""#, rfc3339(fact.created), rfc3339(fact.updated)),
         format!(r#""metadata":{},"analyzedData":{}"#, fact.metadata, fact.analysis),
@@ -195,7 +195,7 @@ pub(crate) fn draft(fact: &Fact) -> CallDraft {
     members.extend(fact.duration.map(|duration| format!("\"duration\":{}", decimal(duration))));
     let sign = |nanos: i64| if nanos < 0 { format!("-{}", decimal(-nanos)) } else { decimal(nanos) };
     members.extend(fact.cost.map(|cost| format!("\"cost\":{{\"customer_charge\":{}}}", sign(cost))));
-    CallDraft::from_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
+    CallInput::from_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
 }
 
 type Test = Box<dyn Fn(&Fact) -> bool>;
@@ -444,16 +444,16 @@ impl Exam {
                 let summary = sentence(rng);
                 let patch = CallPatch::from_json(json!({"summary": summary, "agentId": null}).to_string().as_bytes());
                 let written =
-                    self.store.patch_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
+                    self.store.update_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
                 fact.summary = summary;
                 fact.texts.remove("agentId");
-                if written.effect != callhistory_store::Effect::Unchanged {
+                if written.outcome != callhistory_store::WriteOutcome::Unchanged {
                     fact.updated = 1_780_272_000 * SECOND;
                 }
             }
             _ => {
                 let fact = fact(rng, id.clone());
-                self.store.put_call(&self.workspace, &call, draft(&fact), any, now).await.unwrap();
+                self.store.replace_call(&self.workspace, &call, input(&fact), any, now).await.unwrap();
                 self.facts.insert(id, fact);
             }
         }
@@ -530,7 +530,7 @@ impl Exam {
         };
         let by = if names.is_empty() { String::new() } else { format!("&groupBy={}", names.join(",")) };
         let request = MetricsQuery::from_query(&format!("{query}{by}{zone}")).unwrap();
-        let metrics = self.store.call_metrics(&self.workspace, &request).await.unwrap();
+        let metrics = self.store.get_call_metrics(&self.workspace, &request).await.unwrap();
         let count = |status: &str| expected.iter().filter(|fact| fact.text("status") == Some(status)).count() as u64;
         let numbers = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls);
         assert_eq!(numbers, (expected.len() as u64, count("completed"), count("failed")), "{said:?}");
@@ -582,7 +582,7 @@ fn comparisons() -> usize {
     option_env!("CALLHISTORY_ORACLE_COMPARISONS").map_or(10_500, |count| count.parse().unwrap())
 }
 
-async fn examine(database: &impl Database, seed: u64) {
+async fn diagnose(database: &impl Database, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut exam =
         Exam { store: database.open().await, workspace: "w".parse().unwrap(), facts: BTreeMap::new(), comparisons: 0 };
@@ -591,7 +591,7 @@ async fn examine(database: &impl Database, seed: u64) {
         let fact = fact(&mut rng, format!("c{n}"));
         let (id, other) = (fact.id.parse().unwrap(), "v".parse().unwrap());
         let now = "2026-06-01T00:00:00Z".parse().unwrap();
-        exam.store.put_call(&other, &id, draft(&fact), Precondition::default(), now).await.unwrap();
+        exam.store.replace_call(&other, &id, input(&fact), Precondition::default(), now).await.unwrap();
     }
     for _ in 0..250 {
         exam.write(&mut rng).await;
@@ -607,9 +607,9 @@ async fn examine(database: &impl Database, seed: u64) {
 }
 
 pub(crate) async fn queries_answer_as_a_naive_reading_does(database: &impl Database) {
-    examine(database, 1).await;
+    diagnose(database, 1).await;
 }
 
 pub(crate) async fn queries_answer_as_a_naive_reading_does_with_other_data(database: &impl Database) {
-    examine(database, 2).await;
+    diagnose(database, 2).await;
 }

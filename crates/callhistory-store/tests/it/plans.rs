@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
-    conformance::{at, draft, id, workspace},
+    conformance::{at, id, input, workspace},
     oracle,
     postgres::client,
 };
@@ -97,20 +97,20 @@ async fn use_everything(url: &str) {
     let store = open(url).await.unwrap();
     let mut rng = Rng::with_seed(3);
     for ws in ["w", "v", "u"] {
-        let calls = (0..600).map(|n| (id(&format!("c{n}")), oracle::draft(&oracle::fact(&mut rng, String::new()))));
+        let calls = (0..600).map(|n| (id(&format!("c{n}")), oracle::input(&oracle::fact(&mut rng, String::new()))));
         store.import_calls(&workspace(ws), calls.collect(), at(1)).await.unwrap();
     }
     client(url).await.batch_execute("VACUUM ANALYZE").await.unwrap();
     let (w, any) = (workspace("w"), Precondition::default);
     for number in 0..5 {
         let key = Some(IdempotencyKey(format!("k{}", number % 3)));
-        drop(store.create_call(&w, &id(&format!("n{number}")), draft("{}"), key, at(1)).await);
-        store.put_call(&w, &id("c1"), draft(&format!(r#"{{"summary":"{number}"}}"#)), any(), at(2)).await.unwrap();
+        drop(store.create_call(&w, &id(&format!("n{number}")), input("{}"), key, at(1)).await);
+        store.replace_call(&w, &id("c1"), input(&format!(r#"{{"summary":"{number}"}}"#)), any(), at(2)).await.unwrap();
         let patch = CallPatch::from_json(br#"{"agentId":"z"}"#).unwrap();
-        store.patch_call(&w, &id(&format!("c{number}")), patch, any(), at(3)).await.unwrap();
+        store.update_call(&w, &id(&format!("c{number}")), patch, any(), at(3)).await.unwrap();
         store.delete_call(&w, &id(&format!("n{number}")), any(), at(4)).await.unwrap();
         store.get_call(&w, &id("c9")).await.unwrap();
-        store.call_changes(&w, None, 50).await.unwrap();
+        store.list_call_changes(&w, None, 50).await.unwrap();
     }
     let sorts = ["startTime", "-startTime", "createdAt", "-updatedAt", "duration", "-duration", "cost", "-cost"];
     for round in 0..300 {
@@ -122,7 +122,7 @@ async fn use_everything(url: &str) {
         query.cursor = store.list_calls(&w, &query).await.unwrap().next;
         store.list_calls(&w, &query).await.unwrap();
         let metrics = MetricsQuery::from_query(&format!("{filter}&groupBy=day,agentId")).unwrap();
-        store.call_metrics(&w, &metrics).await.unwrap();
+        store.get_call_metrics(&w, &metrics).await.unwrap();
         if round % 10 == 0 {
             let mut export = store.export_calls(&w, &query.filter).await.unwrap();
             while let Some(chunk) = export.recv().await {

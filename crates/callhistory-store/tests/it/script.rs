@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use callhistory_model::{CallDraft, CallId, CallPatch, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, CallPatch, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, IdempotencyKey, Precondition, open};
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -57,7 +57,7 @@ fn now(rng: &mut Rng) -> Timestamp {
 }
 
 /// Records as people write them, and some at the ends of what is allowed.
-fn draft(rng: &mut Rng) -> CallDraft {
+fn input(rng: &mut Rng) -> CallInput {
     let long = |rng: &mut Rng, chars: usize| -> String {
         (0..chars).map(|_| char::from_u32(rng.u32(0x1_0000..0x1_ffff)).unwrap_or('x')).collect()
     };
@@ -76,9 +76,9 @@ fn draft(rng: &mut Rng) -> CallDraft {
         2 => r#"{"startTime":9151487999.999999999,"duration":31622400}"#.to_owned(),
         3 => r#"{"startTime":0,"cost":{"customer_charge":-0.000000001},"summary":"O'Brien \"quoted\" \\ % _ ; -- 東京"}"#.to_owned(),
         4 => format!(r#"{{"agentId":"","summary":"{}","transcript":[{{"role":"agent","content":"{}"}}]}}"#, long(rng, 400), long(rng, 2000)),
-        _ => return oracle::draft(&oracle::fact(rng, String::new())),
+        _ => return oracle::input(&oracle::fact(rng, String::new())),
     };
-    CallDraft::from_json(json.as_bytes()).unwrap()
+    CallInput::from_json(json.as_bytes()).unwrap()
 }
 
 fn precondition(rng: &mut Rng) -> Precondition {
@@ -96,9 +96,9 @@ async fn write(pair: &mut Pair, rng: &mut Rng) {
     match rng.u8(0..10) {
         0 => {
             let key = (rng.u8(0..3) > 0).then(|| IdempotencyKey(format!("key {}", rng.u8(0..12))));
-            let draft = if rng.bool() { draft(rng) } else { CallDraft::default() };
+            let input = if rng.bool() { input(rng) } else { CallInput::default() };
             let what = format!("create {ws} {call} {key:?}");
-            both!(pair, &what, create_call(&ws, &call, draft.clone(), key.clone(), now.clone())).ok();
+            both!(pair, &what, create_call(&ws, &call, input.clone(), key.clone(), now.clone())).ok();
         }
         1 | 2 => {
             let patch = match rng.u8(0..4) {
@@ -110,20 +110,20 @@ async fn write(pair: &mut Pair, rng: &mut Rng) {
             let patch = CallPatch::from_json(patch.as_bytes()).unwrap();
             let condition = precondition(rng);
             let what = format!("patch {ws} {call}");
-            both!(pair, &what, patch_call(&ws, &call, patch.clone(), condition.clone(), now.clone())).ok();
+            both!(pair, &what, update_call(&ws, &call, patch.clone(), condition.clone(), now.clone())).ok();
         }
         3 => {
             let condition = precondition(rng);
             both!(pair, &format!("delete {ws} {call}"), delete_call(&ws, &call, condition.clone(), now.clone())).ok();
         }
         4 => {
-            let calls: Vec<_> = (0..rng.usize(0..20)).map(|_| (id(rng), draft(rng))).collect();
+            let calls: Vec<_> = (0..rng.usize(0..20)).map(|_| (id(rng), input(rng))).collect();
             both!(pair, &format!("import {ws}"), import_calls(&ws, calls.clone(), now.clone())).ok();
         }
         _ => {
-            let (draft, condition) = (draft(rng), precondition(rng));
+            let (input, condition) = (input(rng), precondition(rng));
             let what = format!("put {ws} {call}");
-            both!(pair, &what, put_call(&ws, &call, draft.clone(), condition.clone(), now.clone())).ok();
+            both!(pair, &what, replace_call(&ws, &call, input.clone(), condition.clone(), now.clone())).ok();
         }
     }
 }
@@ -181,13 +181,13 @@ async fn read(pair: &mut Pair, rng: &mut Rng) {
             let by = ["", "&groupBy=agentId", "&groupBy=day,status&timezone=Europe/Berlin", "&groupBy=callFlowId,hour"];
             let text = format!("{}{}", oracle::query_string(&oracle::clauses(rng)), by[rng.usize(0..by.len())]);
             let Ok(query) = MetricsQuery::from_query(&text) else { return };
-            both!(pair, &format!("metrics {ws} {text}"), call_metrics(&ws, &query)).ok();
+            both!(pair, &format!("metrics {ws} {text}"), get_call_metrics(&ws, &query)).ok();
         }
         3 => export(pair, rng, &ws).await,
         4 => {
             let (ws, limit) = ("w".parse().unwrap(), rng.usize(1..40));
             let cursor = pair.feed.clone().filter(|_| rng.u8(0..9) > 0);
-            let batch = both!(pair, "changes", call_changes(&ws, cursor.as_deref(), limit)).unwrap();
+            let batch = both!(pair, "changes", list_call_changes(&ws, cursor.as_deref(), limit)).unwrap();
             pair.feed = Some(batch.cursor);
         }
         _ => list(pair, rng, &ws).await,

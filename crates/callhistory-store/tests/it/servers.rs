@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use callhistory_model::{CallDraft, ListQuery};
+use callhistory_model::{CallInput, ListQuery};
 use callhistory_store::{CallStore, Precondition, StoreError, open};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     concurrent::create_with_key,
-    conformance::{PATIENCE, at, draft, id, put, workspace},
+    conformance::{PATIENCE, at, id, input, put, workspace},
     postgres::{client, empty},
 };
 
@@ -43,7 +43,7 @@ impl Feed for Servers {
     }
 
     async fn read(&self, reader: usize, after: Option<String>) -> (Vec<(i64, String)>, String) {
-        let batch = self.stores[reader].call_changes(&workspace("w"), after.as_deref(), 20).await.unwrap();
+        let batch = self.stores[reader].list_call_changes(&workspace("w"), after.as_deref(), 20).await.unwrap();
         let changes = batch.changes.iter().map(|change| (change.sequence, change.id.to_string()));
         (changes.collect(), batch.cursor)
     }
@@ -214,9 +214,9 @@ async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
             .map(|writer| {
                 let store = Arc::clone(&stores[writer % 3]);
                 tokio::spawn(async move {
-                    let draft = draft(&format!(r#"{{"summary":"{round} {writer}"}}"#));
+                    let input = input(&format!(r#"{{"summary":"{round} {writer}"}}"#));
                     let condition = Precondition::new(move |now| now == Some(seen));
-                    store.put_call(&workspace("w"), &id("c"), draft, condition, at(2)).await
+                    store.replace_call(&workspace("w"), &id("c"), input, condition, at(2)).await
                 })
             })
             .collect();
@@ -245,7 +245,7 @@ async fn a_waiter_is_woken_by_another_server() {
     let mut waited = Duration::ZERO;
     for number in 0..20 {
         let ws = workspace("w");
-        let cursor = stores[0].call_changes(&ws, Some("latest"), 10).await.unwrap().cursor;
+        let cursor = stores[0].list_call_changes(&ws, Some("latest"), 10).await.unwrap().cursor;
         let waiting = tokio::spawn({
             let (store, cursor) = (Arc::clone(&stores[0]), cursor.clone());
             async move { store.wait_for_change(&workspace("w"), &cursor).await }
@@ -253,7 +253,7 @@ async fn a_waiter_is_woken_by_another_server() {
         sleep(Duration::from_millis(20)).await;
         assert!(!waiting.is_finished());
         let any = Precondition::default();
-        stores[1].put_call(&ws, &id(&format!("c{number}")), CallDraft::default(), any, at(1)).await.unwrap();
+        stores[1].replace_call(&ws, &id(&format!("c{number}")), CallInput::default(), any, at(1)).await.unwrap();
         let start = tokio::time::Instant::now();
         timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
         // The first ones may come before either server listens.

@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use callhistory_model::{CallDraft, ListQuery, Timestamp};
-use callhistory_store::{CallStore, Precondition, StoreError, Verdict, open, rebuild_metrics};
+use callhistory_model::{CallInput, ListQuery, Timestamp};
+use callhistory_store::{CallStore, Precondition, Severity, StoreError, open, rebuild_metrics};
 use tempfile::TempDir;
 
 use crate::conformance::{Database, PATIENCE, conformance, refusal};
@@ -72,7 +72,7 @@ async fn a_deleted_database_acknowledges_nothing() {
     std::fs::remove_file(file.path()).unwrap();
     for _ in 0..2 {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let written = store.put_call(&ws, &call, CallDraft::default(), Precondition::default(), now).await;
+        let written = store.replace_call(&ws, &call, CallInput::default(), Precondition::default(), now).await;
         assert!(matches!(written, Err(StoreError::Io(_) | StoreError::Unavailable(_))), "{written:?}");
     }
     assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
@@ -127,8 +127,8 @@ async fn replaced_bytes_leave_the_file() {
     let (ws, call) = ("w".parse().unwrap(), "c".parse().unwrap());
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for summary in ["canary-before", "harmless-now!"] {
-        let draft = CallDraft { summary: Some(summary.to_owned()), ..CallDraft::default() };
-        store.put_call(&ws, &call, draft, Precondition::default(), now.clone()).await.unwrap();
+        let input = CallInput { summary: Some(summary.to_owned()), ..CallInput::default() };
+        store.replace_call(&ws, &call, input, Precondition::default(), now.clone()).await.unwrap();
     }
     store.close().await;
     drop(store);
@@ -142,28 +142,28 @@ async fn replaced_bytes_leave_the_file() {
 async fn numbers_that_are_not_right_are_found_and_made_anew() {
     let file = empty();
     let store = file.open().await;
-    let draft = |number: u32| CallDraft::from_json(format!(r#"{{"duration":{number}}}"#).as_bytes()).unwrap();
-    let calls = (0..900).map(|number| (format!("c{number}").parse().unwrap(), draft(number)));
+    let input = |number: u32| CallInput::from_json(format!(r#"{{"duration":{number}}}"#).as_bytes()).unwrap();
+    let calls = (0..900).map(|number| (format!("c{number}").parse().unwrap(), input(number)));
     let (ws, now) = ("w".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
     store.import_calls(&ws, calls.collect(), now).await.unwrap();
     store.close().await;
     drop(store);
-    let verdict = async || {
-        let findings = callhistory_store::examine(&file.url(), true).await;
-        findings.into_iter().find(|finding| finding.name == "metrics").unwrap().verdict
+    let severity = async || {
+        let diagnostics = callhistory_store::diagnose(&file.url(), true).await;
+        diagnostics.into_iter().find(|diagnostic| diagnostic.name == "metrics").unwrap().severity
     };
-    assert_eq!(verdict().await, Verdict::Good);
+    assert_eq!(severity().await, Severity::Ok);
     let raw = rusqlite::Connection::open(file.path()).unwrap();
     for damage in ["DELETE FROM metric_segment WHERE part = 1", "UPDATE metric_segment SET columns = x'00'"] {
         assert!(raw.execute(damage, []).unwrap() > 0, "{damage}");
-        assert_eq!(verdict().await, Verdict::Bad, "{damage}");
+        assert_eq!(severity().await, Severity::Error, "{damage}");
         assert_eq!(rebuild_metrics(&file.url()).unwrap(), 900);
-        assert_eq!(verdict().await, Verdict::Good);
+        assert_eq!(severity().await, Severity::Ok);
     }
     // A program that needs another shape makes it when it opens the database.
     raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_shape SET shape = -1").unwrap();
     drop(file.open().await);
-    assert_eq!(verdict().await, Verdict::Good);
+    assert_eq!(severity().await, Severity::Ok);
 }
 
 /// What a statement has done before counts for how long it may take, and must not break it off.

@@ -1,6 +1,6 @@
 //! Records for documentation and tests.
 
-use crate::{CallDraft, CallRecord};
+use crate::{CallInput, CallRecord};
 
 /// The example of the API page *Get a Specific Call History*, digit for digit.
 pub const SOURCE_EXAMPLE: &str = r#"{
@@ -74,6 +74,6 @@ pub fn source_example() -> CallRecord {
 
 /// The source's example as a caller writes it.
 #[must_use]
-pub fn source_draft() -> CallDraft {
+pub fn source_input() -> CallInput {
     source_example().into()
 }

@@ -1,7 +1,7 @@
 //! Open sets: values with known names that may grow, kept as they came when they are not known.
 
 /// Declares an enum whose unknown values survive in `Other`, with its text form, its serde and its schema.
-macro_rules! open_set {
+macro_rules! extensible_enum {
     ($(#[doc = $doc:literal])* $name:ident, max $max:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,9 +78,9 @@ macro_rules! open_set {
     };
 }
 
-pub(crate) use open_set;
+pub(crate) use extensible_enum;
 
-open_set! {
+extensible_enum! {
     /// Who called whom. An open set: other values are accepted and returned as they came.
     Direction, max 64 {
         /// The call came in.
@@ -92,7 +92,7 @@ open_set! {
     }
 }
 
-open_set! {
+extensible_enum! {
     /// Where the call stands. An open set: other values are accepted and returned as they came.
     CallStatus, max 64 {
         /// The call is going on.
@@ -132,7 +132,7 @@ impl CallStatus {
     }
 }
 
-open_set! {
+extensible_enum! {
     /// How the call was carried. An open set: other values are accepted and returned as they came.
     CallType, max 64 {
         /// Over a telephone line or a SIP trunk.

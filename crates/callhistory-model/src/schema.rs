@@ -16,8 +16,8 @@ use utoipa::openapi::{
 };
 
 use crate::{
-    CallChange, CallDraft, CallId, CallMetrics, CallPatch, CallRecord, ChangesPage, Cost, ImportReport, ListQuery,
-    Problem, WorkspaceId,
+    CallChange, CallChangePage, CallCost, CallId, CallInput, CallMetrics, CallPatch, CallRecord, ImportReport,
+    ListQuery, Problem, WorkspaceId,
 };
 
 /// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
@@ -50,7 +50,7 @@ fn generator(settings: SchemaSettings) -> SchemaGenerator {
     settings.with_transform(NotNullable).into_generator()
 }
 
-/// The JSON Schemas (draft 2020-12) of what stands in files and streams, by name: one record, a line of an import, a line
+/// The JSON Schemas (input 2020-12) of what stands in files and streams, by name: one record, a line of an import, a line
 /// of an export, and the data of one change.
 #[must_use]
 pub fn json_schemas() -> Vec<(&'static str, Value)> {
@@ -68,7 +68,7 @@ fn json_schema<T: JsonSchema>(title: &str) -> Value {
     schema.to_value()
 }
 
-/// The schema of one line of an import: a draft that names its record.
+/// The schema of one line of an import: an input that names its record.
 struct ImportLine;
 
 impl JsonSchema for ImportLine {
@@ -77,23 +77,23 @@ impl JsonSchema for ImportLine {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallDraft::json_schema(generator);
+        let mut schema = CallInput::json_schema(generator);
         schema.insert("required".into(), serde_json::json!(["_id"]));
         schema
     }
 }
 
-/// The schema of what a caller creates: a draft without the members that only the service sets on a new record.
+/// The schema of what a caller creates: an input without the members that only the service sets on a new record.
 #[derive(Clone, Copy, Debug)]
-pub struct NewCall;
+pub struct CallCreate;
 
-impl JsonSchema for NewCall {
+impl JsonSchema for CallCreate {
     fn schema_name() -> Cow<'static, str> {
-        "NewCall".into()
+        "CallCreate".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallDraft::json_schema(generator);
+        let mut schema = CallInput::json_schema(generator);
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
         }
@@ -114,7 +114,7 @@ impl JsonSchema for CallList {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let call = generator.subschema_for::<ListedCall>();
+        let call = generator.subschema_for::<CallSummary>();
         schemars::json_schema!({
             "description": "The records of one page, in the order of the list.",
             "type": "array",
@@ -125,11 +125,11 @@ impl JsonSchema for CallList {
 }
 
 /// The schema of one record of a list.
-struct ListedCall;
+struct CallSummary;
 
-impl JsonSchema for ListedCall {
+impl JsonSchema for CallSummary {
     fn schema_name() -> Cow<'static, str> {
-        "ListedCall".into()
+        "CallSummary".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -143,7 +143,7 @@ impl JsonSchema for ListedCall {
 
 /// Amounts to set, and `null` for amounts to take away.
 fn amounts_to_merge(generator: &mut SchemaGenerator) -> Value {
-    let mut cost = Cost::json_schema(generator).to_value();
+    let mut cost = CallCost::json_schema(generator).to_value();
     cost["additionalProperties"]["type"] = serde_json::json!(["number", "null"]);
     if let Some(members) = cost.as_object_mut() {
         members.remove("properties");
@@ -157,7 +157,7 @@ impl JsonSchema for CallPatch {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallDraft::json_schema(generator);
+        let mut schema = CallInput::json_schema(generator);
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
             for (name, property) in properties.iter_mut() {
@@ -232,12 +232,12 @@ macro_rules! components {
 
 components!(
     CallRecord,
-    CallDraft,
-    NewCall,
+    CallInput,
+    CallCreate,
     CallPatch,
     CallList,
     CallMetrics,
-    ChangesPage,
+    CallChangePage,
     CallChange,
     ImportReport,
     CallId,
