@@ -4,14 +4,14 @@ import sys
 
 from callhistory_api import Client
 from callhistory_api.api.calls import get_call, list_calls, replace_call
-from callhistory_api.models import CallDraft, CallRecord, Cost, Problem
+from callhistory_api.models import CallInput, CallRecord, CallCost, Problem
 
 WORKSPACE = "python"
 client = Client(base_url=sys.argv[1])
 
 for call_id, status in (("py-1", "completed"), ("py-2", "busy")):
-    draft = CallDraft(status=status, start_time=1680000000, cost=Cost(customer_charge=0.1))
-    written = replace_call.sync_detailed(call_id, client=client, body=draft, x_workspace_id=WORKSPACE)
+    input_ = CallInput(status=status, start_time=1680000000, cost=CallCost(customer_charge=0.1))
+    written = replace_call.sync_detailed(call_id, client=client, body=input_, x_workspace_id=WORKSPACE)
     assert written.status_code in (200, 201), written
 
 call = get_call.sync("py-1", client=client, x_workspace_id=WORKSPACE)

@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Bench, Failure,
+    bench::Bench,
+    error::BoxError,
     load::{Connection, percentile, to_f64},
     server::Server,
     table::{Goal, Line, Outcome},
@@ -21,7 +22,7 @@ const IDLE: usize = 1000;
 /// How long an event may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-async fn follow(server: &Server) -> Result<BufReader<TcpStream>, Failure> {
+async fn follow(server: &Server) -> Result<BufReader<TcpStream>, BoxError> {
     let mut stream = TcpStream::connect(server.peer.address).await?;
     stream.write_all(&server.get("/changes", "accept: text/event-stream\r\n")).await?;
     let mut reader = BufReader::with_capacity(1024, stream);

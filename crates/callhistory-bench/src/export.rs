@@ -11,7 +11,8 @@ use callhistory_test_support::history::WORKSPACE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    Bench, Failure,
+    bench::Bench,
+    error::BoxError,
     load::{Digest, median, to_f64},
     server::Server,
     table::{Goal, Line, Outcome},
@@ -57,7 +58,7 @@ pub(crate) async fn export(bench: &Bench) -> Outcome {
 
 /// Receives an export and hands its bytes to `part`; gives the seconds of all of it, and the milliseconds of its first byte.
 /// Over HTTP/1.0, so that the body is not chunked.
-async fn receive(server: &Server, mut part: impl FnMut(&[u8])) -> Result<(f64, f64), Failure> {
+async fn receive(server: &Server, mut part: impl FnMut(&[u8])) -> Result<(f64, f64), BoxError> {
     let started = Instant::now();
     let mut stream = tokio::net::TcpStream::connect(server.peer.address).await?;
     let request = String::from_utf8(server.get("/export", ""))?.replace("HTTP/1.1", "HTTP/1.0");
@@ -86,7 +87,7 @@ async fn receive(server: &Server, mut part: impl FnMut(&[u8])) -> Result<(f64, f
 }
 
 /// Reads every body of the workspace in the order of the table and writes it to nobody; gives the seconds.
-fn bare_export(data: &Path, with_digest: bool) -> Result<(f64, Digest), Failure> {
+fn bare_export(data: &Path, with_digest: bool) -> Result<(f64, Digest), BoxError> {
     let db = rusqlite::Connection::open(data.join("callhistory.db"))?;
     let mut output = BufWriter::new(File::create("/dev/null")?);
     let mut digest = Digest::default();

@@ -6,7 +6,9 @@ use std::{
 };
 
 use crate::{
-    Bench, Failure, get,
+    bench::Bench,
+    error::BoxError,
+    get,
     load::{Connection, file_mib, median, to_f64},
     server::Server,
     table::{Goal, Line, Outcome},
@@ -48,7 +50,7 @@ pub(crate) async fn footprint(bench: &Bench) -> Outcome {
 }
 
 /// The memory of an idle server on an empty database, in MiB.
-pub(crate) async fn idle_mib(bench: &Bench) -> Result<f64, Failure> {
+pub(crate) async fn idle_mib(bench: &Bench) -> Result<f64, BoxError> {
     let server = bench.start(&bench.scratch.path().join("idle")).await?;
     Ok(server.peer.memory_mib()?.0)
 }

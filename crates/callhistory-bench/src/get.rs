@@ -6,7 +6,8 @@ use callhistory_test_support::history::WORKSPACE;
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::{
-    Bench, Failure,
+    bench::Bench,
+    error::BoxError,
     load::Requests,
     server::Server,
     static_baseline,
@@ -18,7 +19,7 @@ const UNIFORM: u32 = 200_000;
 const HOT: usize = 1000;
 
 /// Ids of random records of the workspace, with their versions.
-pub(crate) fn random_ids(data: &Path, count: u32) -> Result<Vec<(String, i64)>, Failure> {
+pub(crate) fn random_ids(data: &Path, count: u32) -> Result<Vec<(String, i64)>, BoxError> {
     let db = Connection::open_with_flags(data.join("callhistory.db"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let (low, high): (i64, i64) =
         db.query_row("SELECT min(position), max(position) FROM call", [], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -10,7 +10,7 @@ use std::{
 
 use callhistory_test_support::history::{History, Period};
 
-use crate::Failure;
+use crate::error::BoxError;
 
 pub(crate) const SMALL: u32 = 10_000;
 pub(crate) const LARGE: u32 = 1_000_000;
@@ -28,7 +28,12 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// The data directory of a history, imported by the server first where there is none.
-pub(crate) fn data_directory(server: &Path, folder: &Path, history: History, records: u32) -> Result<PathBuf, Failure> {
+pub(crate) fn data_directory(
+    server: &Path,
+    folder: &Path,
+    history: History,
+    records: u32,
+) -> Result<PathBuf, BoxError> {
     let data = folder.join(format!("{GENERATION}-{}-{records}", history.name()));
     if data.exists() {
         return Ok(data);
@@ -67,7 +72,7 @@ pub(crate) fn write_lines(
     records: u32,
     workspace: &str,
     output: &mut impl Write,
-) -> Result<u32, Failure> {
+) -> Result<u32, BoxError> {
     let mut written = 0;
     for call in history.calls(SEED, records, Period::PAST).filter(|call| call.workspace == workspace) {
         output.write_all(call.json.as_bytes())?;

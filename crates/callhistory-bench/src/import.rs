@@ -11,9 +11,11 @@ use std::{
 use callhistory_test_support::history::WORKSPACE;
 
 use crate::{
-    Bench, Failure, footprint, histories,
+    bench::Bench,
+    error::BoxError,
+    footprint, histories,
     load::{cpu_seconds, file_mib, memory_mib},
-    loader::{Loader, contents},
+    sqlite_baseline::{Loader, contents},
     table::{Goal, Line, Outcome},
 };
 
@@ -56,7 +58,7 @@ pub(crate) async fn import(bench: &Bench) -> Outcome {
     ])
 }
 
-fn run_import(bench: &Bench, lines: &Path, data: &Path) -> Result<Import, Failure> {
+fn run_import(bench: &Bench, lines: &Path, data: &Path) -> Result<Import, BoxError> {
     let started = Instant::now();
     let mut import = Command::new(&bench.server_program)
         .args(["import", "--workspace", WORKSPACE, "--data-dir"])

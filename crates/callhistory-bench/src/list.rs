@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use callhistory_test_support::history::History;
 
 use crate::{
-    Bench, Failure, get, histories,
+    bench::Bench,
+    error::BoxError,
+    get, histories,
     load::{self, Connection, Requests, median, percentile, to_f64},
     server::Server,
     static_baseline,
@@ -133,7 +135,7 @@ pub(crate) async fn pages(bench: &Bench) -> Outcome {
 }
 
 /// Requests for pages at random depth of the list, each after a cursor.
-async fn cursors(server: &Server) -> Result<Vec<Vec<u8>>, Failure> {
+async fn cursors(server: &Server) -> Result<Vec<Vec<u8>>, BoxError> {
     let mut connection = Connection::open(server.peer.address).await?;
     let mut requests = Vec::new();
     let mut target = "?limit=1000&fields=_id".to_owned();
@@ -154,7 +156,7 @@ fn limits() -> impl Iterator<Item = usize> {
 }
 
 /// Processor time of the server for one page of about fifty records, in microseconds.
-async fn cpu_of(server: &Server, query: &str, bench: &Bench) -> Result<f64, Failure> {
+async fn cpu_of(server: &Server, query: &str, bench: &Bench) -> Result<f64, BoxError> {
     let page = |limit| server.get(&format!("?limit={limit}&{query}"), "");
     let requests: Vec<_> = limits().map(page).collect();
     let time = Duration::from_millis(if bench.quick { 5 } else { 250 });

@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::Failure;
+use crate::error::BoxError;
 
 /// How long a server may take until it listens: longer than a migration of a large database.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
@@ -34,7 +34,7 @@ impl Drop for Peer {
 }
 
 impl Peer {
-    pub(crate) async fn start(command: &mut Command) -> Result<Self, Failure> {
+    pub(crate) async fn start(command: &mut Command) -> Result<Self, BoxError> {
         let address = free_address()?;
         let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
@@ -52,12 +52,12 @@ impl Peer {
     }
 
     /// User and system time so far, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, BoxError> {
         cpu_seconds(self.child.id())
     }
 
     /// Resident memory now, and its peak since the last [`reset_peak`](Self::reset_peak), in MiB.
-    pub(crate) fn memory_mib(&self) -> Result<(f64, f64), Failure> {
+    pub(crate) fn memory_mib(&self) -> Result<(f64, f64), BoxError> {
         memory_mib(self.child.id())
     }
 
@@ -69,7 +69,7 @@ impl Peer {
 }
 
 /// Resident memory of a process, and its peak, in MiB.
-pub(crate) fn memory_mib(process: u32) -> Result<(f64, f64), Failure> {
+pub(crate) fn memory_mib(process: u32) -> Result<(f64, f64), BoxError> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let field = |name: &str| -> Option<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -79,14 +79,14 @@ pub(crate) fn memory_mib(process: u32) -> Result<(f64, f64), Failure> {
 }
 
 /// User and system time of a process, which has ticks of ten milliseconds.
-pub(crate) fn cpu_seconds(process: u32) -> Result<f64, Failure> {
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64, BoxError> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<_> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no ticks");
     Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
+pub(crate) fn free_address() -> Result<SocketAddr, BoxError> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -146,16 +146,16 @@ pub(crate) fn to_f64(count: usize) -> f64 {
 }
 
 /// Sends requests over all connections, again and again, until the time is up.
-pub(crate) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, Failure> {
+pub(crate) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, BoxError> {
     run(peer, requests, Some(Instant::now() + time)).await
 }
 
 /// Sends each request once.
-pub(crate) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, Failure> {
+pub(crate) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, BoxError> {
     run(peer, requests, None).await
 }
 
-async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<Round, Failure> {
+async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<Round, BoxError> {
     let (cpu, started, address) = (peer.cpu_seconds()?, Instant::now(), peer.address);
     let workers: Vec<_> = (0..requests.connections)
         .map(|worker| tokio::spawn(exchange_all(address, requests.clone(), worker, end)))
@@ -181,7 +181,7 @@ async fn exchange_all(
     requests: Requests,
     worker: usize,
     end: Option<Instant>,
-) -> Result<Vec<f64>, Failure> {
+) -> Result<Vec<f64>, BoxError> {
     let mut connection = Connection::open(address).await?;
     let all = requests.all.iter();
     let own: Box<dyn Iterator<Item = &Vec<u8>> + Send> = match end {
@@ -202,7 +202,7 @@ async fn exchange_all(
 }
 
 /// How long each of several requests takes, one after the other, in milliseconds.
-pub(crate) async fn latencies(peer: &Peer, requests: &[Vec<u8>], rounds: usize) -> Result<Vec<f64>, Failure> {
+pub(crate) async fn latencies(peer: &Peer, requests: &[Vec<u8>], rounds: usize) -> Result<Vec<f64>, BoxError> {
     let mut connection = Connection::open(peer.address).await?;
     let mut millis = Vec::new();
     for _ in 0..rounds {
@@ -223,14 +223,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, BoxError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024), body: 0 })
     }
 
     /// Sends a request and reads its response, which must have this status.
-    pub(crate) async fn exchange(&mut self, request: &[u8], status: &str) -> Result<(), Failure> {
+    pub(crate) async fn exchange(&mut self, request: &[u8], status: &str) -> Result<(), BoxError> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let mut whole = None;
@@ -262,7 +262,7 @@ impl Connection {
     }
 }
 
-fn content_length(head: &[u8]) -> Result<usize, Failure> {
+fn content_length(head: &[u8]) -> Result<usize, BoxError> {
     let text = std::str::from_utf8(head)?;
     if text.get(9..12) == Some("304") {
         return Ok(0);
@@ -288,6 +288,6 @@ impl Digest {
 }
 
 /// The size of a file in MiB.
-pub(crate) fn file_mib(path: &Path) -> Result<f64, Failure> {
+pub(crate) fn file_mib(path: &Path) -> Result<f64, BoxError> {
     Ok(fs::metadata(path)?.len() as f64 / 1_048_576.0)
 }

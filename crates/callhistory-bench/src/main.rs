@@ -1,6 +1,8 @@
 //! Measures callhistory: each row of the goals next to its own baseline, alternating, in one run, on both histories.
 
+mod bench;
 mod changes;
+mod error;
 mod export;
 mod footprint;
 mod get;
@@ -8,11 +10,11 @@ mod histories;
 mod import;
 mod list;
 mod load;
-mod loader;
 mod metrics;
 mod postgres;
 mod sdk;
 mod server;
+mod sqlite_baseline;
 mod static_baseline;
 mod table;
 mod writes;
@@ -25,14 +27,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bench::Bench;
 use callhistory_test_support::history::History;
 use clap::{Parser, Subcommand};
-use load::{Peer, Round};
-use server::Server;
+use error::BoxError;
 use table::{Outcome, Row};
-use tempfile::TempDir;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The rows by their numbers in docs/performance.md, each with whether it depends on the history.
 const ROWS: [(u8, &str, bool); 13] = [
@@ -129,19 +128,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// What the rows are measured with.
-struct Bench {
-    server_program: PathBuf,
-    program: PathBuf,
-    data: PathBuf,
-    scratch: TempDir,
-    history: History,
-    quick: bool,
-    ten_million: bool,
-}
-
 /// Measures the rows and prints them; ends with 1 when a row could not be measured, and not when one misses its goal.
-fn run(options: &Options) -> Result<ExitCode, Failure> {
+fn run(options: &Options) -> Result<ExitCode, BoxError> {
     if let Some(unknown) = options.only.iter().find(|row| !ROWS.iter().any(|(known, ..)| known == *row)) {
         return Err(format!("--only {unknown}: is not a row; the rows are 1 and 3 to 14").into());
     }
@@ -172,7 +160,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
             bench.history = history;
             let started = Instant::now();
             eprintln!("row {number}, history {}: {name}", history.name());
-            let outcome = runtime.block_on(bench.measure(number)).and_then(|lines| {
+            let outcome = runtime.block_on(measure(&bench, number)).and_then(|lines| {
                 let is_measured = lines.iter().all(|line| line.figure.is_finite());
                 if lines.is_empty() || !bench.quick && !is_measured {
                     return Err("a figure is missing".into());
@@ -189,7 +177,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 /// Builds the server in the profile of this program.
-fn build_server(profile: &Path) -> Result<PathBuf, Failure> {
+fn build_server(profile: &Path) -> Result<PathBuf, BoxError> {
     let name = profile.file_name().and_then(|name| name.to_str()).ok_or("this program lies in no profile")?;
     let name = if name == "debug" { "dev" } else { name };
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
@@ -200,97 +188,27 @@ fn build_server(profile: &Path) -> Result<PathBuf, Failure> {
     Ok(profile.join("callhistory-server"))
 }
 
-impl Bench {
-    async fn measure(&self, row: u8) -> Outcome {
-        match row {
-            1 => get::get_call(self).await,
-            3 => get::not_modified(self).await,
-            4 => list::pages(self).await,
-            5 => list::growth(self).await,
-            6 => writes::durable(self).await,
-            7 => import::import(self).await,
-            8 => export::export(self).await,
-            9 => metrics::metrics(self).await,
-            10 => list::search(self).await,
-            11 => changes::latency(self).await,
-            12 => sdk::overhead(self).await,
-            13 => footprint::footprint(self).await,
-            _ => postgres::next_to_bare(self).await,
-        }
-    }
-
-    fn rounds(&self) -> usize {
-        if self.quick { 1 } else { 3 }
-    }
-
-    fn time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 150 } else { 4000 })
-    }
-
-    /// The size of the history that most rows measure.
-    fn records(&self) -> u32 {
-        if self.quick { histories::SMALL } else { histories::LARGE }
-    }
-
-    /// The data directory of a history of this size. Nothing but keys is written to it.
-    fn data(&self, records: u32) -> Result<PathBuf, Failure> {
-        histories::data_directory(&self.server_program, &self.data, self.history, records)
-    }
-
-    /// A copy of it that may be written to.
-    fn copy_of(&self, records: u32) -> Result<PathBuf, Failure> {
-        let copy = self.scratch.path().join(format!("copy-{records}"));
-        if copy.exists() {
-            fs::remove_dir_all(&copy)?;
-        }
-        fs::create_dir(&copy)?;
-        for file in fs::read_dir(self.data(records)?)? {
-            let file = file?;
-            fs::copy(file.path(), copy.join(file.file_name()))?;
-        }
-        Ok(copy)
-    }
-
-    /// A new, empty database.
-    fn empty(&self) -> Result<PathBuf, Failure> {
-        let data = self.scratch.path().join("empty");
-        if data.exists() {
-            fs::remove_dir_all(&data)?;
-        }
-        let made = Command::new(&self.server_program).arg("migrate").arg("--data-dir").arg(&data).output()?;
-        if made.status.success() { Ok(data) } else { Err("migrate failed".into()) }
-    }
-
-    async fn start(&self, data: &Path) -> Result<Server, Failure> {
-        Server::start(&self.server_program, data).await
-    }
-
-    /// Measures both sides alternately; gives the medians.
-    async fn alternate(
-        &self,
-        (ours, our_requests): (&Peer, &load::Requests),
-        (theirs, their_requests): (&Peer, &load::Requests),
-    ) -> Result<[Round; 2], Failure> {
-        // A cold cache is not what these rows measure.
-        load::measure(ours, our_requests, self.time() / 4).await?;
-        load::measure(theirs, their_requests, self.time() / 4).await?;
-        let (mut our_rounds, mut their_rounds) = (Vec::new(), Vec::new());
-        for round in 0..self.rounds() {
-            if round % 2 == 1 {
-                our_rounds.push(load::measure(ours, our_requests, self.time()).await?);
-            }
-            their_rounds.push(load::measure(theirs, their_requests, self.time()).await?);
-            if round % 2 == 0 {
-                our_rounds.push(load::measure(ours, our_requests, self.time()).await?);
-            }
-        }
-        Ok([Round::median(&our_rounds), Round::median(&their_rounds)])
+async fn measure(bench: &Bench, row: u8) -> Outcome {
+    match row {
+        1 => get::get_call(bench).await,
+        3 => get::not_modified(bench).await,
+        4 => list::pages(bench).await,
+        5 => list::growth(bench).await,
+        6 => writes::durable(bench).await,
+        7 => import::import(bench).await,
+        8 => export::export(bench).await,
+        9 => metrics::metrics(bench).await,
+        10 => list::search(bench).await,
+        11 => changes::latency(bench).await,
+        12 => sdk::overhead(bench).await,
+        13 => footprint::footprint(bench).await,
+        _ => postgres::next_to_bare(bench).await,
     }
 }
 
 /// The share of the processors that others use, in a second in which this program sleeps.
-fn other_load() -> Result<f64, Failure> {
-    let busy = || -> Result<(f64, f64), Failure> {
+fn other_load() -> Result<f64, BoxError> {
+    let busy = || -> Result<(f64, f64), BoxError> {
         let stat = fs::read_to_string("/proc/stat")?;
         let ticks: Vec<f64> = stat.lines().next().unwrap_or_default().split(' ').flat_map(str::parse).collect();
         let idle = ticks.get(3).zip(ticks.get(4)).map(|(idle, waiting)| idle + waiting).ok_or("no idle time")?;

@@ -3,7 +3,8 @@
 use callhistory_test_support::history::History;
 
 use crate::{
-    Bench, histories,
+    bench::Bench,
+    histories,
     load::{self, median},
     table::{Goal, Line, Outcome},
 };

@@ -22,7 +22,8 @@ use tokio_postgres::{
 };
 
 use crate::{
-    Bench, Failure,
+    bench::Bench,
+    error::BoxError,
     load::{median, to_f64},
     table::{Goal, Line, Outcome},
 };
@@ -33,7 +34,7 @@ const SESSIONS: usize = 4;
 const SCANS: usize = 8;
 
 /// The calls of the largest workspace of a history, with their ids.
-fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallInput)>, Failure> {
+fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallInput)>, BoxError> {
     let calls = history.calls(1, count, Period::PAST).filter(|call| call.workspace == WORKSPACE);
     let input = |call: Call| {
         let input = CallInput::from_json(call.json.as_bytes()).map_err(|faults| format!("{faults:?}"))?;
@@ -42,22 +43,26 @@ fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallInput)>, Failu
     calls.map(input).collect()
 }
 
-fn call_id(number: u64) -> Result<CallId, Failure> {
+fn call_id(number: u64) -> Result<CallId, BoxError> {
     Ok(format!("{number:024x}").parse()?)
 }
 
-fn workspace() -> Result<WorkspaceId, Failure> {
+fn workspace() -> Result<WorkspaceId, BoxError> {
     Ok(WORKSPACE.parse()?)
 }
 
-fn now() -> Result<Timestamp, Failure> {
+fn now() -> Result<Timestamp, BoxError> {
     Ok("2026-01-01T00:00:00Z".parse()?)
 }
 
 /// How often a second concurrent tasks do some work.
-async fn rate<F>(time: Duration, tasks: usize, work: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
+async fn rate<F>(
+    time: Duration,
+    tasks: usize,
+    work: impl Fn(u64) -> F + Clone + Send + 'static,
+) -> Result<f64, BoxError>
 where
-    F: Future<Output = Result<u64, Failure>> + Send,
+    F: Future<Output = Result<u64, BoxError>> + Send,
 {
     let (done, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let start = Instant::now();
@@ -69,7 +74,7 @@ where
                     let count = work(next.fetch_add(1, Ordering::Relaxed)).await?;
                     done.fetch_add(count, Ordering::Relaxed);
                 }
-                Ok::<_, Failure>(())
+                Ok::<_, BoxError>(())
             })
         })
         .collect();
@@ -103,7 +108,7 @@ struct Texts {
 
 impl Texts {
     /// Every statement of a database that the log has.
-    fn read(log: &str, database: &str) -> Result<Self, Failure> {
+    fn read(log: &str, database: &str) -> Result<Self, BoxError> {
         let mut texts = Vec::new();
         let mut lines = log.lines().peekable();
         while let Some(line) = lines.next() {
@@ -131,7 +136,7 @@ impl Texts {
     }
 }
 
-async fn session(url: &str) -> Result<Client, Failure> {
+async fn session(url: &str) -> Result<Client, BoxError> {
     let (client, session) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(session);
     client.batch_execute("SET enable_seqscan = off; SET jit = off").await?;
@@ -151,7 +156,7 @@ const COLUMNS: &str =
     direction, call_type, from_phone_number, to_phone_number, terms::text, body";
 
 impl BareWriter {
-    async fn new(url: &str, texts: &Texts) -> Result<Self, Failure> {
+    async fn new(url: &str, texts: &Texts) -> Result<Self, BoxError> {
         let client = session(url).await?;
         let rows = client.query(&format!("SELECT {COLUMNS} FROM call LIMIT {TASKS}"), &[]).await?;
         let statements = [
@@ -163,7 +168,7 @@ impl BareWriter {
         Ok(Self { client, statements, rows })
     }
 
-    async fn write(&self, number: u64) -> Result<u64, Failure> {
+    async fn write(&self, number: u64) -> Result<u64, BoxError> {
         let ids: Vec<String> = (0..self.rows.len()).map(|row| format!("bare-{number}-{row}")).collect();
         let (workspace, count) = (WORKSPACE.to_owned(), self.rows.len() as i64);
         let [lock, take, insert, change] = &self.statements;
@@ -199,7 +204,7 @@ impl BareWriter {
     }
 }
 
-async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result<u64, Failure> {
+async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result<u64, BoxError> {
     let any = Precondition::default();
     store.replace_call(&workspace()?, &call_id(number)?, input, any, now()?).await?;
     Ok(1)
@@ -207,7 +212,7 @@ async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result
 
 impl Sides {
     /// Whether both sides read the same record and the same page.
-    async fn compare(&self) -> Result<(), Failure> {
+    async fn compare(&self) -> Result<(), BoxError> {
         let (id, _) = self.calls.last().ok_or("there are no calls")?;
         let ours = self.postgres.get_call(&workspace()?, id).await?.ok_or("a record is missing")?;
         let (client, statement) = self.sessions.first().ok_or("there are no sessions")?;
@@ -224,7 +229,7 @@ impl Sides {
         Err("the bare driver reads something else".into())
     }
 
-    async fn get(&self) -> Result<[f64; 2], Failure> {
+    async fn get(&self) -> Result<[f64; 2], BoxError> {
         let read = |store: Arc<dyn CallStore>| {
             let calls = Arc::clone(&self.calls);
             move |number: u64| {
@@ -251,7 +256,7 @@ impl Sides {
         Ok([postgres, rate(self.time, TASKS, bare).await?])
     }
 
-    async fn page(&self) -> Result<[f64; 2], Failure> {
+    async fn page(&self) -> Result<[f64; 2], BoxError> {
         let list = |store: Arc<dyn CallStore>| {
             move |_| {
                 let store = Arc::clone(&store);
@@ -276,7 +281,7 @@ impl Sides {
         Ok([postgres, rate(self.time, SCANS, bare).await?])
     }
 
-    async fn write(&self, round: u64) -> Result<[f64; 2], Failure> {
+    async fn write(&self, round: u64) -> Result<[f64; 2], BoxError> {
         let write = |store: Arc<dyn CallStore>| {
             let calls = Arc::clone(&self.calls);
             move |number: u64| {
@@ -297,7 +302,7 @@ impl Sides {
 }
 
 /// Fills a store in batches, as an import does.
-async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<(), Failure> {
+async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<(), BoxError> {
     for batch in calls.chunks(2000) {
         store.import_calls(&workspace()?, batch.to_vec(), now()?).await?;
     }
@@ -305,11 +310,11 @@ async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<()
 }
 
 /// The statements of the store, as it sends them.
-async fn texts(cluster: &Cluster) -> Result<Texts, Failure> {
+async fn texts(cluster: &Cluster) -> Result<Texts, BoxError> {
     let name = cluster.database(None)?;
     let admin = session(&cluster.url("postgres")).await?;
     admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
-    let store = open(&cluster.url(&name)).await?;
+    let store = open(&cluster.url(&name).parse()?).await?;
     put(Arc::clone(&store), 1, CallInput::default()).await?;
     store.get_call(&workspace()?, &call_id(1)?).await?;
     store.list_calls(&workspace()?, &ListQuery::default()).await?;
@@ -330,7 +335,7 @@ pub(crate) async fn next_to_bare(bench: &Bench) -> Outcome {
     ])?;
     let texts = texts(&cluster).await?;
     let url = cluster.url(&cluster.database(None)?);
-    let postgres = open(&url).await?;
+    let postgres = open(&url.parse()?).await?;
     fill(&*postgres, &calls).await?;
     let admin = session(&url).await?;
     admin.batch_execute("VACUUM ANALYZE").await?;

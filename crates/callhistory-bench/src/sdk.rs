@@ -7,7 +7,9 @@ use callhistory_model::CallRecord;
 use callhistory_test_support::history::WORKSPACE;
 
 use crate::{
-    Bench, Failure, get,
+    bench::Bench,
+    error::BoxError,
+    get,
     load::{Requests, median, to_f64},
     static_baseline,
     table::{Goal, Line, Outcome},
@@ -57,7 +59,7 @@ pub(crate) async fn overhead(bench: &Bench) -> Outcome {
 }
 
 /// Microseconds of one read, one after the other.
-async fn micros(time: Duration, read: impl AsyncFn() -> Result<(), Failure>) -> Result<f64, Failure> {
+async fn micros(time: Duration, read: impl AsyncFn() -> Result<(), BoxError>) -> Result<f64, BoxError> {
     let started = Instant::now();
     let mut count = 0_u32;
     while started.elapsed() < time {
@@ -69,7 +71,7 @@ async fn micros(time: Duration, read: impl AsyncFn() -> Result<(), Failure>) -> 
 
 /// Average allocations of one read by the SDK, of one by bare reqwest, and of parsing one record. Counted on this thread, on
 /// which everything runs.
-fn allocations(url: &str, id: &str, target: &str, body: &[u8], count: usize) -> Result<[f64; 3], Failure> {
+fn allocations(url: &str, id: &str, target: &str, body: &[u8], count: usize) -> Result<[f64; 3], BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::builder(url).workspace(WORKSPACE).build()?;
     let bare = reqwest::Client::new();
@@ -78,7 +80,7 @@ fn allocations(url: &str, id: &str, target: &str, body: &[u8], count: usize) -> 
         client.get_call(id).await?;
         read(&bare, target).await
     })?;
-    let each = |work: &dyn Fn() -> Result<(), Failure>| {
+    let each = |work: &dyn Fn() -> Result<(), BoxError>| {
         let mut result = Ok(());
         let info = allocation_counter::measure(|| result = (0..count).try_for_each(|_| work()));
         result.map(|()| info.count_total as f64 / to_f64(count))
@@ -91,7 +93,7 @@ fn allocations(url: &str, id: &str, target: &str, body: &[u8], count: usize) -> 
 }
 
 /// Reads a record with bare reqwest.
-async fn read(bare: &reqwest::Client, target: &str) -> Result<bytes::Bytes, Failure> {
+async fn read(bare: &reqwest::Client, target: &str) -> Result<bytes::Bytes, BoxError> {
     let answer = bare.get(target).header("x-workspace-id", WORKSPACE).send().await?;
     Ok(answer.error_for_status()?.bytes().await?)
 }

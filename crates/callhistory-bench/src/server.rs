@@ -5,7 +5,7 @@ use std::{fs, io, net::SocketAddr, path::Path, process::Command};
 use callhistory_test_support::history::WORKSPACE;
 
 use crate::{
-    Failure,
+    error::BoxError,
     load::{self, Peer},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server on a data directory, which it reads once so that the page cache is warm.
-    pub(crate) async fn start(server: &Path, data: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn start(server: &Path, data: &Path) -> Result<Self, BoxError> {
         let database = data.join("callhistory.db");
         if database.exists() {
             io::copy(&mut fs::File::open(database)?, &mut io::sink())?;
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// Starts a server with a command that names its program, for callers with a key that exists.
-    pub(crate) async fn with_key(command: &mut Command, data: &Path, key: String) -> Result<Self, Failure> {
+    pub(crate) async fn with_key(command: &mut Command, data: &Path, key: String) -> Result<Self, BoxError> {
         let operations = load::free_address()?;
         command.args(["--require-keys", "--operations-listen", &operations.to_string(), "--data-dir"]).arg(data);
         Ok(Self { peer: Peer::start(command).await?, operations, key })
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// A figure of the server's own metrics.
-    pub(crate) async fn metric(&self, name: &str) -> Result<f64, Failure> {
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64, BoxError> {
         let mut connection = load::Connection::open(self.operations).await?;
         connection.exchange(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n", "200").await?;
         let text = String::from_utf8_lossy(connection.body()).into_owned();

@@ -13,7 +13,8 @@ use axum::{
 use tokio::net::TcpListener;
 
 use crate::{
-    Bench, Failure,
+    bench::Bench,
+    error::BoxError,
     load::{Connection, Peer, Requests},
 };
 
@@ -30,7 +31,7 @@ const WRITTEN_BY_LIBRARY: [&str; 3] = ["date", "content-length", "connection"];
 
 impl Recorded {
     /// Parses a response as it was on the wire.
-    fn parse(text: &[u8]) -> Result<Self, Failure> {
+    fn parse(text: &[u8]) -> Result<Self, BoxError> {
         let end = text.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no head")?;
         let head = std::str::from_utf8(&text[..end])?;
         let mut lines = head.lines();
@@ -51,7 +52,7 @@ async fn respond(State(recorded): State<Recorded>) -> Response {
 }
 
 /// Serves a recorded response on the routes of calls until the process is ended.
-pub(crate) fn serve(address: SocketAddr, file: &Path) -> Result<(), Failure> {
+pub(crate) fn serve(address: SocketAddr, file: &Path) -> Result<(), BoxError> {
     let recorded = Recorded::parse(&std::fs::read(file)?)?;
     let route = "/v2/api/call-history";
     let router = Router::new().route(route, get(respond)).route(&format!("{route}/{{id}}"), get(respond));
@@ -63,7 +64,7 @@ pub(crate) fn serve(address: SocketAddr, file: &Path) -> Result<(), Failure> {
 
 /// Starts a process that gives the server's response to one of these requests, the one whose body is nearest to their mean,
 /// and compares the two.
-pub(crate) async fn record(bench: &Bench, server: &Peer, requests: &Requests) -> Result<Peer, Failure> {
+pub(crate) async fn record(bench: &Bench, server: &Peer, requests: &Requests) -> Result<Peer, BoxError> {
     let status = requests.status;
     let mut connection = Connection::open(server.address).await?;
     let mut lengths = Vec::new();

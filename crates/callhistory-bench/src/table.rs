@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::{
-    Failure,
+    error::BoxError,
     load::{Peer, Round},
 };
 
 /// The lines of a row, or why it has none.
-pub(crate) type Outcome = Result<Vec<Line>, Failure>;
+pub(crate) type Outcome = Result<Vec<Line>, BoxError>;
 
 /// One row, measured on one history.
 pub(crate) struct Row {

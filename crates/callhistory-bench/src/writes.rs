@@ -12,17 +12,19 @@ use callhistory_test_support::history::Period;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
-    Bench, Failure, histories,
+    bench::Bench,
+    error::BoxError,
+    histories,
     load::{self, Requests, Round},
-    loader::{Loader, Rows, contents},
     server::Server,
+    sqlite_baseline::{Loader, Rows, contents},
     table::{Goal, Line, Outcome},
 };
 
 /// How long a sync takes on the slow disk, in milliseconds.
 const SLOW_SYNC: u32 = 3;
 /// Writes of new calls, each with another id, as the ids and the bodies.
-fn inputs(bench: &Bench, count: usize, seed: u64) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+fn inputs(bench: &Bench, count: usize, seed: u64) -> Result<Vec<(String, Vec<u8>)>, BoxError> {
     let calls = bench.history.calls(seed, u32::try_from(count)?, Period::PRESENT);
     let mut inputs = Vec::with_capacity(count);
     for (number, call) in calls.enumerate() {
@@ -41,10 +43,10 @@ fn puts(server: &Server, inputs: &[(String, Vec<u8>)], connections: usize) -> Re
 }
 
 /// Writes each record once; gives the writes for each commit as well.
-async fn write(server: &Server, requests: &Requests) -> Result<(Round, f64), Failure> {
+async fn write(server: &Server, requests: &Requests) -> Result<(Round, f64), BoxError> {
     let numbers = async || {
         let sum = server.metric("callhistory_commit_writes_sum").await?;
-        Ok::<_, Failure>((sum, server.metric("callhistory_commit_writes_count").await?))
+        Ok::<_, BoxError>((sum, server.metric("callhistory_commit_writes_count").await?))
     };
     let before = numbers().await?;
     let round = load::send_all(&server.peer, requests).await?;
@@ -164,12 +166,12 @@ async fn slow_disk(bench: &Bench) -> Outcome {
 }
 
 /// A database to write to.
-fn base(bench: &Bench, records: u32) -> Result<PathBuf, Failure> {
+fn base(bench: &Bench, records: u32) -> Result<PathBuf, BoxError> {
     if records > 0 { bench.copy_of(records) } else { bench.empty() }
 }
 
 /// A library that makes each sync slow, compiled with the C compiler that SQLite is built with.
-fn slow_sync(folder: &Path) -> Result<PathBuf, Failure> {
+fn slow_sync(folder: &Path) -> Result<PathBuf, BoxError> {
     let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
     let body = |name: &str| {
         let micros = SLOW_SYNC * 1000;
@@ -183,7 +185,7 @@ fn slow_sync(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// How long it takes to append a page to a file and to sync it, in microseconds; the median.
-fn sync_micros(folder: &Path, count: usize) -> Result<f64, Failure> {
+fn sync_micros(folder: &Path, count: usize) -> Result<f64, BoxError> {
     let mut file = fs::File::create(folder.join("sync"))?;
     let mut micros = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! The operations on call records, one method each.
+//! Operations on single call records.
 
 use callhistory_model::{CallId, CallInput, CallPatch, CallRecord};
 use reqwest::{
@@ -9,15 +9,15 @@ use reqwest::{
 use crate::{
     client::{Client, ClientBuilder, Version},
     error::Error,
-    send::Request,
+    transport::Request,
 };
 
 impl Client {
-    /// Reads one record.
+    /// Retrieves a call record.
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_found`] where this workspace has no such record; otherwise as in the [crate](crate#errors).
+    /// [`Error::is_not_found`] if the record does not exist in this workspace; otherwise as in the [crate](crate#errors).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -30,26 +30,26 @@ impl Client {
         self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
-    /// Reads one record with its version, for a change that must not overwrite another: see
+    /// Retrieves a call record with its version, for optimistic concurrency: see
     /// [`if_version`](Self::if_version).
     ///
     /// # Errors
     ///
-    /// Those of [`get_call`](Self::get_call), and an answer without an entity tag.
+    /// Those of [`get_call`](Self::get_call), and a response without an `ETag`.
     pub async fn get_call_version(&self, id: &str) -> Result<(CallRecord, Version), Error> {
         let reply = self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?;
         let version = reply.headers.get(ETAG).cloned().map(Version);
-        let version = version.ok_or_else(|| Error::refused("the service gave no entity tag".to_owned()))?;
+        let version = version.ok_or_else(|| Error::refused("the response has no ETag".to_owned()))?;
         Ok((reply.json()?, version))
     }
 
-    /// Creates the record with this id, or replaces it as a whole, and returns it as it is stored.
+    /// Creates or replaces the record with this ID, and returns the stored record.
     ///
-    /// Writing the same again changes nothing, so the call may be repeated after any error.
+    /// The operation is idempotent: it can be repeated after any error.
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_request`] where the record breaks rules, which [`Error::problem`] lists; otherwise as in the
+    /// [`Error::is_invalid_request`] if the record is invalid ([`Error::problem`] lists the errors); otherwise as in the
     /// [crate](crate#errors).
     ///
     /// ```no_run
@@ -65,14 +65,14 @@ impl Client {
         self.send(&Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
-    /// Creates a record whose id the service makes, and returns it. The input carries no `_id`.
+    /// Creates a record with an ID that the service generates, and returns it. The input has no `_id`.
     ///
-    /// The retries of one call create one record: they carry one `Idempotency-Key`. Calling again after an error is
-    /// another record; where that matters, choose the id yourself and use [`replace_call`](Self::replace_call).
+    /// The retries of one call create one record: they share an `Idempotency-Key`. Another call after an error creates
+    /// another record; to avoid that, choose the ID and use [`replace_call`](Self::replace_call).
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_request`] where the record breaks rules, which [`Error::problem`] lists; otherwise as in the
+    /// [`Error::is_invalid_request`] if the record is invalid ([`Error::problem`] lists the errors); otherwise as in the
     /// [crate](crate#errors).
     ///
     /// ```no_run
@@ -94,7 +94,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_found`] where this workspace has no such record, [`Error::is_conflict`] where the record has a
+    /// [`Error::is_not_found`] if the record does not exist in this workspace, [`Error::is_conflict`] if the record has a
     /// final status that the patch would undo; otherwise as in the [crate](crate#errors).
     ///
     /// ```no_run
@@ -110,11 +110,11 @@ impl Client {
         self.send(&Request::patch(self.call_url(id)?, patch), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
-    /// Deletes a record. Where a retry finds no such record, an attempt before it is taken to have deleted it.
+    /// Deletes a record. If a retry does not find the record, an earlier attempt has deleted it: the result is success.
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_found`] where this workspace has no such record; otherwise as in the [crate](crate#errors).
+    /// [`Error::is_not_found`] if the record does not exist in this workspace; otherwise as in the [crate](crate#errors).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -130,7 +130,7 @@ impl Client {
     }
 
     fn call_url(&self, id: &str) -> Result<Url, Error> {
-        let id: CallId = id.parse().map_err(|error| Error::invalid("the call id is not usable", error))?;
+        let id: CallId = id.parse().map_err(|error| Error::invalid("the call ID is invalid", error))?;
         let mut url = self.inner.calls_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.push(id.as_str());
@@ -138,7 +138,7 @@ impl Client {
         Ok(url)
     }
 
-    /// A place below the collection of records, with a query string.
+    /// The URL of a path below the collection of records, with a query string.
     pub(crate) fn url(&self, path: &str, query: &str) -> Url {
         let mut url = self.inner.calls_url.clone();
         url.set_path(&format!("{}{path}", url.path()));
@@ -147,9 +147,9 @@ impl Client {
     }
 }
 
-/// 128 random bits in hexadecimal. They come from the system, because a generator that is seeded from the clock repeats
-/// itself on machines that start together, and a repeated key answers one call with another's record.
-#[expect(clippy::disallowed_methods, reason = "the key is made here so that callers need not think of it")]
+/// 128 random bits in hexadecimal, from the operating system: a generator that is seeded by the clock repeats itself on
+/// machines that start together, and a repeated key returns the record of another call.
+#[expect(clippy::disallowed_methods, reason = "the SDK generates the key")]
 fn idempotency_key() -> Result<HeaderValue, Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(Error::setup)?;

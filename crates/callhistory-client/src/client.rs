@@ -1,4 +1,4 @@
-//! The client and how it is set up.
+//! The client and its builder.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 const CALLS_PATH: &str = "/v2/api/call-history";
 const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "rustls-no-provider", feature = "native-tls"));
 
-/// One service and one workspace.
+/// A client of one service and one workspace.
 ///
-/// Clones share the connections, so one client serves a whole program. Redirects are not followed, because they would
-/// carry the API key elsewhere.
+/// Clones share the connection pool: build one client per program. Redirects are not followed, because they would
+/// send the API key to another host.
 ///
 /// ```
 /// use callhistory_client::Client;
@@ -30,11 +30,11 @@ const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "rustls-no-provider
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
-    /// The condition of this client's changes of single records.
+    /// The precondition of writes of single records.
     pub(crate) condition: Option<(HeaderName, HeaderValue)>,
 }
 
-/// Which state of a record was read: the entity tag of the service.
+/// The version of a record: its `ETag`.
 ///
 /// ```no_run
 /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -43,7 +43,7 @@ pub struct Client {
 /// let (call, version) = client.get_call_version("1234567890abcdef").await?;
 /// if call.status == Some(CallStatus::Completed) {
 ///     let reopened = CallInput { status: Some(CallStatus::Ongoing), ..CallInput::default() };
-///     // Only if nobody has changed the record since it was read.
+///     // Fails if the record has changed since it was read.
 ///     client.if_version(&version).update_call("1234567890abcdef", &reopened.into()).await?;
 /// }
 /// # Ok(())
@@ -54,19 +54,19 @@ pub struct Version(pub(crate) HeaderValue);
 
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
-    /// The collection of records, without a slash at its end.
+    /// The URL of the collection of records, without a trailing slash.
     pub(crate) calls_url: Url,
     pub(crate) max_retries: usize,
-    /// How many seconds the service may wait for a change: less than an answer is waited for.
-    pub(crate) longest_wait: u16,
+    /// The long-poll timeout in seconds: less than the timeout of the response.
+    pub(crate) max_wait_seconds: u16,
     workspace: WorkspaceId,
 }
 
 impl Client {
-    /// Starts a client of the service at `base_url`: `http` or `https`, a host, and a path if the service stands behind
-    /// one. What is wrong with it is reported by [`ClientBuilder::build`].
+    /// Returns a builder for the service at `base_url`: `http` or `https`, a host, and the path prefix of a proxy.
+    /// [`ClientBuilder::build`] reports an invalid URL.
     ///
-    /// Proxies are taken from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except for a loopback host.
+    /// Proxies are read from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except for a loopback host.
     ///
     /// ```
     /// use std::time::Duration;
@@ -92,16 +92,16 @@ impl Client {
     }
 }
 
-/// Conditions. Each one gives a client that shares the connections of this one.
+/// Preconditions. Each method returns a client that shares the connections of this one.
 impl Client {
-    /// The same client, whose `replace_call`, `update_call` and `delete_call` take effect only on this version of the record;
+    /// The same client, with `replace_call`, `update_call` and `delete_call` limited to this version of the record;
     /// otherwise they fail with [`Error::is_conflict`].
     #[must_use]
     pub fn if_version(&self, version: &Version) -> Self {
         Self { condition: Some((IF_MATCH, version.0.clone())), ..self.clone() }
     }
 
-    /// The same client, whose `replace_call` takes effect only where there is no such record; otherwise it fails with
+    /// The same client, with `replace_call` limited to a record that does not exist; otherwise it fails with
     /// [`Error::is_conflict`].
     ///
     /// ```no_run
@@ -125,7 +125,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Sets up a [`Client`]; started by [`Client::builder`].
+/// Builds a [`Client`]; returned by [`Client::builder`].
 // Debug may be derived: the key is a header value that is marked as sensitive, and a URL with a password is never kept.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
@@ -148,64 +148,64 @@ impl ClientBuilder {
     pub const TIMEOUT: Duration = Duration::from_secs(30);
     /// The default of [`max_retries`](Self::max_retries): 3.
     pub const MAX_RETRIES: usize = 3;
-    /// How long an unused connection is kept: 30 s. The service closes its side after 75 s, and a request on a
+    /// Idle timeout of pooled connections: 30 s. The service closes its side after 75 s, and a request on a
     /// connection that is being closed fails.
     pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// The largest answer that is read as one record: 8 MiB.
+    /// Maximum size of a response with one record: 8 MiB.
     pub const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
-    /// The largest answer that is read as a page of records: 64 MiB.
+    /// Maximum size of a response with a page of records: 64 MiB.
     pub const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
-    /// The most retries that can be asked for.
-    const MOST_RETRIES: usize = 10;
+    /// The maximum of `max_retries`.
+    const RETRY_LIMIT: usize = 10;
 
-    /// The workspace whose records are read and written. Required.
+    /// The workspace of the records. Required.
     pub fn workspace(mut self, id: impl Into<String>) -> Self {
         self.workspace = Some(id.into());
         self
     }
 
-    /// The API key, sent as `x-api-key`; none by default. It appears in no error and in no `Debug` text.
+    /// The API key, sent as `x-api-key`; none by default. Errors and `Debug` texts never contain it.
     pub fn api_key(mut self, key: impl AsRef<str>) -> Self {
         self.api_key = Some(parse_key(key.as_ref()));
         self
     }
 
-    /// How long connecting may take, TLS included; 3 s by default.
+    /// Timeout of the connection, TLS included; 3 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long the service may send nothing while an answer is awaited or read; 10 s by default.
+    /// Timeout between two reads of a response; 10 s by default.
     pub fn read_timeout(mut self, limit: Duration) -> Self {
         self.read_timeout = limit;
         self
     }
 
-    /// How long one attempt may take, from connecting to the last byte of the answer; 30 s by default. A retry is
+    /// Timeout of one attempt, from the connection to the last byte of the response; 30 s by default. A retry is
     /// another attempt.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How often a failed attempt is followed by another, from 0 to 10; 3 by default. See the
+    /// Maximum number of retries, from 0 to 10; 3 by default. See the
     /// [retries](crate#retries).
     pub fn max_retries(mut self, count: usize) -> Self {
         self.max_retries = count;
         self
     }
 
-    /// Makes the client. Nothing is sent yet.
+    /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_request`] where the base URL, the workspace, the API key or the number of retries is not
-    /// usable, or `https` is asked for and no TLS feature is enabled. Any other error says that TLS cannot be set up.
+    /// [`Error::is_invalid_request`] if the base URL, the workspace, the API key or the number of retries is
+    /// invalid, or the URL is `https` and no TLS feature is enabled. Any other error is a failure to set up TLS.
     ///
     /// # Panics
     ///
-    /// With the feature `rustls-no-provider` alone, where the program has installed no rustls provider yet.
+    /// With only the feature `rustls-no-provider`, if the program has not installed a rustls provider.
     ///
     /// ```
     /// let error = callhistory_client::Client::builder("127.0.0.1:8080").workspace("w").build().unwrap_err();
@@ -215,8 +215,8 @@ impl ClientBuilder {
         let base_url = self.base_url.map_err(|detail| Error::refused(format!("the base URL {detail}")))?;
         let workspace = self.workspace.ok_or_else(|| Error::refused("the workspace is missing".to_owned()))?;
         let workspace: WorkspaceId =
-            workspace.parse().map_err(|error| Error::invalid("the workspace is not usable", error))?;
-        if self.max_retries > Self::MOST_RETRIES {
+            workspace.parse().map_err(|error| Error::invalid("the workspace is invalid", error))?;
+        if self.max_retries > Self::RETRY_LIMIT {
             return Err(Error::refused(format!("max_retries is {}; at most 10 are possible", self.max_retries)));
         }
         let mut headers = HeaderMap::new();
@@ -241,23 +241,23 @@ impl ClientBuilder {
         let mut calls_url = base_url;
         calls_url.set_path(&format!("{}{CALLS_PATH}", calls_url.path().trim_end_matches('/')));
         let patience = self.timeout.min(self.read_timeout).as_secs() / 2;
-        let longest_wait = u16::try_from(patience).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
-        let inner = Inner { http, calls_url, max_retries: self.max_retries, longest_wait, workspace };
+        let max_wait_seconds = u16::try_from(patience).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
+        let inner = Inner { http, calls_url, max_retries: self.max_retries, max_wait_seconds, workspace };
         Ok(Client { inner: Arc::new(inner), condition: None })
     }
 }
 
-/// The base URL, or what is wrong with it. The text of the URL is not repeated, because it may hold a password.
+/// Parses the base URL. The error does not quote the URL, because it can contain a password.
 fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is not a URL like \"http://127.0.0.1:8080\"")?;
     match url.scheme() {
         "http" => {}
         "https" if HAS_TLS => {}
-        "https" => return Err("asks for https, but callhistory-client was built without a TLS feature"),
+        "https" => return Err("is https, but callhistory-client was built without a TLS feature"),
         _ => return Err("does not start with \"http://\" or \"https://\""),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user name or a password; a key is given to `api_key`");
+        return Err("contains a user name or a password; use `api_key` for the key");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a query or a fragment");
@@ -267,18 +267,18 @@ fn parse_base_url(text: &str) -> Result<Url, &'static str> {
 
 fn parse_key(key: &str) -> Result<HeaderValue, &'static str> {
     if key.is_empty() {
-        return Err("is empty; leave it out instead");
+        return Err("is empty; omit it instead");
     }
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("has characters other than visible ASCII");
     }
-    let mut value = HeaderValue::from_str(key).map_err(|_| "cannot stand in a header")?;
+    let mut value = HeaderValue::from_str(key).map_err(|_| "is not a valid header value")?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 fn header_value(workspace: &WorkspaceId) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(workspace.as_str()).map_err(|_| Error::refused("the workspace is not usable".to_owned()))
+    HeaderValue::from_str(workspace.as_str()).map_err(|_| Error::refused("the workspace is invalid".to_owned()))
 }
 
 fn is_loopback(url: &Url) -> bool {

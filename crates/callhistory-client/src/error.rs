@@ -1,4 +1,4 @@
-//! The one error type of the crate.
+//! The error type of the crate.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::retry;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 256;
 const MAX_SHOWN_CHARS: usize = 300;
-const MAX_SHOWN_FAULTS: usize = 3;
+const MAX_SHOWN_ERRORS: usize = 3;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// Why an operation did not give its result.
+/// The error of an operation.
 ///
-/// Its text is one line without the API key or anything out of a record. [`source`](StdError::source),
-/// [`problem`](Self::problem) and the `Debug` text say more, and may quote a value that was refused or that could not
+/// Its text is one line without the API key or content of a record. [`source`](StdError::source),
+/// [`problem`](Self::problem) and the `Debug` text contain more, and can quote a value that was refused or could not
 /// be read.
 ///
 /// ```
@@ -34,24 +34,24 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
-    answer: Option<Answer>,
+    head: Option<ResponseHead>,
     attempts: u32,
 }
 
 enum Kind {
-    /// Refused here, before anything was sent.
+    /// Refused by the client, before a request was sent.
     Invalid { what: String, source: Option<Source> },
-    /// The client cannot work on this machine.
+    /// The client cannot be built on this machine.
     Setup(Source),
-    /// No answer came.
+    /// No response arrived.
     Transport(reqwest::Error),
-    /// The answer is an error.
+    /// The response is an error.
     Status(Option<Problem>),
-    /// The answer is a success, and its body cannot be used.
+    /// The response is a success, and its body cannot be read.
     Unreadable { is_write: bool, error: BodyError },
 }
 
-/// What is wrong with the body of an answer.
+/// Why a body cannot be read.
 pub(crate) enum BodyError {
     Broken(reqwest::Error),
     CutOff,
@@ -65,15 +65,15 @@ impl BodyError {
     }
 }
 
-/// What the head of an answer says that an error needs.
+/// The parts of a response head that an error needs.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ResponseHead {
     status: StatusCode,
     request_id: Option<String>,
     retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl ResponseHead {
     pub(crate) fn new(status: StatusCode, headers: &HeaderMap) -> Self {
         let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         Self {
@@ -89,8 +89,8 @@ impl Answer {
 }
 
 impl Error {
-    fn new(kind: Kind, answer: Option<Answer>) -> Self {
-        Self(Box::new(Inner { kind, answer, attempts: 0 }))
+    fn new(kind: Kind, head: Option<ResponseHead>) -> Self {
+        Self(Box::new(Inner { kind, head, attempts: 0 }))
     }
 
     pub(crate) fn refused(what: String) -> Self {
@@ -106,16 +106,16 @@ impl Error {
     }
 
     pub(crate) fn transport(error: reqwest::Error) -> Self {
-        // The address of a later operation may hold a phone number.
+        // The URL of an operation can contain a phone number.
         Self::new(Kind::Transport(error.without_url()), None)
     }
 
-    pub(crate) fn answered(answer: Answer, problem: Option<Problem>) -> Self {
-        Self::new(Kind::Status(problem), Some(answer))
+    pub(crate) fn status_error(head: ResponseHead, problem: Option<Problem>) -> Self {
+        Self::new(Kind::Status(problem), Some(head))
     }
 
-    pub(crate) fn unreadable(answer: Answer, is_write: bool, error: BodyError) -> Self {
-        Self::new(Kind::Unreadable { is_write, error }, Some(answer))
+    pub(crate) fn unreadable(head: ResponseHead, is_write: bool, error: BodyError) -> Self {
+        Self::new(Kind::Unreadable { is_write, error }, Some(head))
     }
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {
@@ -124,51 +124,51 @@ impl Error {
     }
 }
 
-/// Questions.
+/// Predicates and details.
 impl Error {
-    /// No such record in this workspace, or no such route: 404.
+    /// The record does not exist in this workspace, or the route does not exist: 404.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.refused_with(&[404])
     }
 
-    /// The request is wrong and stays wrong: 400, 413, 415, 422, or refused before it was sent.
+    /// The request is invalid: 400, 413, 415, 422, or refused before it was sent. A retry does not help.
     #[must_use]
     pub fn is_invalid_request(&self) -> bool {
         matches!(self.0.kind, Kind::Invalid { .. }) || self.refused_with(&[400, 413, 415, 422])
     }
 
-    /// The API key is missing, wrong, or not allowed to do this: 401 or 403.
+    /// The API key is missing or invalid, or lacks a permission: 401 or 403.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {
         self.refused_with(&[401, 403])
     }
 
-    /// The record is not in the state that the request expects: 409 or 412.
+    /// The state of the record does not allow the request: 409 or 412.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.refused_with(&[409, 412])
     }
 
-    /// There were too many requests: 429. See [`retry_after`](Self::retry_after).
+    /// The rate limit is exceeded: 429. See [`retry_after`](Self::retry_after).
     #[must_use]
     pub fn is_rate_limited(&self) -> bool {
         self.refused_with(&[429])
     }
 
-    /// A time limit ran out: one of this client, or one of the service or a proxy (408, 504).
+    /// A timeout of the client, or of the service or a proxy (408, 504).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.transport_error().is_some_and(reqwest::Error::is_timeout) || self.refused_with(&[408, 504])
     }
 
-    /// There was no connection, so nothing was sent.
+    /// The connection failed; nothing was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         self.transport_error().is_some_and(reqwest::Error::is_connect)
     }
 
-    /// The same call may work later. The client has retried such a failure already, as far as it was told to.
+    /// The error is transient: the same call can succeed later. The client has already made its retries.
     ///
     /// `false` for a write that [was accepted](Self::was_accepted).
     #[must_use]
@@ -176,26 +176,26 @@ impl Error {
         match &self.0.kind {
             Kind::Invalid { .. } | Kind::Setup(_) => false,
             Kind::Transport(error) => !error.is_builder(),
-            Kind::Status(_) => self.0.answer.as_ref().is_some_and(|answer| retry::is_passing(answer.status)),
+            Kind::Status(_) => self.0.head.as_ref().is_some_and(|head| retry::is_transient(head.status)),
             Kind::Unreadable { is_write, error } => {
                 !is_write && matches!(error, BodyError::Broken(_) | BodyError::CutOff)
             }
         }
     }
 
-    /// The service has accepted the write, but its answer could not be read. Read the record to see what is stored.
+    /// The service accepted the write, but its response could not be read. Read the record to see what is stored.
     #[must_use]
     pub fn was_accepted(&self) -> bool {
         matches!(self.0.kind, Kind::Unreadable { is_write: true, .. })
     }
 
-    /// The HTTP status of the last answer, if there was one.
+    /// The HTTP status of the last response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.0.answer.as_ref().map(|answer| answer.status.as_u16())
+        self.0.head.as_ref().map(|head| head.status.as_u16())
     }
 
-    /// The service's own explanation. An answer of a proxy has none.
+    /// The problem document of the service. The response of a proxy has none.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match &self.0.kind {
@@ -204,19 +204,19 @@ impl Error {
         }
     }
 
-    /// The id under which the service has logged the last attempt, from the header `x-request-id`.
+    /// The request ID of the last attempt in the log of the service, from the header `x-request-id`.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.0.answer.as_ref()?.request_id.as_deref()
+        self.0.head.as_ref()?.request_id.as_deref()
     }
 
-    /// How long the service asks to be left alone (`Retry-After`), counted from its last answer.
+    /// The delay that the service requests (`Retry-After`), counted from its last response.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.answer.as_ref()?.retry_after
+        self.0.head.as_ref()?.retry_after
     }
 
-    /// How often the request was sent, or was tried to be sent; 0 where it was refused before.
+    /// The number of attempts; 0 if the client refused the request.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
@@ -239,16 +239,16 @@ impl fmt::Display for Error {
         match &self.0.kind {
             Kind::Invalid { what, source: None } => f.write_str(what)?,
             Kind::Invalid { what, source: Some(source) } => write!(f, "{what}: {source}")?,
-            Kind::Setup(source) => write!(f, "the client cannot be set up: {}", root(source.as_ref()))?,
+            Kind::Setup(source) => write!(f, "the client cannot be built: {}", root(source.as_ref()))?,
             Kind::Transport(error) if error.is_connect() => {
                 write!(f, "cannot connect to the service: {}", root(error))?
             }
-            Kind::Transport(error) if error.is_timeout() => f.write_str("the service did not answer in time")?,
-            Kind::Transport(error) => write!(f, "the connection to the service broke: {}", root(error))?,
+            Kind::Transport(error) if error.is_timeout() => f.write_str("the service did not respond in time")?,
+            Kind::Transport(error) => write!(f, "the connection to the service failed: {}", root(error))?,
             Kind::Status(problem) => self.write_status(f, problem.as_ref())?,
             Kind::Unreadable { is_write, error } => {
-                let accepted = if *is_write { "accepted the write" } else { "answered" };
-                write!(f, "the service {accepted}, but its answer cannot be read: {error}")?;
+                let accepted = if *is_write { "accepted the write" } else { "responded" };
+                write!(f, "the service {accepted}, but its response cannot be read: {error}")?;
             }
         }
         match (self.0.attempts, self.request_id()) {
@@ -266,19 +266,19 @@ impl Error {
         let Some(problem) = problem else {
             return match status {
                 300..400 => {
-                    write!(f, "the service answered {status}, and redirects are not followed: check the base URL")
+                    write!(f, "the service responded {status}, and redirects are not followed: check the base URL")
                 }
-                _ => write!(f, "the service answered {status} without saying why"),
+                _ => write!(f, "the service responded {status} without a problem document"),
             };
         };
-        write!(f, "the service answered {status} {}: {}", one_line(problem.code.as_str()), one_line(&problem.title))?;
-        // The details of a problem may quote the record; places and codes do not.
-        for (at, error) in problem.errors.iter().take(MAX_SHOWN_FAULTS).enumerate() {
-            let place = error.parameter.as_deref().or(error.pointer.as_deref()).unwrap_or("");
+        write!(f, "the service responded {status} {}: {}", one_line(problem.code.as_str()), one_line(&problem.title))?;
+        // The details of a problem can quote the record; locations and codes do not.
+        for (at, error) in problem.errors.iter().take(MAX_SHOWN_ERRORS).enumerate() {
+            let location = error.parameter.as_deref().or(error.pointer.as_deref()).unwrap_or("");
             let separator = if at == 0 { ": " } else { ", " };
-            write!(f, "{separator}{} {}", one_line(member(place)), one_line(error.code.as_str()))?;
+            write!(f, "{separator}{} {}", one_line(member(location)), one_line(error.code.as_str()))?;
         }
-        match problem.errors.len().saturating_sub(MAX_SHOWN_FAULTS) {
+        match problem.errors.len().saturating_sub(MAX_SHOWN_ERRORS) {
             0 => Ok(()),
             more => write!(f, ", and {more} more"),
         }
@@ -288,11 +288,11 @@ impl Error {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(error) if error.is_timeout() => f.write_str("it did not come in time"),
+            Self::Broken(error) if error.is_timeout() => f.write_str("it did not arrive in time"),
             Self::Broken(error) => write!(f, "{}", root(error)),
             Self::CutOff => f.write_str("it ends in the middle of a record"),
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
-            // The parser's own text may quote a value.
+            // The text of the parser can quote a value.
             Self::Malformed(error) => {
                 write!(f, "it is not the expected JSON at line {} column {}", error.line(), error.column())
             }
@@ -326,7 +326,7 @@ impl StdError for Error {
     }
 }
 
-/// The innermost cause, which is the one that names what happened.
+/// The innermost cause, which names the failure.
 fn root<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     while let Some(source) = error.source() {
         error = source;
@@ -334,13 +334,13 @@ fn root<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'sta
     error
 }
 
-/// The top-level member of a JSON pointer: names further down are the caller's own data.
-fn member(place: &str) -> &str {
-    let end = place.char_indices().skip(1).find(|(_, c)| *c == '/').map_or(place.len(), |(at, _)| at);
-    &place[..end]
+/// The top-level member of a JSON pointer: nested names are data of the caller.
+fn member(location: &str) -> &str {
+    let end = location.char_indices().skip(1).find(|(_, c)| *c == '/').map_or(location.len(), |(at, _)| at);
+    &location[..end]
 }
 
-/// Text of the service without line breaks and of bounded length.
+/// Text of the service, without line breaks and truncated.
 fn one_line(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

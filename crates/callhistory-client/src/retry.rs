@@ -1,55 +1,24 @@
-//! When a failed attempt is followed by another. The figures are documented in the crate's text.
+//! What a response says about retries: its status, and `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
-use backon::ExponentialBuilder;
 use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
 
-use crate::error::Error;
-
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A service that wants to be left alone for longer is not waited for inside a call.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// The waits between attempts: doubled each time, and lengthened at random so that clients that failed together come
-/// back apart.
-pub(crate) fn schedule(max_retries: usize) -> ExponentialBuilder {
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_WAIT)
-        .with_factor(2.0)
-        .with_max_delay(LONGEST_WAIT)
-        .with_max_times(max_retries)
-        .with_jitter()
-}
-
-/// The statuses that may be gone at the next attempt. 500 is not among them: the service answers it where trying again
-/// does not help.
-pub(crate) fn is_passing(status: StatusCode) -> bool {
+/// Whether a status is transient. 500 is not: the service returns it where a retry does not help.
+pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504)
 }
 
-/// How long to wait before the next attempt, or `None` for no further attempt.
-pub(crate) fn wait(error: &Error, scheduled: Option<Duration>) -> Option<Duration> {
-    let scheduled = scheduled?;
-    match error.retry_after() {
-        None => Some(scheduled),
-        Some(asked) if asked > LONGEST_RETRY_AFTER => None,
-        // In addition, because every client that was turned away has been told the same time.
-        Some(asked) => Some(asked + scheduled),
-    }
-}
-
-/// What `Retry-After` asks for, counted from now.
-#[expect(clippy::disallowed_methods, reason = "the service says a date, and only the clock knows how far it is")]
+/// The delay of `Retry-After`, counted from now.
+#[expect(clippy::disallowed_methods, reason = "a date of the service is relative to the clock")]
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry_after_at(headers, SystemTime::now())
 }
 
-/// Seconds, or a date, which asks for nothing once it has passed.
+/// Seconds, or a date; a date in the past means no delay.
 fn retry_after_at(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

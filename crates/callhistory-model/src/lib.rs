@@ -1,18 +1,18 @@
-//! The words that every part of callhistory shares: the call record, its rules, and its errors.
+//! The data model of callhistory: the call record, queries, responses, and errors.
 //!
 //! # Overview
 //!
-//! * [`CallRecord`] is one call as the service answers it; [`CallInput`] is the same call as a caller writes it.
-//! * [`CallInput::from_json`] is the strict reading of untrusted input: it reports every [`FieldError`] at once.
-//! * `CallRecord`'s `Deserialize` is the lenient reading for clients: members and values that this version does not
-//!   know are kept.
-//! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that come back digit for digit;
+//! * [`CallRecord`] is a call record in a response; [`CallInput`] is a call record in a request.
+//! * [`CallInput::from_json`] is the strict parser for untrusted input: it reports every [`FieldError`] at once.
+//! * `CallRecord`'s `Deserialize` is the lenient parser for clients: it keeps members and values that this version does
+//!   not know.
+//! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that keep their digits;
 //!   [`JsonObject`] and [`JsonArray`] do the same for free-form members.
-//! * [`CallFilter`] says which calls; [`ListQuery`], [`ExportQuery`], [`MetricsQuery`] and [`ChangesQuery`] are the
-//!   parameters of the routes, read strictly and written in one form.
-//! * [`Problem`] is the error body of the service (RFC 9457).
+//! * [`CallFilter`] selects calls; [`ListQuery`], [`ExportQuery`], [`MetricsQuery`] and [`ChangesQuery`] are the
+//!   parameters of the operations.
+//! * [`Problem`] is the body of an error response (RFC 9457).
 //!
-//! This crate does no I/O and knows no framework. The feature `schema` adds JSON Schema descriptions of all wire types.
+//! This crate does no I/O and depends on no framework. The feature `schema` adds JSON Schemas of all wire types.
 //!
 //! # Example
 //!
@@ -29,41 +29,40 @@
 //! # Ok::<(), callhistory_model::FieldErrors>(())
 //! ```
 
-mod analysis;
-mod change;
-mod decode;
 pub mod examples;
-mod extensible_enum;
-mod id;
-mod import;
-mod json;
-mod metrics;
-mod number;
-mod page;
-mod patch;
-mod problem;
+mod field_error;
 mod query;
 mod record;
+mod reply;
 #[cfg(feature = "schema")]
 pub mod schema;
-mod time;
+mod spelling;
 mod value;
 
-pub use analysis::{AnalysisClause, AnalysisOperator};
-pub use change::{CallChange, CallChangePage, ChangeType, ChangesQuery};
-pub use extensible_enum::{CallStatus, CallType, Direction};
-pub use id::{CallId, RESERVED_CALL_IDS, WorkspaceId};
-pub use import::{ImportError, ImportReport};
-pub use json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH};
-pub use metrics::{CallMetrics, GroupKey, MetricsGroup, MetricsQuery};
-pub use number::{Amount, ExactDecimal, Seconds, UnixSeconds};
-pub use page::{ExportFormat, ExportQuery, ListQuery};
-pub use patch::CallPatch;
-pub use problem::{FieldError, FieldErrorCode, FieldErrors, Problem, ProblemCode};
+pub use field_error::{FieldError, FieldErrorCode, FieldErrors};
 pub use query::{
-    CallFilter, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, Sort,
-    SortKey, nearest_name, words,
+    analysis::{AnalysisClause, AnalysisOperator},
+    changes::ChangesQuery,
+    export::{ExportFormat, ExportQuery},
+    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, words},
+    list::{ListQuery, Sort, SortKey},
+    metrics::{GroupKey, MetricsQuery},
+    one_of::{OneOf, TextPattern},
+    query_string::MAX_PARAMETER_BYTES,
 };
-pub use record::{CallCost, CallInput, CallRecord};
-pub use time::Timestamp;
-pub use value::{ExactNumber, OneOf, Scalar, TextPattern, visit_members};
+pub use record::{CallCost, CallInput, CallPatch, CallRecord};
+pub use reply::{
+    changes::{CallChange, CallChangePage, ChangeType},
+    import::{ImportError, ImportReport},
+    metrics::{CallMetrics, MetricsGroup},
+    problem::{Problem, ProblemCode},
+};
+pub use spelling::nearest_name;
+pub use value::{
+    decimal::{Amount, ExactDecimal, Seconds, UnixSeconds},
+    extensible_enum::{CallStatus, CallType, Direction},
+    id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
+    raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
+    scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members},
+    timestamp::Timestamp,
+};

@@ -1,5 +1,5 @@
-//! Descriptions of the wire types: JSON Schema from `schemars`, handed to `utoipa` unchanged, so that there is one
-//! source of data schemas.
+//! JSON Schemas of the wire types: `schemars` generates them, `utoipa` carries them unchanged. Each type has one
+//! schema.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::{
     ListQuery, Problem, WorkspaceId,
 };
 
-/// No wire type is nullable: a member without a value is left out. `Option` would say otherwise.
+/// Wire types are not nullable: a member without a value is omitted. The schema of `Option` says otherwise.
 #[derive(Clone, Debug)]
 struct NotNullable;
 
@@ -50,15 +50,15 @@ fn generator(settings: SchemaSettings) -> SchemaGenerator {
     settings.with_transform(NotNullable).into_generator()
 }
 
-/// The JSON Schemas (input 2020-12) of what stands in files and streams, by name: one record, a line of an import, a line
-/// of an export, and the data of one change.
+/// The JSON Schemas (draft 2020-12) of files and streams, by name: a record, a line of an import, a line of an export,
+/// and the data of a change event.
 #[must_use]
 pub fn json_schemas() -> Vec<(&'static str, Value)> {
     vec![
-        ("call-record", json_schema::<CallRecord>("One call record.")),
-        ("import-line", json_schema::<ImportLine>("One line of an import: a record with its `_id`.")),
-        ("export-line", json_schema::<CallRecord>("One line of an export: a record.")),
-        ("change-event", json_schema::<CallChange>("One change: an item of `changes`, or the data of an event.")),
+        ("call-record", json_schema::<CallRecord>("Call record")),
+        ("import-line", json_schema::<ImportLine>("Line of an import: a record with its `_id`")),
+        ("export-line", json_schema::<CallRecord>("Line of an export: a record")),
+        ("change-event", json_schema::<CallChange>("Change: an item of `changes`, or the data of an event")),
     ]
 }
 
@@ -68,7 +68,7 @@ fn json_schema<T: JsonSchema>(title: &str) -> Value {
     schema.to_value()
 }
 
-/// The schema of one line of an import: an input that names its record.
+/// The schema of a line of an import: an input with its `_id`.
 struct ImportLine;
 
 impl JsonSchema for ImportLine {
@@ -83,7 +83,7 @@ impl JsonSchema for ImportLine {
     }
 }
 
-/// The schema of what a caller creates: an input without the members that only the service sets on a new record.
+/// The schema of a creation: an input without the members that only the service sets on a new record.
 #[derive(Clone, Copy, Debug)]
 pub struct CallCreate;
 
@@ -97,14 +97,14 @@ impl JsonSchema for CallCreate {
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
         }
-        let description = "One call as a caller creates it. The service sets `_id`, `createdAt` and `updatedAt`; \
-            `workspaceId` is given by the header and may be repeated here.";
+        let description = "A call record to create. The service sets `_id`, `createdAt` and `updatedAt`; \
+            the header defines `workspaceId`, which the body may repeat.";
         schema.insert("description".into(), description.into());
         schema
     }
 }
 
-/// The schema of a page of a list: records, of which `fields` may have left members out.
+/// The schema of a page of a list. With `fields`, records have only some members.
 #[derive(Clone, Copy, Debug)]
 pub struct CallList;
 
@@ -116,7 +116,7 @@ impl JsonSchema for CallList {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let call = generator.subschema_for::<CallSummary>();
         schemars::json_schema!({
-            "description": "The records of one page, in the order of the list.",
+            "description": "One page of call records, in the order of the list.",
             "type": "array",
             "items": call,
             "maxItems": ListQuery::MAX_LIMIT,
@@ -124,7 +124,7 @@ impl JsonSchema for CallList {
     }
 }
 
-/// The schema of one record of a list.
+/// The schema of a record of a list.
 struct CallSummary;
 
 impl JsonSchema for CallSummary {
@@ -135,13 +135,13 @@ impl JsonSchema for CallSummary {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = CallRecord::json_schema(generator);
         schema.remove("required");
-        let description = "One call of a list: a whole `CallRecord`, or with `fields` the members that it names.";
+        let description = "A call record of a list: a whole `CallRecord`, or with `fields` only the selected members.";
         schema.insert("description".into(), description.into());
         schema
     }
 }
 
-/// Amounts to set, and `null` for amounts to take away.
+/// Amounts to set, and `null` for amounts to remove.
 fn amounts_to_merge(generator: &mut SchemaGenerator) -> Value {
     let mut cost = CallCost::json_schema(generator).to_value();
     cost["additionalProperties"]["type"] = serde_json::json!(["number", "null"]);
@@ -161,7 +161,7 @@ impl JsonSchema for CallPatch {
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
             for (name, property) in properties.iter_mut() {
-                // A merge patch of an object is any object: what it becomes with the rest is checked.
+                // A merge patch of an object is any object: the merged result is checked.
                 let mut value = match name.as_str() {
                     "cost" => amounts_to_merge(generator),
                     _ => property.take(),
@@ -174,14 +174,14 @@ impl JsonSchema for CallPatch {
                 property["description"] = description.unwrap_or_else(|| format!("See `CallRecord.{name}`.").into());
             }
         }
-        let description = "A JSON Merge Patch (RFC 7396) of a record: members to set, and `null` for members to take \
-            away. `_id` and `workspaceId` may be repeated, but not changed.";
+        let description = "A JSON Merge Patch (RFC 7396) of a record: members to set, and `null` for members to \
+            remove. `_id` and `workspaceId` may be repeated, but not changed.";
         schema.insert("description".into(), description.into());
         schema
     }
 }
 
-/// The schema of a type with its references below `/components/schemas`, and the schemas that it refers to.
+/// The schema of a type with references to `/components/schemas`, and the schemas that it refers to.
 fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -191,21 +191,21 @@ fn component<T: JsonSchema>() -> (Map<String, Value>, Map<String, Value>) {
     let mut root = generator.root_schema_for::<T>();
     let definitions = generator.take_definitions(true);
     let members = root.ensure_object();
-    // The component carries its name already, and its definitions stand beside it.
+    // The component has its name already, and its definitions are components of their own.
     members.remove("title");
     members.remove("components");
     (members.clone(), definitions)
 }
 
-/// Carries a finished schema through utoipa: an object without a type, with every keyword as an extension. The builder
-/// of extensions would put `x-` before each name; collecting does not.
+/// Wraps a finished schema for utoipa: an object without a type, with every keyword as an extension. The builder
+/// of extensions would prefix each name with `x-`; collecting does not.
 pub fn carry(members: impl IntoIterator<Item = (String, Value)>) -> RefOr<OpenApiSchema> {
     let extensions: Extensions = members.into_iter().collect();
     let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue).extensions(Some(extensions));
     RefOr::T(OpenApiSchema::Object(object.build()))
 }
 
-/// utoipa's traits from `JsonSchema`, for each type that stands in an operation.
+/// Implements utoipa's traits by `JsonSchema`, for each type that operations use.
 macro_rules! components {
     ($($type:ident),+) => {
         $(impl utoipa::PartialSchema for $type {

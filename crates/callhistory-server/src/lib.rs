@@ -1,42 +1,26 @@
 //! The call history service: HTTP on one side, [`CallStore`](callhistory_store::CallStore) on the other.
 
-mod app;
+mod api;
 pub mod auth;
-mod calls;
-mod changes;
+pub mod commands;
 pub mod config;
-pub mod demo;
-pub mod doctor;
 mod error;
-mod examples;
-mod export;
-mod extract;
-mod health;
+mod export_csv;
+mod headers;
+mod http;
+mod ids;
 pub mod import;
-pub mod keys;
-pub mod layers;
-mod listen;
-mod log;
-mod memory;
-pub mod meters;
-mod metrics;
-pub mod openapi;
-mod parameters;
-pub mod rates;
-mod router;
-mod split;
+mod openapi;
+mod state;
 pub mod telemetry;
-mod timed;
-mod tls;
-pub mod transfer;
 
 /// What the fuzz targets of this repository call. No other build has it.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    pub use crate::{auth::assert_only_keys_parse, split::split_in_chunks};
+    pub use crate::{auth::token::assert_only_keys_parse, import::record_splitter::split_in_chunks};
 }
 
-pub use app::{App, Clock, Randomness};
-pub use listen::{Limits, serve};
-pub use router::{operations_router, router};
-pub use tls::Tls;
+pub use api::{contract_document, contract_files, operations_router, router};
+pub use http::{limits::Limits, server::serve, tls::Tls};
+pub use ids::{Clock, Randomness};
+pub use state::AppState;

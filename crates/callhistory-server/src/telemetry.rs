@@ -32,18 +32,19 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::log;
+mod log_writer;
+pub mod prometheus;
 
 /// The spans that go to the collector.
 const TRACES: &str = "callhistory_traces";
-/// The largest answer of a collector that is read, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The largest response of a collector that is read, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// How long a collector may take.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The log and the traces of a process. What is still to be written and sent goes out when it is dropped.
 pub struct Telemetry {
-    _log: log::Guard,
+    _log: log_writer::Guard,
     traces: Option<SdkTracerProvider>,
 }
 
@@ -84,8 +85,8 @@ pub fn check(filter: &str) -> Result<EnvFilter, String> {
 pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
     let filter = check(filter)?.add_directive(format!("{TRACES}=off").parse().map_err(|_| "no directive".to_owned())?);
     let traces = collector(runtime)?;
-    let (writer, log) =
-        log::start(std::io::stderr()).map_err(|error| format!("the thread of the log cannot be started: {error}"))?;
+    let (writer, log) = log_writer::start(std::io::stderr())
+        .map_err(|error| format!("the thread of the log cannot be started: {error}"))?;
     let exported = traces.as_ref().map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
         layer.with_threads(false).with_target(false).with_filter(filter_fn(|span| span.target() == TRACES))
@@ -188,7 +189,7 @@ impl Visit for Members<'_, '_> {
         self.record_str(field, &format!("{value:?}"));
     }
 
-    /// The numbers of every request's line, without the machinery that writes numbers in any form.
+    /// The integers of a request's line, without the general formatting machinery.
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.begin(field);
         self.text(itoa::Buffer::new().format(value));
@@ -250,7 +251,7 @@ impl HttpClient for Collector {
         let sent = self.runtime.spawn(async move {
             let answer = client.request(request.map(Full::new)).await?;
             let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+            let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
         });
         sent.await?

@@ -1,4 +1,4 @@
-//! What an operator is told about a database.
+//! What the checks of a database find.
 
 /// How serious a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

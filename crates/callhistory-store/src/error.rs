@@ -1,4 +1,4 @@
-//! What can go wrong behind the seam, in terms that a caller can act on.
+//! The errors of a store, in terms that a caller can act on.
 
 use callhistory_model::{FieldError, FieldErrors};
 
@@ -29,13 +29,13 @@ pub enum StoreError {
     /// The disk is full; nothing was written, and reads go on.
     #[error("the disk is full: {0}")]
     Full(String),
-    /// The caller has as much of this under way as it may; the text says what, and may reach it.
+    /// The caller has as many of these in flight as are allowed; the text names them and may be shown to the caller.
     #[error("{0}")]
     Busy(&'static str),
-    /// The store cannot serve this now. A write that got this answer was not acknowledged: it may be tried again.
+    /// The store is temporarily unavailable. A write with this error was not acknowledged: it may be retried.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// The disk failed. A write that got this answer was not acknowledged; whether it took effect is not known.
+    /// The disk failed. A write with this error was not acknowledged; whether it took effect is unknown.
     #[error("the disk failed: {0}")]
     Io(String),
     /// The database cannot be opened as it stands, or the request to open it makes no sense.

@@ -1,85 +1,82 @@
-//! PostgreSQL, or an engine that speaks its protocol: any number of servers over one database. A server keeps nothing
-//! between requests that another would have to know.
+//! PostgreSQL, or an engine with its protocol: any number of servers over one database. A server keeps no state that another
+//! server would need.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
     CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
 };
-use deadpool_postgres::{ClientWrapper, Object, Pool};
-use futures_util::future::BoxFuture;
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
-mod connect;
-mod failure;
-mod keys;
-mod listen;
-mod metrics;
+mod admin;
+mod config;
+mod error;
+mod notify;
 mod open;
-mod plan;
+mod pipeline;
+mod pool;
 mod read;
 mod tls;
 mod write;
-mod writer;
 
-pub(crate) use connect::redacted;
+pub(crate) use admin::diagnose::diagnose;
 
-use connect::{Lines, Server, Work};
-use failure::{Failure, late};
-use listen::Listener;
-use writer::{Touched, Writer};
+use admin::api_keys::{self, PostgresApiKeys};
+use config::{DatabaseServer, SessionKind};
+use notify::Listener;
+use pipeline::ConnectionPipeline;
+use pool::ReadPool;
+use write::group::{WriteSet, Writer};
 
 use crate::{
-    CallPage, CallStore, ChangeBatch, Diagnostic, IdempotencyKey, Precondition, StoreError, StoredCall, WriteOutcome,
-    WrittenCall,
-    cursor::Seal,
-    exports::{self, Exports},
-    fair::Fair,
-    feed::Feed,
-    write::request_hash,
+    concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
+    domain::{
+        cursor::CursorSigner,
+        mutation::{IdempotencyKey, Precondition, request_hash},
+    },
+    error::StoreError,
+    results::{CallPage, ChangeBatch, StoredCall, WriteOutcome, WrittenCall},
+    store::CallStore,
 };
 
-/// Groups of writes at a time; each is of another workspace.
-const WRITERS: usize = 8;
-/// Lists and numbers at a time, and apart from them reads of the feed, of all workspaces and of one.
-const SCANS: (usize, usize) = (8, 4);
-const FOLLOWERS: (usize, usize) = (4, 2);
-/// How long one read may take, of several statements and beside the server's own bound on each.
-const SCAN_TIMEOUT: Duration = Duration::from_secs(35);
-
+/// Maximum number of concurrent groups of writes, each of another workspace.
+const WRITE_SESSIONS: usize = 8;
+/// Maximum number of concurrent lists and metrics queries, and of reads of the change feed, of all workspaces and of one.
+const READ_SESSIONS: (usize, usize) = (8, 4);
+const FOLLOWER_SESSIONS: (usize, usize) = (4, 2);
 pub(crate) struct PostgresStore {
-    server: Arc<Server>,
-    lines: Lines,
-    scans: Sessions,
-    followers: Sessions,
+    server: Arc<DatabaseServer>,
+    pipeline: ConnectionPipeline,
+    read_pool: ReadPool,
+    follower_pool: ReadPool,
     writer: Writer,
-    exports: Arc<Exports>,
-    seal: Arc<Seal>,
-    feed: Feed,
+    exports: Arc<FairSemaphore>,
+    signer: Arc<CursorSigner>,
+    notifier: ChangeNotifier,
     listener: Listener,
     listening: AbortHandle,
 }
 
 impl PostgresStore {
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
-        let server = Arc::new(Server::parse(url)?);
+        let server = Arc::new(DatabaseServer::parse(url)?);
         let secret = open::prepare(&server).await?;
-        let feed = Feed::default();
-        let (listener, listening) = Listener::start(Arc::clone(&server), feed.clone(), seed(&server));
+        let notifier = ChangeNotifier::default();
+        let (listener, listening) = Listener::start(Arc::clone(&server), notifier.clone(), seed(&server));
         Ok(Self {
-            lines: Lines::new(Arc::clone(&server)),
-            scans: Sessions::new(&server, SCANS)?,
-            followers: Sessions::new(&server, FOLLOWERS)?,
-            writer: Writer::new(server.pool(Work::Write, WRITERS)?, listener.clone()),
-            exports: Arc::default(),
-            seal: Arc::new(Seal::new(secret)),
-            feed,
+            pipeline: ConnectionPipeline::new(Arc::clone(&server), &read::get::STATEMENTS),
+            read_pool: ReadPool::new(&server, READ_SESSIONS)?,
+            follower_pool: ReadPool::new(&server, FOLLOWER_SESSIONS)?,
+            writer: Writer::new(server.pool(SessionKind::Write, WRITE_SESSIONS)?, listener.clone()),
+            exports: export_stream::semaphore(),
+            signer: Arc::new(CursorSigner::new(secret)),
+            notifier,
             listener,
             listening,
             server,
@@ -87,25 +84,15 @@ impl PostgresStore {
     }
 }
 
-/// The keys of a database, which is migrated first.
-pub(crate) async fn open_api_keys(url: &str) -> Result<keys::PostgresKeys, StoreError> {
-    let server = Arc::new(Server::parse(url)?);
+/// The API keys of a database, which is migrated first.
+pub(crate) async fn open_api_keys(url: &str) -> Result<PostgresApiKeys, StoreError> {
+    let server = Arc::new(DatabaseServer::parse(url)?);
     open::prepare(&server).await?;
-    Ok(keys::PostgresKeys(server.pool(Work::Write, keys::SESSIONS)?))
+    Ok(PostgresApiKeys(server.pool(SessionKind::Write, api_keys::SESSIONS)?))
 }
 
-/// What an operator wants to know of a database, found out without changing it.
-pub(crate) async fn diagnose(url: &str) -> Vec<Diagnostic> {
-    match Server::parse(url) {
-        Ok(server) => {
-            open::diagnose(&server).await.unwrap_or_else(|error| vec![Diagnostic::error("database", error.to_string())])
-        }
-        Err(error) => vec![Diagnostic::error("database", error.to_string())],
-    }
-}
-
-/// Something that differs between the servers of a database. Only pauses depend on it.
-fn seed(server: &Arc<Server>) -> u64 {
+/// A seed that differs between the servers of a database. Only backoffs depend on it.
+fn seed(server: &Arc<DatabaseServer>) -> u64 {
     u64::from(std::process::id()) << 32 ^ Arc::as_ptr(server).addr() as u64
 }
 
@@ -115,64 +102,18 @@ impl Drop for PostgresStore {
     }
 }
 
-/// Sessions for reads that may take long, and the places of those who use them.
-struct Sessions {
-    pool: Pool,
-    places: Arc<Fair>,
-}
-
-impl Sessions {
-    fn new(server: &Arc<Server>, (number, share): (usize, usize)) -> Result<Self, StoreError> {
-        Ok(Self { pool: server.pool(Work::Read, number)?, places: Fair::new(number, share) })
-    }
-}
-
-/// Runs a read on a session of its own, and once more where that session had ended. It goes on when its caller has hung
-/// up: a session goes back to the others only after its statement.
-async fn scan<T: Send + 'static, A: Send + Sync + 'static>(
-    sessions: &Sessions,
-    workspace: &WorkspaceId,
-    arguments: A,
-    work: for<'a> fn(&'a ClientWrapper, &'a A) -> BoxFuture<'a, Result<T, Failure>>,
-) -> Result<T, StoreError> {
-    let (pool, place) = (sessions.pool.clone(), sessions.places.enter(workspace).await?);
-    let read = tokio::spawn(async move {
-        let _place = place;
-        let mut again = true;
-        loop {
-            let outcome = match pool.get().await {
-                Ok(db) => match timeout(SCAN_TIMEOUT, work(&db, &arguments)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        // Its statement goes on, and nobody else should wait for that.
-                        drop(Object::take(db));
-                        Err(late())
-                    }
-                },
-                Err(error) => Err(error.into()),
-            };
-            match outcome {
-                Err(failure) if again && failure.is_disconnected() => again = false,
-                outcome => return Ok(outcome?),
-            }
-        }
-    });
-    read.await.map_err(|error| StoreError::Internal(error.to_string()))?
-}
-
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-fn one(id: &CallId) -> Touched {
-    Touched { ids: vec![id.clone()], key: None }
+fn one(id: &CallId) -> WriteSet {
+    WriteSet { ids: vec![id.clone()], key: None }
 }
 
 #[async_trait]
 impl CallStore for PostgresStore {
     async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
-        let Some(row) = self.lines.call(workspace, id.as_str()).await? else { return Ok(None) };
-        Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(row.try_get(1)?) }))
+        read::get::get_call(&self.pipeline, workspace, id.as_str()).await
     }
 
     async fn create_call(
@@ -184,9 +125,9 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
         let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&input)?))).transpose()?;
-        let touched = Touched { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
+        let write_set = WriteSet { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
         let id = id.clone();
-        self.writer.run(workspace, touched, move |plan| plan.create(&id, &input, key.as_ref(), &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.create(&id, &input, key.as_ref(), &now)).await
     }
 
     async fn replace_call(
@@ -197,8 +138,8 @@ impl CallStore for PostgresStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let (touched, id) = (one(id), id.clone());
-        self.writer.run(workspace, touched, move |plan| plan.put(&id, &input, &precondition, &now)).await
+        let (write_set, id) = (one(id), id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.put(&id, &input, &precondition, &now)).await
     }
 
     async fn update_call(
@@ -209,8 +150,8 @@ impl CallStore for PostgresStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
-        let (touched, id) = (one(id), id.clone());
-        self.writer.run(workspace, touched, move |plan| plan.patch(&id, &patch, &precondition, &now)).await
+        let (write_set, id) = (one(id), id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.patch(&id, &patch, &precondition, &now)).await
     }
 
     async fn delete_call(
@@ -220,8 +161,8 @@ impl CallStore for PostgresStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (touched, id) = (one(id), id.clone());
-        self.writer.run(workspace, touched, move |plan| plan.delete(&id, &precondition, &now)).await
+        let (write_set, id) = (one(id), id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.delete(&id, &precondition, &now)).await
     }
 
     async fn import_calls(
@@ -230,26 +171,28 @@ impl CallStore for PostgresStore {
         calls: Vec<(CallId, CallInput)>,
         now: Timestamp,
     ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
-        let touched = Touched { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
-        self.writer.run(workspace, touched, move |plan| plan.import(&calls, &now)).await
+        let write_set = WriteSet { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
+        self.writer.run(workspace, write_set, move |plan| plan.import(&calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let cursor = query.cursor.as_ref();
-        let after = cursor.map(|cursor| self.seal.open_list(workspace, query, cursor)).transpose()?;
-        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.seal));
-        scan(&self.scans, workspace, arguments, |db, (workspace, query, after, seal)| {
-            Box::pin(read::list_calls(db, workspace, query, after.as_ref(), seal))
-        })
-        .await
+        let after = cursor.map(|cursor| self.signer.verify_list(workspace, query, cursor)).transpose()?;
+        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.signer));
+        self.read_pool
+            .run(workspace, arguments, |db, (workspace, query, after, signer)| {
+                Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), signer))
+            })
+            .await
     }
 
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let arguments = (workspace.clone(), query.clone());
-        scan(&self.scans, workspace, arguments, |db, (workspace, query)| {
-            Box::pin(metrics::get_call_metrics(db, workspace, query))
-        })
-        .await
+        self.read_pool
+            .run(workspace, arguments, |db, (workspace, query)| {
+                Box::pin(read::metrics::get_call_metrics(db, workspace, query))
+            })
+            .await
     }
 
     async fn export_calls(
@@ -257,21 +200,21 @@ impl CallStore for PostgresStore {
         workspace: &WorkspaceId,
         filter: &CallFilter,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
-        let place = Exports::enter(&self.exports, workspace)?;
-        let (chunks, severity, receiver) = exports::channel();
+        let permit = export_stream::acquire(&self.exports, workspace)?;
+        let (chunks, error_slot, receiver) = export_stream::channel();
         let (workspace, filter, server) = (workspace.clone(), filter.clone(), Arc::clone(&self.server));
         tokio::spawn(async move {
-            let deadline = Instant::now() + exports::TIMEOUT;
+            let deadline = Instant::now() + export_stream::TIMEOUT;
             let export = async {
-                let db = server.client(Work::Export).await?;
-                read::export_calls(&db, &workspace, &filter, &chunks).await
+                let db = server.client(SessionKind::Export).await?;
+                read::export::export_calls(&db, &workspace, &filter, &chunks).await
             };
-            // A reader that takes a byte now and then must not keep the snapshot for ever.
+            // A slow reader must not hold the snapshot for ever.
             let outcome = timeout_at(deadline, export).await;
-            if let Err(failure) = outcome.unwrap_or_else(|_| Err(read::slow_reader())) {
-                severity.send(Err(failure.into()));
+            if let Err(error) = outcome.unwrap_or_else(|_| Err(read::export::slow_reader())) {
+                error_slot.send(Err(error.into()));
             }
-            drop(place);
+            drop(permit);
         });
         Ok(receiver)
     }
@@ -282,38 +225,39 @@ impl CallStore for PostgresStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        let after = self.seal.start_of_feed(workspace, cursor)?;
-        // First: whatever has a number up to this one is committed, and so is everything before it.
-        let last = self.lines.last_sequence(workspace).await?;
-        let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.seal));
-        scan(&self.followers, workspace, arguments, |db, (workspace, after, last, limit, seal)| {
-            Box::pin(read::list_call_changes(db, workspace, *after..*last, *limit, seal))
-        })
-        .await
+        let after = self.signer.feed_start(workspace, cursor)?;
+        // First: every change up to this sequence is committed.
+        let last = read::get::last_sequence(&self.pipeline, workspace).await?;
+        let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.signer));
+        self.follower_pool
+            .run(workspace, arguments, |db, (workspace, after, last, limit, signer)| {
+                Box::pin(read::changes::list_call_changes(db, workspace, *after..*last, *limit, signer))
+            })
+            .await
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
-        let after = self.seal.open_feed(workspace, cursor)?;
-        // Before the look: what is committed after it is announced.
-        let mut announcements = self.feed.subscribe(workspace);
-        while self.lines.last_sequence(workspace).await? <= after {
+        let after = self.signer.verify_feed(workspace, cursor)?;
+        // Before the read: a later commit sends a notification.
+        let mut notifications = self.notifier.subscribe(workspace);
+        while read::get::last_sequence(&self.pipeline, workspace).await? <= after {
             tokio::select! {
-                heard = announcements.changed() => heard.map_err(|_| closed())?,
-                () = sleep(self.listener.look()) => {}
+                received = notifications.changed() => received.map_err(|_| closed())?,
+                () = sleep(self.listener.poll_interval()) => {}
             }
         }
         Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.lines.call(&"check".parse().map_err(|_| closed())?, "").await?;
+        read::get::get_call(&self.pipeline, &"check".parse().map_err(|_| closed())?, "").await?;
         self.writer.check().await
     }
 
     async fn close(&self) {
         self.writer.close().await;
         self.listening.abort();
-        self.scans.pool.close();
-        self.followers.pool.close();
+        self.read_pool.close();
+        self.follower_pool.close();
     }
 }

@@ -28,7 +28,7 @@ async fn not_found_carries_the_problem() {
     assert_eq!((error.status(), requests, error.attempts()), (Some(404), 1, 1));
     assert_eq!(error.problem().unwrap().code, ProblemCode::CallNotFound);
     assert_eq!(error.request_id(), Some("req-404"));
-    assert_eq!(error.to_string(), "the service answered 404 call_not_found: No such record (request id req-404)");
+    assert_eq!(error.to_string(), "the service responded 404 call_not_found: No such record (request id req-404)");
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn the_text_names_the_place_and_not_the_content() {
     let error = client(&stub.url).replace_call(ID, &input()).await.unwrap_err();
     assert!(error.is_invalid_request() && !error.was_accepted());
     assert_eq!(error.problem().unwrap().errors.len(), 1);
-    let expected = "the service answered 422 invalid_record: The record breaks rules: /metadata too_deep";
+    let expected = "the service responded 422 invalid_record: The record breaks rules: /metadata too_deep";
     assert_eq!(error.to_string(), format!("{expected} (request id req-422)"));
 }
 
@@ -132,7 +132,7 @@ async fn each_time_limit_is_a_timeout() {
         let client = limit(builder(&stub.url), short).max_retries(0).build().unwrap();
         let silent = client.get_call(ID).await.unwrap_err();
         assert!(silent.is_timeout() && silent.is_retryable() && !silent.is_connect(), "{silent:?}");
-        assert_eq!(silent.to_string(), "the service did not answer in time");
+        assert_eq!(silent.to_string(), "the service did not respond in time");
         let stalled = client.replace_call(ID, &input()).await.unwrap_err();
         assert!(stalled.is_timeout() && stalled.was_accepted(), "{stalled:?}");
     }

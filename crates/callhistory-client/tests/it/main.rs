@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod errors;
-mod many;
 mod operations;
 mod quickstart;
 mod retries;
 mod setup;
+mod streams;
 mod stub;
 
 use callhistory_client::{CallInput, CallRecord, Client, ClientBuilder, model::examples};

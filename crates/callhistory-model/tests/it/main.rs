@@ -1,6 +1,6 @@
 //! The record as it stands on the wire.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
-mod faults;
 mod schema;
+mod validation;
 mod wire;

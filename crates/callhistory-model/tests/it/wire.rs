@@ -6,7 +6,7 @@ use callhistory_model::{CallInput, CallRecord, CallStatus, examples};
 const GOLDEN: &[(&str, &str)] = &[
     (include_str!("golden/source.sent.json"), include_str!("golden/source.answered.json")),
     (include_str!("golden/complete.sent.json"), include_str!("golden/complete.answered.json")),
-    (include_str!("golden/numbers.sent.json"), include_str!("golden/numbers.answered.json")),
+    (include_str!("golden/decimals.sent.json"), include_str!("golden/decimals.answered.json")),
     (include_str!("golden/text.sent.json"), include_str!("golden/text.answered.json")),
 ];
 

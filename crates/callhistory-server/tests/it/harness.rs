@@ -13,8 +13,8 @@ use std::{
 use axum::middleware::from_fn_with_state;
 use callhistory_client::Client;
 use callhistory_server::{
-    App, Limits, Tls,
-    rates::{MonotonicClock, Rates},
+    AppState, Limits, Tls,
+    auth::rate_limit::{MonotonicClock, Rates},
     router, serve,
 };
 use callhistory_store::{ApiKeyStore, CallStore};
@@ -136,12 +136,16 @@ impl Server {
         canaries::listen();
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
-        let store = callhistory_store::open(&url).await.unwrap();
+        let store = callhistory_store::open(&url.parse().unwrap()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let mut app = App::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
-        let keys = if rates.is_some() { Some(callhistory_store::open_api_keys(&url).await.unwrap()) } else { None };
+        let mut app = AppState::new(Arc::clone(&store), fixed_clock, counter).until(stop.clone());
+        let keys = if rates.is_some() {
+            Some(callhistory_store::open_api_keys(&url.parse().unwrap()).await.unwrap())
+        } else {
+            None
+        };
         if let Some((keys, (rates, clock))) = keys.as_ref().zip(rates) {
             app = app.with_keys(Arc::clone(keys)).with_rates(rates, clock);
         }
@@ -183,7 +187,7 @@ impl Server {
         Answer { status, headers, body: response.text().await.unwrap() }
     }
 
-    /// The beginning of a stream, up to so many events.
+    /// The start of a stream, up to this number of events.
     pub(crate) async fn first_events(&self, path: &str, headers: &[(&str, &str)], count: usize) -> Answer {
         let mut request = reqwest::Client::new().get(self.url(path));
         for (name, value) in headers {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use callhistory_client::model::examples;
-use callhistory_server::auth::Token;
+use callhistory_server::auth::token::Token;
 use callhistory_store::{ApiKey, Scope};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -157,7 +157,7 @@ async fn a_key_in_the_query_string_is_refused() {
     }
 }
 
-/// A key that asks for too much is told when to come again, and takes nothing from another.
+/// A key over its rate limit learns when to retry, and does not slow down another key.
 #[tokio::test]
 async fn each_key_has_its_own_bounds() {
     static SECONDS: AtomicU64 = AtomicU64::new(1);
@@ -225,7 +225,7 @@ async fn a_revoked_key_ends_at_once() {
     assert_eq!(server.get("none", &header).await.code(), "key_revoked");
 }
 
-/// Without `phone-numbers:read` no route shows a phone number, and no filter tells one.
+/// Without `phone-numbers:read` no route shows a phone number, and no filter reveals one.
 #[tokio::test]
 async fn numbers_are_masked_everywhere() {
     let server = Server::with_keys().await;

@@ -45,7 +45,7 @@ async fn version_of_later(base: &str) -> i64 {
     answer.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap()
 }
 
-/// Writes until it is told to stop; what was answered is in the list.
+/// Writes until it is stopped; acknowledged writes are in the list.
 fn write(
     client: Client,
     writer: usize,
@@ -115,7 +115,7 @@ async fn a_backup_under_load_is_restored_record_by_record() {
     let stale = reqwest::Client::new().get(format!("{}/v2/api/call-history/changes?cursor={cursor}", restored.base));
     assert_eq!(stale.header("x-workspace-id", "w").send().await.unwrap().status().as_u16(), 400);
     let (code, _, errors) = run(path, &["backup", "copy.db"]);
-    assert!(code == 1 && errors.contains("overwrites nothing"), "{errors}");
+    assert!(code == 1 && errors.contains("does not overwrite"), "{errors}");
 }
 
 /// A copy that is not what it was is refused, and leaves nothing behind.
@@ -141,7 +141,7 @@ fn a_damaged_backup_is_not_restored() {
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
     std::fs::write(path.join("copy.db"), &damaged).unwrap();
-    refused("is not what");
+    refused("does not match the checksum");
     // With a checksum of its own, the database itself shows the damage.
     let pages = whole.len() / 4096;
     for page in 1..pages {
@@ -157,16 +157,16 @@ fn a_damaged_backup_is_not_restored() {
 }
 
 #[test]
-fn the_doctor_tells_good_from_doubtful_and_bad() {
+fn doctor_reports_ok_warnings_and_errors() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let (code, printed, _) = run(path, &["doctor"]);
-    assert!(code == 1 && printed.contains("doubtful  database") && printed.contains("good  clock"), "{printed}");
-    assert!(!path.join("callhistory-data").exists(), "an examination left something behind");
+    assert!(code == 1 && printed.contains("warning  database") && printed.contains("ok  clock"), "{printed}");
+    assert!(!path.join("callhistory-data").exists(), "the checks created a database");
     assert_eq!(run(path, &["migrate"]).0, 0);
-    let (code, printed, _) = run(path, &["doctor", "--whole", "--json"]);
+    let (code, printed, _) = run(path, &["doctor", "--full", "--json"]);
     let report: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!((code, &report["severity"]), (0, &"good".into()), "{printed}");
+    assert_eq!((code, &report["severity"]), (0, &"ok".into()), "{printed}");
     let names: Vec<_> =
         report["diagnostics"].as_array().unwrap().iter().map(|found| found["name"].as_str().unwrap()).collect();
     assert_eq!(
@@ -204,7 +204,7 @@ fn the_doctor_tells_good_from_doubtful_and_bad() {
         .unwrap();
     std::fs::remove_file(path.join("callhistory-data/callhistory.db-wal")).unwrap();
     let (code, printed, _) = run(path, &["doctor"]);
-    assert!(code == 2 && printed.contains("bad  database"), "{printed}");
+    assert!(code == 2 && printed.contains("error  database"), "{printed}");
 }
 
 /// The numbers name routes, methods and statuses, and nothing that a caller sent.
@@ -233,7 +233,7 @@ async fn the_numbers_are_of_routes() {
         number(&format!(r#"callhistory_http_requests_total{{{route},method="{method}",status="{status}"}}"#))
     };
     assert_eq!((count("GET", 200), count("PUT", 201)), (3.0, 1.0));
-    assert_eq!(number(&format!(r#"callhistory_http_request_seconds_count{{{route},method="GET"}}"#)), 3.0);
+    assert_eq!(number(&format!(r#"callhistory_http_request_duration_seconds_count{{{route},method="GET"}}"#)), 3.0);
     assert_eq!(number(r#"callhistory_http_requests_total{route="-",method="other",status="404"}"#), 1.0);
     assert!(number("callhistory_commit_seconds_count") >= 1.0 && number("callhistory_commit_writes_sum") >= 1.0);
     assert!(number("callhistory_wal_bytes") > 0.0 && number("callhistory_disk_free_bytes") > 0.0);
@@ -323,7 +323,7 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
     }
 }
 
-/// A supervisor is told when the service takes connections, that it lives, and that it ends.
+/// A supervisor is notified when the service accepts connections, that it is alive, and that it stops.
 #[test]
 fn a_supervisor_is_told() {
     let directory = TempDir::new().unwrap();
@@ -348,13 +348,13 @@ fn a_supervisor_is_told() {
 }
 
 #[test]
-fn numbers_are_put_together_anew_on_demand() {
+fn metrics_are_rebuilt_on_demand() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     std::fs::write(path.join("calls.ndjson"), "{\"_id\":\"a\"}\n{\"_id\":\"b\"}\n").unwrap();
     assert_eq!(run(path, &["import", "--workspace", "w", "calls.ndjson"]).0, 0);
     let (code, printed, _) = run(path, &["rebuild-metrics"]);
-    assert!(code == 0 && printed.contains("counted from 2 records"), "{printed}");
+    assert!(code == 0 && printed.contains("rebuilt from 2 records"), "{printed}");
     let server = Running::start(path, &[]);
     let (code, _, complaint) = run(path, &["rebuild-metrics"]);
     assert!(code == 1 && complaint.contains("in use"), "{complaint}");

@@ -244,7 +244,7 @@ async fn no_answer_is_false_after_a_fault_of_the_disk() {
                 *seen.entry(record["_id"].to_string()).or_insert(0) += 1;
             }
             assert!(seen.values().all(|times| *times == 1), "{place}: a record is there twice");
-            let (code, printed, _) = crate::operate::run(directory.path(), &["doctor", "--whole"]);
+            let (code, printed, _) = crate::operate::run(directory.path(), &["doctor", "--full"]);
             assert!(code < 2, "{place}: {printed}");
             runs += 1;
             felt += usize::from(outcome.answered.len() + outcome.deleted.len() < WRITES as usize);
@@ -343,7 +343,7 @@ async fn honest(caller: &Caller) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-/// Sends each of so many connections the same bytes and keeps them open.
+/// Sends the same bytes on each of this number of connections and keeps them open.
 async fn hold(server: &Running, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     let address = server.base.trim_start_matches("http://").to_owned();
     let mut held = Vec::new();

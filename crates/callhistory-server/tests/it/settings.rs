@@ -88,7 +88,7 @@ fn what_is_wrong_with_settings_is_said() {
     assert!(!good && errors.contains("none.toml: No such file"), "{errors}");
     std::fs::write(path.join("url"), "postgres://u:hunter2@h/d\n").unwrap();
     let (good, printed, errors) = run(path, &[("CALLHISTORY_DATABASE_URL_FILE", "url")], &["config", "check"]);
-    assert!(good && printed.contains("sound: postgres://u") && !printed.contains("hunter2"), "{printed}{errors}");
+    assert!(good && printed.contains("valid: postgres://u") && !printed.contains("hunter2"), "{printed}{errors}");
     assert!(!path.join("callhistory-data").exists(), "a check left something behind");
 }
 

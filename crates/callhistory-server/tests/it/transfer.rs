@@ -190,12 +190,15 @@ async fn a_broken_import_leaves_whole_lines() {
 #[tokio::test]
 async fn an_export_can_be_imported_elsewhere() {
     let server = Server::start().await;
-    let history =
-        callhistory_server::demo::history(7, 400, chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap());
-    callhistory_server::demo::fill(&server.store, history.unwrap(), &"2026-01-01T00:00:00Z".parse().unwrap())
+    let history = callhistory_server::commands::demo::history(
+        7,
+        400,
+        chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
+    );
+    callhistory_server::commands::demo::fill(&server.store, history.unwrap(), &"2026-01-01T00:00:00Z".parse().unwrap())
         .await
         .unwrap();
-    let demo = [("x-workspace-id", callhistory_server::demo::WORKSPACE)];
+    let demo = [("x-workspace-id", callhistory_server::commands::demo::WORKSPACE)];
     let export = server.send_bare(Method::GET, EXPORT, &demo, vec![]).await;
     assert_eq!(export.header("content-type"), "application/x-ndjson");
     // The workspace is part of a record; everything else is kept.

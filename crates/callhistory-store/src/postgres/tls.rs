@@ -19,7 +19,7 @@ pub(super) enum Mode {
     /// Encrypted where the server can.
     #[default]
     Prefer,
-    /// Encrypted, to whoever answers; with root certificates as `VerifyCa`.
+    /// Encrypted without checking the certificate; with root certificates the same as `VerifyCa`.
     Require,
     /// Encrypted, to a server with a certificate of a known authority.
     VerifyCa,

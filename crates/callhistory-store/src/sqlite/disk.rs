@@ -1,4 +1,4 @@
-//! The disk below the database: what is left of it, and what happens when it is full.
+//! The disk of the database: its free space, the size of the WAL, and the ballast for a full disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,19 +13,19 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::StoreHealth;
+use crate::results::StoreHealth;
 
-/// What is kept aside, in bytes: a deletion writes a few pages to the log before it frees any.
+/// Size of the ballast, in bytes: a deletion writes some pages to the WAL before it frees any.
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
-/// How often it is tried whether a full disk has room again.
+/// Interval of the check whether a full disk has space again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a log that is too large is folded, and how often snapshots are ended for that.
-const FOLD_INTERVAL: Duration = Duration::from_millis(100);
+/// Minimum interval of checkpoints of a large WAL, and of ending snapshots that hold it.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 const END_INTERVAL: Duration = Duration::from_secs(30);
-/// The size of the log at which reads that hold it back are broken off, in bytes.
+/// Size of the WAL at which reads that hold it are aborted, in bytes.
 pub(crate) const MAX_WAL_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// How the database's disk is doing, for all threads.
+/// The state of the disk, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Disk {
     database: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct Disk {
     is_full: AtomicBool,
     pub(crate) has_stopped: AtomicBool,
     max_wal_bytes: u64,
-    /// Raised when the log has grown too large: snapshots that began before are to end.
+    /// Incremented when the WAL is too large: older snapshots must end.
     pressure: watch::Sender<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Disk {
     pub(crate) fn new(database: &Path, max_wal_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             database: database.to_owned(),
-            wal: beside(database, "-wal"),
+            wal: sibling(database, "-wal"),
             is_full: AtomicBool::new(false),
             has_stopped: AtomicBool::new(false),
             max_wal_bytes,
@@ -53,17 +53,17 @@ impl Disk {
         self.pressure.subscribe()
     }
 
-    /// Looks at the log after a commit; gives whether it is too large and should be folded now. What another program
-    /// holds back must not slow every write.
-    pub(crate) fn is_wal_too_large(&self, looked: &mut Look) -> bool {
-        size(&self.wal).is_some_and(|bytes| bytes > self.max_wal_bytes) && is_due(&mut looked.folded, FOLD_INTERVAL)
+    /// Whether the WAL is too large and a checkpoint is due. A WAL that another program holds must not slow every write.
+    pub(crate) fn is_wal_too_large(&self, maintenance: &mut WalMaintenance) -> bool {
+        size(&self.wal).is_some_and(|bytes| bytes > self.max_wal_bytes)
+            && is_due(&mut maintenance.checkpointed, CHECKPOINT_INTERVAL)
     }
 
-    /// Ends the snapshots that hold the log back, unless that has been done lately: what another program holds back must
-    /// not end every read of this one.
-    pub(crate) fn end_snapshots(&self, looked: &mut Look) {
-        if is_due(&mut looked.ended, END_INTERVAL) {
-            tracing::warn!("the log has grown too large; reads that hold it back are ended");
+    /// Ends the snapshots that hold the WAL, unless this was done recently: a WAL that another program holds must not end
+    /// every read.
+    pub(crate) fn end_snapshots(&self, maintenance: &mut WalMaintenance) {
+        if is_due(&mut maintenance.ended, END_INTERVAL) {
+            tracing::warn!("the WAL is too large; ending the reads that hold it");
             self.pressure.send_modify(|times| *times += 1);
         }
     }
@@ -79,14 +79,14 @@ impl Disk {
     }
 }
 
-/// When something was last done about a log that is too large.
+/// When a large WAL was last handled.
 #[derive(Default)]
-pub(crate) struct Look {
-    folded: Option<Instant>,
+pub(crate) struct WalMaintenance {
+    checkpointed: Option<Instant>,
     ended: Option<Instant>,
 }
 
-/// Whether something has not been done for so long; if so it is done now.
+/// Whether an interval has passed since `last`; if so, sets it to now.
 fn is_due(last: &mut Option<Instant>, interval: Duration) -> bool {
     let is_due = last.is_none_or(|last| last.elapsed() >= interval);
     if is_due {
@@ -110,14 +110,14 @@ pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
     None
 }
 
-/// A file whose name is that of the database and more.
-pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+/// A file next to the database, with a suffix to its name.
+pub(crate) fn sibling(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Room that is kept aside on the disk, and given up when there is no other, so that deletions still work.
+/// A file that reserves disk space, and is released on a full disk so that deletions still work.
 pub(crate) struct Ballast {
     path: PathBuf,
     disk: Arc<Disk>,
@@ -125,35 +125,35 @@ pub(crate) struct Ballast {
 }
 
 impl Ballast {
-    /// Keeps the room aside, if there is so much.
+    /// Reserves the space, if there is enough.
     pub(crate) fn new(disk: Arc<Disk>) -> Self {
-        let path = beside(&disk.database, ".ballast");
+        let path = sibling(&disk.database, ".ballast");
         let ballast = Self { path, disk, probed: Instant::now() };
         if let Err(error) = ballast.fill() {
-            tracing::warn!(%error, "no room could be kept aside; on a full disk deletions may fail");
+            tracing::warn!(%error, "the ballast could not be reserved; deletions may fail on a full disk");
         }
         ballast
     }
 
-    /// Gives the room up: the disk is full.
+    /// Releases the ballast: the disk is full.
     pub(crate) fn release(&mut self) {
         self.probed = Instant::now();
         if !self.disk.is_full.swap(true, Ordering::Relaxed) {
-            tracing::error!("the disk is full: writes other than deletions are refused until there is room");
+            tracing::error!("the disk is full; only deletions are accepted until there is space");
         }
-        give_up(&self.path);
+        release_ballast(&self.path);
     }
 
-    /// Whether writes have to wait for room, which is looked for now and then, and made by folding the log.
-    pub(crate) fn is_full(&mut self, fold: impl FnOnce()) -> bool {
+    /// Whether writes have to wait for room, which is maintenance for now and then, and made by folding the log.
+    pub(crate) fn is_full(&mut self, checkpoint: impl FnOnce()) -> bool {
         if !self.disk.is_full.load(Ordering::Relaxed) {
             return false;
         }
         if self.probed.elapsed() >= PROBE_INTERVAL {
             self.probed = Instant::now();
-            fold();
+            checkpoint();
             if self.fill().is_ok() {
-                tracing::info!("the disk has room again: writes go on");
+                tracing::info!("the disk has space again; writes are accepted");
                 self.disk.is_full.store(false, Ordering::Relaxed);
                 return false;
             }
@@ -161,30 +161,30 @@ impl Ballast {
         true
     }
 
-    /// Takes the room from the disk; a part of it is worth nothing and given back.
+    /// Reserves the space; a partial reservation is released.
     fn fill(&self) -> io::Result<()> {
         if size(&self.path) == Some(BALLAST_BYTES) {
             return Ok(());
         }
         let filled = OpenOptions::new().create(true).truncate(true).write(true).open(&self.path).and_then(allocate);
         if filled.is_err() {
-            give_up(&self.path);
+            release_ballast(&self.path);
         }
         filled
     }
 }
 
-/// Gives up what an earlier start has kept aside, for a start on a full disk.
-pub(crate) fn give_up(path: &Path) {
+/// Removes the ballast.
+pub(crate) fn release_ballast(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(%error, "the room that was kept aside cannot be given up");
+            tracing::error!(%error, "the ballast cannot be removed");
         }
         _ => {}
     }
 }
 
-/// Has the disk set the room aside; zeros do it where it cannot be asked for.
+/// Allocates the space; writes zeros if the file system cannot allocate.
 fn allocate(mut file: File) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES) {

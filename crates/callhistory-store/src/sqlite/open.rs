@@ -1,4 +1,4 @@
-//! Opening a SQLite database: the file and its directory, the settings that the promises rest on, the migrations.
+//! Opens a SQLite database: its directory and file, the settings that durability depends on, the migrations.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -9,14 +9,14 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{disk, read, recount};
-use crate::StoreError;
+use super::{disk, functions};
+use crate::error::StoreError;
 
-/// Older libraries can corrupt the write-ahead log.
-const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
+/// Older versions can corrupt the WAL.
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Marks the file as ours: "CALH".
 const APPLICATION_ID: i64 = 0x4341_4c48;
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENT_CACHE_SIZE: usize = 64;
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each setting with the value that it must read back as.
@@ -36,42 +36,45 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
-/// The migration that makes a database what this version needs.
+/// The newest migration of this version.
 pub(crate) fn newest_migration() -> i64 {
     let runner = migrations::migrations::runner();
     runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
 }
 
-/// The connection that writes, on a database that is locked for this process, migrated, and durable.
-pub(crate) fn open_writer(path: &Path) -> Result<(File, Connection), StoreError> {
-    if rusqlite::version_number() < OLDEST_SOUND_SQLITE {
+/// Opens the writing connection: locks the database for this process, migrates it, and runs `prepare`.
+pub(crate) fn open_writer(
+    path: &Path,
+    prepare: impl Fn(&Connection) -> Result<(), StoreError>,
+) -> Result<(File, Connection), StoreError> {
+    if rusqlite::version_number() < MIN_SQLITE_VERSION {
         return Err(StoreError::Open(format!("SQLite {} is too old", rusqlite::version())));
     }
     create_directory(path).map_err(|error| cannot_open(path, &error))?;
-    // One database has one lock, under whatever name it is opened.
+    // The lock belongs to the real file, whatever name opens it.
     let real = path.canonicalize();
     let lock = lock(real.as_deref().unwrap_or(path))?;
-    match open_locked(path) {
+    match open_locked(path, &prepare) {
         Err(StoreError::Full(_)) => {
-            // What was kept aside is for this, too.
-            disk::give_up(&disk::beside(path, ".ballast"));
-            Ok((lock, open_locked(path)?))
+            // The ballast also lets a full disk start.
+            disk::release_ballast(&disk::sibling(path, ".ballast"));
+            Ok((lock, open_locked(path, &prepare)?))
         }
         opened => Ok((lock, opened?)),
     }
 }
 
-fn open_locked(path: &Path) -> Result<Connection, StoreError> {
+fn open_locked(path: &Path, prepare: impl Fn(&Connection) -> Result<(), StoreError>) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
-    claim(&db, path)?;
+    mark_owner(&db, path)?;
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(StoreError::Open(format!("{} cannot be switched to a write-ahead log", path.display())));
+        return Err(StoreError::Open(format!("{} cannot be switched to WAL mode", path.display())));
     }
     configure(&db, &[("query_only", "0"), ("cache_size", "-40960")])?;
     migrate(&mut db, path)?;
-    recount::ensure(&db)?;
+    prepare(&db)?;
     Ok(db)
 }
 
@@ -80,12 +83,12 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
-    read::register_functions(&db)?;
+    functions::register_functions(&db)?;
     Ok(db)
 }
 
-/// A connection that writes a row now and then beside the one writer, and perhaps from another process.
-pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+/// A second writing connection, which may belong to another process than the writer.
+pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
     check_owner(&db, path)?;
@@ -97,7 +100,7 @@ pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
-/// Refuses what is not a database of this program.
+/// Refuses a database of another program.
 pub(crate) fn check_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let id: i64 =
         db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|error| cannot_open(path, &error))?;
@@ -107,8 +110,8 @@ pub(crate) fn check_owner(db: &Connection, path: &Path) -> Result<(), StoreError
     Err(StoreError::Open(format!("{} is not a database of this program", path.display())))
 }
 
-/// The number before the first change of a workspace in a database that was restored in this minute since 1970, or never
-/// (0): what was given out before a restore is not given out again, unless it was more than 16 million a minute.
+/// The sequence before the first change of a workspace, for a database that was restored in this minute since 1970, or never
+/// (0). Sequences before a restore are not issued again, unless there were more than 16 million a minute.
 pub(crate) fn first_sequence(restored: i64) -> i64 {
     restored << 24
 }
@@ -117,7 +120,7 @@ fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
 }
 
-/// Creates the directory of the database where it is missing, readable by its owner alone: records are personal data.
+/// Creates the directory of the database, readable only by its owner: records are personal data.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     if directory.is_dir() {
@@ -127,21 +130,21 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(directory)?;
-    // The entry of a new directory is only durable once its parent is synced.
+    // A new directory is durable once its parent is synced.
     match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),
     }
 }
 
-/// Whether another process, or another store of this one, has the database.
+/// Whether another process, or another store of this process, uses the database.
 pub(crate) fn is_in_use(path: &Path) -> bool {
     let lock = path.canonicalize().and_then(|real| lock_file(&real));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(disk::beside(path, ".lock"))
+    OpenOptions::new().create(true).truncate(false).write(true).open(disk::sibling(path, ".lock"))
 }
 
 pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
@@ -156,8 +159,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Marks a new file as ours and refuses one that is somebody else's.
-fn claim(db: &Connection, path: &Path) -> Result<(), StoreError> {
+/// Marks a new file as a database of this program, and refuses a file of another one.
+fn mark_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let open_error = |error: rusqlite::Error| cannot_open(path, &error);
     let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(open_error)?;
     if id == APPLICATION_ID {
@@ -170,11 +173,11 @@ fn claim(db: &Connection, path: &Path) -> Result<(), StoreError> {
     db.pragma_update(None, "application_id", APPLICATION_ID).map_err(open_error)
 }
 
-/// Sets what the promises rest on and reads it back: SQLite ignores a setting that it does not know without a word.
+/// Sets the settings that durability depends on, and reads them back: SQLite silently ignores an unknown setting.
 fn configure(db: &Connection, own: &[(&str, &str)]) -> Result<(), StoreError> {
     db.busy_timeout(BUSY_TIMEOUT)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    // Else a statement is planned anew, unseen, whenever other values are bound to it: that takes longer than most of them.
+    db.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+    // Otherwise SQLite plans a statement again for other bound values, which takes longer than most statements.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     for (name, value) in COMMON_SETTINGS.iter().chain(own) {
         db.execute_batch(&format!("PRAGMA {name} = {value}"))?;
@@ -189,7 +192,7 @@ fn configure(db: &Connection, own: &[(&str, &str)]) -> Result<(), StoreError> {
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
     migrations::migrations::runner().run(db).map(drop).map_err(|error| match error.kind() {
         refinery::error::Kind::MissingVersion(migration) => StoreError::Open(format!(
-            "the database {} was made by a newer version (migration {migration}); use that version or a later one",
+            "the database {} is from a newer version (migration {migration}); use that version or a later one",
             path.display()
         )),
         _ => StoreError::Open(format!("the database {} cannot be migrated: {error}", path.display())),

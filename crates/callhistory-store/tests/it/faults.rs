@@ -1,5 +1,5 @@
-//! What a database server and the way to it can do wrong: nothing that was answered is lost, nothing happens twice, and who
-//! cannot be served is told so in time.
+//! Faults of a database server and of the network to it: no acknowledged write is lost, none is applied twice, and a
+//! caller who cannot be served gets an error in time.
 
 use std::{
     path::PathBuf,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use callhistory_model::{CallInput, CallRecord, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WrittenCall, open};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WrittenCall};
 use fastrand::Rng;
 use tempfile::TempDir;
 use tokio::{
@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     conformance::{PATIENCE, at, id, input, put, workspace},
+    databases::open,
     postgres::{CLUSTER, client, empty},
 };
 use callhistory_test_support::postgres::Cluster;

@@ -1,10 +1,11 @@
 //! What is kept of keys, on both engines, beside a server that is at work.
 
 use callhistory_model::{CallInput, Timestamp};
-use callhistory_store::{ApiKey, Precondition, Scope, open, open_api_keys};
+use callhistory_store::{ApiKey, Precondition, Scope};
 
 use crate::{
     conformance::{id, workspace},
+    databases::{open, open_api_keys},
     postgres,
 };
 

@@ -3,11 +3,12 @@
 
 mod concurrent;
 mod conformance;
+mod databases;
 mod faults;
 mod keys;
-mod oracle;
 mod plans;
 mod postgres;
+mod reference_model;
 mod script;
 mod servers;
 mod sqlite;

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, fs, sync::LazyLock, time::Duration};
 
 use callhistory_model::{CallPatch, ListQuery, MetricsQuery};
-use callhistory_store::{IdempotencyKey, Precondition, open};
+use callhistory_store::{IdempotencyKey, Precondition};
 use fastrand::Rng;
 use serde_json::Value;
 
 use crate::{
     conformance::{at, id, input, workspace},
-    oracle,
+    databases::open,
     postgres::client,
+    reference_model,
 };
 use callhistory_test_support::postgres::Cluster;
 
@@ -97,7 +98,8 @@ async fn use_everything(url: &str) {
     let store = open(url).await.unwrap();
     let mut rng = Rng::with_seed(3);
     for ws in ["w", "v", "u"] {
-        let calls = (0..600).map(|n| (id(&format!("c{n}")), oracle::input(&oracle::fact(&mut rng, String::new()))));
+        let calls = (0..600)
+            .map(|n| (id(&format!("c{n}")), reference_model::input(&reference_model::fact(&mut rng, String::new()))));
         store.import_calls(&workspace(ws), calls.collect(), at(1)).await.unwrap();
     }
     client(url).await.batch_execute("VACUUM ANALYZE").await.unwrap();
@@ -114,7 +116,7 @@ async fn use_everything(url: &str) {
     }
     let sorts = ["startTime", "-startTime", "createdAt", "-updatedAt", "duration", "-duration", "cost", "-cost"];
     for round in 0..300 {
-        let filter = oracle::query_string(&oracle::clauses(&mut rng));
+        let filter = reference_model::query_string(&reference_model::clauses(&mut rng));
         let sort = sorts[round % sorts.len()];
         let Ok(mut query) = ListQuery::from_query(&format!("{filter}&sort={sort}&limit=7&includeTotal=true")) else {
             continue;

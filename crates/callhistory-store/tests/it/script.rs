@@ -3,15 +3,20 @@
 use std::{fmt::Debug, sync::Arc};
 
 use callhistory_model::{CallId, CallInput, CallPatch, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, open};
+use callhistory_store::{CallStore, IdempotencyKey, Precondition, VersionSet};
+use callhistory_test_support::loop_count;
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use crate::{oracle, postgres};
+use crate::{
+    conformance::{if_match, if_none_match},
+    databases::open,
+    postgres, reference_model,
+};
 
-/// So many steps; `CALLHISTORY_SCRIPT_STEPS` asks for another number.
+/// The number of steps; `CALLHISTORY_SCRIPT_STEPS` sets another one.
 fn steps() -> usize {
-    option_env!("CALLHISTORY_SCRIPT_STEPS").map_or(5_000, |count| count.parse().unwrap())
+    loop_count("CALLHISTORY_SCRIPT_STEPS", 5_000).unwrap()
 }
 
 /// Both engines, and what both have answered so far.
@@ -76,7 +81,7 @@ fn input(rng: &mut Rng) -> CallInput {
         2 => r#"{"startTime":9151487999.999999999,"duration":31622400}"#.to_owned(),
         3 => r#"{"startTime":0,"cost":{"customer_charge":-0.000000001},"summary":"O'Brien \"quoted\" \\ % _ ; -- 東京"}"#.to_owned(),
         4 => format!(r#"{{"agentId":"","summary":"{}","transcript":[{{"role":"agent","content":"{}"}}]}}"#, long(rng, 400), long(rng, 2000)),
-        _ => return oracle::input(&oracle::fact(rng, String::new())),
+        _ => return reference_model::input(&reference_model::fact(rng, String::new())),
     };
     CallInput::from_json(json.as_bytes()).unwrap()
 }
@@ -84,9 +89,9 @@ fn input(rng: &mut Rng) -> CallInput {
 fn precondition(rng: &mut Rng) -> Precondition {
     let number = rng.i64(0..400);
     match rng.u8(0..8) {
-        0 => Precondition::new(|now| now.is_none()),
-        1 => Precondition::new(|now| now.is_some()),
-        2 => Precondition::new(move |now| now.is_some_and(|now| now > number)).seen(),
+        0 => if_none_match(VersionSet::Any),
+        1 => if_match(VersionSet::Any),
+        2 => if_match(VersionSet::OneOf((number + 1..number + 50).collect())),
         _ => Precondition::default(),
     }
 }
@@ -129,7 +134,7 @@ async fn write(pair: &mut Pair, rng: &mut Rng) {
 }
 
 async fn list(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
-    let filter = oracle::query_string(&oracle::clauses(rng));
+    let filter = reference_model::query_string(&reference_model::clauses(rng));
     let sort = ["startTime", "createdAt", "updatedAt", "duration", "cost"][rng.usize(0..5)];
     let mut text = format!("{filter}&sort={}{sort}&limit={}", ["", "-"][rng.usize(0..2)], rng.usize(1..30));
     if rng.bool() {
@@ -155,7 +160,7 @@ async fn list(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
 }
 
 async fn export(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
-    let text = oracle::query_string(&oracle::clauses(rng));
+    let text = reference_model::query_string(&reference_model::clauses(rng));
     let Ok(query) = ListQuery::from_query(&text) else { return };
     let mut exports = Vec::new();
     for store in pair.stores.clone() {
@@ -179,7 +184,11 @@ async fn read(pair: &mut Pair, rng: &mut Rng) {
         }
         1 | 2 => {
             let by = ["", "&groupBy=agentId", "&groupBy=day,status&timezone=Europe/Berlin", "&groupBy=callFlowId,hour"];
-            let text = format!("{}{}", oracle::query_string(&oracle::clauses(rng)), by[rng.usize(0..by.len())]);
+            let text = format!(
+                "{}{}",
+                reference_model::query_string(&reference_model::clauses(rng)),
+                by[rng.usize(0..by.len())]
+            );
             let Ok(query) = MetricsQuery::from_query(&text) else { return };
             both!(pair, &format!("metrics {ws} {text}"), get_call_metrics(&ws, &query)).ok();
         }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use callhistory_model::{CallInput, ListQuery};
-use callhistory_store::{CallStore, Precondition, StoreError, open};
+use callhistory_store::{CallStore, Precondition, StoreError, VersionSet};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     concurrent::create_with_key,
-    conformance::{PATIENCE, at, id, input, put, workspace},
+    conformance::{PATIENCE, at, id, if_match, input, put, workspace},
+    databases::open,
     postgres::{client, empty},
 };
 
@@ -215,7 +216,7 @@ async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
                 let store = Arc::clone(&stores[writer % 3]);
                 tokio::spawn(async move {
                     let input = input(&format!(r#"{{"summary":"{round} {writer}"}}"#));
-                    let condition = Precondition::new(move |now| now == Some(seen));
+                    let condition = if_match(VersionSet::OneOf(vec![seen]));
                     store.replace_call(&workspace("w"), &id("c"), input, condition, at(2)).await
                 })
             })

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use callhistory_model::{CallInput, ListQuery, Timestamp};
-use callhistory_store::{CallStore, Precondition, Severity, StoreError, open, rebuild_metrics};
+use callhistory_store::{CallStore, Precondition, Severity, StoreError};
 use tempfile::TempDir;
 
 use crate::conformance::{Database, PATIENCE, conformance, refusal};
+use crate::databases::{diagnose, open, rebuild_metrics};
 
 struct SqliteFile {
     directory: TempDir,
@@ -149,7 +150,7 @@ async fn numbers_that_are_not_right_are_found_and_made_anew() {
     store.close().await;
     drop(store);
     let severity = async || {
-        let diagnostics = callhistory_store::diagnose(&file.url(), true).await;
+        let diagnostics = diagnose(&file.url()).await;
         diagnostics.into_iter().find(|diagnostic| diagnostic.name == "metrics").unwrap().severity
     };
     assert_eq!(severity().await, Severity::Ok);

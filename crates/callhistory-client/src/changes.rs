@@ -1,0 +1,82 @@
+//! The change feed: one page, or an endless stream.
+
+use callhistory_model::{CallChangePage, ChangesQuery};
+use futures_util::{Stream, StreamExt as _, stream};
+
+use crate::{
+    client::{Client, ClientBuilder},
+    error::Error,
+    transport::Request,
+};
+
+impl Client {
+    /// Lists the changes after a cursor: one page. [`follow_changes`](Self::follow_changes) follows the feed.
+    ///
+    /// # Errors
+    ///
+    /// As in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::ChangesQuery;
+    ///
+    /// let page = client.list_call_changes(&ChangesQuery::default()).await?;
+    /// for change in &page.changes {
+    ///     println!("{} {}", change.kind, change.id);
+    /// }
+    /// println!("next cursor: {}", page.cursor);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_call_changes(&self, query: &ChangesQuery) -> Result<CallChangePage, Error> {
+        let request = Request::get(self.url("/changes", &query.to_query()));
+        self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
+    }
+
+    /// Follows the changes after a cursor indefinitely. Each item has at least one change, and the cursor to store once
+    /// they are processed.
+    ///
+    /// An error is an item as well. After a [transient error](Error::is_retryable) the stream resumes at the same cursor
+    /// when it is polled again; any other error ends it.
+    ///
+    /// ```no_run
+    /// # use callhistory_client::{Client, Error};
+    /// # async fn example(client: Client, stored: Option<String>) -> Result<(), Error> {
+    /// use futures_util::TryStreamExt as _;
+    ///
+    /// let mut pages = std::pin::pin!(client.follow_changes(stored));
+    /// while let Some(page) = pages.try_next().await? {
+    ///     for change in &page.changes {
+    ///         println!("{} {}", change.kind, change.id);
+    ///     }
+    ///     println!("store {}", page.cursor);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow_changes(
+        &self,
+        cursor: Option<String>,
+    ) -> impl Stream<Item = Result<CallChangePage, Error>> + Send + use<> {
+        let client = self.clone();
+        let query = ChangesQuery { cursor, limit: None, wait: Some(self.inner.max_wait_seconds) };
+        let pages = stream::unfold(Some(query), move |query| {
+            let client = client.clone();
+            async move {
+                let query = query?;
+                match client.list_call_changes(&query).await {
+                    Ok(page) => {
+                        let rest = ChangesQuery { cursor: Some(page.cursor.clone()), ..query };
+                        Some((Ok(page), Some(rest)))
+                    }
+                    Err(error) => {
+                        let rest = error.is_retryable().then_some(query);
+                        Some((Err(error), rest))
+                    }
+                }
+            }
+        });
+        // A long poll that ended without a change is not an item.
+        pages.filter(|page| std::future::ready(page.as_ref().map_or(true, |page| !page.changes.is_empty())))
+    }
+}

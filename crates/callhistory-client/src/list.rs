@@ -1,0 +1,140 @@
+//! Lists: one page, or a stream of all pages.
+
+use callhistory_model::{CallRecord, ListQuery};
+use futures_util::{Stream, TryStreamExt as _, stream};
+use reqwest::{Url, header::LINK};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    client::{Client, ClientBuilder},
+    error::Error,
+    transport::Request,
+};
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallPage<T = CallRecord> {
+    /// The records, in the order of the list.
+    pub calls: Vec<T>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<String>,
+    /// The number of records on all pages, if [`ListQuery::include_total`] is set.
+    pub total: Option<u64>,
+}
+
+impl Client {
+    /// Lists call records: one page. [`stream_calls`](Self::stream_calls) reads all pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_request`] if the query is invalid, or selects [`ListQuery::fields`]: partial records need
+    /// [`list_calls_as`](Self::list_calls_as). Otherwise as in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::{CallFilter, ListQuery, OneOf};
+    ///
+    /// let filter = CallFilter { status: Some(OneOf::any(["failed", "busy"])), ..CallFilter::default() };
+    /// let page = client.list_calls(&ListQuery { filter, limit: Some(50), ..ListQuery::default() }).await?;
+    /// println!("{} calls, more at {:?}", page.calls.len(), page.next);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_calls(&self, query: &ListQuery) -> Result<CallPage, Error> {
+        if !query.fields.is_empty() {
+            return Err(Error::refused("list_calls returns whole records; use list_calls_as with fields".to_owned()));
+        }
+        self.list_calls_as(query).await
+    }
+
+    /// Lists call records as another type, for [`ListQuery::fields`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_calls`](Self::list_calls), and a response that does not fit the type.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::ListQuery;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Id {
+    ///     #[serde(rename = "_id")]
+    ///     id: String,
+    /// }
+    ///
+    /// let query = ListQuery { fields: vec!["_id".to_owned()], ..ListQuery::default() };
+    /// for call in client.list_calls_as::<Id>(&query).await?.calls {
+    ///     println!("{}", call.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_calls_as<T: DeserializeOwned>(&self, query: &ListQuery) -> Result<CallPage<T>, Error> {
+        let request = Request::get(self.url("", &query.to_query()));
+        let reply = self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?;
+        let total = reply.headers.get("x-total-count").and_then(|total| total.to_str().ok()?.parse().ok());
+        let link = reply.headers.get(LINK).and_then(|link| link.to_str().ok());
+        let next = link.and_then(next_cursor);
+        Ok(CallPage { calls: reply.json()?, next, total })
+    }
+
+    /// Streams pages, starting at the page of the query. A page is requested when the previous one was taken. An error
+    /// ends the stream.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::ListQuery;
+    /// use futures_util::TryStreamExt as _;
+    ///
+    /// let mut pages = std::pin::pin!(client.stream_pages(ListQuery { limit: Some(1000), ..ListQuery::default() }));
+    /// while let Some(page) = pages.try_next().await? {
+    ///     println!("{} calls", page.calls.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream_pages(&self, query: ListQuery) -> impl Stream<Item = Result<CallPage, Error>> + Send + use<> {
+        let client = self.clone();
+        stream::try_unfold(Some(query), move |query| {
+            let client = client.clone();
+            async move {
+                let Some(mut query) = query else { return Ok(None) };
+                let page = client.list_calls(&query).await?;
+                if page.next.is_some() && page.next == query.cursor {
+                    return Err(Error::refused("the service returned the same cursor twice".to_owned()));
+                }
+                query.page = None;
+                let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });
+                Ok(Some((page, rest)))
+            }
+        })
+    }
+
+    /// Streams all records of the query, page by page. An error ends the stream.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::ListQuery;
+    /// use futures_util::TryStreamExt as _;
+    ///
+    /// let mut calls = std::pin::pin!(client.stream_calls(ListQuery::default()));
+    /// while let Some(call) = calls.try_next().await? {
+    ///     println!("{}", call.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream_calls(&self, query: ListQuery) -> impl Stream<Item = Result<CallRecord, Error>> + Send + use<> {
+        self.stream_pages(query).map_ok(|page| stream::iter(page.calls.into_iter().map(Ok))).try_flatten()
+    }
+}
+
+/// The cursor of the link to the next page. A target can contain commas, so the links are split at their brackets.
+fn next_cursor(link: &str) -> Option<String> {
+    let mut links = link.split('<').filter_map(|part| part.split_once('>'));
+    let (target, _) = links.find(|(_, parameters)| parameters.contains("rel=\"next\""))?;
+    // The link is relative; only its cursor is used, with the base URL of this client.
+    let url = Url::parse("http://relative").ok()?.join(target).ok()?;
+    url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.into_owned())
+}

@@ -1,0 +1,34 @@
+//! Metrics of calls.
+
+use callhistory_model::{CallMetrics, MetricsQuery};
+
+use crate::{
+    client::{Client, ClientBuilder},
+    error::Error,
+    transport::Request,
+};
+
+impl Client {
+    /// Gets the metrics of the matching calls.
+    ///
+    /// # Errors
+    ///
+    /// As in the [crate](crate#errors).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::{GroupKey, MetricsQuery};
+    ///
+    /// let zone = Some("Europe/Berlin".to_owned());
+    /// let query = MetricsQuery { group_by: vec![GroupKey::Day], time_zone: zone, ..MetricsQuery::default() };
+    /// for day in client.get_call_metrics(&query).await?.groups.unwrap_or_default() {
+    ///     println!("{}: {} calls, {}", day.group["day"], day.total_calls, day.total_cost);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_call_metrics(&self, query: &MetricsQuery) -> Result<CallMetrics, Error> {
+        let request = Request::get(self.url("/metrics", &query.to_query()));
+        self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
+    }
+}

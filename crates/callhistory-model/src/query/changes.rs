@@ -1,0 +1,58 @@
+//! The query of the change feed.
+
+use super::query_string::{QueryString, cursor, read_parameters, set, whole};
+use crate::FieldErrors;
+
+/// The parameters of the change feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangesQuery {
+    /// The `cursor` of the previous response. `None` starts at the first change, `latest` at the end of the feed.
+    pub cursor: Option<String>,
+    /// Maximum number of changes per response, 1 to 1000; 100 by default.
+    pub limit: Option<u16>,
+    /// Long-poll timeout in seconds, 0 to 60; 0 by default.
+    pub wait: Option<u16>,
+}
+
+impl ChangesQuery {
+    /// The default of `limit`.
+    pub const DEFAULT_LIMIT: u16 = 100;
+    /// The maximum of `limit`.
+    pub const MAX_LIMIT: u16 = 1000;
+    /// The maximum of `wait`, in seconds.
+    pub const MAX_WAIT_SECONDS: u16 = 60;
+    /// The cursor of the end of the feed.
+    pub const LATEST: &'static str = "latest";
+    /// The names of the parameters.
+    pub const PARAMETERS: &'static [&'static str] = &["cursor", "limit", "wait"];
+
+    /// Parses a query string.
+    ///
+    /// # Errors
+    ///
+    /// All errors at once.
+    pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
+        let mut changes = Self::default();
+        read_parameters(query, &[Self::PARAMETERS], |name, value| {
+            Some(match name {
+                "cursor" => set(&mut changes.cursor, cursor(value)),
+                "limit" => set(&mut changes.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
+                "wait" => {
+                    set(&mut changes.wait, whole(value, 0, Self::MAX_WAIT_SECONDS.into()).map(|wait| wait as u16))
+                }
+                _ => return None,
+            })
+        })?;
+        Ok(changes)
+    }
+
+    /// The query string.
+    #[must_use]
+    pub fn to_query(&self) -> String {
+        let mut query = QueryString::new();
+        query.push_some("cursor", self.cursor.as_ref());
+        query.push_some("limit", self.limit);
+        query.push_some("wait", self.wait);
+        query.finish()
+    }
+}

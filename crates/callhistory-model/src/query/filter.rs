@@ -1,0 +1,303 @@
+//! The filter of calls, which lists, exports and metrics share.
+
+use super::{
+    analysis::AnalysisClause,
+    one_of::OneOf,
+    query_string::{QueryString, at_most, set},
+};
+use crate::{
+    Amount, FieldError, FieldErrorCode, JsonObject, Seconds, Timestamp,
+    spelling::unknown_value,
+    value::{
+        raw_json::{decode_string, object},
+        scalar::check_path,
+        timestamp::is_date,
+    },
+};
+
+/// Maximum length of `dateRange`, in characters.
+pub const MAX_DATE_RANGE_CHARS: usize = 256;
+/// Maximum length of the name of a time zone, in characters.
+pub const MAX_TIME_ZONE_CHARS: usize = 64;
+/// Maximum length of `search`, in characters.
+pub const MAX_SEARCH_CHARS: usize = 256;
+/// Maximum number of words in `search`.
+const MAX_SEARCH_WORDS: usize = 16;
+const DATE_RANGE_NAMES: [&str; 4] = ["from", "to", "startDate", "endDate"];
+const MAX_CALL_IDS: usize = 1000;
+const MAX_METADATA_FILTERS: usize = 16;
+const NANOS_PER_DAY: i64 = 86_400_000_000_000;
+
+/// A filter of calls: a call matches if it matches every clause. The default matches all.
+///
+/// Times and durations are compared exactly; [`OneOf`] describes the sets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallFilter {
+    /// ID of the agent that handled the call.
+    pub agent_id: Option<OneOf>,
+    /// ID of the call flow.
+    pub call_flow_id: Option<OneOf>,
+    /// ID of the batch that the call belongs to.
+    pub batch_id: Option<OneOf>,
+    /// Call status.
+    pub status: Option<OneOf>,
+    /// Call direction.
+    pub direction: Option<OneOf>,
+    /// Transport of the call.
+    pub call_type: Option<OneOf>,
+    /// Phone number of the caller.
+    pub from_phone_number: Option<OneOf>,
+    /// Phone number of the callee.
+    pub to_phone_number: Option<OneOf>,
+    /// Phone number of either side; negated, of neither side.
+    pub phone_number: Option<OneOf>,
+    /// `_id` or `callId` is one of these; at most 1000.
+    pub call_ids: Option<Vec<String>>,
+    /// The call started at or after this time; a record without `startTime` counts with its `createdAt`.
+    pub started_after: Option<Timestamp>,
+    /// The call started before this time; a record without `startTime` counts with its `createdAt`.
+    pub started_before: Option<Timestamp>,
+    /// The record was updated at or after this time.
+    pub updated_after: Option<Timestamp>,
+    /// The record was updated before this time.
+    pub updated_before: Option<Timestamp>,
+    /// Minimum duration.
+    pub min_duration: Option<Seconds>,
+    /// Maximum duration.
+    pub max_duration: Option<Seconds>,
+    /// Minimum of `cost.customer_charge`.
+    pub min_cost: Option<Amount>,
+    /// Maximum of `cost.customer_charge`.
+    pub max_cost: Option<Amount>,
+    /// Clauses on `analyzedData`.
+    pub post_analysis: Vec<AnalysisClause>,
+    /// Members of `metadata`, each with its value; the path of a nested member has dots.
+    pub metadata: Vec<(String, String)>,
+    /// Words and fragments of numbers. Each must occur in the phone numbers, the summary, the metadata or the
+    /// transcript.
+    pub search: Option<String>,
+}
+
+impl CallFilter {
+    /// The names of the filter parameters, except `metadata.NAME`.
+    pub const PARAMETERS: &'static [&'static str] = &[
+        "agentId",
+        "callFlowId",
+        "pathwayId",
+        "batchId",
+        "status",
+        "direction",
+        "callType",
+        "fromPhoneNumber",
+        "toPhoneNumber",
+        "phoneNumber",
+        "callIds",
+        "dateRange",
+        "startedAfter",
+        "startedBefore",
+        "updatedAfter",
+        "updatedBefore",
+        "minDuration",
+        "maxDuration",
+        "minCost",
+        "maxCost",
+        "postAnalysis",
+        "search",
+    ];
+
+    /// The filter as a query string; equal filters give equal strings.
+    #[must_use]
+    pub fn to_query(&self) -> String {
+        let mut query = QueryString::new();
+        self.write(&mut query);
+        query.finish()
+    }
+
+    pub(crate) fn write(&self, query: &mut QueryString) {
+        query.push_some("agentId", self.agent_id.as_ref());
+        query.push_some("callFlowId", self.call_flow_id.as_ref());
+        query.push_some("batchId", self.batch_id.as_ref());
+        query.push_some("status", self.status.as_ref());
+        query.push_some("direction", self.direction.as_ref());
+        query.push_some("callType", self.call_type.as_ref());
+        query.push_some("fromPhoneNumber", self.from_phone_number.as_ref());
+        query.push_some("toPhoneNumber", self.to_phone_number.as_ref());
+        query.push_some("phoneNumber", self.phone_number.as_ref());
+        // As JSON, because the callId of a provider can contain a comma.
+        query.push_some("callIds", self.call_ids.as_ref().map(|ids| serde_json::Value::from(ids.clone())));
+        query.push_some("startedAfter", self.started_after.as_ref());
+        query.push_some("startedBefore", self.started_before.as_ref());
+        query.push_some("updatedAfter", self.updated_after.as_ref());
+        query.push_some("updatedBefore", self.updated_before.as_ref());
+        query.push_some("minDuration", self.min_duration.as_ref());
+        query.push_some("maxDuration", self.max_duration.as_ref());
+        query.push_some("minCost", self.min_cost.as_ref());
+        query.push_some("maxCost", self.max_cost.as_ref());
+        if !self.post_analysis.is_empty() {
+            query.push("postAnalysis", AnalysisClause::to_json(&self.post_analysis));
+        }
+        for (name, value) in &self.metadata {
+            query.push(&format!("metadata.{name}"), value);
+        }
+        query.push_some("search", self.search.as_ref());
+    }
+
+    /// Reads one parameter; `None` if its name is not a filter parameter.
+    pub(crate) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), FieldError>> {
+        let result = match name {
+            "agentId" => set(&mut self.agent_id, OneOf::parse(value, false)),
+            "callFlowId" | "pathwayId" if self.call_flow_id.is_some() => {
+                let detail = "callFlowId and pathwayId are one parameter under two names; give one of them";
+                Err(FieldError::new(FieldErrorCode::Conflict, detail))
+            }
+            "callFlowId" | "pathwayId" => set(&mut self.call_flow_id, OneOf::parse(value, false)),
+            "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
+            "status" => set(&mut self.status, OneOf::parse_open(value)),
+            "direction" => set(&mut self.direction, OneOf::parse_open(value)),
+            "callType" => set(&mut self.call_type, OneOf::parse_open(value)),
+            "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(&with_plus(value), true)),
+            "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(&with_plus(value), true)),
+            "phoneNumber" => set(&mut self.phone_number, OneOf::parse(&with_plus(value), true)),
+            "callIds" => set(&mut self.call_ids, call_ids(value)),
+            "dateRange" => self.read_date_range(value),
+            "startedAfter" => once(&mut self.started_after, Timestamp::parse_moment(value)),
+            "startedBefore" => once(&mut self.started_before, Timestamp::parse_moment(value)),
+            "updatedAfter" => set(&mut self.updated_after, Timestamp::parse_moment(value)),
+            "updatedBefore" => set(&mut self.updated_before, Timestamp::parse_moment(value)),
+            "minDuration" => set(&mut self.min_duration, value.parse()),
+            "maxDuration" => set(&mut self.max_duration, value.parse()),
+            "minCost" => set(&mut self.min_cost, value.parse()),
+            "maxCost" => set(&mut self.max_cost, value.parse()),
+            "postAnalysis" => AnalysisClause::parse(value).map(|clauses| self.post_analysis = clauses),
+            "search" => set(&mut self.search, search(value)),
+            _ => {
+                let member = name.strip_prefix("metadata.")?;
+                self.read_metadata(member, value)
+            }
+        };
+        Some(result)
+    }
+
+    fn read_metadata(&mut self, member: &str, value: &str) -> Result<(), FieldError> {
+        if member.is_empty() {
+            return Err(FieldError::new(FieldErrorCode::Malformed, "has no member name; write metadata.NAME=value"));
+        }
+        check_path(member)?;
+        if self.metadata.len() == MAX_METADATA_FILTERS {
+            let detail = format!("exceeds the limit of {MAX_METADATA_FILTERS} metadata filters");
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
+        }
+        self.metadata.push((member.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn read_date_range(&mut self, json: &str) -> Result<(), FieldError> {
+        let expected = "a JSON object like {\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}";
+        let malformed = || FieldError::new(FieldErrorCode::Malformed, format!("is not {expected}"));
+        at_most(json, MAX_DATE_RANGE_CHARS)?;
+        // The strict parser refuses duplicate members; the lenient one would take the last.
+        json.parse::<JsonObject>().map_err(|_| malformed())?;
+        for (name, value) in object(json.trim()).map_err(|_| malformed())? {
+            if !DATE_RANGE_NAMES.contains(&name.as_str()) {
+                return Err(unknown_value(&name, &DATE_RANGE_NAMES));
+            }
+            let text = if value.starts_with('"') { decode_string(value)? } else { value.to_owned() };
+            let moment = Timestamp::parse_moment(&text).map_err(|error| error.prefix_pointer(&format!("/{name}")))?;
+            match name.as_str() {
+                "from" | "startDate" => once(&mut self.started_after, Ok(moment))?,
+                _ => {
+                    // The range includes its end: the whole day of a date, the instant of a time.
+                    let length = if is_date(&text) { NANOS_PER_DAY } else { 1 };
+                    let end = Timestamp::from_unix_nanos(moment.unix_nanos().saturating_add(length));
+                    once(&mut self.started_before, Ok(end))?;
+                }
+            }
+        }
+        match (&self.started_after, &self.started_before) {
+            (None, None) => Err(malformed()),
+            (Some(from), Some(to)) if from.unix_nanos() >= to.unix_nanos() => {
+                Err(FieldError::new(FieldErrorCode::EndBeforeStart, "ends before it begins; no record can match"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ranges that no record can match.
+    pub(crate) fn contradictions(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut check = |inverted: bool, low: &str, high: &str| {
+            if inverted {
+                let detail = format!("is not less than {high}; no record can match");
+                errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).in_parameter(low));
+            }
+        };
+        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() >= high.unix_nanos());
+        check(after(&self.started_after, &self.started_before), "startedAfter", "startedBefore");
+        check(after(&self.updated_after, &self.updated_before), "updatedAfter", "updatedBefore");
+        let longer =
+            matches!((&self.min_duration, &self.max_duration), (Some(low), Some(high)) if low.nanos() > high.nanos());
+        check(longer, "minDuration", "maxDuration");
+        let dearer = matches!((&self.min_cost, &self.max_cost), (Some(low), Some(high)) if low.nanos() > high.nanos());
+        check(dearer, "minCost", "maxCost");
+        errors
+    }
+}
+
+/// A leading blank is a plus sign that form decoding turned into a blank: phone numbers never start with a blank.
+fn with_plus(value: &str) -> String {
+    let (mark, list) = value.strip_prefix('!').map_or(("", value), |rest| ("!", rest));
+    let plus = |number: &str| number.strip_prefix(' ').map_or_else(|| number.to_owned(), |rest| format!("+{rest}"));
+    format!("{mark}{}", list.split(',').map(plus).collect::<Vec<_>>().join(","))
+}
+
+/// Sets a bound that another parameter can have set already.
+fn once(slot: &mut Option<Timestamp>, value: Result<Timestamp, FieldError>) -> Result<(), FieldError> {
+    if slot.is_some() {
+        let detail = "bounds the start time twice; use either dateRange or startedAfter and startedBefore";
+        return Err(FieldError::new(FieldErrorCode::Conflict, detail));
+    }
+    set(slot, value)
+}
+
+/// Parses a JSON array of strings, or a comma-separated list.
+fn call_ids(value: &str) -> Result<Vec<String>, FieldError> {
+    let ids: Vec<String> = if value.trim_start().starts_with('[') {
+        serde_json::from_str(value).map_err(|_| {
+            FieldError::new(
+                FieldErrorCode::Malformed,
+                "is neither a JSON array of strings like [\"a\",\"b\"] nor a list like a,b",
+            )
+        })?
+    } else {
+        if value.split(',').any(|id| id.trim() != id) {
+            let detail = "has white space around an ID; remove it, or write a JSON array";
+            return Err(FieldError::new(FieldErrorCode::Malformed, detail));
+        }
+        value.split(',').map(str::to_owned).collect()
+    };
+    if ids.is_empty() || ids.iter().any(String::is_empty) {
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty or contains an empty ID"));
+    }
+    if ids.len() > MAX_CALL_IDS {
+        let detail = format!("has {} IDs; at most {MAX_CALL_IDS} are accepted", ids.len());
+        return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
+    }
+    Ok(ids)
+}
+
+fn search(value: &str) -> Result<String, FieldError> {
+    at_most(value, MAX_SEARCH_CHARS)?;
+    match words(value).count() {
+        0 => Err(FieldError::new(FieldErrorCode::TooShort, "contains no word and no number")),
+        1..=MAX_SEARCH_WORDS => Ok(value.to_owned()),
+        count => {
+            let detail = format!("has {count} words; at most {MAX_SEARCH_WORDS} are accepted");
+            Err(FieldError::new(FieldErrorCode::TooManyMembers, detail))
+        }
+    }
+}
+
+/// The words of a text, as search compares them: runs of letters and digits, in lower case.
+pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+}

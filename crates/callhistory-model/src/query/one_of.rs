@@ -1,0 +1,170 @@
+//! A set of accepted values of one member.
+
+use std::fmt;
+
+use crate::{FieldError, FieldErrorCode};
+
+/// The values that a member may have: one of several, or none of them.
+///
+/// As a parameter: comma-separated values; a leading `!` negates; a lone `*` matches any value (`!*` matches
+/// records without one); in phone numbers a trailing `*` matches a prefix. A backslash escapes the next
+/// character.
+///
+/// ```
+/// use callhistory_model::OneOf;
+///
+/// assert_eq!(OneOf::any(["completed", "failed"]).to_string(), "completed,failed");
+/// assert_eq!(OneOf::none(["a,b"]).to_string(), r"!a\,b");
+/// assert_eq!(OneOf::absent().to_string(), "!*");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOf {
+    /// Whether the record must have none of the values.
+    pub negated: bool,
+    /// At least one value.
+    pub values: Vec<TextPattern>,
+}
+
+/// One value of [`OneOf`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextPattern {
+    /// This text.
+    Exact(String),
+    /// Any text with this prefix; the empty prefix matches any text.
+    Prefix(String),
+}
+
+impl OneOf {
+    /// Maximum number of values.
+    pub const MAX_VALUES: usize = 1000;
+
+    /// Any of these values.
+    pub fn any<T: Into<String>>(values: impl IntoIterator<Item = T>) -> Self {
+        let values = values.into_iter().map(|value| TextPattern::Exact(value.into())).collect();
+        Self { negated: false, values }
+    }
+
+    /// None of these values; a record without a value matches.
+    pub fn none<T: Into<String>>(values: impl IntoIterator<Item = T>) -> Self {
+        Self { negated: true, ..Self::any(values) }
+    }
+
+    /// Any text with this prefix; for phone numbers.
+    pub fn prefix(start: impl Into<String>) -> Self {
+        Self { negated: false, values: vec![TextPattern::Prefix(start.into())] }
+    }
+
+    /// Any value.
+    #[must_use]
+    pub fn present() -> Self {
+        Self::prefix("")
+    }
+
+    /// No value.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self { negated: true, ..Self::present() }
+    }
+
+    /// Whether a member with this value, or without a value, matches.
+    #[must_use]
+    pub fn matches(&self, value: Option<&str>) -> bool {
+        let matched = value.is_some_and(|value| {
+            self.values.iter().any(|pattern| match pattern {
+                TextPattern::Exact(text) => text == value,
+                TextPattern::Prefix(start) => value.starts_with(start),
+            })
+        });
+        matched != self.negated
+    }
+
+    /// Parses values of an extensible enum; an empty value is refused.
+    pub(crate) fn parse_open(text: &str) -> Result<Self, FieldError> {
+        match Self::parse(text, false)? {
+            set if set.values.contains(&TextPattern::Exact(String::new())) => Err(FieldError::new(
+                FieldErrorCode::TooShort,
+                "is empty; omit it, or write !* for records without a value",
+            )),
+            set => Ok(set),
+        }
+    }
+
+    /// Parses the value of a parameter. Only phone numbers accept prefixes other than the empty one.
+    pub(crate) fn parse(text: &str, prefixes: bool) -> Result<Self, FieldError> {
+        let (negated, list) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let mut values = Vec::new();
+        let (mut value, mut star, mut chars) = (String::new(), false, list.chars());
+        loop {
+            let next = chars.next();
+            if star && !matches!(next, None | Some(',')) {
+                let detail = "has a * that is not at the end of a value; write \\* for a literal asterisk";
+                return Err(FieldError::new(FieldErrorCode::Malformed, detail));
+            }
+            match next {
+                None | Some(',') => {
+                    let text = std::mem::take(&mut value);
+                    if star && !prefixes && !text.is_empty() {
+                        let detail = "has a prefix, which only phone numbers accept; write \\* for a literal asterisk";
+                        return Err(FieldError::new(FieldErrorCode::Malformed, detail));
+                    }
+                    values.push(if star { TextPattern::Prefix(text) } else { TextPattern::Exact(text) });
+                    star = false;
+                }
+                Some('*') => star = true,
+                Some('\\') => value.push(chars.next().ok_or_else(|| {
+                    FieldError::new(
+                        FieldErrorCode::Malformed,
+                        "ends in a backslash; a backslash escapes the next character",
+                    )
+                })?),
+                Some('\0') => {
+                    return Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"));
+                }
+                Some(c) => value.push(c),
+            }
+            if next.is_none() {
+                break;
+            }
+        }
+        if values.len() > Self::MAX_VALUES {
+            let detail = format!("has {} values; at most {} are accepted", values.len(), Self::MAX_VALUES);
+            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
+        }
+        if values.len() > 1 && values.contains(&TextPattern::Exact(String::new())) {
+            return Err(FieldError::new(FieldErrorCode::Malformed, "has an empty value in its list"));
+        }
+        Ok(Self { negated, values })
+    }
+}
+
+impl fmt::Display for OneOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.negated {
+            f.write_str("!")?;
+        }
+        for (at, pattern) in self.values.iter().enumerate() {
+            let (TextPattern::Exact(text) | TextPattern::Prefix(text)) = pattern;
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            for (place, c) in text.char_indices() {
+                let leads = c == '!' && place == 0 && at == 0 && !self.negated;
+                if leads || matches!(c, ',' | '*' | '\\') {
+                    f.write_str("\\")?;
+                }
+                write!(f, "{c}")?;
+            }
+            if matches!(pattern, TextPattern::Prefix(_)) {
+                f.write_str("*")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Into<String>> From<T> for OneOf {
+    /// This value.
+    fn from(value: T) -> Self {
+        Self::any([value])
+    }
+}

@@ -1,0 +1,136 @@
+//! Query strings: a strict parser that reports all errors, and a serializer.
+
+use std::fmt::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::{FieldError, FieldErrorCode, FieldErrors, spelling::nearest_name};
+
+/// Maximum length of a parameter value, in bytes after decoding.
+pub const MAX_PARAMETER_BYTES: usize = 32 * 1024;
+const MAX_PARAMETERS: usize = 64;
+
+/// Parses a query string: passes each decoded pair to `read`, which returns `None` for an unknown name, and
+/// collects all errors.
+pub(crate) fn read_parameters(
+    query: &str,
+    known: &[&[&str]],
+    mut read: impl FnMut(&str, &str) -> Option<Result<(), FieldError>>,
+) -> Result<(), FieldErrors> {
+    let mut errors = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+            let name = decode(name).unwrap_or_else(|| "?".to_owned());
+            let detail =
+                "is not UTF-8 after percent-decoding, or contains a % that two hexadecimal digits do not follow";
+            errors.push(FieldError::new(FieldErrorCode::InvalidString, detail).in_parameter(name));
+            continue;
+        };
+        let result = if name.is_empty() {
+            Err(FieldError::new(FieldErrorCode::Malformed, "has no name"))
+        } else if !seen.insert(name.clone()) {
+            Err(FieldError::new(FieldErrorCode::Repeated, "occurs more than once; separate values by commas"))
+        } else if value.len() > MAX_PARAMETER_BYTES {
+            let detail = format!("has {} bytes; at most {MAX_PARAMETER_BYTES} are accepted", value.len());
+            Err(FieldError::new(FieldErrorCode::TooLong, detail))
+        } else if value.contains('\0') {
+            Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"))
+        } else {
+            read(&name, &value).unwrap_or_else(|| Err(unknown_parameter(&name, known)))
+        };
+        if let Err(error) = result {
+            errors.push(error.in_parameter(name));
+        }
+        if seen.len() > MAX_PARAMETERS || errors.len() >= MAX_PARAMETERS {
+            errors.push(FieldError::new(
+                FieldErrorCode::TooManyMembers,
+                format!("has more than {MAX_PARAMETERS} parameters"),
+            ));
+            break;
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(FieldErrors(errors)) }
+}
+
+fn unknown_parameter(name: &str, known: &[&[&str]]) -> FieldError {
+    let detail = match nearest_name(name, known.iter().flat_map(|names| names.iter().copied())) {
+        Some(known) => format!("is unknown; did you mean {known:?}?"),
+        None => "is unknown; the API reference lists the parameters of this operation".to_owned(),
+    };
+    FieldError::new(FieldErrorCode::Unknown, detail)
+}
+
+fn decode(text: &str) -> Option<String> {
+    let plain = text.replace('+', " ");
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    if !plain.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    percent_decode_str(&plain).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// Serializes `name=value` pairs as a query string.
+pub(crate) struct QueryString(String);
+
+impl QueryString {
+    pub(crate) fn new() -> Self {
+        Self(String::new())
+    }
+
+    pub(crate) fn push(&mut self, name: &str, value: impl std::fmt::Display) {
+        // Reserved characters of URLs and forms, and the comma, at which some parsers end a URL of a Link header.
+        const ESCAPED: &AsciiSet = &{
+            let unreserved = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+            unreserved.remove(b'!').remove(b'*').remove(b'(').remove(b')').remove(b':').remove(b'@').remove(b'/')
+        };
+        let separator = if self.0.is_empty() { "" } else { "&" };
+        let value = value.to_string();
+        let name = utf8_percent_encode(name, ESCAPED);
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{separator}{name}={}", utf8_percent_encode(&value, ESCAPED));
+    }
+
+    pub(crate) fn push_some(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
+        if let Some(value) = value {
+            self.push(name, value);
+        }
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.0
+    }
+}
+
+pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, FieldError>) -> Result<(), FieldError> {
+    *slot = Some(value?);
+    Ok(())
+}
+
+/// Refuses a string with more characters.
+pub(crate) fn at_most(text: &str, chars: usize) -> Result<(), FieldError> {
+    match text.chars().count() {
+        count if count > chars => Err(FieldError::new(
+            FieldErrorCode::TooLong,
+            format!("has {count} characters; at most {chars} are accepted"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Parses an integer within bounds.
+pub(crate) fn whole(text: &str, least: u32, most: u32) -> Result<u32, FieldError> {
+    let number = text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        let detail = format!("{text:?} is not an integer from {least} to {most}");
+        FieldError::new(FieldErrorCode::OutOfRange, detail)
+    })
+}
+
+pub(crate) fn cursor(text: &str) -> Result<String, FieldError> {
+    if text.is_empty() {
+        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit it to start at the beginning"));
+    }
+    Ok(text.to_owned())
+}

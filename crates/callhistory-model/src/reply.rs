@@ -1,0 +1,6 @@
+//! What the service answers, apart from records.
+
+pub(crate) mod changes;
+pub(crate) mod import;
+pub(crate) mod metrics;
+pub(crate) mod problem;

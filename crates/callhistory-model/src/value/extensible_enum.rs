@@ -1,0 +1,143 @@
+//! Extensible enums: a set of known values that may grow. An unknown value is kept as text.
+
+/// Declares an enum that keeps unknown values in `Other`, with its text form, serde and schema.
+macro_rules! extensible_enum {
+    ($(#[doc = $doc:literal])* $name:ident, max $max:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+            /// A value that this version does not know, as received.
+            Other(String),
+        }
+
+        impl $name {
+            /// The values that this version knows.
+            pub const KNOWN: &'static [&'static str] = &[$($text),+];
+            /// The longest value that the service accepts, in characters.
+            pub const MAX_CHARS: usize = $max;
+
+            /// The value as it is written in JSON.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)+
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Ok(Self::from(text.as_ref()))
+            }
+        }
+
+        // `anyOf: [enum, string]` becomes an empty type in common generators; a plain string with known values does not.
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                const DOC: &str = concat!($($doc),*);
+                schemars::json_schema!({
+                    "description": DOC.trim(),
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": $max,
+                    "x-extensible-enum": Self::KNOWN,
+                    "examples": Self::KNOWN,
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use extensible_enum;
+
+extensible_enum! {
+    /// Call direction. Extensible: other values are accepted and returned unchanged.
+    Direction, max 64 {
+        /// Incoming call.
+        Inbound = "inbound",
+        /// Outgoing call.
+        Outbound = "outbound",
+        /// Either side can start a turn; used by web rooms.
+        Bidirectional = "bidirectional",
+    }
+}
+
+extensible_enum! {
+    /// Call status. Extensible: other values are accepted and returned unchanged.
+    CallStatus, max 64 {
+        /// The call is in progress.
+        Ongoing = "ongoing",
+        /// The call ended normally.
+        Completed = "completed",
+        /// The call failed.
+        Failed = "failed",
+        /// The call is connected.
+        Active = "active",
+        /// The call is connected, in the spelling of telephony providers.
+        InProgress = "in-progress",
+        /// The call waits in a queue.
+        Queued = "queued",
+        /// The phone of the callee rings.
+        Ringing = "ringing",
+        /// The callee did not answer.
+        NoAnswer = "no-answer",
+        /// The callee was busy.
+        Busy = "busy",
+        /// The call was canceled before it was answered.
+        Canceled = "canceled",
+        /// The call waits for an agent.
+        Waiting = "waiting",
+    }
+}
+
+impl CallStatus {
+    /// Whether the status is final: the call has ended. `None` for a value that this version does not know.
+    #[must_use]
+    pub fn is_final(&self) -> Option<bool> {
+        match self {
+            Self::Completed | Self::Failed | Self::NoAnswer | Self::Busy | Self::Canceled => Some(true),
+            Self::Other(_) => None,
+            _ => Some(false),
+        }
+    }
+}
+
+extensible_enum! {
+    /// Transport of the call. Extensible: other values are accepted and returned unchanged.
+    CallType, max 64 {
+        /// Over a telephone line or a SIP trunk.
+        Sip = "sip",
+        /// In a browser.
+        Web = "web",
+    }
+}

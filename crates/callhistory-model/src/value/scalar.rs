@@ -1,0 +1,177 @@
+//! Scalars of free-form JSON, and the paths that lead to them.
+
+use std::{cmp::Ordering, fmt};
+
+use serde_json::value::RawValue;
+
+use super::raw_json::{decode_string, raw_members};
+use crate::{FieldError, FieldErrorCode};
+
+/// Maximum length of the path of a member of free-form JSON that filters reach, in bytes. A path is names joined by dots.
+pub const MAX_PATH_BYTES: usize = 1024;
+
+/// A number in normal form: `1`, `1.0` and `10e-1` are equal. It is compared without rounding, whatever its number
+/// of digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExactNumber {
+    negative: bool,
+    /// Significant digits without leading and trailing zeros; empty for zero.
+    digits: String,
+    /// The decimal exponent of the first digit.
+    magnitude: i64,
+}
+
+impl ExactNumber {
+    /// Parses the text of a JSON number.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let starts = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        if !starts || serde_json::from_str::<&RawValue>(text).ok()?.get() != text {
+            return None;
+        }
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let beyond = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let exponent: i64 = exponent.parse().unwrap_or(beyond);
+        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let digits = all.trim_start_matches('0');
+        let leading = i64::try_from(all.len() - digits.len()).ok()?;
+        let magnitude = i64::try_from(whole.len()).ok()?.saturating_sub(leading).saturating_add(exponent);
+        let digits = digits.trim_end_matches('0').to_owned();
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, magnitude: 0 });
+        }
+        Some(Self { negative, digits, magnitude })
+    }
+}
+
+impl Ord for ExactNumber {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |number: &Self| match (number.digits.is_empty(), number.negative) {
+            (true, _) => 0,
+            (false, negative) => {
+                if negative {
+                    -1
+                } else {
+                    1
+                }
+            }
+        };
+        let size = || self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
+        sign(self).cmp(&sign(other)).then_with(|| if self.negative { size().reverse() } else { size() })
+    }
+}
+
+impl PartialOrd for ExactNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for ExactNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.digits.is_empty() {
+            return f.write_str("0");
+        }
+        write!(f, "{}0.{}e{}", if self.negative { "-" } else { "" }, self.digits, self.magnitude)
+    }
+}
+
+/// A value of free-form JSON that is neither an object nor an array.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scalar {
+    /// A string.
+    Text(String),
+    /// A number.
+    Number(ExactNumber),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`.
+    Null,
+}
+
+impl Scalar {
+    /// Parses a JSON text; `None` for an object or an array.
+    #[must_use]
+    pub fn from_json(json: &str) -> Option<Self> {
+        match json.trim() {
+            "null" => Some(Self::Null),
+            "true" => Some(Self::Bool(true)),
+            "false" => Some(Self::Bool(false)),
+            text if text.starts_with('"') => decode_string(text).ok().map(Self::Text),
+            text => ExactNumber::parse(text).map(Self::Number),
+        }
+    }
+
+    /// The values that an untyped text can mean: the string itself, and the number, boolean or null that it spells.
+    #[must_use]
+    pub fn readings(text: &str) -> Vec<Self> {
+        let other = (!text.starts_with('"')).then(|| Self::from_json(text)).flatten();
+        std::iter::once(Self::Text(text.to_owned())).chain(other).collect()
+    }
+
+    /// The order of two numbers or two strings; `None` for other pairs.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Number(one), Self::Number(other)) => Some(one.cmp(other)),
+            (Self::Text(one), Self::Text(other)) => Some(one.cmp(other)),
+            _ => None,
+        }
+    }
+
+    /// The value as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Bool(value) => value.to_string(),
+            Self::Null => "null".to_owned(),
+        }
+    }
+}
+
+/// Calls `visit` with the path and the JSON text of each value inside a free-form JSON text, objects and arrays included.
+/// The names of nested members are joined by dots; the items of an array have the path of the array. Paths longer
+/// than [`MAX_PATH_BYTES`] are skipped.
+pub fn visit_members(json: &str, visit: &mut dyn FnMut(&str, &str)) {
+    walk(json.trim_start(), &mut String::new(), visit);
+}
+
+fn walk(json: &str, path: &mut String, visit: &mut dyn FnMut(&str, &str)) {
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            for (name, value) in raw_members(json).unwrap_or_default() {
+                let length = path.len();
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(&name);
+                // Each value below repeats the path, so a long path must not have many.
+                if path.len() <= MAX_PATH_BYTES {
+                    visit(path, value.get());
+                    walk(value.get(), path, visit);
+                }
+                path.truncate(length);
+            }
+        }
+        Some(b'[') => {
+            for item in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
+                visit(path, item.get());
+                walk(item.get(), path, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Refuses a path that is longer than what the index holds.
+pub(crate) fn check_path(path: &str) -> Result<(), FieldError> {
+    if path.len() > MAX_PATH_BYTES {
+        let detail = format!("is a path of more than {MAX_PATH_BYTES} bytes");
+        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Points in time as RFC 3339 text.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::decimal::UnixSeconds;
+use crate::{FieldError, FieldErrorCode};
+
+/// In March 1973. A smaller number could be a date such as `20260131`.
+const SURELY_NO_DATE_SECONDS: i64 = 100_000_000;
+/// 2260-01-01T00:00:00Z.
+const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
+
+/// A time as RFC 3339 text in UTC, from 1970 to 2259, kept as it was sent.
+///
+/// The only accepted format is `YYYY-MM-DDTHH:MM:SS[.fraction]Z` with one to nine digits of fraction: no offset, no lower
+/// case, no leap second.
+///
+/// ```
+/// use callhistory_model::Timestamp;
+///
+/// let time: Timestamp = "2025-01-01T10:00:00Z".parse()?;
+/// assert_eq!(time.as_str(), "2025-01-01T10:00:00Z");
+/// assert!("2025-01-01 10:00:00Z".parse::<Timestamp>().is_err());
+/// # Ok::<(), callhistory_model::FieldError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    text: Box<str>,
+    nanos: i64,
+}
+
+impl Timestamp {
+    /// The time as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix_nanos(&self) -> i64 {
+        self.nanos
+    }
+
+    /// The time from nanoseconds since 1970-01-01T00:00:00Z; a time before 1970 or after 2259 becomes the nearest
+    /// bound.
+    #[must_use]
+    pub fn from_unix_nanos(nanos: i64) -> Self {
+        let nanos = nanos.clamp(0, END_OF_TIME_MILLIS * 1_000_000 - 1);
+        let text = DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        Self { text: text.into(), nanos }
+    }
+
+    /// Parses the time of a parameter: RFC 3339 with `Z` or an offset, a date for the start of its UTC
+    /// day, or Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// The error names the accepted formats.
+    ///
+    /// ```
+    /// use callhistory_model::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::parse_moment("2026-01-01")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_moment("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_moment("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
+    /// assert!(Timestamp::parse_moment("01/02/2026").is_err());
+    /// # Ok::<(), callhistory_model::FieldError>(())
+    /// ```
+    pub fn parse_moment(text: &str) -> Result<Self, FieldError> {
+        if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            let seconds: UnixSeconds = text.parse()?;
+            if (1..SURELY_NO_DATE_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
+                let detail = format!(
+                    "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
+                     seconds from {SURELY_NO_DATE_SECONDS} on"
+                );
+                return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
+            }
+            return Ok(Self::from_unix_nanos(seconds.nanos()));
+        }
+        if is_date(text)
+            && let Ok(midnight) = format!("{text}T00:00:00Z").parse::<Self>()
+        {
+            return Ok(midnight);
+        }
+        if let Ok(time) = text.parse::<Self>() {
+            return Ok(time);
+        }
+        with_offset(text).map(Self::from_unix_nanos).ok_or_else(|| {
+            let detail = format!(
+                "{text:?} is not a moment; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
+                 Unix seconds (1769853600), from 1970 to 2259"
+            );
+            FieldError::new(FieldErrorCode::InvalidTime, detail)
+        })
+    }
+
+    /// The time for calculations.
+    #[must_use]
+    pub fn to_datetime(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_nanos(self.nanos)
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let moment = parse_rfc3339_utc(text).ok_or_else(|| {
+            let detail = format!("{text:?} is not an RFC 3339 time in UTC like \"2025-01-01T10:00:00Z\", 1970 to 2259");
+            FieldError::new(FieldErrorCode::InvalidTime, detail)
+        })?;
+        Ok(Self { text: text.into(), nanos: moment })
+    }
+}
+
+/// Whether a text has the format of a date; the day may not exist.
+pub(crate) fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]±HH:MM`.
+fn with_offset(text: &str) -> Option<i64> {
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let nanos = parse_rfc3339_utc(&format!("{local}Z"))?;
+    let (sign, rest) = offset.split_at_checked(1)?;
+    let (hours, minutes) = rest.split_once(':')?;
+    let two = |text: &str, most: i64| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<i64>().ok()).flatten().filter(|number| *number <= most)
+    };
+    let seconds = two(hours, 23)? * 3600 + two(minutes, 59)? * 60;
+    let shift = match sign {
+        // Form decoding turns a plus sign into a blank.
+        "+" | " " => -seconds,
+        "-" => seconds,
+        _ => return None,
+    };
+    let nanos = nanos.checked_add(shift * 1_000_000_000)?;
+    (0..END_OF_TIME_MILLIS * 1_000_000).contains(&nanos).then_some(nanos)
+}
+
+/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]Z`. Hand-written because chrono's parser accepts text that is not
+/// RFC 3339: a space for `T`, one-digit months, a leading blank, offsets without a colon.
+fn parse_rfc3339_utc(text: &str) -> Option<i64> {
+    let (head, fraction) = text.strip_suffix('Z')?.split_at_checked(19)?;
+    let shape = head.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    if !shape {
+        return None;
+    }
+    let number = |from: usize, to: usize| head[from..to].parse::<u32>().ok();
+    let year = number(0, 4).filter(|year| (1970..2260).contains(year))?;
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, number(5, 7)?, number(8, 10)?)?;
+    let nano = match fraction.strip_prefix('.') {
+        None if fraction.is_empty() => 0,
+        Some(digits) if (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{digits:0<9}").parse().ok()?
+        }
+        _ => return None,
+    };
+    let time = NaiveTime::from_hms_nano_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, nano)?;
+    date.and_time(time).and_utc().timestamp_nanos_opt()
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    /// The time in milliseconds, the precision of the service. A clock outside 1970 to 2259 gives the nearest
+    /// bound: a record with any other time could not be read again.
+    fn from(moment: DateTime<Utc>) -> Self {
+        let millis = moment.timestamp_millis().clamp(0, END_OF_TIME_MILLIS - 1);
+        let moment = DateTime::from_timestamp_millis(millis).unwrap_or(moment);
+        Self {
+            text: moment.to_rfc3339_opts(SecondsFormat::Millis, true).into(),
+            nanos: millis.saturating_mul(1_000_000),
+        }
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": "^(19[7-9][0-9]|2[01][0-9]{2}|22[0-5][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$",
+            "examples": ["2025-01-01T10:00:00Z"],
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! The route table.
+
+mod calls;
+mod changes;
+mod export;
+mod health;
+mod import;
+mod list;
+mod metrics;
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use callhistory_model::ProblemCode;
+use tower::layer::layer_fn;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    error::ApiError,
+    http::middleware::RequestLayer,
+    openapi::{document, ui},
+    state::AppState,
+};
+
+/// The routes of the contract, each with its description.
+pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::with_openapi(base)
+        .routes(routes!(list::list_calls, calls::create_call))
+        .routes(routes!(calls::get_call, calls::replace_call, calls::update_call, calls::delete_call))
+        .routes(routes!(import::import_calls))
+        .routes(routes!(export::export_calls))
+        .routes(routes!(metrics::get_call_metrics))
+        .routes(routes!(changes::list_call_changes))
+}
+
+/// The whole service.
+pub fn router(app: Arc<AppState>) -> Router {
+    let (contract, _) = contract_routes(document::base()).split_for_parts();
+    with_middleware(contract.merge(health::routes()).merge(ui::routes(contract_document())), &app)
+}
+
+/// Adds the fallbacks and the middleware to the routes of an address.
+fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>) -> Router {
+    let for_layer = Arc::clone(app);
+    routes
+        .fallback(|| async {
+            ApiError::new(ProblemCode::RouteNotFound, "There is no such route; /docs lists them all.")
+        })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                ProblemCode::MethodNotAllowed,
+                "This route has no such method; the header Allow lists its methods.",
+            )
+        })
+        // One layer, because each costs a request as much as the rest of its way.
+        .layer(layer_fn(move |inner| RequestLayer { app: Arc::clone(&for_layer), inner }))
+        .with_state(Arc::clone(app))
+}
+
+/// What operators ask, on an address of its own.
+pub fn operations_router(app: &Arc<AppState>) -> Router {
+    with_middleware(health::operations_routes(), app)
+}
+
+/// The OpenAPI document, as JSON: sorted keys, two spaces, one newline at the end.
+#[must_use]
+pub fn contract_document() -> &'static str {
+    static DOCUMENT: LazyLock<String> =
+        LazyLock::new(|| document::finish(contract_routes(document::base()).split_for_parts().1));
+    &DOCUMENT
+}
+
+/// The files of the contract by name: the OpenAPI document, and the JSON Schemas of records, lines and changes.
+#[must_use]
+pub fn contract_files() -> Vec<(String, String)> {
+    document::files(contract_document())
+}

@@ -1,0 +1,199 @@
+//! The change feed: by pages, by waiting, and as a stream.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use bytes::Bytes;
+use callhistory_model::{CallChangePage, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
+use callhistory_store::{ChangeBatch, StoreError, StoredChange};
+use futures_util::{Stream as Events, stream};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    auth::{
+        caller::{Caller, Reads},
+        grant::Grant,
+    },
+    error::ApiError,
+    http::body_budget,
+    http::extract::{Parameters, Stream},
+    openapi::query_parameters::ChangesParameters,
+    openapi::responses::ScanProblems,
+    state::AppState,
+};
+
+/// Interval of the comments that keep a stream alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What is read ahead for a stream, in bytes, and in changes: a thousand readers that take nothing must not matter.
+const AHEAD_BYTES: usize = 16 * 1024;
+const MAX_AHEAD: usize = 100;
+const FIRST_AHEAD: usize = 4;
+/// How long a browser waits before it connects again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// List call changes
+///
+/// Returns the created, updated and deleted records in commit order without gaps: a reader that stores its `cursor` sees
+/// every change at least once, under concurrent writes as well. A cursor never expires. The event of the last change of a
+/// record contains the record; events that a later one supersedes do not. `wait` makes the request a long poll. With
+/// `Accept: text/event-stream` the changes are sent as server-sent events: `event` is the type, `data` the change as one
+/// line of JSON, and `id` the cursor, which `Last-Event-ID` returns to resume. A comment every 15 seconds keeps the
+/// connection alive.
+#[utoipa::path(
+    get,
+    path = "/v2/api/call-history/changes",
+    operation_id = "list_call_changes",
+    tag = "Changes",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ChangesParameters,
+    ),
+    responses(
+        (status = 200, description = "The changes, or with `Accept: text/event-stream` a stream of them, one `CallChange` in each event.",
+            content((CallChangePage = "application/json"), ("text/event-stream"))),
+        ScanProblems,
+    ),
+)]
+pub(crate) async fn list_call_changes(
+    State(app): State<Arc<AppState>>,
+    Caller { workspace, grant, .. }: Caller<Reads>,
+    stream: Stream,
+    Parameters(query): Parameters<ChangesQuery>,
+) -> Result<Response, ApiError> {
+    if stream.wanted {
+        if query.wait.is_some() || query.limit.is_some() {
+            let detail = "has no meaning for a stream of events, which waits by itself and has no pages";
+            let name = if query.wait.is_some() { "wait" } else { "limit" };
+            return Err(ApiError::invalid_parameters(vec![
+                FieldError::new(FieldErrorCode::Conflict, detail).in_parameter(name),
+            ]));
+        }
+        let cursor = stream.last_event.or(query.cursor);
+        // A cursor that is none is refused before the stream begins.
+        let first = app.store.list_call_changes(&workspace, cursor.as_deref(), FIRST_AHEAD).await?;
+        let events = Sse::new(events(app, grant, workspace, first).await?);
+        return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
+    }
+    let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
+    grant.charge_records(limit)?;
+    let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
+    let mut batch = app.store.list_call_changes(&workspace, query.cursor.as_deref(), limit).await?;
+    while batch.changes.is_empty() && wait(&app, &grant, &workspace, &batch.cursor, deadline).await? {
+        let cursor = batch.cursor;
+        batch = app.store.list_call_changes(&workspace, Some(&cursor), limit).await?;
+    }
+    page(&app, &grant, &batch)
+}
+
+/// Waits for a change; `false` at the deadline or when the service stops.
+async fn wait(
+    app: &AppState,
+    grant: &Grant,
+    workspace: &WorkspaceId,
+    cursor: &str,
+    deadline: Instant,
+) -> Result<bool, StoreError> {
+    let change = async {
+        tokio::select! {
+            changed = app.store.wait_for_change(workspace, cursor) => changed.map(|()| true),
+            () = app.stop.cancelled() => Ok(false),
+            () = grant.ended() => Ok(false),
+        }
+    };
+    timeout_at(deadline, change).await.unwrap_or(Ok(false))
+}
+
+fn page(app: &AppState, grant: &Grant, batch: &ChangeBatch) -> Result<Response, ApiError> {
+    let mut body = Vec::from(b"{\"changes\":[");
+    for (at, change) in batch.changes.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend(json(grant, change)?);
+    }
+    body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], app.body_budget.keep(body)?)
+        .into_response())
+}
+
+/// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
+fn json(grant: &Grant, change: &StoredChange) -> Result<Vec<u8>, ApiError> {
+    let StoredChange { kind, id, sequence, at, body, .. } = change;
+    let mut json =
+        format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"").into_bytes();
+    if let Some(body) = body {
+        json.extend_from_slice(b",\"call\":");
+        json.extend_from_slice(&grant.redact(body.clone())?);
+    }
+    json.push(b'}');
+    Ok(json)
+}
+
+/// One who follows the changes by a stream: those that were read and not taken yet, and where the next ones begin.
+struct Follower {
+    app: Arc<AppState>,
+    grant: Grant,
+    workspace: WorkspaceId,
+    changes: VecDeque<StoredChange>,
+    cursor: String,
+    /// How many changes are read next: those of large records one by one, for a reader may take none of them.
+    limit: usize,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Follower {
+    /// Buffers a batch; `None` if there is no memory for it in time.
+    async fn take_in(&mut self, batch: ChangeBatch) -> Option<()> {
+        let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
+        let average = (bytes / batch.changes.len().max(1)).max(1);
+        self.limit = (AHEAD_BYTES / average).clamp(1, MAX_AHEAD);
+        self.grant.throttle(|| batch.changes.len()).await;
+        self.room = None;
+        self.room = self.app.body_budget.reserve(bytes).await.ok()?;
+        (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);
+        Some(())
+    }
+
+    /// The next change, when there is one; `None` when the stream is to end, after which the reader connects again.
+    async fn next(&mut self) -> Option<Event> {
+        while self.changes.is_empty() {
+            tokio::select! {
+                changed = self.app.store.wait_for_change(&self.workspace, &self.cursor) => changed.ok()?,
+                () = self.app.stop.cancelled() => return None,
+                // A reader whose key has expired connects again and gets the error then.
+                () = self.grant.ended() => return None,
+            }
+            let batch = self.app.store.list_call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
+            self.take_in(batch).await?;
+        }
+        let change = self.changes.pop_front()?;
+        let data = String::from_utf8(json(&self.grant, &change).ok()?).ok()?;
+        Some(Event::default().event(change.kind.as_str()).id(&change.cursor).data(data))
+    }
+}
+
+/// The changes from a batch on, one event for each, until the service ends.
+async fn events(
+    app: Arc<AppState>,
+    grant: Grant,
+    workspace: WorkspaceId,
+    first: ChangeBatch,
+) -> Result<impl Events<Item = Result<Event, Infallible>>, ApiError> {
+    // An ID at the start, so that a reader that is disconnected before the first change resumes here.
+    let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
+    let (changes, cursor) = (VecDeque::new(), first.start.clone());
+    let mut follower = Follower { app, grant, workspace, changes, cursor, limit: 1, room: None };
+    follower.take_in(first).await.ok_or_else(body_budget::full)?;
+    let rest = stream::unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
+    Ok(stream::StreamExt::chain(stream::iter([Ok(opening)]), rest))
+}

@@ -1,0 +1,104 @@
+//! Whole histories, streamed from one snapshot.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use callhistory_model::{ExportFormat, ExportQuery, WorkspaceId};
+use futures_util::stream;
+
+use crate::{
+    auth::caller::{Caller, Exports},
+    error::ApiError,
+    export_csv::{csv_header, csv_rows},
+    http::extract::Parameters,
+    openapi::query_parameters::ExportParameters,
+    openapi::responses::ScanProblems,
+    state::AppState,
+};
+
+/// Export calls
+///
+/// Streams every record that matches the filters of the list, newest first, from one consistent snapshot. `ndjson` is one
+/// record on each line, exactly as it is stored; the lines can be imported again. `csv` has a header line and one column
+/// for each member in the order of the record, with `cost.customer_charge` after `cost`; columns of later versions are
+/// added at the end. Each cell is quoted; a text that a spreadsheet would interpret as a formula, one that starts with `=`,
+/// `+`, `-`, `@`, a tab or a line break, is prefixed with an apostrophe. A workspace can run two exports at a time, each
+/// for at most an hour; a failed export is aborted without the end of its body.
+#[utoipa::path(
+    get,
+    path = "/v2/api/call-history/export",
+    operation_id = "export_calls",
+    tag = "Import and export",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ExportParameters,
+    ),
+    responses(
+        (status = 200, description = "The records: with `format=ndjson` a `CallRecord` on each line, with `format=csv` a table (RFC 4180).",
+            headers(("content-disposition" = String, description = "The name of a file to keep it under.")),
+            content(("application/x-ndjson"), ("text/csv"))),
+        ScanProblems,
+    ),
+)]
+pub(crate) async fn export_calls(
+    State(app): State<Arc<AppState>>,
+    Caller { workspace, grant, .. }: Caller<Exports>,
+    Parameters(query): Parameters<ExportQuery>,
+) -> Result<Response, ApiError> {
+    grant.check_filter(&query.filter)?;
+    let mut chunks = app.store.export_calls(&workspace, &query.filter).await?;
+    // An error before the first record gets an error status instead of an aborted 200.
+    let first = chunks.recv().await.transpose()?;
+    let format = query.format;
+    let head = match format {
+        ExportFormat::Ndjson => Bytes::new(),
+        ExportFormat::Csv => csv_header()?,
+    };
+    let rest = stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
+    let records = stream::StreamExt::chain(stream::iter(first.map(Ok)), rest);
+    let (shown, paced) = (grant.clone(), grant.clone());
+    let records = stream::StreamExt::then(records, move |chunk| {
+        let grant = paced.clone();
+        async move {
+            if let Ok(lines) = &chunk {
+                grant.throttle(|| lines.iter().filter(|byte| **byte == b'\n').count()).await;
+            }
+            chunk
+        }
+    });
+    let written = stream::StreamExt::map(records, move |chunk| {
+        let lines = shown.redact_lines(chunk?)?;
+        if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }
+    });
+    let written = stream::StreamExt::map(written, |chunk| chunk.map_err(broken_off));
+    // A key that is revoked in the middle breaks the export off: it must not look complete.
+    let parts = (Box::pin(written), grant);
+    let written = stream::unfold(Some(parts), |parts| async move {
+        let (mut written, grant) = parts?;
+        tokio::select! {
+            chunk = stream::StreamExt::next(&mut written) => Some((chunk?, Some((written, grant)))),
+            () = grant.ended() => Some((Err(std::io::Error::other("the key has expired or is revoked")), None)),
+        }
+    });
+    let body = stream::StreamExt::chain(stream::iter([Ok(head)]), written);
+    let (media_type, name) = match format {
+        ExportFormat::Ndjson => ("application/x-ndjson", "attachment; filename=\"call-history.ndjson\""),
+        ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"call-history.csv\""),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static(name)),
+    ];
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+/// Ends the body without its end, so that nobody takes it for the whole. Why is in the log.
+fn broken_off(_: ApiError) -> std::io::Error {
+    std::io::Error::other("the export was aborted")
+}

@@ -1,0 +1,72 @@
+//! Imports over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use callhistory_model::{CallInput, ImportReport, ProblemCode, WorkspaceId};
+use futures_util::StreamExt as _;
+
+use crate::{
+    auth::caller::{Caller, Writes},
+    error::ApiError,
+    http::extract::{ImportBody, NoQuery},
+    import::pipeline::{Import, Target},
+    openapi::responses::ImportProblems,
+    state::AppState,
+};
+
+/// How long the sender may send nothing.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Import calls
+///
+/// Accepts a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
+/// (`application/json`); gzip is accepted up to a compression ratio of 100:1. Each record has an `_id` and is created or
+/// replaced as by `replace_call`; `createdAt` and `updatedAt` are kept where they are given. A record that breaks a rule is
+/// rejected with its line and its errors; the others are written. Records are written in batches: if the connection is
+/// lost, those written so far stay, each of them complete, and the same import can be sent again, in which records that
+/// are already stored count as unchanged. A record has at most 1,048,576 bytes. An import that sends no byte for 30
+/// seconds is aborted.
+#[utoipa::path(
+    post,
+    path = "/v2/api/call-history/batch",
+    operation_id = "import_calls",
+    tag = "Import and export",
+    params(
+        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
+        ("content-encoding" = Option<String>, Header, description = "`gzip` where the body is compressed."),
+    ),
+    request_body(
+        content(("application/x-ndjson"), (Vec<CallInput> = "application/json")),
+        description = "A `CallInput` with its `_id` on each line, or an array of them.",
+    ),
+    responses((status = 200, description = "What was written and what was not.", body = ImportReport), ImportProblems),
+)]
+pub(crate) async fn import_calls(
+    State(app): State<Arc<AppState>>,
+    Caller { workspace, grant, .. }: Caller<Writes>,
+    _: NoQuery,
+    ImportBody { format, gzip, body }: ImportBody,
+) -> Result<Response, ApiError> {
+    let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace), format, gzip);
+    import.grant = Some(grant);
+    let mut chunks = body.into_data_stream();
+    loop {
+        match tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => import.push(&chunk, &app.now()).await?,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err(ApiError::new(ProblemCode::InvalidRequest, "The body ended early."));
+            }
+            Err(_) => {
+                return Err(ApiError::new(ProblemCode::RequestTimeout, "No byte of the body arrived for 30 seconds."));
+            }
+        }
+    }
+    let report = import.finish(&app.now()).await?;
+    let body = serde_json::to_vec(&report).map_err(|error| ApiError::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}

@@ -1,0 +1,150 @@
+//! The sub-commands of the program, one module each; the short ones are here.
+
+mod config;
+pub mod demo;
+mod doctor;
+mod import_export;
+mod keys;
+mod serve;
+
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use callhistory_model::Timestamp;
+use callhistory_store::{Backup, CallStore};
+
+use crate::{
+    api,
+    auth::{rate_limit::MonotonicClock, token::Token},
+    config::{cli::Command, settings::Settings, sources::SettingSources},
+    ids::{Clock, Randomness},
+    telemetry,
+};
+
+/// How long the writer may take to finish what it has when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a command failed, for the last line of standard error.
+pub type CommandError = Box<dyn std::error::Error>;
+
+/// What a command takes from the system that it runs on.
+#[derive(Clone, Copy)]
+pub struct Environment {
+    /// The time.
+    pub now: Clock,
+    /// Random bits for IDs, which need not be secret.
+    pub random: Randomness,
+    /// The time since some moment, which never goes back.
+    pub monotonic: MonotonicClock,
+    /// The random bytes of an API key.
+    pub secret: fn() -> Result<[u8; Token::RANDOM_BYTES], String>,
+}
+
+impl Environment {
+    fn timestamp(&self) -> Timestamp {
+        (self.now)().into()
+    }
+}
+
+/// Runs the command of these settings until its end.
+///
+/// # Errors
+///
+/// Says why the command could not do what it is for.
+pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCode, CommandError> {
+    let settings = &sources.cli.settings;
+    let command = sources.cli.command.as_ref().unwrap_or(&Command::Serve);
+    // Those that need neither a log nor a pool of threads.
+    match command {
+        Command::Config { command } => config::run(sources, *command)?,
+        Command::Openapi { write } => write_contract(write.as_deref())?,
+        Command::Doctor { full, json } => return doctor::run(sources, *full, *json, &environment.timestamp()),
+        Command::Backup { file } => {
+            let backup = callhistory_store::backup(&settings.database_url()?, file)?;
+            print(&format!("{}: {}.", file.display(), describe(&backup)));
+        }
+        Command::Restore { file } => {
+            let url = settings.database_url()?;
+            let backup = callhistory_store::restore(file, &url, &environment.timestamp())?;
+            print(&format!("{url} holds {}. Followers of the change feed have to start again.", describe(&backup)));
+        }
+        Command::RebuildMetrics => {
+            let calls = callhistory_store::rebuild_metrics(&settings.database_url()?)?;
+            print(&format!("The metrics are rebuilt from {calls} records."));
+        }
+        _ => run_with_runtime(settings, command, environment)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_with_runtime(settings: &Settings, command: &Command, environment: Environment) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry = telemetry::start(&settings.log, runtime.handle())?;
+    let traces = telemetry.traces();
+    let result = runtime.block_on(async {
+        match command {
+            Command::Demo(demo) => serve::demo(settings, demo, traces, environment).await,
+            Command::Keys { command } => {
+                let keys = callhistory_store::open_api_keys(&settings.database_url()?).await?;
+                print(&keys::run(&*keys, command, environment).await?);
+                Ok(())
+            }
+            Command::Migrate => {
+                let url = settings.database_url()?;
+                close(&callhistory_store::open(&url).await?).await?;
+                print(&format!("{url} has the schema of this version."));
+                Ok(())
+            }
+            Command::Import(import) => {
+                let (workspace, now) = (import.workspace.as_deref(), || environment.timestamp());
+                if import.check {
+                    return import_export::import(None, workspace, &import.files, now).await;
+                }
+                let store = callhistory_store::open(&settings.database_url()?).await?;
+                let result = import_export::import(Some(&store), workspace, &import.files, now).await;
+                close(&store).await.and(result)
+            }
+            Command::Export(export) => {
+                let store = callhistory_store::open(&settings.database_url()?).await?;
+                let output = export.output.as_deref();
+                let result = import_export::export(&store, &export.workspace, &export.query, output).await;
+                close(&store).await.and(result)
+            }
+            _ => serve::run(settings, traces, environment).await,
+        }
+    });
+    // While the runtime can still send what is left.
+    drop(telemetry);
+    // A stuck task must not hold up the end of the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn describe(backup: &Backup) -> String {
+    let Backup { bytes, sha256, workspaces, calls, changes } = backup;
+    format!("{calls} records and {changes} changes of {workspaces} workspaces, {bytes} bytes, sha256 {sha256}")
+}
+
+/// Prints the contract, or writes its files into a folder.
+fn write_contract(folder: Option<&Path>) -> Result<(), CommandError> {
+    let Some(folder) = folder else {
+        print(api::contract_document().trim_end());
+        return Ok(());
+    };
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for (name, text) in api::contract_files() {
+        std::fs::write(folder.join(name), text).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Closes the store. A disk that hangs must not hold the process for ever; no write that is lost here was acknowledged.
+async fn close(store: &Arc<dyn CallStore>) -> Result<(), CommandError> {
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
+    closed.map_err(|_| "the database did not close in time; every acknowledged write is on disk".into())
+}
+
+/// Writes to standard output, which nobody needs to read: a closed pipe is no reason to end.
+fn print(text: &str) {
+    drop(writeln!(std::io::stdout(), "{text}"));
+}

@@ -1,0 +1,231 @@
+//! The sub-commands `import` and `export`: whole histories between files and the database, without a server.
+
+use std::{
+    collections::HashSet,
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportReport, Timestamp, WorkspaceId};
+use callhistory_store::CallStore;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::CommandError;
+use crate::{
+    export_csv::{csv_header, csv_rows},
+    import::{
+        format::ImportFormat,
+        pipeline::{Import, Target},
+    },
+};
+
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Plain progress lines come at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Imports files, `-` for standard input, one after the other; without a store it checks them and writes nothing.
+///
+/// # Errors
+///
+/// What stops the import, and after all files that records were rejected.
+pub(super) async fn import(
+    store: Option<&Arc<dyn CallStore>>,
+    workspace: Option<&str>,
+    files: &[PathBuf],
+    now: impl Fn() -> Timestamp,
+) -> Result<(), CommandError> {
+    let workspace = workspace.map(parse_workspace).transpose()?;
+    let target = match (store, workspace) {
+        (None, workspace) => Target::Check(workspace),
+        (Some(store), Some(workspace)) => Target::Store(Arc::clone(store), workspace),
+        (Some(_), None) => return Err("--workspace is missing: an import writes to one workspace".into()),
+    };
+    let mut rejected = 0;
+    for file in files {
+        let report = import_file(&target, file, &now).await;
+        let rest = if store.is_some() { "; what was written before stays" } else { "" };
+        let report = report.map_err(|error| format!("{}: {error}{rest}", file.display()))?;
+        for error in &report.errors {
+            let pointer = error.pointer.as_deref().unwrap_or("");
+            eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
+        }
+        let told = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
+        if report.rejected > told {
+            eprintln!("{}: and {} more", file.display(), report.rejected - told);
+        }
+        let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
+        let name = file.display();
+        match store {
+            Some(_) => {
+                println!("{name}: {created} created, {replaced} replaced, {unchanged} unchanged, {refused} rejected");
+            }
+            None => println!("{name}: {created} valid, {refused} rejected"),
+        }
+        rejected += refused;
+    }
+    match (rejected, store) {
+        (0, _) => Ok(()),
+        (count, Some(_)) => Err(format!("{count} records were rejected; the others are written").into()),
+        (count, None) => Err(format!("{count} records would be rejected; nothing was written").into()),
+    }
+}
+
+async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp) -> Result<ImportReport, CommandError> {
+    let (mut input, size): (Box<dyn std::io::Read + Send>, _) = if file == Path::new("-") {
+        (Box::new(std::io::stdin()), None)
+    } else {
+        let input = std::fs::File::open(file)?;
+        let size = input.metadata().ok().map(|metadata| metadata.len());
+        (Box::new(input), size)
+    };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut length = fill(&mut *input, &mut chunk)?;
+    // The first bytes tell what it is; a record begins with a brace, an array with a bracket.
+    let gzip = chunk[..length].starts_with(&GZIP_MAGIC);
+    let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
+    let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let format = if is_array { ImportFormat::Array } else { ImportFormat::Lines };
+    let mut import = Import::new(target.clone(), format, gzip);
+    let mut progress = Progress::new(&file.display().to_string(), size);
+    while length > 0 {
+        import.push(&chunk[..length], &now()).await?;
+        let report = import.report();
+        let done = report.created + report.replaced + report.unchanged + report.rejected;
+        progress.advance(length, done);
+        length = fill(&mut *input, &mut chunk)?;
+    }
+    let report = import.finish(&now()).await?;
+    progress.finish();
+    Ok(report)
+}
+
+/// Reads until the chunk is full or the input at its end: a pipe gives as little as it likes.
+fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < chunk.len() {
+        match input.read(&mut chunk[filled..])? {
+            0 => break,
+            length => filled += length,
+        }
+    }
+    Ok(filled)
+}
+
+fn first_unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut first = Vec::new();
+    // A stream that ends here continues in the next chunk.
+    let _ = flate2::read::MultiGzDecoder::new(packed).take(1024).read_to_end(&mut first);
+    first
+}
+
+/// Exports what a query string of `export_calls` asks for to a file, or to standard output.
+///
+/// # Errors
+///
+/// What is wrong with the query, or what stops the export; an unfinished file is taken away.
+pub(super) async fn export(
+    store: &Arc<dyn CallStore>,
+    workspace: &str,
+    query: &str,
+    output: Option<&Path>,
+) -> Result<(), CommandError> {
+    let workspace = parse_workspace(workspace)?;
+    let query = ExportQuery::from_query(query).map_err(|errors| format!("--query: {errors}"))?;
+    let Some(path) = output else {
+        let mut output = std::io::stdout().lock();
+        return match write_export(store, &workspace, &query, &mut output, "export").await {
+            // Whoever reads has seen enough, as `head` does.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        };
+    };
+    // Under another name until it is whole, so that nobody takes a part for the history.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    write_export(store, &workspace, &query, &mut file, &path.display().to_string()).await?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn is_broken_pipe(error: &CommandError) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn write_export(
+    store: &Arc<dyn CallStore>,
+    workspace: &WorkspaceId,
+    query: &ExportQuery,
+    output: &mut impl std::io::Write,
+    name: &str,
+) -> Result<(), CommandError> {
+    let describe = |_| "the export cannot be written as a table";
+    let mut chunks = store.export_calls(workspace, &query.filter).await?;
+    let mut progress = Progress::new(name, None);
+    let mut records = 0;
+    if query.format == ExportFormat::Csv {
+        output.write_all(&csv_header().map_err(describe)?)?;
+    }
+    while let Some(chunk) = chunks.recv().await {
+        let lines = chunk?;
+        records += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match query.format {
+            ExportFormat::Ndjson => output.write_all(&lines)?,
+            ExportFormat::Csv => output.write_all(&csv_rows(&lines).map_err(describe)?)?,
+        }
+        progress.advance(lines.len(), records);
+    }
+    output.flush()?;
+    progress.finish();
+    Ok(())
+}
+
+fn parse_workspace(text: &str) -> Result<WorkspaceId, CommandError> {
+    text.parse().map_err(|error: FieldError| format!("--workspace {error}").into())
+}
+
+/// How far it is: a bar on a terminal, plain lines elsewhere, and nothing where it is done at once.
+struct Progress {
+    bar: Option<ProgressBar>,
+    name: String,
+    last_line: Instant,
+    bytes: u64,
+    records: u64,
+}
+
+impl Progress {
+    fn new(name: &str, size: Option<u64>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = match size {
+                Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
+                None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+            };
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = size.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            bar.with_style(style).with_message(name.to_owned())
+        });
+        Self { bar, name: name.to_owned(), last_line: Instant::now(), bytes: 0, records: 0 }
+    }
+
+    fn advance(&mut self, bytes: usize, records: u64) {
+        self.bytes += bytes as u64;
+        self.records = records;
+        match &self.bar {
+            Some(bar) => bar.set_position(self.bytes),
+            None if self.last_line.elapsed() >= LINE_INTERVAL => {
+                self.last_line = Instant::now();
+                eprintln!("{}: {} bytes, {} records", self.name, self.bytes, self.records);
+            }
+            None => {}
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The sub-commands `serve` and `demo`: listeners, background jobs and the order of the shutdown.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use callhistory_model::examples;
+use callhistory_store::{ApiKeyStore, CallStore, DatabaseUrl};
+use sd_notify::NotifyState;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    signal,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{CommandError, Environment, close, demo, print};
+use crate::{
+    api::{operations_router, router},
+    config::{cli::DemoSettings, settings::Settings},
+    http::{limits::Limits, server, tls::Tls},
+    state::AppState,
+    telemetry::prometheus::Meters,
+};
+
+/// Connections of operators and their tools at a time.
+const OPERATIONS_CONNECTIONS: usize = 32;
+/// Connections that may wait to be accepted, such as those of clients that come back after a restart. Beyond it the kernel
+/// lets a client wait for a second, or resets its connection.
+const BACKLOG: u32 = 4096;
+/// How often the files of the certificate are compared with those in use.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The database that is served, and what the first lines say of it.
+struct Service<'a> {
+    url: &'a DatabaseUrl,
+    store: Arc<dyn CallStore>,
+    keys: Option<Arc<dyn ApiKeyStore>>,
+    workspace: &'a str,
+    /// The newest call of a history that is there already.
+    newest: Option<String>,
+}
+
+/// Serves the database of the settings.
+pub(super) async fn run(settings: &Settings, traces: bool, environment: Environment) -> Result<(), CommandError> {
+    let url = settings.database_url()?;
+    let store = callhistory_store::open(&url).await?;
+    let keys = open_api_keys(settings, &url).await?;
+    let service = Service { url: &url, store, keys, workspace: "abcdef1234567890", newest: None };
+    serve(settings, service, traces, environment).await
+}
+
+/// Serves a throw-away database that is full of made-up calls.
+pub(super) async fn demo(
+    settings: &Settings,
+    demo: &DemoSettings,
+    traces: bool,
+    environment: Environment,
+) -> Result<(), CommandError> {
+    let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
+    let url = DatabaseUrl::Sqlite(directory.path().join("callhistory.db"));
+    let store = callhistory_store::open(&url).await?;
+    let calls = demo::history(demo.seed, demo.calls, (environment.now)())?;
+    let newest = calls.last().map(|(id, _)| id.to_string());
+    demo::fill(&store, calls, &environment.timestamp()).await?;
+    let keys = open_api_keys(settings, &url).await?;
+    let service = Service { url: &url, store, keys, workspace: demo::WORKSPACE, newest };
+    serve(settings, service, traces, environment).await
+}
+
+/// The keys of a database, where callers need them.
+async fn open_api_keys(settings: &Settings, url: &DatabaseUrl) -> Result<Option<Arc<dyn ApiKeyStore>>, CommandError> {
+    Ok(if settings.require_keys { Some(callhistory_store::open_api_keys(url).await?) } else { None })
+}
+
+async fn serve(
+    settings: &Settings,
+    service: Service<'_>,
+    traces: bool,
+    environment: Environment,
+) -> Result<(), CommandError> {
+    let listener = listen(settings.listen, "--listen")?;
+    let operations = settings.operations_listen.map(|address| listen(address, "--operations-listen")).transpose()?;
+    if let Some(operations) = &operations {
+        print(&format!("Operations: http://{}/metrics\n", operations.local_addr()?));
+    }
+    let stop = stop_on_signal()?;
+    let tls = settings.tls()?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(reload_certificate(tls));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    print(&welcome(&format!("{scheme}://{}", listener.local_addr()?), &service));
+    let Service { store, keys, .. } = service;
+    let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random).until(stop.clone());
+    if let Some(keys) = keys {
+        state = state.with_keys(keys).with_rates(settings.rates(), environment.monotonic);
+    }
+    if traces {
+        state = state.with_traces();
+    }
+    if operations.is_some() {
+        state = state.with_meters(Meters::start()?);
+    }
+    let state = Arc::new(state);
+    // A supervisor is notified once connections are accepted, and from then on that the process is not stuck.
+    notify_supervisor(&[NotifyState::Ready]);
+    if let Some(interval) = sd_notify::watchdog_enabled() {
+        tokio::spawn(feed_watchdog(interval / 2));
+    }
+    if let Some(operations) = operations {
+        let (router, stop) = (operations_router(&state), stop.clone());
+        let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..Limits::default() };
+        tokio::spawn(server::serve(operations, router, limits, None, stop));
+    }
+    server::serve(listener, router(state), Limits::default(), tls, stop).await;
+    close(&store).await?;
+    print("Stopped; every acknowledged write is on disk.");
+    Ok(())
+}
+
+/// Notifies a supervisor such as systemd, where there is one that listens.
+fn notify_supervisor(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the supervisor could not be notified");
+    }
+}
+
+async fn feed_watchdog(interval: Duration) {
+    loop {
+        notify_supervisor(&[NotifyState::Watchdog]);
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, CommandError> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let failed = |error: std::io::Error| format!("cannot listen on {address}: {error}; choose another with {flag}");
+    Ok(bind().map_err(failed)?)
+}
+
+/// Uses a certificate that has been replaced for new connections, without a restart.
+async fn reload_certificate(tls: Tls) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_INTERVAL).await;
+        match tls.reload() {
+            Ok(true) => tracing::info!("new connections use the new certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error, "the certificate cannot be reloaded; the old one stays in use"),
+        }
+    }
+}
+
+/// The first lines of the output: the address, and commands that work when pasted.
+fn welcome(base: &str, service: &Service<'_>) -> String {
+    let Service { url, workspace, newest, .. } = service;
+    // A workspace that is not the example's own would be refused in its body.
+    let body =
+        examples::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
+    let mut text = format!(
+        "callhistory {version} serves {url} at {base}
+
+Write the documented example:
+curl -sS -w '\\n' -X PUT {base}/v2/api/call-history/1234567890abcdef \\
+  -H 'x-workspace-id: {workspace}' -H 'content-type: application/json' \\
+  -d '{body}'
+
+Read it back:
+curl -sS -w '\\n' {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id: {workspace}'
+
+Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
+        version = env!("CARGO_PKG_VERSION"),
+        body = body.trim_end(),
+    );
+    if let Some(id) = newest {
+        text.push_str(&format!(
+            "\n\nThe workspace {workspace:?} is full of made-up calls, which are deleted when the server stops. The newest:\n\
+             curl -sS -w '\\n' {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'\n\
+             The failed ones, and all of them by day:\n\
+             curl -sS -w '\\n' '{base}/v2/api/call-history?status=failed&limit=3' -H 'x-workspace-id: {workspace}'\n\
+             curl -sS -w '\\n' '{base}/v2/api/call-history/metrics?groupBy=day&timezone=Europe/Berlin' -H 'x-workspace-id: {workspace}'"
+        ));
+    }
+    text
+}
+
+/// A token that the first signal to stop cancels. The signals are caught from the call on, not from the first poll: one
+/// that comes at once must not kill the program half-way.
+fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    #[cfg(unix)]
+    let (mut interrupt, mut terminate) = {
+        use signal::unix::{SignalKind, signal};
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        drop(signal::ctrl_c().await);
+        tracing::info!("stopping: requests in flight have 10 seconds to finish");
+        notify_supervisor(&[NotifyState::Stopping]);
+        stopped.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,233 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use super::settings::Settings;
+
+/// The call history service. Without a command it runs `serve`.
+#[derive(Debug, Parser)]
+#[command(name = "callhistory-server", version)]
+pub struct Cli {
+    /// What to do instead of serving the data directory.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to do it.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the data directory; the same as no command
+    Serve,
+    /// Migrate the database to the schema of this version and end; `serve` does the same first
+    Migrate,
+    /// Serve a throw-away history of a few thousand calls over the last thirty days
+    Demo(DemoSettings),
+    /// Create, list, revoke and rotate API keys; a server may run on the same database
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Copy the embedded database to a file, also while a server writes to it, and verify the copy
+    Backup {
+        /// The file to create; its checksum is written to FILE.sha256
+        file: PathBuf,
+    },
+    /// Restore the embedded database from a verified copy; an existing database is not overwritten
+    Restore {
+        /// The copy, with its checksum in FILE.sha256
+        file: PathBuf,
+    },
+    /// Check the database, the settings and the machine; ends with 0 (ok), 1 (warnings) or 2 (errors)
+    Doctor {
+        /// Check every page, record and index of the embedded database
+        #[arg(long)]
+        full: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rebuild the data that metrics are read from, where `doctor --full` finds it wrong; the server must not run
+    RebuildMetrics,
+    /// Show, check and explain the settings
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the OpenAPI contract of this server
+    Openapi {
+        /// Write it and the JSON Schemas of lines and events into this folder instead
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
+    },
+    /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
+    Import(ImportSettings),
+    /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run
+    Export(ExportSettings),
+}
+
+/// What to do with settings.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print each setting with its value and where it comes from; passwords are left out
+    Print,
+    /// Validate the settings and the files that they name
+    Check,
+    /// Print a file with every setting, what it is for, and its default
+    Example,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Create a key and print it; it is not shown again
+    Create(NewKey),
+    /// List the keys: scopes, expiry and last use
+    List,
+    /// Revoke a key
+    Revoke {
+        /// The public part of the key
+        id: String,
+    },
+    /// Create a key with the same scopes, print it, and revoke the old one after an overlap
+    Rotate {
+        /// The public part of the old key
+        id: String,
+        /// How long the old key is still accepted: 30m, 24h, 7d
+        #[arg(long, default_value = "24h", value_parser = parse_time, value_name = "TIME")]
+        overlap: Duration,
+    },
+}
+
+/// A key to create.
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// The one workspace that the key opens
+    #[arg(long, value_name = "ID", required_unless_present = "operator", conflicts_with = "operator")]
+    pub workspace: Option<String>,
+    /// An operator's key, which opens every workspace
+    #[arg(long)]
+    pub operator: bool,
+    /// Comma-separated scopes: calls:read, calls:write, calls:delete, calls:export, phone-numbers:read
+    #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPES")]
+    pub scopes: Vec<String>,
+    /// Name shown in lists
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub name: String,
+    /// Lifetime, such as 90d; unlimited by default
+    #[arg(long, value_parser = parse_time, value_name = "TIME")]
+    pub expires_in: Option<Duration>,
+}
+
+/// A time as a whole number with its unit.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let error = || format!("{text:?} is no time such as 30m, 24h or 90d");
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(error()),
+    };
+    let number: u64 = number.parse().map_err(|_| error())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(error)
+}
+
+/// What to import.
+#[derive(Debug, Args)]
+pub struct ImportSettings {
+    /// The files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The workspace to write to
+    #[arg(long, value_name = "ID", required_unless_present = "check")]
+    pub workspace: Option<String>,
+    /// Only validate the files, without a database; with --workspace also their `workspaceId`
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct ExportSettings {
+    /// The workspace to read
+    #[arg(long, value_name = "ID")]
+    pub workspace: String,
+    /// Query parameters of the export route, such as "format=csv&status=failed"
+    #[arg(long, default_value = "", value_name = "QUERY")]
+    pub query: String,
+    /// The file to write; standard output without it
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The size and the seed of the demonstration.
+#[derive(Debug, Args)]
+pub struct DemoSettings {
+    /// Number of calls to generate (1 to 1,000,000)
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub calls: u32,
+    /// Seed of the generator: the same seed generates the same calls
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Cli {
+    /// Refuses settings that would expose the records, contradict each other, or have no effect.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let Settings { listen, data_dir, require_keys, allow_unauthenticated_network, .. } = &self.settings;
+        let places = [
+            ("--data-dir", data_dir.is_some()),
+            ("--database-url", self.settings.database_url.is_some()),
+            ("--database-url-file", self.settings.database_url_file.is_some()),
+        ];
+        let places: Vec<_> = places.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if let [first, second, ..] = places.as_slice() {
+            return Err(format!("{first} and {second} both say where the records are; give one of them"));
+        }
+        if matches!(self.command, Some(Command::Demo(_))) && !places.is_empty() {
+            return Err("demo serves a throw-away directory; leave --data-dir and --database-url out".to_owned());
+        }
+        if self.settings.tls_cert.is_some() != self.settings.tls_key.is_some() {
+            return Err("--tls-cert and --tls-key belong together; give both or none".to_owned());
+        }
+        let rates = self.settings.rates();
+        if !require_keys && (rates.requests.is_some() || rates.records.is_some()) {
+            return Err(
+                "--requests-per-second and --records-per-second bound keys: they need --require-keys".to_owned()
+            );
+        }
+        if *require_keys && *allow_unauthenticated_network {
+            return Err("--require-keys and --allow-unauthenticated-network contradict each other".to_owned());
+        }
+        if !listen.ip().is_loopback() && !require_keys && !allow_unauthenticated_network {
+            return Err(format!(
+                "refusing to listen on {listen} without keys: whoever reaches this port could read and write the records \
+                 of every workspace. Pass --require-keys, listen on loopback (127.0.0.1:{}) behind a proxy that checks \
+                 its callers, or pass --allow-unauthenticated-network to do it all the same.",
+                listen.port()
+            ));
+        }
+        check_log(&self.settings.log)
+    }
+}
+
+/// Refuses a misspelt level, which the log's own reader would take for the name of a module and fall silent.
+fn check_log(filter: &str) -> Result<(), String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    match filter.split(',').find(|part| !part.contains('=') && !levels.contains(&part.trim())) {
+        Some(part) => Err(format!("--log {filter}: {part:?} is no level; the levels are {}", levels.join(", "))),
+        None => Ok(()),
+    }
+}

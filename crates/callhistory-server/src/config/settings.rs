@@ -1,0 +1,92 @@
+//! The settings of a server.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+use callhistory_store::{DatabaseUrl, StoreError};
+use clap::Args;
+
+use crate::{auth::rate_limit::Rates, http::tls::Tls};
+
+/// The settings of a running server.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// A file of settings, such as `config example` prints; variables and flags override it
+    #[arg(long, global = true, env = "CALLHISTORY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen, as ADDRESS:PORT; port 0 picks a free one
+    #[arg(long, global = true, env = "CALLHISTORY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+    /// Where to serve /metrics, /healthz and /readyz for operators, as ADDRESS:PORT; it needs no key
+    #[arg(long, global = true, env = "CALLHISTORY_OPERATIONS_LISTEN", value_name = "ADDR:PORT")]
+    pub operations_listen: Option<SocketAddr>,
+    /// Directory of the embedded database; created if it does not exist [default: callhistory-data]
+    #[arg(long, global = true, env = "CALLHISTORY_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Database to use instead of the data directory: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// A file that holds the database URL, for one with a password
+    #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
+    /// Require an API key of every caller, made by `keys create`; without it, x-workspace-id is trusted
+    #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
+    pub require_keys: bool,
+    /// Requests that each key may send in a second; unlimited by default
+    #[arg(long, global = true, env = "CALLHISTORY_REQUESTS_PER_SECOND", value_name = "NUMBER")]
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Records that each key may read in a second, at least the 1,000 of a page at once; unlimited by default
+    #[arg(long, global = true, env = "CALLHISTORY_RECORDS_PER_SECOND", value_name = "NUMBER")]
+    pub records_per_second: Option<NonZeroU32>,
+    /// The certificate chain of the server, in PEM; reloaded when it changes
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, global = true, env = "CALLHISTORY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
+    #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
+    pub allow_unauthenticated_network: bool,
+    /// Log filter: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
+    #[arg(long, global = true, env = "CALLHISTORY_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+impl Settings {
+    /// The certificate to serve with, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tls::load`].
+    pub fn tls(&self) -> Result<Option<Tls>, String> {
+        self.tls_cert.as_ref().zip(self.tls_key.as_ref()).map(|(cert, key)| Tls::load(cert, key)).transpose()
+    }
+
+    /// What each key may ask for.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        Rates { requests: self.requests_per_second, records: self.records_per_second }
+    }
+
+    /// The database to open.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable file, or an invalid URL.
+    pub fn database_url(&self) -> Result<DatabaseUrl, String> {
+        if let Some(path) = &self.database_url_file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            return text.trim().parse().map_err(|error: StoreError| error.to_string());
+        }
+        match &self.database_url {
+            Some(url) => url.parse().map_err(|error: StoreError| error.to_string()),
+            None => {
+                let directory = self.data_dir.as_deref().unwrap_or(Path::new("callhistory-data"));
+                Ok(DatabaseUrl::Sqlite(directory.join("callhistory.db")))
+            }
+        }
+    }
+}

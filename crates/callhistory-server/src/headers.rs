@@ -1,0 +1,19 @@
+//! Headers that may occur once.
+
+use axum::http::{HeaderName, HeaderValue, request::Parts};
+use callhistory_model::{FieldError, FieldErrorCode};
+
+use crate::error::ApiError;
+
+/// The one value of a header. Lists and repetitions are refused: a proxy and this service could each read another value.
+pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let mut lines = parts.headers.get_all(name).iter();
+    let value = lines.next();
+    match lines.next() {
+        None => Ok(value),
+        Some(_) => {
+            let error = FieldError::new(FieldErrorCode::Repeated, "occurs more than once; exactly one is accepted");
+            Err(ApiError::invalid_header(error.in_parameter(name.as_str())))
+        }
+    }
+}

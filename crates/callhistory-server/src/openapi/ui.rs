@@ -1,0 +1,71 @@
+//! The API reference page.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use axum_extra::headers::ETag;
+use callhistory_model::ProblemCode;
+use sha2::{Digest as _, Sha256};
+use utoipa_swagger_ui::Config;
+
+use crate::{
+    error::ApiError,
+    http::extract::{NoQuery, ReadCondition},
+    ids::hex,
+    state::AppState,
+};
+
+/// The contract and its reference page. They are not part of the contract itself.
+pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
+    Router::new()
+        .route(
+            "/openapi.json",
+            get(async move |condition: ReadCondition, _: NoQuery| openapi_json(document, &condition)),
+        )
+        .route("/docs", get(|_: NoQuery| async { Redirect::permanent("/docs/") }))
+        .route("/docs/", get(|_: NoQuery| async { docs_file("index.html") }))
+        .route(
+            "/docs/{file}",
+            get(|uri: Uri, _: NoQuery| async move { docs_file(uri.path().trim_start_matches("/docs/")) }),
+        )
+}
+
+/// The contract, with an entity tag so that who polls it need not read it again.
+fn openapi_json(document: &'static str, condition: &ReadCondition) -> Response {
+    let digest = Sha256::digest(document.as_bytes());
+    let tag = format!("\"{}\"", hex(&digest[..16]));
+    let current = tag.parse::<ETag>().is_ok_and(|tag| condition.has(&tag));
+    let headers = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "public, no-cache")];
+    if current {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(header::CONTENT_TYPE, "application/json")], document).into_response()
+}
+
+/// One file of the reference page. It is part of this binary and needs no network; the policy forbids all other sources.
+fn docs_file(name: &str) -> Response {
+    // The page draws its icons from `data:` URLs.
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("../openapi.json")));
+    let answer = |media_type: &str, bytes: Vec<u8>| {
+        let media_type = HeaderValue::from_str(media_type);
+        let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        ([(header::CONTENT_TYPE, media_type), (header::CONTENT_SECURITY_POLICY, POLICY)], bytes).into_response()
+    };
+    if name == "swagger-initializer.js" {
+        return answer("text/javascript", include_bytes!("../docs.js").to_vec());
+    }
+    match utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)) {
+        Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
+        Ok(None) => ApiError::new(ProblemCode::RouteNotFound, "The reference has no such file.").into_response(),
+        Err(error) => ApiError::internal(&error).into_response(),
+    }
+}

@@ -1,0 +1,103 @@
+//! The state that handlers share: plain fields.
+
+use std::sync::Arc;
+
+use callhistory_model::Timestamp;
+use callhistory_store::{ApiKey, ApiKeyStore, CallStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{
+        grant::Grant,
+        key_cache::KeyCache,
+        rate_limit::{MonotonicClock, RateLimiter, Rates},
+    },
+    http::body_budget::BodyBudget,
+    ids::{Clock, IdGenerator, Randomness},
+    telemetry::prometheus::Meters,
+};
+
+/// The state of the service.
+pub struct AppState {
+    pub(crate) store: Arc<dyn CallStore>,
+    clock: Clock,
+    pub(crate) ids: IdGenerator,
+    /// Cancelled when the service stops: followers of the change feed must not delay it.
+    pub(crate) stop: CancellationToken,
+    /// The API keys; `None` if the service does not require keys.
+    pub(crate) keys: Option<Arc<KeyCache>>,
+    pub(crate) body_budget: BodyBudget,
+    /// Metrics of requests, if they are exported.
+    pub(crate) meters: Option<Meters>,
+    /// Whether requests are traced.
+    pub(crate) traces: bool,
+    /// The rate limits of keys, if there are any.
+    pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
+}
+
+impl AppState {
+    /// A service over a store. Time and randomness are arguments, so that tests can choose them.
+    #[must_use]
+    pub fn new(store: Arc<dyn CallStore>, clock: Clock, randomness: Randomness) -> Self {
+        Self {
+            store,
+            clock,
+            ids: IdGenerator::new(clock, randomness),
+            stop: CancellationToken::new(),
+            keys: None,
+            body_budget: BodyBudget::default(),
+            meters: None,
+            traces: false,
+            rate_limiter: None,
+        }
+    }
+
+    /// The same service, whose streams end when the token is cancelled.
+    #[must_use]
+    pub fn until(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The same service, which requires an API key of each caller.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Arc<dyn ApiKeyStore>) -> Self {
+        self.keys = Some(Arc::new(KeyCache::new(keys)));
+        self
+    }
+
+    /// The same service, with rate limits per key.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates, clock: MonotonicClock) -> Self {
+        self.rate_limiter = RateLimiter::new(rates, clock).map(Arc::new);
+        self
+    }
+
+    /// The same service, which records metrics of its requests.
+    #[must_use]
+    pub fn with_meters(mut self, meters: Meters) -> Self {
+        self.meters = Some(meters);
+        self
+    }
+
+    /// The same service, which traces its requests.
+    #[must_use]
+    pub fn with_traces(mut self) -> Self {
+        self.traces = true;
+        self
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)().into()
+    }
+
+    /// The time in nanoseconds since 1970, for comparisons.
+    pub(crate) fn now_nanos(&self) -> i64 {
+        (self.clock)().timestamp_nanos_opt().unwrap_or_default()
+    }
+
+    /// The grant of a request with this key.
+    pub(crate) fn grant(&self, key: Option<Arc<ApiKey>>) -> Grant {
+        Grant::new(key, self.keys.clone(), self.rate_limiter.clone(), self.clock)
+    }
+}

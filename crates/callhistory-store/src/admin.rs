@@ -1,0 +1,137 @@
+//! Opening databases, and what operators do with them.
+
+use std::{path::Path, sync::Arc};
+
+use callhistory_model::Timestamp;
+
+#[cfg(feature = "postgres")]
+use crate::postgres;
+#[cfg(feature = "sqlite")]
+use crate::sqlite;
+use crate::{
+    api_keys::ApiKeyStore, diagnostic::Diagnostic, error::StoreError, planning::Thresholds, results::Backup,
+    store::CallStore, url::DatabaseUrl,
+};
+
+/// Opens a store; creates or migrates the database if needed.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] with what is wrong with the database and what to do.
+pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
+    open_with(url, Thresholds::default()).await
+}
+
+/// Opens a store whose planner changes its strategy at other thresholds, for tests on little data.
+///
+/// # Errors
+///
+/// Those of [`open`].
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes the thresholds, and this build has none")
+)]
+pub async fn open_with(url: &DatabaseUrl, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, thresholds)?)),
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(url).await?)),
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        _ => Err(no_engine(url)),
+    }
+}
+
+/// Opens the API keys of a database. A server may use the database at the same time.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub async fn open_api_keys(url: &DatabaseUrl) -> Result<Arc<dyn ApiKeyStore>, StoreError> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::open_api_keys(path)?)),
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::open_api_keys(url).await?)),
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        _ => Err(no_engine(url)),
+    }
+}
+
+/// Copies an embedded database to a file, also while a server writes to it; verifies the whole copy, and writes its checksum to
+/// `FILE.sha256`.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] if there is no database or the file exists, and for PostgreSQL, which has its own tools;
+/// [`StoreError::Full`] and [`StoreError::Io`].
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
+pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<Backup, StoreError> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => sqlite::backup(path, to),
+        _ => Err(only_embedded(url, "pg_dump")),
+    }
+}
+
+/// Rebuilds the columns that metrics are computed from; returns the number of records. The server does this itself when a new
+/// version needs another format.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] if a server uses the database, and for PostgreSQL, which computes metrics from its indexes;
+/// [`StoreError::Full`] and [`StoreError::Io`].
+pub fn rebuild_metrics(url: &DatabaseUrl) -> Result<u64, StoreError> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => sqlite::rebuild_metrics(path),
+        _ => Err(only_embedded(url, "REINDEX")),
+    }
+}
+
+/// Restores a backup as an embedded database that does not exist yet, after verifying the whole file. Versions and cursors that
+/// the original issued after the backup are not issued again: followers of the change feed start again.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] if the database exists, if the checksum does not match or the file is damaged, and for PostgreSQL;
+/// [`StoreError::Full`] and [`StoreError::Io`].
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
+pub fn restore(from: &Path, url: &DatabaseUrl, now: &Timestamp) -> Result<Backup, StoreError> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => sqlite::restore(from, path, now),
+        _ => Err(only_embedded(url, "pg_restore")),
+    }
+}
+
+/// Checks a database without changing it; with `full`, reads all of an embedded one.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
+)]
+pub async fn diagnose(url: &DatabaseUrl, full: bool) -> Vec<Diagnostic> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => sqlite::diagnose(path, full),
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => postgres::diagnose(url).await,
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        _ => vec![Diagnostic::error("database", no_engine(url).to_string())],
+    }
+}
+
+fn only_embedded(url: &DatabaseUrl, tool: &str) -> StoreError {
+    StoreError::Open(format!("{url} is not an embedded database; use {tool} for it"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn no_engine(url: &DatabaseUrl) -> StoreError {
+    StoreError::Open(format!("this build has no engine for {url}"))
+}

@@ -1,0 +1,5 @@
+//! Machinery that the engines share: fairness between workspaces, notification, export streams.
+
+pub(crate) mod change_notifier;
+pub(crate) mod export_stream;
+pub(crate) mod fair_semaphore;

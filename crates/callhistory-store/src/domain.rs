@@ -1,0 +1,16 @@
+//! What every engine does in the same way: no I/O, no statements.
+
+#[cfg(feature = "engine")]
+pub(crate) mod aggregate;
+#[cfg(feature = "engine")]
+pub(crate) mod cursor;
+#[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
+pub(crate) mod mutation;
+#[cfg(feature = "engine")]
+pub(crate) mod page;
+#[cfg(feature = "engine")]
+pub(crate) mod predicate;
+#[cfg(feature = "engine")]
+pub(crate) mod search_terms;
+#[cfg(feature = "engine")]
+pub(crate) mod time_bucket;

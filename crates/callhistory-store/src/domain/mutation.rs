@@ -1,0 +1,207 @@
+//! The meaning of writes, the same for every engine.
+
+use std::time::Duration;
+
+use callhistory_model::{
+    CallId, CallInput, CallPatch, CallRecord, CallStatus, ChangeType, FieldError, FieldErrorCode, FieldErrors,
+    Timestamp, WorkspaceId,
+};
+use sha2::{Digest, Sha256};
+
+use crate::error::StoreError;
+
+/// How long a creation with an idempotency key is replayed.
+pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The idempotency key of a creation, as the caller chose it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(pub String);
+
+/// The type of a change, as the table of changes stores it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ChangeKind {
+    Created = 1,
+    Updated = 2,
+    Deleted = 3,
+}
+
+impl ChangeKind {
+    pub(crate) fn read(stored: impl Into<i64>) -> ChangeType {
+        match stored.into() {
+            1 => ChangeType::Created,
+            2 => ChangeType::Updated,
+            _ => ChangeType::Deleted,
+        }
+    }
+}
+
+/// A set of versions, as `If-Match` and `If-None-Match` name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionSet {
+    /// `*`: any version.
+    Any,
+    /// The versions with these sequence numbers.
+    OneOf(Vec<i64>),
+}
+
+impl VersionSet {
+    fn contains(&self, sequence: i64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(sequences) => sequences.contains(&sequence),
+        }
+    }
+}
+
+/// The state that a record must have for a write to take effect. The default allows any state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Precondition {
+    /// The record exists in one of these versions.
+    pub if_match: Option<VersionSet>,
+    /// The record does not exist in one of these versions.
+    pub if_none_match: Option<VersionSet>,
+}
+
+impl Precondition {
+    /// Whether the precondition allows any state.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "the other engine does not need it"))]
+    pub(crate) fn is_any(&self) -> bool {
+        self.if_match.is_none() && self.if_none_match.is_none()
+    }
+
+    /// Whether the caller has seen the version that it writes over. `*` only says that a record exists.
+    fn names_version(&self) -> bool {
+        matches!(self.if_match, Some(VersionSet::OneOf(_)))
+    }
+
+    /// Checks the sequence of the last change of a record; `None` if the record does not exist.
+    pub(crate) fn check(&self, current: Option<i64>) -> Result<(), StoreError> {
+        let holds = match current {
+            None => self.if_match.is_none(),
+            Some(sequence) => {
+                self.if_match.as_ref().is_none_or(|versions| versions.contains(sequence))
+                    && self.if_none_match.as_ref().is_none_or(|versions| !versions.contains(sequence))
+            }
+        };
+        if holds { Ok(()) } else { Err(StoreError::PreconditionFailed) }
+    }
+}
+
+/// The record of a creation.
+pub(crate) fn created(
+    input: CallInput,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    now: &Timestamp,
+) -> Result<CallRecord, StoreError> {
+    let earliest = match &input.updated_at {
+        Some(updated) if updated.unix_nanos() < now.unix_nanos() => updated.clone(),
+        _ => now.clone(),
+    };
+    let created_at = input.created_at.clone().unwrap_or(earliest);
+    let updated_at = input.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
+    finish(input, workspace, id, created_at, updated_at)
+}
+
+/// Checks a record as an import does, apart from what depends on stored records.
+///
+/// # Errors
+///
+/// [`StoreError::Invalid`] with the errors of an import, and [`StoreError::Internal`].
+pub fn check_new_call(
+    workspace: &WorkspaceId,
+    id: &CallId,
+    input: CallInput,
+    now: &Timestamp,
+) -> Result<(), StoreError> {
+    created(input, workspace, id, now).map(drop)
+}
+
+/// The record after a replacement; `None` if it changes nothing.
+pub(crate) fn replaced(
+    input: CallInput,
+    stored: &CallRecord,
+    stored_body: &[u8],
+    now: &Timestamp,
+) -> Result<Option<CallRecord>, StoreError> {
+    let stamped = input.updated_at.clone();
+    // As in a new record, creation is not after the last change.
+    let before = |stamp: &&Timestamp| stamp.unix_nanos() < stored.created_at.unix_nanos();
+    let earliest = stamped.as_ref().filter(before).unwrap_or(&stored.created_at).clone();
+    let created_at = input.created_at.clone().unwrap_or(earliest);
+    let updated_at = stamped.clone().unwrap_or_else(|| stored.updated_at.clone());
+    let mut record = finish(input, &stored.workspace_id, &stored.id, created_at, updated_at)?;
+    if record.to_json() == stored_body {
+        return Ok(None);
+    }
+    if stamped.is_none() {
+        // A clock that was set back must not date a change before the previous one.
+        record.updated_at = later(&later(now, &stored.updated_at), &record.created_at);
+    }
+    Ok(Some(record))
+}
+
+/// The record after a patch; `None` if it changes nothing.
+pub(crate) fn patched(
+    patch: &CallPatch,
+    precondition: &Precondition,
+    stored: &CallRecord,
+    stored_body: &[u8],
+    now: &Timestamp,
+) -> Result<Option<CallRecord>, StoreError> {
+    let input = patch.apply(stored).map_err(StoreError::Invalid)?;
+    let identity = [
+        (input.id.as_ref() != Some(&stored.id), "/_id"),
+        (input.workspace_id.as_ref() != Some(&stored.workspace_id), "/workspaceId"),
+    ];
+    if let Some((_, pointer)) = identity.iter().find(|(differs, _)| *differs) {
+        let error = FieldError::new(FieldErrorCode::Mismatch, "differs from that of the record; it cannot be changed");
+        return Err(StoreError::Invalid(FieldErrors(vec![error.prefix_pointer(pointer)])));
+    }
+    let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
+    // Removing the status undoes it as well; a value that this version does not know is not judged.
+    let undone = input.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false);
+    if was_final && undone && !precondition.names_version() {
+        return Err(StoreError::TerminalStatus);
+    }
+    replaced(input, stored, stored_body, now)
+}
+
+fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
+    if one.unix_nanos() >= other.unix_nanos() { one.clone() } else { other.clone() }
+}
+
+fn finish(
+    mut input: CallInput,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+) -> Result<CallRecord, StoreError> {
+    input.id = Some(id.clone());
+    input.workspace_id = Some(workspace.clone());
+    input.created_at = Some(created_at);
+    input.updated_at = Some(updated_at);
+    let record = input.into_record().map_err(|error| StoreError::Internal(error.to_string()))?;
+    let bytes = record.to_json().len();
+    if bytes > CallRecord::MAX_BYTES {
+        // Otherwise patches could grow a record beyond what a request may contain, and its export could not be imported.
+        let detail = format!("would have {bytes} bytes; at most {} are stored", CallRecord::MAX_BYTES);
+        return Err(StoreError::Invalid(FieldErrors(vec![
+            FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer(""),
+        ])));
+    }
+    Ok(record)
+}
+
+/// The digest by which two creations with one key are compared.
+pub(crate) fn request_hash(input: &CallInput) -> Result<[u8; 32], StoreError> {
+    let json = serde_json::to_vec(input).map_err(|error| StoreError::Internal(error.to_string()))?;
+    Ok(Sha256::digest(json).into())
+}
+
+/// Expiry of an idempotency key that is used now, in nanoseconds since 1970.
+pub(crate) fn key_expiry_nanos(now: &Timestamp) -> i64 {
+    let lifetime = i64::try_from(IDEMPOTENCY_KEY_LIFETIME.as_nanos()).unwrap_or(i64::MAX);
+    now.unix_nanos().saturating_add(lifetime)
+}

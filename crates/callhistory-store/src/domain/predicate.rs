@@ -1,0 +1,224 @@
+//! The predicate of a filter: clauses and ranges, each by how an index can answer it.
+
+use callhistory_model::{
+    AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, SortKey, TextPattern, Timestamp,
+    WorkspaceId, visit_members, words,
+};
+
+use super::search_terms::{self as terms, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
+
+/// One clause of a filter, by how an index can answer it.
+pub(crate) enum FilterClause {
+    /// By terms or by columns. Terms that are not exact match too much.
+    Either { terms: TermTest, exact: bool, columns: ColumnTest },
+    /// By terms, and if those match too much also by the body.
+    Terms { terms: TermTest, body: Option<BodyTest> },
+    /// Only by columns.
+    Columns(ColumnTest),
+}
+
+/// The presence, or absence, of terms.
+pub(crate) struct TermTest {
+    pub(crate) negated: bool,
+    pub(crate) choice: Choice,
+}
+
+/// Any or all of several terms.
+pub(crate) enum Choice {
+    Any(Vec<Term>),
+    All(Vec<Term>),
+}
+
+/// A test that columns answer.
+pub(crate) enum ColumnTest {
+    OneOf { columns: Vec<&'static str>, set: OneOf },
+    Ids(Vec<String>),
+}
+
+/// A test that reads the body.
+#[derive(Clone)]
+pub(crate) enum BodyTest {
+    Digits(String),
+    Analysis(AnalysisClause),
+}
+
+impl BodyTest {
+    pub(crate) fn holds(&self, record: &CallRecord) -> bool {
+        match self {
+            Self::Digits(digits) => has_digits(record, digits),
+            Self::Analysis(clause) => {
+                let mut holds = false;
+                visit_members(record.analyzed_data.as_str(), &mut |path, value| {
+                    let scalar = || Scalar::from_json(value);
+                    holds |= path == clause.member && scalar().is_some_and(|value| clause.test.holds(&value));
+                });
+                holds
+            }
+        }
+    }
+}
+
+/// A range of an indexed number.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) index: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) low: Option<i64>,
+    /// The first value above the range.
+    pub(crate) high: Option<i64>,
+}
+
+pub(crate) const TIME: (&str, &str) = ("call_by_time", "c.sort_time");
+const CREATED: (&str, &str) = ("call_by_created", "c.created_at");
+pub(crate) const UPDATED: (&str, &str) = ("call_by_updated", "c.updated_at");
+pub(crate) const DURATION: (&str, &str) = ("call_by_duration", "coalesce(c.duration, -1)");
+pub(crate) const COST: (&str, &str) = ("call_by_cost", "coalesce(c.cost, -9223372036854775807)");
+
+/// The index of a sort key, and its expression.
+pub(crate) fn sort_index(key: SortKey) -> (&'static str, &'static str) {
+    match key {
+        SortKey::StartTime => TIME,
+        SortKey::CreatedAt => CREATED,
+        SortKey::UpdatedAt => UPDATED,
+        SortKey::Duration => DURATION,
+        SortKey::Cost => COST,
+    }
+}
+
+/// The value of a record without a cost in the index; less than any cost.
+pub(crate) const NO_COST: i64 = -i64::MAX;
+
+/// A filter, compiled to clauses and ranges.
+pub(crate) struct Predicate {
+    pub(crate) clauses: Vec<FilterClause>,
+    pub(crate) time: Range,
+    /// Ranges of numbers other than the time.
+    pub(crate) ranges: Vec<Range>,
+}
+
+impl Predicate {
+    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
+        let terms = Terms::new(workspace);
+        let mut clauses = Vec::new();
+        let sets = [
+            ("agentId", "c.agent_id", &filter.agent_id),
+            ("callFlowId", "c.call_flow_id", &filter.call_flow_id),
+            ("batchId", "c.batch_id", &filter.batch_id),
+            ("status", "c.status", &filter.status),
+            ("direction", "c.direction", &filter.direction),
+            ("callType", "c.call_type", &filter.call_type),
+        ];
+        for (name, column, set) in sets {
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
+        }
+        let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
+        let sides: [(&[(&str, &'static str)], _); 3] = [
+            (&[from], &filter.from_phone_number),
+            (&[to], &filter.to_phone_number),
+            (&[from, to], &filter.phone_number),
+        ];
+        for (sides, set) in sides {
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set)));
+        }
+        clauses.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
+        for (path, value) in &filter.metadata {
+            let readings = Scalar::readings(value);
+            let any = readings.iter().map(|value| terms.scalar("metadata", path, value)).collect();
+            let terms = TermTest { negated: false, choice: Choice::Any(any) };
+            clauses.push(FilterClause::Terms { terms, body: None });
+        }
+        clauses.extend(filter.post_analysis.iter().map(|clause| analysis(&terms, clause)));
+        clauses.extend(filter.search.iter().flat_map(|text| words(text)).map(|word| search(&terms, word)));
+        let nanos = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
+        let range = |(index, key), low, high| Range { index, key, low, high };
+        let above = |number: i64| number.saturating_add(1);
+        let mut ranges = vec![
+            range(UPDATED, nanos(&filter.updated_after), nanos(&filter.updated_before)),
+            range(
+                DURATION,
+                // A record without a duration matches no range of durations.
+                filter.min_duration.as_ref().map(|least| least.nanos()).or(filter.max_duration.as_ref().map(|_| 0)),
+                filter.max_duration.as_ref().map(|most| above(most.nanos())),
+            ),
+            range(
+                COST,
+                filter.min_cost.as_ref().map(|least| least.nanos()).or(filter.max_cost.as_ref().map(|_| NO_COST + 1)),
+                filter.max_cost.as_ref().map(|most| above(most.nanos())),
+            ),
+        ];
+        ranges.retain(|range| range.low.is_some() || range.high.is_some());
+        let time = range(TIME, nanos(&filter.started_after), nanos(&filter.started_before));
+        Self { clauses, time, ranges }
+    }
+
+    /// Terms that the ranges imply. They only support other terms: alone, ranges are faster.
+    pub(crate) fn implied(&self, workspace: &WorkspaceId) -> Vec<Term> {
+        let terms = Terms::new(workspace);
+        let implied = [(DURATION.0, terms::DURATION), (COST.0, terms::COST)].into_iter();
+        let implied = implied.filter(|(index, _)| self.ranges.iter().any(|range| range.index == *index));
+        implied.map(|(_, name)| terms.present(name)).collect()
+    }
+
+    pub(crate) fn every_range(&self) -> impl Iterator<Item = &Range> {
+        self.ranges.iter().chain([&self.time])
+    }
+}
+
+fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> FilterClause {
+    let (mut any, mut exact) = (Vec::new(), true);
+    for (name, _) in columns {
+        any.extend(set.values.iter().map(|pattern| match pattern {
+            TextPattern::Exact(text) => terms.term(name, text),
+            TextPattern::Prefix(start) if start.is_empty() => terms.present(name),
+            TextPattern::Prefix(start) => {
+                let end = start.char_indices().nth(PREFIX_CHARS).map_or(start.len(), |(end, _)| end);
+                exact &= end == start.len();
+                terms.prefix(name, &start[..end])
+            }
+        }));
+    }
+    let test = match set.values.as_slice() {
+        // A term of its own: excluding all records with the member would scan them.
+        [TextPattern::Prefix(start)] if set.negated && start.is_empty() => {
+            let absent = columns.iter().map(|(name, _)| terms.absent(name)).collect();
+            TermTest { negated: false, choice: Choice::All(absent) }
+        }
+        _ => TermTest { negated: set.negated, choice: Choice::Any(any) },
+    };
+    let columns = ColumnTest::OneOf { columns: columns.iter().map(|(_, column)| *column).collect(), set: set.clone() };
+    // Excluding by a term that is not exact would exclude too much.
+    if set.negated && !exact {
+        return FilterClause::Columns(columns);
+    }
+    FilterClause::Either { terms: test, exact, columns }
+}
+
+fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
+    let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
+    let terms = TermTest { negated: false, choice: Choice::Any(any) };
+    FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids.to_vec()) }
+}
+
+fn analysis(terms: &Terms, clause: &AnalysisClause) -> FilterClause {
+    let member = &clause.member;
+    let equals = |value| terms.scalar("analyzedData", member, value);
+    let exists = || vec![terms.exists("analyzedData", member)];
+    let (negated, any, exact) = match &clause.test {
+        AnalysisOperator::In(choices) => (false, choices.iter().map(equals).collect(), true),
+        AnalysisOperator::Not(value) => (true, vec![equals(value)], true),
+        AnalysisOperator::Exists(expected) => (!expected, exists(), true),
+        AnalysisOperator::Greater(..) | AnalysisOperator::Less(..) => (false, exists(), false),
+    };
+    let body = (!exact).then(|| BodyTest::Analysis(clause.clone()));
+    FilterClause::Terms { terms: TermTest { negated, choice: Choice::Any(any) }, body }
+}
+
+fn search(terms: &Terms, word: String) -> FilterClause {
+    let all = |all| TermTest { negated: false, choice: Choice::All(all) };
+    if !is_fragment(&word) {
+        return FilterClause::Terms { terms: all(vec![terms.word(&word)]), body: None };
+    }
+    let fragments = all(terms.covering_fragments(&word).collect());
+    let longer = word.len() > FRAGMENT_DIGITS;
+    FilterClause::Terms { terms: fragments, body: longer.then_some(BodyTest::Digits(word)) }
+}

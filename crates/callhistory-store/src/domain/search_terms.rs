@@ -1,0 +1,201 @@
+//! The search terms of a record. A term is a digest that is bound to its workspace: one index serves all workspaces and holds no
+//! text of a record, and no input of a user reaches the grammar of the index.
+
+use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
+use sha2::{Digest, Sha256};
+
+/// Prefixes of phone numbers are terms up to this length, in characters; longer prefixes are found by their start and then
+/// compared.
+pub(crate) const PREFIX_CHARS: usize = 8;
+/// Fragments of numbers are found by runs of three digits; longer fragments are then compared.
+pub(crate) const FRAGMENT_DIGITS: usize = 3;
+
+/// The names of the optional numbers of a record.
+pub(crate) const DURATION: &str = "duration";
+pub(crate) const COST: &str = "cost";
+
+/// The amount charged to the customer, if it is known.
+pub(crate) fn charge(record: &CallRecord) -> Option<&Amount> {
+    record.cost.as_ref().and_then(CallCost::customer_charge)
+}
+
+/// A digest of a workspace, a name and a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Term(pub(crate) u64);
+
+#[cfg(feature = "postgres")]
+impl Term {
+    /// The same bits as a number with a sign.
+    pub(crate) fn number(&self) -> i64 {
+        self.0.cast_signed()
+    }
+}
+
+/// Computes the terms of one workspace.
+pub(crate) struct Terms(Sha256);
+
+impl Terms {
+    pub(crate) fn new(workspace: &WorkspaceId) -> Self {
+        Self(Sha256::new_with_prefix(workspace.as_str()))
+    }
+
+    pub(crate) fn term(&self, name: &str, value: &str) -> Term {
+        finish(self.begin(name), value)
+    }
+
+    /// The digest state of a name. IDs and names contain no zero byte, so different terms never have the same text.
+    fn begin(&self, name: &str) -> Sha256 {
+        self.0.clone().chain_update([0]).chain_update(name).chain_update([0])
+    }
+
+    /// The term that every record of the workspace has.
+    pub(crate) fn every(&self) -> Term {
+        self.term("", "")
+    }
+
+    /// The term of a present member.
+    pub(crate) fn present(&self, name: &str) -> Term {
+        self.term("present", name)
+    }
+
+    /// The term of an absent member.
+    pub(crate) fn absent(&self, name: &str) -> Term {
+        self.term("absent", name)
+    }
+
+    /// The term of a prefix of a phone number.
+    pub(crate) fn prefix(&self, name: &str, start: &str) -> Term {
+        self.term(&format!("{name}^"), start)
+    }
+
+    /// The term of a value at a path of a free-form member.
+    pub(crate) fn scalar(&self, member: &str, path: &str, value: &Scalar) -> Term {
+        self.term(&format!("{member}.{path}"), &value.to_json())
+    }
+
+    /// The term of any value at a path of a free-form member.
+    pub(crate) fn exists(&self, member: &str, path: &str) -> Term {
+        self.term(&format!("{member}?"), path)
+    }
+
+    pub(crate) fn word(&self, word: &str) -> Term {
+        self.term("word", word)
+    }
+
+    /// The terms of a run of digits.
+    pub(crate) fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
+        (FRAGMENT_DIGITS..=digits.len()).map(|end| self.term("digits", &digits[end - FRAGMENT_DIGITS..end]))
+    }
+
+    /// The fewest of them that cover every digit. Candidates are compared in any case, and a further term costs more than it
+    /// excludes.
+    pub(crate) fn covering_fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
+        let last = digits.len() - FRAGMENT_DIGITS;
+        (0..last)
+            .step_by(FRAGMENT_DIGITS)
+            .chain([last])
+            .map(|start| self.term("digits", &digits[start..start + FRAGMENT_DIGITS]))
+    }
+
+    /// All terms of a record, sorted and distinct.
+    pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
+        let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
+        let columns = [
+            ("agentId", record.agent_id.as_deref()),
+            ("callFlowId", record.call_flow_id.as_deref()),
+            ("batchId", record.batch_id.as_deref()),
+            ("status", record.status.as_ref().map(callhistory_model::CallStatus::as_str)),
+            ("direction", record.direction.as_ref().map(callhistory_model::Direction::as_str)),
+            ("callType", record.call_type.as_ref().map(callhistory_model::CallType::as_str)),
+            ("fromPhoneNumber", record.from_phone_number.as_deref()),
+            ("toPhoneNumber", record.to_phone_number.as_deref()),
+        ];
+        for (name, value) in columns {
+            match value {
+                Some(value) => terms.extend([self.present(name), self.term(name, value)]),
+                None => terms.push(self.absent(name)),
+            }
+        }
+        terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
+        terms.extend(charge(record).map(|_| self.present(COST)));
+        terms.extend(record.call_id.as_ref().map(|id| self.term("callIds", id)));
+        for (name, number) in &columns[6..] {
+            let Some(number) = number else { continue };
+            let ends = number.char_indices().skip(1).map(|(at, _)| at).chain([number.len()]);
+            terms.extend(ends.take(PREFIX_CHARS).map(|end| self.prefix(name, &number[..end])));
+        }
+        for (member, json) in [("metadata", record.metadata.as_str()), ("analyzedData", record.analyzed_data.as_str())]
+        {
+            // The items of an array share its path, which is digested once.
+            let mut last: Option<(String, Sha256)> = None;
+            visit_members(json, &mut |path, value| {
+                if last.as_ref().is_none_or(|(known, _)| known != path) {
+                    terms.push(self.exists(member, path));
+                    last = Some((path.to_owned(), self.begin(&format!("{member}.{path}"))));
+                }
+                let (Some((_, begun)), Some(value)) = (&last, Scalar::from_json(value)) else { return };
+                terms.push(finish(begun.clone(), &value.to_json()));
+            });
+        }
+        visit_words(record, &mut |word| terms.push(self.word(word)));
+        visit_digits(record, &mut |digits| terms.extend(self.fragments(digits)));
+        terms.sort_unstable();
+        terms.dedup();
+        terms
+    }
+}
+
+fn finish(begun: Sha256, value: &str) -> Term {
+    let digest = begun.chain_update(value).finalize();
+    Term(digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte)))
+}
+
+/// Visits every text that search covers, except phone numbers.
+fn visit_texts(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    if let Some(summary) = &record.summary {
+        visit(summary);
+    }
+    let transcript = record.transcript.as_ref().map(callhistory_model::JsonArray::as_str);
+    for json in [Some(record.metadata.as_str()), transcript].into_iter().flatten() {
+        visit_members(json, &mut |_, value| match value.as_bytes().first() {
+            Some(b'"') => {
+                if let Some(Scalar::Text(text)) = Scalar::from_json(value) {
+                    visit(&text);
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => visit(value),
+            _ => {}
+        });
+    }
+}
+
+fn phone_numbers(record: &CallRecord) -> impl Iterator<Item = &String> {
+    record.from_phone_number.iter().chain(&record.to_phone_number)
+}
+
+fn visit_words(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    let mut each = |text: &str| words(text).for_each(|word| visit(&word));
+    visit_texts(record, &mut each);
+    phone_numbers(record).for_each(|number| each(number));
+}
+
+/// Visits the runs of digits that fragments match: all digits of a phone number, and each number of a text.
+fn visit_digits(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
+    visit_texts(record, &mut |text| words(text).filter(|word| is_fragment(word)).for_each(|word| visit(&word)));
+    for number in phone_numbers(record) {
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+        visit(&digits);
+    }
+}
+
+/// Whether a word is a number that matches anywhere inside a longer number.
+pub(crate) fn is_fragment(word: &str) -> bool {
+    word.len() >= FRAGMENT_DIGITS && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a run of digits occurs inside a number of the record.
+pub(crate) fn has_digits(record: &CallRecord, digits: &str) -> bool {
+    let mut found = false;
+    visit_digits(record, &mut |run| found |= run.contains(digits));
+    found
+}

@@ -1,0 +1,71 @@
+//! The change feed.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use callhistory_model::{Timestamp, WorkspaceId};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    domain::{
+        cursor::{CursorSigner, after_the_end},
+        mutation::ChangeKind,
+        page::PAGE_BYTES,
+    },
+    error::StoreError,
+    postgres::error::PgError,
+    results::{ChangeBatch, StoredChange},
+};
+
+/// The changes after a sequence, up to the last one when it was read.
+pub(crate) async fn list_call_changes(
+    db: &Client,
+    workspace: &WorkspaceId,
+    Range { start: after, end: last }: Range<i64>,
+    limit: usize,
+    signer: &CursorSigner,
+) -> Result<ChangeBatch, PgError> {
+    if after > last {
+        return Err(after_the_end().into());
+    }
+    let text = format!(
+        "SELECT p.sequence, p.kind, p.id, p.changed_at,
+             CASE WHEN coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
+                 THEN p.body END,
+             coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
+         FROM (
+             SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
+             FROM change h LEFT JOIN call c ON c.workspace_id = $1 AND c.id = h.id AND c.sequence = h.sequence
+             WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4
+         ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING) ORDER BY p.sequence"
+    );
+    let limit = limit as i64;
+    let values: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&workspace.as_str(), Type::TEXT), (&after, Type::INT8), (&last, Type::INT8), (&limit, Type::INT8)];
+    let mut changes = Vec::new();
+    for row in db.query_typed(&text, &values).await? {
+        if !row.try_get::<_, bool>(5)? {
+            break;
+        }
+        changes.push(change(&row, workspace, signer)?);
+    }
+    let reached = changes.last().map_or(after, |change: &StoredChange| change.sequence);
+    let start = signer.sign_feed(workspace, after);
+    Ok(ChangeBatch { start, changes, cursor: signer.sign_feed(workspace, reached), has_more: reached < last })
+}
+
+fn change(row: &Row, workspace: &WorkspaceId, signer: &CursorSigner) -> Result<StoredChange, PgError> {
+    let sequence = row.try_get(0)?;
+    let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
+    Ok(StoredChange {
+        kind: ChangeKind::read(row.try_get::<_, i16>(1)?),
+        id: row.try_get::<_, &str>(2)?.parse().map_err(corrupt)?,
+        sequence,
+        at: Timestamp::from_unix_nanos(row.try_get(3)?),
+        body: row.try_get::<_, Option<&[u8]>>(4)?.map(Bytes::copy_from_slice),
+        cursor: signer.sign_feed(workspace, sequence),
+    })
+}

@@ -1,0 +1,30 @@
+//! Point reads.
+
+use bytes::Bytes;
+use callhistory_model::WorkspaceId;
+
+use crate::{error::StoreError, postgres::pipeline::ConnectionPipeline, results::StoredCall};
+
+const GET_CALL: usize = 0;
+const LAST_SEQUENCE: usize = 1;
+
+/// The statements that the pipeline prepares, by their numbers.
+pub(crate) const STATEMENTS: [&str; 2] = [
+    "SELECT sequence, body FROM call WHERE workspace_id = $1 AND id = $2",
+    "SELECT last_sequence FROM workspace WHERE workspace_id = $1",
+];
+
+pub(crate) async fn get_call(
+    pipeline: &ConnectionPipeline,
+    workspace: &WorkspaceId,
+    id: &str,
+) -> Result<Option<StoredCall>, StoreError> {
+    let Some(row) = pipeline.query(GET_CALL, &[&workspace.as_str(), &id]).await? else { return Ok(None) };
+    Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(row.try_get(1)?) }))
+}
+
+/// The sequence of the last change of a workspace; 0 before the first.
+pub(crate) async fn last_sequence(pipeline: &ConnectionPipeline, workspace: &WorkspaceId) -> Result<i64, StoreError> {
+    let row = pipeline.query(LAST_SEQUENCE, &[&workspace.as_str()]).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+}

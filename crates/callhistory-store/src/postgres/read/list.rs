@@ -1,0 +1,332 @@
+//! Lists.
+
+use bytes::Bytes;
+use callhistory_model::{CallFilter, CallRecord, ListQuery, Sort, WorkspaceId};
+use futures_util::{TryStreamExt as _, pin_mut};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    domain::{
+        cursor::{CursorSigner, ListPosition},
+        page::{PAGE_BYTES, Page},
+        predicate::{self, BodyTest, Choice, FilterClause, Predicate, TermTest},
+        search_terms::Term,
+    },
+    error::StoreError,
+    postgres::error::PgError,
+    results::CallPage,
+    sql::{Dialect, Sql, Value},
+};
+
+/// Rows of the index of the sort that a first scan reads.
+const SHORT_SCAN_ROWS: usize = 1_000;
+/// The same if the filter has many records, which mostly fill the page.
+const LONG_SCAN_ROWS: usize = 50_000;
+/// Maximum number of records of a filter that are fetched and sorted.
+const MAX_SORTED: usize = 20_000;
+/// Records of the first fetch if bodies are tested; each further fetch has four times as many.
+const CANDIDATES: usize = 200;
+const MAX_CANDIDATES: usize = 5_000;
+
+/// The source of the records of a page.
+#[derive(Clone, Copy)]
+enum RecordSource {
+    /// The index of the sort, from the cursor: at most this number of rows, which are then filtered.
+    SortIndex(usize),
+    /// The indexes of the filter; all records are sorted. No page if there are more than this number.
+    FilterIndexes(usize),
+}
+
+/// A list: a filter and an order.
+pub(crate) struct Listing<'a> {
+    workspace: &'a WorkspaceId,
+    predicate: Predicate,
+    /// The tests that read the body.
+    pub(crate) bodies: Vec<BodyTest>,
+    /// Terms that the ranges imply: they exclude records without the number.
+    implied: Vec<Term>,
+    sort: Sort,
+    index: &'static str,
+    key: &'static str,
+}
+
+/// A record that a statement found.
+struct FoundRecord {
+    body: Bytes,
+    position: ListPosition,
+}
+
+/// Records in order that match the tests in SQL.
+struct Candidates {
+    entries: Vec<FoundRecord>,
+    more: bool,
+}
+
+impl<'a> Listing<'a> {
+    pub(crate) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
+        let (index, key) = predicate::sort_index(sort.key);
+        let compiled = Predicate::new(workspace, filter);
+        let bodies = compiled.clauses.iter().filter_map(|clause| match clause {
+            FilterClause::Terms { body, .. } => body.clone(),
+            _ => None,
+        });
+        let bodies = bodies.collect();
+        let implied = if compiled.clauses.is_empty() { Vec::new() } else { compiled.implied(workspace) };
+        Self { workspace, predicate: compiled, bodies, implied, sort, index, key }
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.sort.ascending { "ASC" } else { "DESC" }
+    }
+
+    /// The records after a position that match every test.
+    async fn page(
+        &self,
+        db: &Client,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Page, PgError> {
+        if self.bodies.is_empty() {
+            let Candidates { entries, more } = self.candidates(db, after, limit, offset).await?;
+            let mut page = Page { more, ..Page::default() };
+            entries.iter().for_each(|entry| page.calls.push(&entry.body));
+            page.last = entries.into_iter().next_back().map(|entry| entry.position);
+            return Ok(page);
+        }
+        let (mut after, mut skip) = (after.cloned(), offset);
+        let (mut page, mut most) = (Page::default(), limit.max(CANDIDATES));
+        loop {
+            let candidates = self.candidates(db, after.as_ref(), most, 0).await?;
+            most = MAX_CANDIDATES.min(4 * most);
+            for entry in candidates.entries {
+                after = Some(entry.position.clone());
+                if !passes(&self.bodies, &entry.body) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                if page.calls.len() == limit || page.calls.bytes() >= PAGE_BYTES {
+                    page.more = true;
+                    return Ok(page);
+                }
+                page.calls.push(&entry.body);
+                page.last = Some(entry.position);
+            }
+            if !candidates.more {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The records after a position that match the tests in SQL. If many records match, a scan of the sort index fills the page;
+    /// if few match, the planner uses the indexes of the filter, and the records are sorted. Cheap attempts come first, so
+    /// statistics need not be accurate.
+    async fn candidates(
+        &self,
+        db: &Client,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Candidates, PgError> {
+        let wanted = offset + limit + 1;
+        let scan = async |most: usize| {
+            let page = self.fetch(db, RecordSource::SortIndex(most), after, limit, offset).await?;
+            // A page that is not full can have more records after the end of the scan.
+            Ok::<_, PgError>(page.filter(|page| page.more))
+        };
+        if self.rest(&mut new_statement(), false).is_empty() {
+            let page = self.fetch(db, RecordSource::SortIndex(wanted), after, limit, offset).await?;
+            return page.ok_or_else(no_page);
+        }
+        if let Some(page) = scan(SHORT_SCAN_ROWS.max(2 * wanted)).await? {
+            return Ok(page);
+        }
+        if let Some(page) =
+            self.fetch(db, RecordSource::FilterIndexes(MAX_SORTED.max(wanted)), after, limit, offset).await?
+        {
+            return Ok(page);
+        }
+        if let Some(page) = scan(LONG_SCAN_ROWS).await? {
+            return Ok(page);
+        }
+        let all = RecordSource::FilterIndexes(usize::try_from(i64::MAX - 1).unwrap_or(usize::MAX));
+        self.fetch(db, all, after, limit, offset).await?.ok_or_else(no_page)
+    }
+
+    async fn fetch(
+        &self,
+        db: &Client,
+        source: RecordSource,
+        after: Option<&ListPosition>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Option<Candidates>, PgError> {
+        let (mut sql, key, direction) = (new_statement(), self.key, self.direction());
+        let start = self.start(&mut sql, after);
+        // One more row tells whether there is a next page.
+        let bounds = format!("LIMIT {} OFFSET {}", sql.bind(limit as i64 + 1), sql.bind(offset as i64));
+        let order = format!("ORDER BY k {direction}, i {direction}");
+        let page = match source {
+            RecordSource::SortIndex(most) => {
+                let most = sql.bind(most as i64);
+                let rest = all(self.rest(&mut sql, false));
+                format!(
+                    "SELECT c.body, {key} AS k, c.id AS i FROM (
+                         SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
+                     ) c WHERE {rest} {order} {bounds}"
+                )
+            }
+            // The found records have no bodies; only those of the page are fetched. If there are too many, one row says so.
+            RecordSource::FilterIndexes(most) => {
+                let most = sql.bind(most as i64);
+                let rest = all(self.rest(&mut sql, true));
+                format!(
+                    "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest}),
+                     few AS MATERIALIZED (SELECT k, i FROM found LIMIT {most} + 1),
+                     counted AS MATERIALIZED (SELECT count(*) > {most} AS too_many FROM few)
+                     SELECT c.body, f.k, f.i FROM (
+                         SELECT k, i FROM few WHERE NOT (SELECT too_many FROM counted) {order} {bounds}
+                     ) f JOIN call c ON c.workspace_id = $1 AND c.id = f.i
+                     UNION ALL SELECT NULL, NULL, NULL FROM counted WHERE too_many"
+                )
+            }
+        };
+        // The database sends no bodies beyond the size of a page.
+        let text = format!(
+            "SELECT CASE WHEN sum(octet_length(p.body)) OVER before - octet_length(p.body) < {PAGE_BYTES} THEN p.body END,
+                 p.k, p.i
+             FROM ({page}) p WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING) {order}"
+        );
+        let rows = db.query_typed(&text, &parameters(&sql)).await?;
+        if rows.first().map_or(Ok(false), |row| Ok::<_, PgError>(row.try_get::<_, Option<&str>>(2)?.is_none()))? {
+            return Ok(None);
+        }
+        let mut entries = Vec::with_capacity(rows.len().min(limit));
+        for row in &rows {
+            let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
+                return Ok(Some(Candidates { entries, more: true }));
+            };
+            let id = row.try_get::<_, &str>(2)?.parse();
+            let id = id.map_err(|_| StoreError::Internal("a record has an invalid ID".to_owned()))?;
+            let position = ListPosition { key: row.try_get(1)?, id };
+            entries.push(FoundRecord { body: Bytes::copy_from_slice(body), position });
+        }
+        Ok(Some(Candidates { entries, more: false }))
+    }
+
+    /// The conditions on the sort index: the workspace, its range, and the cursor.
+    pub(crate) fn start(&self, sql: &mut Sql, after: Option<&ListPosition>) -> String {
+        let mut parts = vec![format!("c.workspace_id = {}", sql.bind(self.workspace.as_str().to_owned()))];
+        parts.extend(self.predicate.every_range().filter(|range| range.index == self.index).filter_map(|r| r.sql(sql)));
+        if let Some(after) = after {
+            let (key, id) = (sql.bind(after.key), sql.bind(after.id.as_str().to_owned()));
+            let (own, beyond) = (self.key, if self.sort.ascending { ">" } else { "<" });
+            parts.push(format!("({own}, c.id) {beyond} ({key}, {id})"));
+        }
+        parts.join(" AND ")
+    }
+
+    /// The other conditions of the filter, by terms or by columns.
+    pub(crate) fn rest(&self, sql: &mut Sql, by_terms: bool) -> Vec<String> {
+        let mut parts = Vec::new();
+        for clause in &self.predicate.clauses {
+            match clause {
+                // An index finds present terms, not absent ones.
+                FilterClause::Either { terms, exact, columns, .. } if by_terms && !terms.negated => {
+                    parts.push(term_test(sql, terms));
+                    parts.extend((!exact).then(|| columns.sql(sql)));
+                }
+                FilterClause::Either { columns, .. } | FilterClause::Columns(columns) => parts.push(columns.sql(sql)),
+                FilterClause::Terms { terms, .. } => parts.push(term_test(sql, terms)),
+            }
+        }
+        if by_terms && !self.implied.is_empty() {
+            parts.push(term_test(sql, &TermTest { negated: false, choice: Choice::All(self.implied.clone()) }));
+        }
+        let others = self.predicate.every_range().filter(|range| range.index != self.index);
+        parts.extend(others.filter_map(|range| range.sql(sql)));
+        parts
+    }
+
+    /// The rows of the filter, in any order; the body is the last column if it is tested.
+    pub(crate) fn rows(&self, columns: &str) -> (String, Sql) {
+        let mut sql = new_statement();
+        let (start, rest) = (self.start(&mut sql, None), all(self.rest(&mut sql, true)));
+        let body = if self.bodies.is_empty() { "" } else { ", c.body" };
+        (format!("SELECT {columns}{body} FROM call c WHERE {start} AND {rest}"), sql)
+    }
+
+    async fn count(&self, db: &Client) -> Result<u64, PgError> {
+        if self.bodies.is_empty() {
+            let (text, sql) = self.rows("count(*)");
+            let count: i64 = db.query_typed_one(&text, &parameters(&sql)).await?.try_get(0)?;
+            return Ok(count.unsigned_abs());
+        }
+        let (text, sql) = self.rows("NULL");
+        let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
+        pin_mut!(rows);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            count += u64::from(passes(&self.bodies, row.try_get(1)?));
+        }
+        Ok(count)
+    }
+}
+
+fn no_page() -> PgError {
+    StoreError::Internal("an unbounded list was too long".to_owned()).into()
+}
+
+pub(crate) fn new_statement() -> Sql {
+    Sql::new(Dialect::Postgres)
+}
+
+pub(crate) fn all(parts: Vec<String>) -> String {
+    if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") }
+}
+
+pub(crate) fn passes(tests: &[BodyTest], body: &[u8]) -> bool {
+    let record: Option<CallRecord> = serde_json::from_slice(body).ok();
+    record.is_some_and(|record| tests.iter().all(|test| test.holds(&record)))
+}
+
+fn term_test(sql: &mut Sql, test: &TermTest) -> String {
+    let (terms, operator) = match &test.choice {
+        Choice::All(terms) => (terms, "@>"),
+        Choice::Any(terms) => (terms, "&&"),
+    };
+    let has = format!("c.terms {operator} {}", sql.bind(Value::Terms(terms.iter().map(Term::number).collect())));
+    if test.negated { format!("NOT ({has})") } else { has }
+}
+
+/// The values with their types: the statement is not prepared, because its text varies.
+pub(crate) fn parameters(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    sql.values
+        .iter()
+        .map(|value| match value {
+            Value::Integer(number) => (number as &(dyn ToSql + Sync), Type::INT8),
+            Value::Text(text) => (text as _, Type::TEXT),
+            Value::Texts(texts) => (texts as _, Type::TEXT_ARRAY),
+            Value::Terms(terms) => (terms as _, Type::INT8_ARRAY),
+        })
+        .collect()
+}
+
+pub(crate) async fn list_calls(
+    db: &Client,
+    workspace: &WorkspaceId,
+    query: &ListQuery,
+    after: Option<&ListPosition>,
+    signer: &CursorSigner,
+) -> Result<CallPage, PgError> {
+    let listing = Listing::new(workspace, &query.filter, query.sort);
+    let page = listing.page(db, after, query.page_size(), query.offset()).await?;
+    let total = if query.include_total { Some(listing.count(db).await?) } else { None };
+    Ok(page.finish(workspace, query, total, signer)?)
+}

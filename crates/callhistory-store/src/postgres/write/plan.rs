@@ -1,0 +1,267 @@
+//! What a group of writes makes of the records that it read: no statements, no waiting, and repeatable.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
+
+use crate::{
+    domain::mutation::{self, ChangeKind, IdempotencyKey, Precondition, key_expiry_nanos},
+    error::StoreError,
+    results::{StoredCall, WriteOutcome, WrittenCall},
+};
+
+/// The sequence of a change. Those of the group are known only at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequence {
+    Stored(i64),
+    /// Position in the group, starting at 1.
+    Pending(i64),
+}
+
+impl Sequence {
+    /// The sequence in the workspace, if those of the group start after `base`.
+    pub(crate) fn after(self, base: i64) -> i64 {
+        match self {
+            Self::Stored(sequence) => sequence,
+            Self::Pending(sequence) => base + sequence,
+        }
+    }
+}
+
+/// Why a write is not part of the group.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    Failed(StoreError),
+    /// Its precondition needs a sequence that is not known yet: it belongs to the next group.
+    Defer,
+}
+
+impl From<StoreError> for Rejection {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The reply of a write, computed from the sequence before the group.
+pub(crate) type Reply<T> = Box<dyn FnOnce(i64) -> T + Send>;
+
+/// A record at some point of the group.
+#[derive(Clone)]
+pub(crate) struct CurrentCall {
+    pub(crate) sequence: Sequence,
+    pub(crate) body: Bytes,
+    /// The record, if the group wrote it.
+    pub(crate) record: Option<CallRecord>,
+}
+
+impl CurrentCall {
+    fn read(&self) -> Result<CallRecord, StoreError> {
+        if let Some(record) = &self.record {
+            return Ok(record.clone());
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
+    }
+
+    fn stored(self, base: i64) -> StoredCall {
+        StoredCall { sequence: self.sequence.after(base), body: self.body }
+    }
+}
+
+/// A record before and after the group.
+#[derive(Default)]
+pub(crate) struct PlannedCall {
+    pub(crate) was_there: bool,
+    pub(crate) current: Option<CurrentCall>,
+}
+
+/// The stored response of an idempotency key.
+#[derive(Clone)]
+pub(crate) struct IdempotencyRecord {
+    pub(crate) request_hash: [u8; 32],
+    pub(crate) expires_at: i64,
+    pub(crate) id: CallId,
+    pub(crate) sequence: Sequence,
+    /// Empty if the record was deleted.
+    pub(crate) body: Bytes,
+    pub(crate) is_new: bool,
+}
+
+/// A change of a record.
+pub(crate) struct PlannedChange {
+    pub(crate) kind: ChangeKind,
+    pub(crate) id: CallId,
+    pub(crate) at: i64,
+}
+
+/// The records and keys of a group, and its changes.
+pub(crate) struct GroupPlan {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) calls: HashMap<CallId, PlannedCall>,
+    pub(crate) keys: HashMap<String, IdempotencyRecord>,
+    /// In the order of their sequences.
+    pub(crate) changes: Vec<PlannedChange>,
+    /// Records that were deleted, also if they were created again.
+    pub(crate) deleted: Vec<CallId>,
+    /// The latest time of a creation with a key: keys that have expired by then are deleted.
+    pub(crate) expired_by: Option<i64>,
+}
+
+impl GroupPlan {
+    fn current(&self, id: &CallId) -> Option<CurrentCall> {
+        self.calls.get(id).and_then(|call| call.current.clone())
+    }
+
+    /// Checks a precondition, which can need the sequence.
+    fn check(precondition: &Precondition, current: Option<&CurrentCall>) -> Result<(), Rejection> {
+        match current.map(|current| current.sequence) {
+            Some(Sequence::Pending(_)) if precondition.is_any() => Ok(()),
+            Some(Sequence::Pending(_)) => Err(Rejection::Defer),
+            Some(Sequence::Stored(sequence)) => Ok(precondition.check(Some(sequence))?),
+            None => Ok(precondition.check(None)?),
+        }
+    }
+
+    /// The last step of every write: a failure before it changes nothing.
+    fn change(
+        &mut self,
+        kind: ChangeKind,
+        id: &CallId,
+        record: Option<CallRecord>,
+        now: &Timestamp,
+    ) -> Option<CurrentCall> {
+        self.changes.push(PlannedChange { kind, id: id.clone(), at: now.unix_nanos() });
+        let sequence = Sequence::Pending(i64::try_from(self.changes.len()).unwrap_or(i64::MAX));
+        let made = |record: CallRecord| CurrentCall { sequence, body: record.to_json().into(), record: Some(record) };
+        let current = record.map(made);
+        self.calls.entry(id.clone()).or_default().current.clone_from(&current);
+        current
+    }
+
+    fn make(
+        &mut self,
+        kind: ChangeKind,
+        id: &CallId,
+        record: CallRecord,
+        now: &Timestamp,
+    ) -> Result<CurrentCall, StoreError> {
+        let made = self.change(kind, id, Some(record), now);
+        made.ok_or_else(|| StoreError::Internal("a write produced no record".to_owned()))
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        id: &CallId,
+        input: &CallInput,
+        key: Option<&(IdempotencyKey, [u8; 32])>,
+        now: &Timestamp,
+    ) -> Result<Reply<WrittenCall>, Rejection> {
+        if let Some((key, hash)) = key {
+            self.expired_by = self.expired_by.max(Some(now.unix_nanos()));
+            if let Some(first) = self.keys.get(&key.0).filter(|first| first.expires_at > now.unix_nanos()) {
+                if first.request_hash != *hash {
+                    return Err(StoreError::IdempotencyKeyReused.into());
+                }
+                if first.body.is_empty() {
+                    return Err(StoreError::Deleted.into());
+                }
+                let current = CurrentCall { sequence: first.sequence, body: first.body.clone(), record: None };
+                return Ok(written(first.id.clone(), current, WriteOutcome::Created));
+            }
+        }
+        let record = mutation::created(input.clone(), &self.workspace, id, now)?;
+        if self.current(id).is_some() {
+            return Err(StoreError::IdTaken.into());
+        }
+        let made = self.make(ChangeKind::Created, id, record, now)?;
+        if let Some((key, request_hash)) = key {
+            let (sequence, body) = (made.sequence, made.body.clone());
+            let (request_hash, expires_at, id) = (*request_hash, key_expiry_nanos(now), id.clone());
+            self.keys.insert(
+                key.0.clone(),
+                IdempotencyRecord { request_hash, expires_at, id, sequence, body, is_new: true },
+            );
+        }
+        Ok(written(id.clone(), made, WriteOutcome::Created))
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        id: &CallId,
+        input: &CallInput,
+        precondition: &Precondition,
+        now: &Timestamp,
+    ) -> Result<Reply<WrittenCall>, Rejection> {
+        let current = self.current(id);
+        Self::check(precondition, current.as_ref())?;
+        let Some(current) = current else {
+            let record = mutation::created(input.clone(), &self.workspace, id, now)?;
+            let made = self.make(ChangeKind::Created, id, record, now)?;
+            return Ok(written(id.clone(), made, WriteOutcome::Created));
+        };
+        match mutation::replaced(input.clone(), &current.read()?, &current.body, now)? {
+            None => Ok(written(id.clone(), current, WriteOutcome::Unchanged)),
+            Some(record) => {
+                let made = self.make(ChangeKind::Updated, id, record, now)?;
+                Ok(written(id.clone(), made, WriteOutcome::Replaced))
+            }
+        }
+    }
+
+    pub(crate) fn patch(
+        &mut self,
+        id: &CallId,
+        patch: &CallPatch,
+        precondition: &Precondition,
+        now: &Timestamp,
+    ) -> Result<Reply<Option<WrittenCall>>, Rejection> {
+        let Some(current) = self.current(id) else { return Ok(Box::new(|_| None)) };
+        Self::check(precondition, Some(&current))?;
+        let written = match mutation::patched(patch, precondition, &current.read()?, &current.body, now)? {
+            None => written(id.clone(), current, WriteOutcome::Unchanged),
+            Some(record) => {
+                let made = self.make(ChangeKind::Updated, id, record, now)?;
+                written(id.clone(), made, WriteOutcome::Replaced)
+            }
+        };
+        Ok(Box::new(|base| Some(written(base))))
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        id: &CallId,
+        precondition: &Precondition,
+        now: &Timestamp,
+    ) -> Result<Reply<bool>, Rejection> {
+        let Some(current) = self.current(id) else { return Ok(Box::new(|_| false)) };
+        Self::check(precondition, Some(&current))?;
+        // The key stays: a late retry of the creation must not create the record again.
+        self.keys.values_mut().filter(|key| key.id == *id).for_each(|key| key.body = Bytes::new());
+        self.deleted.push(id.clone());
+        self.change(ChangeKind::Deleted, id, None, now);
+        Ok(Box::new(|_| true))
+    }
+
+    /// Writes many records; a record that breaks a rule fails alone, and any other error rolls all of them back.
+    pub(crate) fn import(
+        &mut self,
+        calls: &[(CallId, CallInput)],
+        now: &Timestamp,
+    ) -> Result<Reply<Vec<Result<WriteOutcome, FieldErrors>>>, Rejection> {
+        let any = Precondition::default();
+        let mut outcomes = Vec::with_capacity(calls.len());
+        for (id, input) in calls {
+            match self.put(id, input, &any, now) {
+                Ok(written) => outcomes.push(Ok(written(0).outcome)),
+                Err(Rejection::Failed(StoreError::Invalid(errors))) => outcomes.push(Err(errors)),
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(Box::new(|_| outcomes))
+    }
+}
+
+fn written(id: CallId, current: CurrentCall, outcome: WriteOutcome) -> Reply<WrittenCall> {
+    Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome })
+}

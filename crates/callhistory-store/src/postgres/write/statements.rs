@@ -1,0 +1,331 @@
+//! The statements of a group of writes, in two round trips: one reads and locks, one writes and commits.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use bytes::Bytes;
+use callhistory_model::{Amount, CallId, CallRecord, CallStatus, CallType, Direction, WorkspaceId};
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::types::ToSql;
+
+use super::plan::{CurrentCall, GroupPlan, IdempotencyRecord, PlannedCall, Sequence};
+use crate::{
+    domain::search_terms::{Term, Terms, charge},
+    error::StoreError,
+    postgres::error::PgError,
+};
+
+/// Maximum number of expired idempotency keys that one group deletes besides its own.
+const EXPIRED_KEYS_PER_GROUP: i64 = 64;
+
+/// In the order of IDs, so that two servers do not deadlock.
+const LOCK_CALLS: &str =
+    "SELECT id, sequence, body FROM call WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
+
+const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence, body FROM idempotency
+     WHERE workspace_id = $1 AND key = ANY($2)";
+
+/// Takes the sequences of the group. Until the commit no other group of the workspace gets any, so their order is that of the
+/// commits. Later statements read them from the row, because they are sent before the result arrives.
+const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence) VALUES ($1, $2)
+     ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = workspace.last_sequence + excluded.last_sequence
+     RETURNING last_sequence";
+
+/// The columns of a record besides its key and sequence, each with its array type and the cast of an item.
+const COLUMNS: [(&str, &str, &str); 16] = [
+    ("sort_time", "bigint[]", ""),
+    ("created_at", "bigint[]", ""),
+    ("updated_at", "bigint[]", ""),
+    ("duration", "bigint[]", ""),
+    ("cost", "bigint[]", ""),
+    ("agent_id", "text[]", ""),
+    ("call_flow_id", "text[]", ""),
+    ("batch_id", "text[]", ""),
+    ("call_id", "text[]", ""),
+    ("status", "text[]", ""),
+    ("direction", "text[]", ""),
+    ("call_type", "text[]", ""),
+    ("from_phone_number", "text[]", ""),
+    ("to_phone_number", "text[]", ""),
+    // An array of arrays would have to be rectangular.
+    ("terms", "text[]", "::bigint[]"),
+    ("body", "bytea[]", ""),
+];
+
+/// The sequence before the group.
+const BASE: &str = "(SELECT last_sequence - $2 FROM workspace WHERE workspace_id = $1)";
+
+/// The values of a statement.
+type Values<'a> = Vec<&'a (dyn ToSql + Sync)>;
+
+/// The rows of many records as a table `r`.
+fn rows() -> String {
+    let types = COLUMNS.iter().enumerate().map(|(at, (_, kind, _))| format!("${}::{kind}", at + 5));
+    let names = COLUMNS.iter().map(|(name, ..)| *name);
+    format!(
+        "unnest($3::text[], $4::bigint[], {}) AS r (id, sequence, {})",
+        types.collect::<Vec<_>>().join(", "),
+        names.collect::<Vec<_>>().join(", ")
+    )
+}
+
+static INSERT_CALLS: LazyLock<String> = LazyLock::new(|| {
+    let names = COLUMNS.map(|(name, ..)| name).join(", ");
+    let values = COLUMNS.map(|(name, _, cast)| format!("r.{name}{cast}")).join(", ");
+    format!(
+        "INSERT INTO call (workspace_id, id, sequence, {names})
+         SELECT $1, r.id, {BASE} + r.sequence, {values} FROM {}",
+        rows()
+    )
+});
+
+static UPDATE_CALLS: LazyLock<String> = LazyLock::new(|| {
+    let values = COLUMNS.map(|(name, _, cast)| format!("{name} = r.{name}{cast}")).join(", ");
+    format!(
+        "UPDATE call c SET sequence = {BASE} + r.sequence, {values} FROM {} WHERE c.workspace_id = $1 AND c.id = r.id",
+        rows()
+    )
+});
+
+const DELETE_CALLS: &str = "DELETE FROM call WHERE workspace_id = $1 AND id = ANY($2)";
+
+static INSERT_CHANGES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO change (workspace_id, sequence, kind, id, changed_at)
+         SELECT $1, {BASE} + r.sequence, r.kind, r.id, r.changed_at
+         FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[]) AS r (sequence, kind, id, changed_at)"
+    )
+});
+
+const EMPTY_KEYS: &str = "UPDATE idempotency SET body = '' WHERE workspace_id = $1 AND call_id = ANY($2)";
+
+const CLEAR_KEYS: &str =
+    "DELETE FROM idempotency WHERE workspace_id = $1 AND expires_at <= $2 AND (key = ANY($3) OR key IN (
+         SELECT key FROM idempotency WHERE workspace_id = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $4))";
+
+static INSERT_KEYS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
+         SELECT $1, r.key, r.request_hash, r.expires_at, r.call_id, {BASE} + r.sequence, r.body
+         FROM unnest($3::text[], $4::bytea[], $5::bigint[], $6::text[], $7::bigint[], $8::bytea[])
+             AS r (key, request_hash, expires_at, call_id, sequence, body)"
+    )
+});
+
+/// Begins the transaction; reads and locks the records and keys of the group.
+pub(crate) async fn begin(
+    db: &ClientWrapper,
+    workspace: &WorkspaceId,
+    ids: &[&str],
+    keys: &[&str],
+) -> Result<GroupPlan, PgError> {
+    let lock = db.prepare_cached(LOCK_CALLS).await?;
+    let read = db.prepare_cached(READ_KEYS).await?;
+    let workspace_id = workspace.as_str();
+    let (begun, calls, answers) = tokio::join!(
+        biased;
+        db.batch_execute("BEGIN"),
+        async {
+            let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
+            if ids.is_empty() { Ok(Vec::new()) } else { db.query(&lock, &values).await }
+        },
+        async {
+            let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &keys];
+            if keys.is_empty() { Ok(Vec::new()) } else { db.query(&read, &values).await }
+        },
+    );
+    begun?;
+    let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());
+    let mut plan = GroupPlan {
+        workspace: workspace.clone(),
+        calls: HashMap::new(),
+        keys: HashMap::new(),
+        changes: Vec::new(),
+        deleted: Vec::new(),
+        expired_by: None,
+    };
+    for row in calls? {
+        let id: CallId = row.try_get::<_, &str>(0)?.parse().map_err(corrupt)?;
+        let body = Bytes::copy_from_slice(row.try_get(2)?);
+        let current = CurrentCall { sequence: Sequence::Stored(row.try_get(1)?), body, record: None };
+        plan.calls.insert(id, PlannedCall { was_there: true, current: Some(current) });
+    }
+    for row in answers? {
+        let hash: &[u8] = row.try_get(1)?;
+        let keyed = IdempotencyRecord {
+            request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
+            expires_at: row.try_get(2)?,
+            id: row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?,
+            sequence: Sequence::Stored(row.try_get(4)?),
+            body: Bytes::copy_from_slice(row.try_get(5)?),
+            is_new: false,
+        };
+        plan.keys.insert(row.try_get(0)?, keyed);
+    }
+    Ok(plan)
+}
+
+/// The rows of the second round trip, by column.
+#[derive(Default)]
+pub(crate) struct GroupRows {
+    workspace: String,
+    count: i64,
+    inserted: CallColumns,
+    updated: CallColumns,
+    deleted: Vec<String>,
+    changes: (Vec<i64>, Vec<i16>, Vec<String>, Vec<i64>),
+    emptied: Vec<String>,
+    expired_by: Option<i64>,
+    keys: Vec<(String, IdempotencyRecord)>,
+}
+
+/// Records by column.
+#[derive(Default)]
+struct CallColumns {
+    ids: Vec<String>,
+    sequences: Vec<i64>,
+    integers: [Vec<Option<i64>>; 5],
+    texts: [Vec<Option<String>>; 9],
+    terms: Vec<String>,
+    bodies: Vec<Bytes>,
+}
+
+impl CallColumns {
+    fn push(&mut self, terms: &Terms, sequence: i64, record: CallRecord, body: Bytes) {
+        let integers = [
+            Some(record.sort_time_nanos()),
+            Some(record.created_at.unix_nanos()),
+            Some(record.updated_at.unix_nanos()),
+            record.duration_nanos(),
+            charge(&record).map(Amount::nanos),
+        ];
+        self.terms.push(array(&terms.of(&record)));
+        self.sequences.push(sequence);
+        self.bodies.push(body);
+        let texts = [
+            record.agent_id,
+            record.call_flow_id,
+            record.batch_id,
+            record.call_id,
+            record.status.as_ref().map(CallStatus::as_str).map(str::to_owned),
+            record.direction.as_ref().map(Direction::as_str).map(str::to_owned),
+            record.call_type.as_ref().map(CallType::as_str).map(str::to_owned),
+            record.from_phone_number,
+            record.to_phone_number,
+        ];
+        self.ids.push(record.id.to_string());
+        self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
+        self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value));
+    }
+
+    fn bodies(&self) -> Vec<&[u8]> {
+        self.bodies.iter().map(AsRef::as_ref).collect()
+    }
+
+    fn values<'a>(&'a self, rows: &'a GroupRows, bodies: &'a (dyn ToSql + Sync)) -> Values<'a> {
+        let mut values: Values = vec![&rows.workspace, &rows.count, &self.ids, &self.sequences];
+        values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.push(&self.terms);
+        values.push(bodies);
+        values
+    }
+}
+
+/// Terms as the text of an array.
+fn array(terms: &[Term]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 + terms.len() * 21);
+    for term in terms {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}", term.number());
+    }
+    text.push('}');
+    text
+}
+
+impl GroupRows {
+    /// The rows of a plan. Digests take time: run this on a blocking thread.
+    pub(crate) fn of(plan: GroupPlan) -> Self {
+        let terms = Terms::new(&plan.workspace);
+        let mut rows = Self {
+            workspace: plan.workspace.to_string(),
+            count: i64::try_from(plan.changes.len()).unwrap_or(i64::MAX),
+            emptied: plan.deleted.iter().map(CallId::to_string).collect(),
+            expired_by: plan.expired_by,
+            keys: plan.keys.into_iter().filter(|(_, key)| key.is_new).collect(),
+            ..Self::default()
+        };
+        for (id, call) in plan.calls {
+            match call.current {
+                Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record) }) => {
+                    let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
+                    calls.push(&terms, sequence, record, body);
+                }
+                None if call.was_there => rows.deleted.push(id.to_string()),
+                _ => {}
+            }
+        }
+        for (sequence, change) in (1..).zip(plan.changes) {
+            rows.changes.0.push(sequence);
+            rows.changes.1.push(change.kind as i16);
+            rows.changes.2.push(change.id.to_string());
+            rows.changes.3.push(change.at);
+        }
+        rows
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Writes the rows and commits, in one round trip; returns the sequence before the group.
+pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, PgError> {
+    let take = db.prepare_cached(TAKE_SEQUENCES).await?;
+    let (workspace, count) = (&rows.workspace, &rows.count);
+    let keys: Vec<_> = rows.keys.iter().map(|(key, _)| key.as_str()).collect();
+    let column = |of: fn(&IdempotencyRecord) -> Vec<u8>| rows.keys.iter().map(|(_, key)| of(key)).collect::<Vec<_>>();
+    let (hashes, bodies) = (column(|key| key.request_hash.to_vec()), column(|key| key.body.to_vec()));
+    let expiries: Vec<_> = rows.keys.iter().map(|(_, key)| key.expires_at).collect();
+    let call_ids: Vec<_> = rows.keys.iter().map(|(_, key)| key.id.as_str()).collect();
+    let sequences: Vec<_> = rows.keys.iter().map(|(_, key)| key.sequence.after(0)).collect();
+    let (expired_by, most) = (rows.expired_by.unwrap_or(i64::MIN), EXPIRED_KEYS_PER_GROUP);
+    let change_values: [&(dyn ToSql + Sync); 6] =
+        [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
+    let (deleted, updated, inserted) = (&rows.deleted, &rows.updated, &rows.inserted);
+    let (updated_bodies, inserted_bodies) = (updated.bodies(), inserted.bodies());
+    let writes: [(bool, &str, Values<'_>, Option<usize>); 7] = [
+        (!deleted.is_empty(), DELETE_CALLS, vec![workspace, deleted], Some(deleted.len())),
+        (!updated.ids.is_empty(), &UPDATE_CALLS, updated.values(rows, &updated_bodies), Some(updated.ids.len())),
+        (!inserted.ids.is_empty(), &INSERT_CALLS, inserted.values(rows, &inserted_bodies), Some(inserted.ids.len())),
+        (true, &INSERT_CHANGES, change_values.to_vec(), Some(rows.changes.0.len())),
+        (!rows.emptied.is_empty(), EMPTY_KEYS, vec![workspace, &rows.emptied], None),
+        (rows.expired_by.is_some(), CLEAR_KEYS, vec![workspace, &expired_by, &keys, &most], None),
+        (
+            !keys.is_empty(),
+            &INSERT_KEYS,
+            vec![workspace, count, &keys, &hashes, &expiries, &call_ids, &sequences, &bodies],
+            Some(keys.len()),
+        ),
+    ];
+    let mut prepared = Vec::new();
+    for (_, text, values, expected) in writes.iter().filter(|(wanted, ..)| *wanted) {
+        prepared.push((db.prepare_cached(text).await?, values, *expected));
+    }
+    // Each is sent at its first poll, in this order.
+    let written = futures_util::future::join_all(prepared.iter().map(|(statement, values, expected)| async move {
+        let count = db.execute(statement, values).await?;
+        if expected.is_some_and(|expected| count != expected as u64) {
+            return Err(PgError::from(StoreError::Internal("a locked row has disappeared".to_owned())));
+        }
+        Ok(())
+    }));
+    let taken = async { Ok::<i64, PgError>(db.query_one(&take, &[workspace, count]).await?.try_get(0)?) };
+    let (last, written, committed) = tokio::join!(biased; taken, written, db.batch_execute("COMMIT"));
+    // A failed transaction responds to its commit all the same, and is rolled back.
+    let last = last?;
+    written.into_iter().collect::<Result<(), _>>()?;
+    committed?;
+    Ok(last - rows.count)
+}

@@ -1,0 +1,118 @@
+//! Rebuilds the segments from the records, and verifies them.
+
+use callhistory_model::{CallFilter, GroupKey, WorkspaceId};
+use rusqlite::Connection;
+
+use super::{
+    encoding::corrupt,
+    scan,
+    segment::{self, CallValues, FORMAT_VERSION, MAX_CALLS},
+};
+use crate::{
+    domain::aggregate::{MetricsAggregator, MetricsRow},
+    error::StoreError,
+    sqlite::fulltext::CompiledFilter,
+};
+
+/// Rebuilds the segments if a database has none, or another format.
+pub(crate) fn ensure(db: &Connection) -> Result<(), StoreError> {
+    let version: Option<i64> = db.query_row("SELECT max(shape) FROM metric_shape", [], |row| row.get(0))?;
+    if version == Some(FORMAT_VERSION) { Ok(()) } else { rebuild(db).map(drop) }
+}
+
+/// Whether the segments give the same metrics as the records, for each workspace and status.
+pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
+    let by_status = [GroupKey::Status];
+    let every = CallFilter::default();
+    for workspace in workspaces(db)? {
+        let (mut stored, mut computed) =
+            (MetricsAggregator::new(&by_status, None)?, MetricsAggregator::new(&by_status, None)?);
+        scan::aggregate(db, &workspace, &CompiledFilter::new(&workspace, &every), &mut stored)?;
+        each_call(db, &workspace, |row| computed.add(row))?;
+        if stored.finish(&every)? != computed.finish(&every)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Rebuilds the segments from the records; returns the number of calls.
+pub(crate) fn rebuild(db: &Connection) -> Result<u64, StoreError> {
+    tracing::info!("rebuilding the columns of metrics");
+    db.execute_batch(
+        "BEGIN IMMEDIATE; DELETE FROM metric_segment; DELETE FROM metric_group; DELETE FROM metric_shape",
+    )?;
+    let made = write_all(db).and_then(|calls| {
+        db.execute("INSERT INTO metric_shape (shape) VALUES (?1)", [FORMAT_VERSION])?;
+        db.execute_batch("COMMIT")?;
+        Ok(calls)
+    });
+    if made.is_err() && !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    made
+}
+
+fn write_all(db: &Connection) -> Result<u64, StoreError> {
+    let mut calls = 0;
+    for workspace in workspaces(db)? {
+        let mut entries = Vec::new();
+        // A segment is written as soon as no later call can belong to it.
+        let mut start = i64::MIN;
+        each_call(db, &workspace, |row| {
+            if entries.len() >= MAX_CALLS && entries.last().is_some_and(|last: &CallValues| last.time < row.sort_time) {
+                segment::write(db, workspace.as_str(), (start, 0), &std::mem::take(&mut entries), MAX_CALLS)?;
+                start = row.sort_time;
+            }
+            let entry = segment::call_values(db, &workspace, row)?;
+            let at = entries.partition_point(|other| *other <= entry);
+            entries.insert(at, entry);
+            calls += 1;
+            Ok(())
+        })?;
+        segment::write(db, workspace.as_str(), (start, 0), &entries, MAX_CALLS)?;
+    }
+    Ok(calls)
+}
+
+fn workspaces(db: &Connection) -> Result<Vec<WorkspaceId>, StoreError> {
+    let mut statement = db.prepare("SELECT workspace_id FROM workspace")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    names.map(|name| name?.parse().map_err(|_| corrupt())).collect()
+}
+
+/// Visits the calls of a workspace in time order.
+fn each_call(
+    db: &Connection,
+    workspace: &WorkspaceId,
+    mut take: impl FnMut(&MetricsRow<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM call c INDEXED BY call_by_time WHERE c.workspace_id = ?1 ORDER BY c.sort_time"
+    ))?;
+    let mut rows = statement.query([workspace.as_str()])?;
+    while let Some(row) = rows.next()? {
+        take(&MetricsRow::read(row)?)?;
+    }
+    Ok(())
+}
+
+/// The columns of [`MetricsRow::read`].
+pub(crate) const COLUMNS: &str =
+    "c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type";
+
+impl<'a> MetricsRow<'a> {
+    pub(crate) fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
+        Ok(Self {
+            sort_time: row.get(0)?,
+            duration: row.get(1)?,
+            cost: row.get(2)?,
+            status: text(3)?,
+            agent_id: text(4)?,
+            call_flow_id: text(5)?,
+            direction: text(6)?,
+            call_type: text(7)?,
+        })
+    }
+}

@@ -1,0 +1,341 @@
+//! What hot paths must not do: scan, allocate per record, prepare a statement twice, parse a body.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use callhistory_model::{CallId, CallInput, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use rusqlite::{
+    Connection,
+    hooks::{AuthAction, AuthContext, Authorization},
+    trace::{TraceEvent, TraceEventCodes},
+};
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+
+use super::{
+    SqliteStore, open,
+    read::{changes, get, list as lists, metrics},
+};
+use crate::{
+    domain::{cursor::CursorSigner, mutation::Precondition},
+    planning::Thresholds,
+    results::CallPage,
+    store::CallStore as _,
+};
+
+thread_local! {
+    /// The statements that ran on this thread.
+    static STATEMENTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// One of each kind of filter.
+const FILTERS: [&str; 25] = [
+    "agentId=a1",
+    "agentId=!a1",
+    "callFlowId=f1",
+    "batchId=b1,b2",
+    "status=completed",
+    "status=!completed",
+    "status=busy",
+    "direction=inbound",
+    "callType=!*",
+    "fromPhoneNumber=%2B1555*",
+    "toPhoneNumber=!%2B155500000*",
+    "phoneNumber=%2B15550000001",
+    "callIds=c1,c2",
+    "startedAfter=2026-01-02",
+    "startedBefore=2026-01-02T12:00:00Z",
+    "updatedAfter=2026-01-02",
+    "minDuration=10",
+    "maxDuration=10",
+    "minCost=0.001",
+    "maxCost=0.004",
+    "metadata.campaign=spring",
+    "postAnalysis=%7B%22score%22:7%7D",
+    "postAnalysis=%7B%22score%22:%7B%22gte%22:3%7D%7D",
+    "search=parcel",
+    "search=5550",
+];
+const SORTS: [&str; 10] = [
+    "sort=startTime",
+    "sort=-startTime",
+    "sort=createdAt",
+    "sort=-createdAt",
+    "sort=updatedAt",
+    "sort=-updatedAt",
+    "sort=duration",
+    "sort=-duration",
+    "sort=cost",
+    "sort=-cost",
+];
+
+struct Database {
+    directory: TempDir,
+}
+
+fn workspace() -> WorkspaceId {
+    "w".parse().unwrap()
+}
+
+fn id(number: usize) -> CallId {
+    format!("c{number}").parse().unwrap()
+}
+
+fn input(number: usize) -> CallInput {
+    let json = format!(
+        r#"{{"agentId":"a{}","callFlowId":"f1","batchId":"b{}","status":"{}","direction":"inbound",
+        "fromPhoneNumber":"+1555{:07}","startTime":{},"duration":{}.5,"cost":{{"customer_charge":0.{number:04}}},
+        "metadata":{{"campaign":"spring"}},"analyzedData":{{"score":{}}},"summary":"about a parcel {number}"}}"#,
+        number % 2,
+        number % 3,
+        // Far away in the order of time and of costs.
+        if number < 50 { "busy" } else { ["completed", "failed"][number % 2] },
+        number,
+        1_767_225_600 + number * 300,
+        number % 50,
+        number % 9,
+    );
+    CallInput::from_json(json.as_bytes()).unwrap()
+}
+
+impl Database {
+    /// More records than are fetched and sorted for a page of one.
+    fn new(records: usize) -> Self {
+        let database = Self { directory: TempDir::new().unwrap() };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap();
+            let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+            let calls = (0..records).map(|number| (id(number), input(number))).collect();
+            store.import_calls(&workspace(), calls, now).await.unwrap();
+            store.close().await;
+        });
+        database
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("calls.db")
+    }
+
+    fn reader(&self) -> Connection {
+        open::open_reader(&self.path()).unwrap()
+    }
+}
+
+fn list(db: &Connection, query: &str) -> CallPage {
+    let signer = CursorSigner::new(vec![7; 32]);
+    let mut query = ListQuery::from_query(query).unwrap();
+    let first = lists::list_calls(db, &workspace(), &query, None, (&signer, Thresholds::SMALL)).unwrap();
+    if let Some(cursor) = &first.next {
+        let after = signer.verify_list(&workspace(), &query, cursor).unwrap();
+        query.cursor = Some(cursor.clone());
+        lists::list_calls(db, &workspace(), &query, Some(&after), (&signer, Thresholds::SMALL)).unwrap();
+    }
+    first
+}
+
+/// What no plan may do: go through a table or an index, or leave the workspace out.
+fn errors(db: &Connection, text: &str) -> Vec<String> {
+    let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+    // What is bound does not matter to the plan.
+    let values = vec![rusqlite::types::Null; statement.parameter_count()];
+    let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+    let is_sound = |step: &String| {
+        let words: Vec<_> = step.split(' ').collect();
+        match words[0] {
+            // The index of terms with an expression; the values of a list; what another step has made.
+            "SCAN" => {
+                step.contains("VIRTUAL TABLE INDEX") && (step.contains(":M") || step.starts_with("SCAN json_each"))
+                    || step.starts_with("SCAN (")
+                    || step == "SCAN CONSTANT ROW"
+            }
+            "SEARCH" => {
+                step.contains("workspace_id=?")
+                    || step.contains("INTEGER PRIMARY KEY (rowid=?)")
+                    || step.starts_with("SEARCH (")
+            }
+            _ => true,
+        }
+    };
+    steps.map(Result::unwrap).filter(|step| !is_sound(step)).collect()
+}
+
+#[test]
+fn no_pair_of_filter_and_sort_scans() {
+    let database = Database::new(400);
+    let mut db = database.reader();
+    let note = |event: TraceEvent<'_>| {
+        if let TraceEvent::Stmt(statement, _) = event {
+            STATEMENTS.with_borrow_mut(|all| all.insert(statement.sql().into_owned()));
+        }
+    };
+    db.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note)).unwrap();
+    let mut queries: Vec<String> = Vec::new();
+    for (at, filter) in FILTERS.iter().enumerate() {
+        let name = |query: &str| query.split('=').next().unwrap().to_owned();
+        let pairs = FILTERS[at..].iter().filter(|other| name(other) != name(filter));
+        let filters = pairs.map(|other| format!("{filter}&{other}")).chain([(*filter).to_owned()]);
+        // Each pair of filters under one sort after the other, and each filter under all of them.
+        queries
+            .extend(filters.enumerate().map(|(number, pair)| format!("{pair}&{}", SORTS[(at + number) % SORTS.len()])));
+        queries.extend(SORTS.iter().map(|sort| format!("{filter}&{sort}")));
+    }
+    queries.extend(SORTS.iter().map(|sort| (*sort).to_owned()));
+    for query in &queries {
+        for limit in [1, 100] {
+            list(&db, &format!("{query}&limit={limit}&includeTotal=true"));
+        }
+        let filter = query.split("&sort=").next().unwrap();
+        if !filter.starts_with("sort=") {
+            let query = MetricsQuery::from_query(&format!("{filter}&groupBy=day")).unwrap();
+            metrics::get_call_metrics(&db, &workspace(), &query, Thresholds::SMALL).unwrap();
+        }
+    }
+    db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
+    let statements = STATEMENTS.with_borrow(Clone::clone);
+    // Statements inside the index of terms are its own.
+    let ours = statements.iter().filter(|text| text.starts_with("SELECT") && !text.contains("call_term_"));
+    let ours: Vec<_> = ours.collect();
+    assert!(ours.len() > 200, "{} statements of {} queries", ours.len(), queries.len());
+    // Of each way to find a page there are some.
+    for way in [
+        "SELECT CASE WHEN",
+        "SELECT t.rowid, TRUE FROM call_term",
+        "FROM metric_segment INDEXED BY",
+        "CROSS JOIN call c INDEXED BY call_by_time",
+        "SELECT c.position FROM call c INDEXED BY call_by_cost",
+        "SELECT c.position FROM json_each",
+        "SELECT t.rowid FROM call_term t WHERE",
+    ] {
+        assert!(ours.iter().any(|text| text.contains(way)), "no statement is like {way}");
+    }
+    let errors: Vec<_> = ours
+        .iter()
+        .flat_map(|text| errors(&db, text).into_iter().map(move |error| format!("{error}\n    in {text}")))
+        .collect();
+    assert!(errors.is_empty(), "{} errors:\n{}", errors.len(), errors[..errors.len().min(5)].join("\n"));
+}
+
+#[test]
+fn a_scan_would_be_found() {
+    let database = Database::new(1);
+    let db = database.reader();
+    for bad in [
+        "SELECT body FROM call WHERE agent_id = ?1",
+        "SELECT id FROM call INDEXED BY call_by_time ORDER BY workspace_id, sort_time, id",
+        "SELECT rowid FROM call_term",
+        "SELECT calls FROM metric_segment WHERE start > ?1",
+    ] {
+        assert!(!errors(&db, bad).is_empty(), "{bad}");
+    }
+}
+
+#[test]
+fn a_list_allocates_nothing_for_each_record() {
+    let database = Database::new(1200);
+    let db = database.reader();
+    let allocations = |limit: usize| {
+        let query = ListQuery::from_query(&format!("limit={limit}")).unwrap();
+        let (workspace, signer) = (workspace(), CursorSigner::new(vec![7; 32]));
+        let mut page = None;
+        let read =
+            || page = Some(lists::list_calls(&db, &workspace, &query, None, (&signer, Thresholds::SMALL)).unwrap());
+        let counted = allocation_counter::measure(read).count_total;
+        assert_eq!(page.unwrap().calls.len(), limit);
+        counted
+    };
+    allocations(10);
+    let (few, many) = (allocations(10), allocations(1000));
+    // The output and the ends of its records grow by doubling.
+    assert!(many <= few + 24, "{few} for 10 records, {many} for 1,000");
+}
+
+#[test]
+fn nothing_is_prepared_twice() {
+    static PREPARED: AtomicUsize = AtomicUsize::new(0);
+    let database = Database::new(50);
+    let mut db = database.reader();
+    let count = |context: AuthContext<'_>| {
+        if context.action == AuthAction::Select {
+            PREPARED.fetch_add(1, Ordering::Relaxed);
+        }
+        Authorization::Allow
+    };
+    db.authorizer(Some(count)).unwrap();
+    let everything = |number: usize| {
+        get::get_call(&db, &workspace(), &id(number)).unwrap().unwrap();
+        list(&db, "limit=10");
+        list(&db, &format!("limit={}&agentId=a{}", 5 + number, number % 2));
+        list(&db, &format!("startedAfter={}", 1_767_225_600 + number));
+        changes::last_sequence(&db, &workspace()).unwrap();
+        changes::list_call_changes(&db, &workspace(), Some(number as i64), 5, &CursorSigner::new(vec![7; 32])).unwrap();
+    };
+    everything(1);
+    let first = PREPARED.load(Ordering::Relaxed);
+    assert!(first > 5, "the preparations are counted: {first}");
+    (2..20).for_each(everything);
+    assert_eq!(PREPARED.load(Ordering::Relaxed), first);
+}
+
+/// A read does not parse: bytes that are not JSON are returned unchanged.
+#[test]
+fn no_body_is_parsed_when_it_is_read() {
+    let database = Database::new(30);
+    let raw = Connection::open(database.path()).unwrap();
+    raw.execute("UPDATE call SET body = ?1", [b"no JSON".as_slice()]).unwrap();
+    drop(raw);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap();
+        let read = store.get_call(&workspace(), &id(3)).await.unwrap().unwrap();
+        assert_eq!(&read.body[..], b"no JSON");
+        let query = ListQuery::from_query("limit=2&agentId=a1").unwrap();
+        let page = store.list_calls(&workspace(), &query).await.unwrap();
+        assert_eq!(&page.calls.json()[..], b"[no JSON,no JSON]");
+        // The numbers come from elsewhere.
+        let metrics = MetricsQuery::from_query("groupBy=day,agentId&timezone=Europe/Berlin").unwrap();
+        assert_eq!(store.get_call_metrics(&workspace(), &metrics).await.unwrap().total_calls, 30);
+    });
+}
+
+/// A cached record is invalidated before its write is acknowledged, whatever the order of reads and writes.
+#[test]
+fn a_read_after_an_answered_write_sees_it() {
+    let database = Database::new(1);
+    let runtime = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = std::sync::Arc::new(SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap());
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let (store, stop) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&stop));
+                tokio::spawn(async move {
+                    let mut last = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();
+                        let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap().sequence;
+                        assert!(read >= last, "{read} after {last}");
+                        last = read;
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for number in 1..600 {
+            let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+            let any = Precondition::default();
+            let written = store.replace_call(&workspace(), &id(0), input(number), any, now).await.unwrap();
+            let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap();
+            assert_eq!(read, written.call);
+            let page = store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();
+            assert_eq!(page.calls.iter().next(), Some(&written.call.body[..]));
+        }
+        stop.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    });
+}

@@ -1,0 +1,73 @@
+//! Checkpoints of the WAL.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, hooks::Wal};
+
+use crate::{
+    error::StoreError,
+    sqlite::{
+        disk::{Disk, WalMaintenance},
+        open::BUSY_TIMEOUT,
+        read::snapshot_pool::SnapshotPool,
+    },
+};
+
+/// Pages of the WAL from which it is checkpointed.
+const CHECKPOINT_PAGES: i32 = 4000;
+
+/// Counts the pages of the WAL at each commit. The automatic checkpoint of SQLite runs inside a commit and hides its failure.
+pub(crate) fn count_pages(db: &mut Connection, pages: &Arc<AtomicI32>) -> Result<(), StoreError> {
+    let count = Arc::clone(pages);
+    db.wal_hook(Some(move |_: &mut Wal, pages| {
+        count.store(pages, Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(())
+}
+
+/// Keeps the WAL short. Runs between groups, after the replies.
+pub(crate) fn maintain_wal(
+    db: &Connection,
+    disk: &Disk,
+    snapshots: &SnapshotPool,
+    pages: &AtomicI32,
+    maintenance: &mut WalMaintenance,
+) -> Result<(), StoreError> {
+    if disk.is_wal_too_large(maintenance) {
+        snapshots.release_snapshots();
+        if !checkpoint_truncate(db)? {
+            disk.end_snapshots(maintenance);
+        }
+    } else if pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
+        pages.store(0, Ordering::Relaxed);
+        checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+        snapshots.release_snapshots();
+    }
+    Ok(())
+}
+
+/// Checkpoints and truncates the WAL; returns whether readers allowed it.
+pub(crate) fn checkpoint_truncate(db: &Connection) -> Result<bool, StoreError> {
+    // Writers wait meanwhile; a checkpoint that is not possible now is tried again after the next commit.
+    db.busy_timeout(Duration::ZERO)?;
+    let is_done = checkpoint(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    is_done
+}
+
+/// Runs a checkpoint; returns whether it completed. A disk error here can lose acknowledged writes, like one in a commit; a
+/// reader in the way is no error.
+fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
+    match db.query_row(text, [], |row| row.get::<_, i64>(0)).map_err(StoreError::from) {
+        Ok(is_held_back) => Ok(is_held_back == 0),
+        Err(StoreError::Unavailable(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

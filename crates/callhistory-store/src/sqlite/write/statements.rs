@@ -1,0 +1,357 @@
+//! The statements of writes, inside the transaction of a group.
+
+use bytes::Bytes;
+use callhistory_model::{
+    Amount, CallId, CallInput, CallPatch, CallRecord, CallStatus, CallType, Direction, FieldErrors, Timestamp,
+    WorkspaceId,
+};
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
+use sha2::{Digest as _, Sha256};
+
+use super::group::{Batch, TermChange};
+use crate::{
+    domain::{
+        aggregate::MetricsRow,
+        mutation::{self, ChangeKind, IdempotencyKey, Precondition, key_expiry_nanos},
+        search_terms::{Term, Terms, charge},
+    },
+    error::StoreError,
+    results::{StoredCall, WriteOutcome, WrittenCall},
+    sqlite::{
+        columnar::rebuild::COLUMNS,
+        fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+        read::get::{get_call, stored_call},
+    },
+};
+
+/// Maximum number of expired idempotency keys that one creation deletes.
+const EXPIRED_KEYS_PER_CREATION: i64 = 16;
+
+/// A record that is new under its ID, prepared on the thread of the caller: the writer thread must not make others wait.
+pub(crate) struct NewCall {
+    record: CallRecord,
+    body: Bytes,
+    terms: String,
+    position: i64,
+}
+
+impl NewCall {
+    pub(crate) fn make(
+        input: CallInput,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        now: &Timestamp,
+    ) -> Result<Self, StoreError> {
+        let record = mutation::created(input, workspace, id, now)?;
+        let body = record.to_json().into();
+        let terms = text(&Terms::new(workspace).of(&record));
+        Ok(Self { body, terms, position: preferred_position(&record), record })
+    }
+}
+
+fn read_record(body: &[u8]) -> Result<CallRecord, StoreError> {
+    serde_json::from_slice(body)
+        .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
+}
+
+pub(crate) fn create_call(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    new: NewCall,
+    key: Option<(&IdempotencyKey, [u8; 32])>,
+    now: &Timestamp,
+) -> Result<WrittenCall, StoreError> {
+    let Some((key, hash)) = key else {
+        return insert_call(tx, new, now);
+    };
+    clear_expired_keys(tx.db, workspace, now)?;
+    let replay = tx
+        .db
+        .prepare_cached(
+            "SELECT request_hash, call_id, sequence, body FROM idempotency
+             WHERE workspace_id = ?1 AND key = ?2 AND expires_at > ?3",
+        )?
+        .query_row(params![workspace.as_str(), key.0, now.unix_nanos()], |row| {
+            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, stored_call(row, 2)?))
+        })
+        .optional()?;
+    if let Some((first_hash, first_id, call)) = replay {
+        if first_hash != hash {
+            return Err(StoreError::IdempotencyKeyReused);
+        }
+        if call.body.is_empty() {
+            return Err(StoreError::Deleted);
+        }
+        let id = first_id
+            .parse()
+            .map_err(|_| StoreError::Internal("an idempotency key has an invalid record ID".to_owned()))?;
+        return Ok(WrittenCall { id, call, outcome: WriteOutcome::Created });
+    }
+    let written = insert_call(tx, new, now)?;
+    tx.db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            workspace.as_str(),
+            key.0,
+            hash,
+            key_expiry_nanos(now),
+            id.as_str(),
+            written.call.sequence,
+            written.call.body.as_ref(),
+        ])?;
+    Ok(written)
+}
+
+/// Deletes some expired keys of the workspace, more than one creation adds: the table holds about the keys of a day.
+fn clear_expired_keys(db: &Connection, workspace: &WorkspaceId, now: &Timestamp) -> rusqlite::Result<()> {
+    let mut delete = db.prepare_cached(
+        "DELETE FROM idempotency WHERE rowid IN (
+             SELECT rowid FROM idempotency WHERE workspace_id = ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3)",
+    )?;
+    delete.execute(params![workspace.as_str(), now.unix_nanos(), EXPIRED_KEYS_PER_CREATION])?;
+    Ok(())
+}
+
+pub(crate) fn replace_call(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    (input, new): PreparedInput,
+    precondition: &Precondition,
+    now: &Timestamp,
+) -> Result<WrittenCall, StoreError> {
+    let stored = get_call(tx.db, workspace, id)?;
+    precondition.check(stored.as_ref().map(|(_, call)| call.sequence))?;
+    let Some((position, stored)) = stored else {
+        return insert_call(tx, new?, now);
+    };
+    let before = read_record(&stored.body)?;
+    let Some(record) = mutation::replaced(input, &before, &stored.body, now)? else {
+        return Ok(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged });
+    };
+    replace_row(tx, position, &before, record, now)
+}
+
+/// The input of a replacement, and the record that it creates if there is none.
+pub(crate) type PreparedInput = (CallInput, Result<NewCall, StoreError>);
+
+/// Replaces many records. An invalid record is a result of its own; any other error rolls back all.
+pub(crate) fn import_calls(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    calls: Vec<(CallId, PreparedInput)>,
+    now: &Timestamp,
+) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
+    let any = Precondition::default();
+    let put = |(id, input): (CallId, PreparedInput)| match replace_call(tx, workspace, &id, input, &any, now) {
+        Ok(written) => Ok(Ok(written.outcome)),
+        Err(StoreError::Invalid(errors)) => Ok(Err(errors)),
+        Err(error) => Err(error),
+    };
+    calls.into_iter().map(put).collect()
+}
+
+pub(crate) fn update_call(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    patch: &CallPatch,
+    precondition: &Precondition,
+    now: &Timestamp,
+) -> Result<Option<WrittenCall>, StoreError> {
+    let stored = get_call(tx.db, workspace, id)?;
+    let Some((position, stored)) = stored else { return Ok(None) };
+    precondition.check(Some(stored.sequence))?;
+    let before = read_record(&stored.body)?;
+    let Some(record) = mutation::patched(patch, precondition, &before, &stored.body, now)? else {
+        return Ok(Some(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged }));
+    };
+    replace_row(tx, position, &before, record, now).map(Some)
+}
+
+pub(crate) fn delete_call(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    precondition: &Precondition,
+    now: &Timestamp,
+) -> Result<bool, StoreError> {
+    let Some((position, stored)) = get_call(tx.db, workspace, id)? else { return Ok(false) };
+    precondition.check(Some(stored.sequence))?;
+    // From the columns: a record with an unreadable body can be deleted.
+    tx.db
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM call c WHERE c.workspace_id = ?1 AND c.id = ?2"))?
+        .query_row([workspace.as_str(), id.as_str()], |row| {
+            tx.change_columns(workspace, &MetricsRow::read(row)?, -1)
+        })?;
+    tx.db
+        .prepare_cached("DELETE FROM call WHERE workspace_id = ?1 AND id = ?2")?
+        .execute([workspace.as_str(), id.as_str()])?;
+    // The key stays: a late retry of the creation must not create the record again.
+    tx.db
+        .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
+        .execute([workspace.as_str(), id.as_str()])?;
+    tx.change_terms(position, TermChange::Delete);
+    write_change(tx, workspace, id, ChangeKind::Deleted, now)?;
+    Ok(true)
+}
+
+fn replace_row(
+    tx: &Batch<'_>,
+    position: i64,
+    before: &CallRecord,
+    record: CallRecord,
+    now: &Timestamp,
+) -> Result<WrittenCall, StoreError> {
+    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Updated, now)?;
+    let call = StoredCall { sequence, body: record.to_json().into() };
+    let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
+    let new_position = if moves { free_position(tx.db, preferred_position(&record))? } else { position };
+    write_columns(
+        tx.db,
+        "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
+             updated_at = :updated_at, duration = :duration, cost = :cost,
+             agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
+             status = :status, direction = :direction, call_type = :call_type,
+             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, body = :body
+         WHERE workspace_id = :workspace_id AND id = :id",
+        new_position,
+        &record,
+        &call,
+    )?;
+    let (row_before, row_after) = (MetricsRow::of(before), MetricsRow::of(&record));
+    if row_before != row_after {
+        tx.change_columns(&record.workspace_id, &row_before, -1)?;
+        tx.change_columns(&record.workspace_id, &row_after, 1)?;
+    }
+    let terms = Terms::new(&record.workspace_id);
+    let new_terms = terms.of(&record);
+    if moves {
+        tx.change_terms(position, TermChange::Delete);
+        tx.change_terms(new_position, TermChange::Insert(text(&new_terms)));
+    } else if new_terms != terms.of(before) {
+        tx.change_terms(position, TermChange::Replace(text(&new_terms)));
+    }
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Replaced })
+}
+
+fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
+    let NewCall { record, body, terms, position } = new;
+    let position = free_position(tx.db, position)?;
+    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Created, now)?;
+    let call = StoredCall { sequence, body };
+    let inserted = write_columns(
+        tx.db,
+        "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
+             agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
+             from_phone_number, to_phone_number, body)
+         VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
+             :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
+             :from_phone_number, :to_phone_number, :body)
+         ON CONFLICT (workspace_id, id) DO NOTHING",
+        position,
+        &record,
+        &call,
+    )?;
+    if inserted == 0 {
+        return Err(StoreError::IdTaken);
+    }
+    tx.change_terms(position, TermChange::Insert(terms));
+    tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created })
+}
+
+/// The terms in the format of the full-text index.
+fn text(terms: &[Term]) -> String {
+    let mut text = String::with_capacity(terms.len() * 17);
+    for term in terms {
+        push_text(&mut text, *term);
+        text.push(' ');
+    }
+    text
+}
+
+/// The preferred position of a record: spread over its second by a digest of the ID, so that it is mostly free.
+fn preferred_position(record: &CallRecord) -> i64 {
+    let digest =
+        Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
+    let digest = digest.finalize();
+    let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);
+    first_position(record.sort_time_nanos()).saturating_add(start)
+}
+
+/// A free position in the second of the preferred one.
+fn free_position(db: &Connection, choice: i64) -> Result<i64, StoreError> {
+    let start = choice.rem_euclid(POSITIONS_PER_SECOND);
+    let first = choice - start;
+    // The only statement without the workspace: positions are shared, and no data of the other record is read.
+    let mut taken = db.prepare_cached("SELECT 1 FROM call WHERE position = ?1")?;
+    for step in 0..POSITIONS_PER_SECOND {
+        let position = first + (start + step) % POSITIONS_PER_SECOND;
+        if !taken.exists([position])? {
+            return Ok(position);
+        }
+    }
+    Err(StoreError::Internal("a second has no free position".to_owned()))
+}
+
+/// Inserts a change with the next sequence of the workspace.
+fn write_change(
+    tx: &Batch<'_>,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    kind: ChangeKind,
+    now: &Timestamp,
+) -> Result<i64, StoreError> {
+    let sequence: i64 = tx
+        .db
+        .prepare_cached(
+            "INSERT INTO workspace (workspace_id, last_sequence) VALUES (?1, ?2 + 1)
+             ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = last_sequence + 1
+             RETURNING last_sequence",
+        )?
+        .query_row(params![workspace.as_str(), tx.first_sequence], |row| row.get(0))?;
+    tx.db
+        .prepare_cached(
+            "INSERT INTO change (workspace_id, sequence, kind, id, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), now.unix_nanos()])?;
+    tx.mark_changed(workspace, id);
+    Ok(sequence)
+}
+
+/// Runs a statement with every column of a record.
+fn write_columns(
+    db: &Connection,
+    sql: &str,
+    position: i64,
+    record: &CallRecord,
+    call: &StoredCall,
+) -> rusqlite::Result<usize> {
+    db.prepare_cached(sql)?.execute(named_params! {
+        ":position": position,
+        ":workspace_id": record.workspace_id.as_str(),
+        ":id": record.id.as_str(),
+        ":sequence": call.sequence,
+        ":sort_time": record.sort_time_nanos(),
+        ":created_at": record.created_at.unix_nanos(),
+        ":updated_at": record.updated_at.unix_nanos(),
+        ":duration": record.duration_nanos(),
+        ":cost": charge(record).map(Amount::nanos),
+        ":agent_id": record.agent_id,
+        ":call_flow_id": record.call_flow_id,
+        ":batch_id": record.batch_id,
+        ":call_id": record.call_id,
+        ":status": record.status.as_ref().map(CallStatus::as_str),
+        ":direction": record.direction.as_ref().map(Direction::as_str),
+        ":call_type": record.call_type.as_ref().map(CallType::as_str),
+        ":from_phone_number": record.from_phone_number,
+        ":to_phone_number": record.to_phone_number,
+        ":body": call.body.as_ref(),
+    })
+}
