@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::{
     build_server, cargo,
     interop::{self, Missing},
-    openapi::{self, Format, Generated, Outcome},
+    openapi::generate::{self, Format, Generated, Outcome},
     run_with_lines, setup, target, tidy,
 };
 
@@ -116,7 +116,7 @@ impl Run<'_> {
         let tested = target()?.join("debug/callhistory-server");
         let server = if self.has_tested { tested } else { build_server()? };
         self.step("openapi check", |run| {
-            let report = openapi::check(run.root, &Generated::by_server(&server)?);
+            let report = generate::check(run.root, &Generated::by_server(&server)?);
             print!("{}", report.render(Format::Text, |_| None));
             if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is not as it must be".to_owned()) }
         })?;

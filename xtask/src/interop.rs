@@ -11,10 +11,11 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    cases::{Case, cases},
-    server_command,
-    sound::operations,
-    target,
+    openapi::{
+        cases::{Case, cases},
+        lint::operations,
+    },
+    server_command, target,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,13 +1,11 @@
 //! The project's own checks and generators.
 
-pub mod breaking;
-pub mod cases;
 pub mod ci;
+mod imports;
 pub mod interop;
 pub mod openapi;
-mod schemas;
+pub mod repository;
 pub mod setup;
-pub mod sound;
 pub mod system;
 pub mod tidy;
 

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use xtask::{
     build_server, cargo, ci, interop,
-    openapi::{self, Action, Format, Generated},
+    openapi::generate::{self, Action, Format, Generated},
     root, setup, system, tidy,
 };
 
@@ -85,9 +85,9 @@ fn openapi(action: &Action) -> ExitCode {
     // Two contracts to compare lie where the caller says, ours below the root.
     let folder = if matches!(action, Action::Compare { .. }) { Path::new("") } else { root() };
     let report = match action {
-        Action::Compare { old, new, .. } => openapi::compare(old, new),
+        Action::Compare { old, new, .. } => generate::compare(old, new),
         _ => match build_server().and_then(|server| Generated::by_server(&server)) {
-            Ok(generated) => openapi::run(root(), action, &generated),
+            Ok(generated) => generate::run(root(), action, &generated),
             Err(message) => {
                 eprintln!("{message}");
                 return ExitCode::from(2);

@@ -169,7 +169,7 @@ fn proofs(target: &Path, fuzz_seconds: u32) -> Vec<Proof> {
         proof(
             "queries against the reference model",
             &[],
-            vec![with("CALLHISTORY_ORACLE_COMPARISONS", "500000", "test --locked -p callhistory-store queries")],
+            vec![with("CALLHISTORY_QUERY_COMPARISONS", "500000", "test --locked -p callhistory-store queries")],
         ),
     ];
     let server = target.join("dist/callhistory-server");

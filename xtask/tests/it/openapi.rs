@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use xtask::{
-    openapi::{self, Action, Format, Generated, Outcome, Output, Report},
-    sound::unsound,
+    openapi::generate::{self, Action, Format, Generated, Outcome, Output, Report},
+    openapi::lint::unsound,
 };
 
 /// The committed files, used as the generated ones: the server's tests prove that they are equal.
@@ -18,11 +18,11 @@ fn contract() -> Value {
 }
 
 fn check(root: &Path) -> Report {
-    openapi::check(root, &generated())
+    generate::check(root, &generated())
 }
 
 fn run(root: &Path, action: &Action) -> Report {
-    openapi::run(root, action, &generated())
+    generate::run(root, action, &generated())
 }
 
 fn text(report: &Report) -> String {
@@ -73,7 +73,7 @@ fn a_stale_file_is_shown_with_its_difference_and_generated() {
     let stale = text(&report);
     for part in [
         "     Stale openapi/callhistory.json\n",
-        &format!("#{GET}/summary:\n           - \"Fetch one call record\"\n           + \"Get one call record\"\n"),
+        &format!("#{GET}/summary:\n           - \"Fetch one call record\"\n           + \"Retrieve a call\"\n"),
         "     Stale openapi/import-line.schema.json\n",
         "       run cargo xtask openapi generate\n",
     ] {
@@ -248,7 +248,7 @@ fn unsound_components() -> Vec<(String, Value, &'static str)> {
         ("/components/schemas/CallRecord/properties/agentId/description".into(), json!(""), "has no description"),
         ("/components/schemas/CallCost/description".into(), json!(null), "has no description"),
         ("/components/schemas/CallCost/default".into(), json!(null), "allows null"),
-        ("/components/schemas/LintError/properties".into(), json!(null), "says nothing of its members"),
+        ("/components/schemas/FieldError/properties".into(), json!(null), "says nothing of its members"),
     ]
 }
 

@@ -1,6 +1,9 @@
 //! One seeded fault for each rule.
 
-use xtask::tidy::{Tree, check, read_tree};
+use xtask::{
+    repository::{Tree, read_tree},
+    tidy::check,
+};
 
 fn tree() -> Tree {
     read_tree(xtask::root()).unwrap()
@@ -25,6 +28,11 @@ fn assert_found(faults: &[String], expected: &str) {
     assert!(faults.len() == 1 && faults[0].contains(expected), "{expected}: {faults:?}");
 }
 
+/// An import that goes up also closes a circle, which is a fault of its own.
+fn assert_among(faults: &[String], expected: &str) {
+    assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:?}");
+}
+
 #[test]
 fn each_rule_finds_its_fault() {
     let model = "crates/callhistory-model/src/lib.rs";
@@ -36,8 +44,9 @@ fn each_rule_finds_its_fault() {
             text.replacen(old, new, 1)
         }
     };
-    assert_found(&seeded(model, |_| "//! A line.\n".repeat(501)), "has 501 lines");
-    assert_found(&seeded("crates/callhistory-client/src/sub/part.rs", add("//! Part.")), "lies in a folder");
+    let long = |text: &str| format!("{text}{}", "// A line.\n".repeat(501 - text.lines().count()));
+    assert_found(&seeded(model, long), "has 501 lines");
+    assert_found(&seeded("crates/callhistory-test-support/src/sub/part.rs", add("//! Part.")), "lies in a folder");
     assert_found(&seeded("xtask/src/utils.rs", add("//! Things.")), "says nothing");
     assert_found(&seeded("xtask/src/service.rs", add("//! Things.")), "says nothing");
     assert_found(&seeded(model, add(concat!("#[al", "low(dead_code)]"))), "use #[expect");
@@ -45,6 +54,9 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded(model, add(concat!("fn f() { to", "do!() }"))), "write what is missing");
     assert_found(&seeded(model, add(concat!("fn f() { unimple", "mented!() }"))), "write what is missing");
     assert_found(&seeded(model, add(concat!("fn f() { d", "bg!(1) }"))), "take it out");
+    assert_found(&seeded(model, add(concat!("// What is under", " way."))), "in flight");
+    assert_found(&seeded("docs/operating.md", add(concat!("The scope numbers", ":read."))), "phone-numbers:read");
+    assert_found(&seeded(model, add(concat!("fn f() { if cfg!(debug", "_assertions) {} }"))), "an argument");
     assert_found(&seeded(model, add("fn f() {\t}")), "tab");
     assert_found(&seeded(model, |text| text.trim_end().to_owned()), "exactly one newline");
     assert_found(&seeded(model, |text| format!("{text}\n")), "exactly one newline");
@@ -65,6 +77,31 @@ fn each_rule_finds_its_fault() {
         &seeded("crates/callhistory-store/migrations/postgres/V1__other.sql", add("-- x")),
         "differs in numbers",
     );
+}
+
+#[test]
+fn imports_go_down_and_in_no_circle() {
+    let model = "crates/callhistory-model/src";
+    let import =
+        |path: &'static str| move |text: &str| text.replacen("use ", &format!("use crate::{path} as _;\nuse "), 1);
+    // In the import, through a re-export, and inside a function.
+    let scalar = format!("{model}/value/scalar.rs");
+    assert_among(
+        &seeded(&scalar, import("query::list::ListQuery")),
+        "value/scalar.rs: imports crates/callhistory-model/src/query/list.rs",
+    );
+    assert_among(&seeded(&scalar, import("ImportReport")), "reply/import.rs, which is in a higher layer");
+    let inside = |text: &str| format!("{text}\nfn f() {{\n    crate::examples::source_input();\n}}\n");
+    assert_among(&seeded(&scalar, inside), "imports crates/callhistory-model/src/examples.rs");
+    assert_among(
+        &seeded(&format!("{model}/record/rules.rs"), import("record::{cost::CallCost}")),
+        "imports lead in a circle",
+    );
+    assert_among(&seeded(&format!("{model}/record/rules.rs"), import("CallCost")), "imports lead in a circle");
+    assert_among(&seeded("crates/callhistory-model/src/new_layer.rs", |_| "//! A file.\n".to_owned()), "has no layer");
+    // A name in a comment or a string is no import.
+    let words = |text: &str| format!("{text}\n// crate::query::list\nconst WORDS: &str = \"crate::query::list\";\n");
+    assert_eq!(seeded(&scalar, words), Vec::<String>::new());
 }
 
 #[test]

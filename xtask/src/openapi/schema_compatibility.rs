@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 
 use serde_json::{Map, Value};
 
-use crate::breaking::{Comparison, Node, Rule};
+use super::comparison::{Comparison, Node, Rule};
 
 /// What explains and does not bind.
 const NOTES: [&str; 5] = ["description", "example", "examples", "deprecated", "$comment"];

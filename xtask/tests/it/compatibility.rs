@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use xtask::{breaking::breaks, cases::cases};
+use xtask::openapi::{cases::cases, compatibility::breaking_changes};
 
 #[test]
 fn every_case_is_judged_as_it_says() {
@@ -11,7 +11,7 @@ fn every_case_is_judged_as_it_says() {
     let mut wrong = Vec::new();
     for case in cases(xtask::root()).unwrap() {
         let (old, new) = case.contracts().unwrap();
-        let found = breaks(&old, &new).unwrap();
+        let found = breaking_changes(&old, &new).unwrap();
         let found: BTreeSet<_> =
             found.iter().map(|finding| format!("#{}: {}", finding.pointer, finding.rule)).collect();
         if found != case.expect {
@@ -33,10 +33,10 @@ fn committed_contract() -> Value {
 #[test]
 fn the_same_contract_is_compatible() {
     let contract = committed_contract();
-    assert_eq!(breaks(&contract, &contract).unwrap(), []);
+    assert_eq!(breaking_changes(&contract, &contract).unwrap(), []);
     for wrong in [json!({}), json!([]), json!({"openapi": "3.0.3", "paths": {}})] {
-        assert!(breaks(&wrong, &contract).unwrap_err().contains("the old contract"));
-        assert!(breaks(&contract, &wrong).unwrap_err().contains("the new contract"));
+        assert!(breaking_changes(&wrong, &contract).unwrap_err().contains("the old contract"));
+        assert!(breaking_changes(&contract, &wrong).unwrap_err().contains("the new contract"));
     }
 }
 
@@ -75,8 +75,8 @@ fn unseen(contract: &Value, places: &[String]) -> Vec<String> {
             _ => unreachable!(),
         }
         // What is wider one way is narrower the other way.
-        let both = breaks(contract, &changed).is_ok_and(|found| found.is_empty())
-            && breaks(&changed, contract).is_ok_and(|found| found.is_empty());
+        let both = breaking_changes(contract, &changed).is_ok_and(|found| found.is_empty())
+            && breaking_changes(&changed, contract).is_ok_and(|found| found.is_empty());
         if both {
             unseen.push(place.clone());
         }

@@ -1,0 +1,315 @@
+//! Who imports whom inside a crate: no circle of files, and no import from a lower layer into a higher one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use crate::repository::Tree;
+
+/// The layers of a crate from bottom to top. A file belongs to the layer with the longest matching prefix, and imports from its
+/// own layer or from lower ones. Files of one layer are ordered by the rule against circles.
+const LAYERS: [(&str, &[&[&str]]); 4] = [
+    (
+        "crates/callhistory-model",
+        &[
+            &["value/extensible_enum"],
+            &["field_error", "spelling"],
+            &["value"],
+            &["record"],
+            &["query"],
+            &["reply"],
+            &["examples", "schema"],
+            &["lib"],
+        ],
+    ),
+    (
+        "crates/callhistory-client",
+        &[
+            &["retry"],
+            &["error"],
+            &["client"],
+            &["transport"],
+            &["calls", "list", "metrics", "import", "export", "changes"],
+            &["lib"],
+        ],
+    ),
+    (
+        "crates/callhistory-store",
+        &[
+            &["error", "url", "diagnostic", "planning", "api_keys"],
+            &["results"],
+            &["domain/mutation"],
+            &["store"],
+            &["domain"],
+            &["concurrency"],
+            &["sql"],
+            &["sqlite", "postgres"],
+            &["admin"],
+            &["lib"],
+        ],
+    ),
+    (
+        "crates/callhistory-server",
+        &[
+            &["error", "ids", "import/format"],
+            &["headers", "export_csv"],
+            &["auth"],
+            &["http/limits", "http/body_budget", "http/timeout_stream", "http/tls", "http/server"],
+            &["telemetry"],
+            &["state"],
+            &["http/extract", "http/middleware", "http", "auth/caller"],
+            &["import"],
+            &["openapi"],
+            &["api"],
+            &["config"],
+            &["commands"],
+            &["lib"],
+            &["main"],
+        ],
+    ),
+];
+
+type Path = Vec<String>;
+
+/// One crate: its files by the path of their module, the root being the empty path.
+struct Crate<'a> {
+    root: &'a str,
+    files: BTreeMap<Path, &'a str>,
+    /// The names that a module re-exports, with their paths.
+    exports: BTreeMap<Path, BTreeMap<String, Path>>,
+}
+
+/// A path that a file mentions, from the root of its crate, and whether it is re-exported.
+struct Mention {
+    path: Path,
+    is_export: bool,
+}
+
+/// Checks the imports of every crate of the tree.
+pub(crate) fn check(tree: &Tree) -> Vec<String> {
+    let roots: BTreeSet<&str> = tree.keys().filter_map(|path| path.split_once("/src/")).map(|(root, _)| root).collect();
+    roots.into_iter().filter(|root| !root.starts_with("fuzz")).flat_map(|root| check_crate(tree, root)).collect()
+}
+
+fn check_crate(tree: &Tree, root: &str) -> Vec<String> {
+    let prefix = format!("{root}/src/");
+    let mut files = BTreeMap::new();
+    let mut mentions = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (path, text) in tree.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix)) {
+        let Some(name) = path.strip_prefix(&prefix).and_then(|name| name.strip_suffix(".rs")) else { continue };
+        // The program is on top of its library, which it imports as another crate.
+        if name == "main" && tree.contains_key(&format!("{prefix}lib.rs")) {
+            continue;
+        }
+        let module: Path =
+            if matches!(name, "lib" | "main") { Path::new() } else { name.split('/').map(str::to_owned).collect() };
+        match text.parse::<TokenStream>() {
+            Ok(tokens) => drop(mentions.insert(module.clone(), read(tokens, &module))),
+            Err(error) => faults.push(format!("{path}: is not Rust: {error}")),
+        }
+        files.insert(module, path.as_str());
+    }
+    let mut exports: BTreeMap<Path, BTreeMap<String, Path>> = BTreeMap::new();
+    for (module, mentions) in &mentions {
+        for mention in mentions.iter().filter(|mention| mention.is_export) {
+            if let Some(name) = mention.path.last() {
+                exports.entry(module.clone()).or_default().insert(name.clone(), mention.path.clone());
+            }
+        }
+    }
+    let owner = Crate { root, files, exports };
+    let edges: BTreeMap<&Path, BTreeSet<Path>> = mentions
+        .iter()
+        .map(|(module, mentions)| {
+            let targets =
+                mentions.iter().filter(|mention| !mention.is_export).map(|mention| owner.resolve(&mention.path, 0));
+            (module, targets.filter(|target| target != module).collect())
+        })
+        .collect();
+    faults.extend(owner.circles(&edges));
+    faults.extend(owner.upward_imports(&edges));
+    faults
+}
+
+impl Crate<'_> {
+    /// The module of the file that defines what a path names.
+    fn resolve(&self, path: &[String], depth: usize) -> Path {
+        let mut module = Path::new();
+        for (at, name) in path.iter().enumerate() {
+            let mut child = module.clone();
+            child.push(name.clone());
+            if self.files.contains_key(&child) {
+                module = child;
+                continue;
+            }
+            let export = self.exports.get(&module).and_then(|names| names.get(name));
+            // A re-export of a re-export ends somewhere; the bound guards against one that names itself.
+            if let Some(export) = export.filter(|export| depth < 8 && export[..] != path[..=at]) {
+                let rest: Path = export.iter().chain(&path[at + 1..]).cloned().collect();
+                return self.resolve(&rest, depth + 1);
+            }
+            break;
+        }
+        module
+    }
+
+    fn file(&self, module: &Path) -> &str {
+        self.files.get(module).copied().unwrap_or(self.root)
+    }
+
+    /// Each circle of files once, from its first file on.
+    fn circles(&self, edges: &BTreeMap<&Path, BTreeSet<Path>>) -> Vec<String> {
+        let mut found = BTreeMap::new();
+        for start in edges.keys() {
+            let mut ways = vec![vec![(*start).clone()]];
+            let mut seen = BTreeSet::new();
+            while let Some(way) = ways.pop() {
+                for next in way.last().and_then(|last| edges.get(last)).into_iter().flatten() {
+                    if next == *start {
+                        let members: BTreeSet<_> = way.iter().cloned().collect();
+                        found.entry(members).or_insert_with(|| way.clone());
+                    } else if seen.insert(next.clone()) {
+                        ways.push(way.iter().cloned().chain([next.clone()]).collect());
+                    }
+                }
+            }
+        }
+        let arrow = |way: &Vec<Path>| way.iter().map(|module| self.file(module)).collect::<Vec<_>>().join(" -> ");
+        found
+            .values()
+            .map(|way| format!("{}: imports lead in a circle; move what both need into a lower file", arrow(way)))
+            .collect()
+    }
+
+    fn upward_imports(&self, edges: &BTreeMap<&Path, BTreeSet<Path>>) -> Vec<String> {
+        let Some((_, layers)) = LAYERS.iter().find(|(root, _)| *root == self.root) else { return Vec::new() };
+        let layer = |module: &Path| {
+            let name = if module.is_empty() { "lib".to_owned() } else { module.join("/") };
+            let matching = layers.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |layer| (layer, at)));
+            let fits =
+                |layer: &str| name == layer || name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('/'));
+            matching.filter(|(layer, _)| fits(layer)).max_by_key(|(layer, _)| layer.len()).map(|(_, at)| at)
+        };
+        let mut faults = Vec::new();
+        for (module, targets) in edges {
+            let Some(own) = layer(module) else {
+                faults.push(format!("{}: has no layer; name it in xtask/src/imports.rs", self.file(module)));
+                continue;
+            };
+            for target in targets.iter().filter(|target| layer(target).is_some_and(|other| other > own)) {
+                faults.push(format!(
+                    "{}: imports {}, which is in a higher layer",
+                    self.file(module),
+                    self.file(target)
+                ));
+            }
+        }
+        faults
+    }
+}
+
+/// Every path below `crate`, `self` and `super` that a file mentions, in imports and in code. A path that starts with a child
+/// module counts in imports alone.
+fn read(tokens: TokenStream, module: &Path) -> Vec<Mention> {
+    let mut mentions = Vec::new();
+    walk(&tokens.into_iter().collect::<Vec<_>>(), module, &mut mentions);
+    mentions
+}
+
+fn walk(tokens: &[TokenTree], module: &Path, mentions: &mut Vec<Mention>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Ident(word) if word == "use" => {
+                let is_export = at > 0 && is_visibility(&tokens[..at]);
+                at = tree(tokens, at + 1, module, None, is_export, mentions);
+            }
+            TokenTree::Ident(word) if word == "mod" => {
+                if let (Some(TokenTree::Ident(name)), Some(TokenTree::Group(body))) =
+                    (tokens.get(at + 1), tokens.get(at + 2))
+                {
+                    let inner: Path = module.iter().cloned().chain([name.to_string()]).collect();
+                    walk(&body.stream().into_iter().collect::<Vec<_>>(), &inner, mentions);
+                    at += 2;
+                }
+                at += 1;
+            }
+            TokenTree::Ident(word)
+                if ["crate", "super", "self"].iter().any(|start| word == start) && is_separator(tokens, at + 1) =>
+            {
+                at = tree(tokens, at, module, None, false, mentions);
+            }
+            TokenTree::Group(group) => {
+                walk(&group.stream().into_iter().collect::<Vec<_>>(), module, mentions);
+                at += 1;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Whether the tokens end in `pub` or `pub(…)`.
+fn is_visibility(tokens: &[TokenTree]) -> bool {
+    match tokens {
+        [.., TokenTree::Ident(word)] => word == "pub",
+        [.., TokenTree::Ident(word), TokenTree::Group(_)] => word == "pub",
+        _ => false,
+    }
+}
+
+fn is_separator(tokens: &[TokenTree], at: usize) -> bool {
+    let colon = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+    colon(tokens.get(at)) && colon(tokens.get(at + 1))
+}
+
+/// Reads one path, with all the branches of an import; returns where it ends.
+fn tree(
+    tokens: &[TokenTree],
+    mut at: usize,
+    module: &Path,
+    base: Option<&Path>,
+    is_export: bool,
+    mentions: &mut Vec<Mention>,
+) -> usize {
+    let mut path = base.cloned();
+    loop {
+        match tokens.get(at) {
+            Some(TokenTree::Ident(word)) => {
+                let name = word.to_string();
+                path = Some(match (path, name.as_str()) {
+                    (None, "crate") => Path::new(),
+                    (None, "self") => module.clone(),
+                    (None, "super") => module[..module.len().saturating_sub(1)].to_vec(),
+                    (Some(path), "super") => path[..path.len().saturating_sub(1)].to_vec(),
+                    (Some(path), "self") => path,
+                    // A child module, or another crate, which resolves to the file itself.
+                    (None, _) => module.iter().cloned().chain([name]).collect(),
+                    (Some(path), _) => path.into_iter().chain([name]).collect(),
+                });
+                at += 1;
+            }
+            Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+                let branches: Vec<_> = group.stream().into_iter().collect();
+                let mut next = 0;
+                while next < branches.len() {
+                    next = tree(&branches, next, module, path.as_ref(), is_export, mentions) + 1;
+                    while matches!(branches.get(next - 1), Some(TokenTree::Ident(_))) {
+                        // `as` and the new name.
+                        next += 1;
+                    }
+                }
+                return at + 1;
+            }
+            _ => break,
+        }
+        if !is_separator(tokens, at) {
+            break;
+        }
+        at += 2;
+    }
+    if let Some(path) = path {
+        mentions.push(Mention { path, is_export });
+    }
+    at
+}

@@ -1,0 +1,487 @@
+//! The contract in `openapi/`: written from the code, and held against it, against the rules and against the last release.
+
+use std::{fs, path::Path};
+
+use clap::{Args, Subcommand, ValueEnum};
+use semver::Version;
+use serde_json::Value;
+
+use super::{
+    comparison::BreakingChange,
+    compatibility::breaking_changes,
+    lint::{form_faults, unsound},
+};
+use crate::server_command;
+
+const CONTRACT: &str = "openapi/callhistory.json";
+const RELEASED: &str = "openapi/released.json";
+/// Differences of one file that are shown.
+const MAX_DIFFERENCES: usize = 20;
+/// Characters of a value that are shown.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// What to do with the contract.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// Write openapi/ from the code
+    Generate,
+    /// Check that openapi/ is what the code generates, keeps the rules, and breaks nothing that was released
+    ///
+    /// Ends with 0 if all is well, 3 if `generate` mends everything, 1 if a rule or a caller is broken, 2 if a file cannot be
+    /// read.
+    Check(Output),
+    /// Make the contract the released one; needs a raised version
+    Release,
+    /// Compare two contracts: 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
+    Compare {
+        /// The contract that callers know
+        old: std::path::PathBuf,
+        /// The contract that is to take its place
+        new: std::path::PathBuf,
+        /// How to write what is found
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Output {
+    /// As text, or as annotations of a workflow on GitHub
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned text
+    #[default]
+    Text,
+    /// Workflow commands
+    Github,
+}
+
+/// How an action ended, as the exit code of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Fine = 0,
+    /// What is committed is not what the code generates; generating mends it.
+    Stale = 3,
+    /// A rule is broken, or a caller would be.
+    Broken = 1,
+    /// A file cannot be read or written.
+    Unreadable = 2,
+}
+
+/// One line of a report with what explains it.
+#[derive(Debug)]
+struct Notice {
+    outcome: Outcome,
+    verb: &'static str,
+    file: String,
+    /// Where in the file, and what is there.
+    places: Vec<(Option<String>, String)>,
+    /// What to run next.
+    next: Option<String>,
+}
+
+/// What an action found.
+#[derive(Debug, Default)]
+pub struct Report(Vec<Notice>);
+
+impl Report {
+    fn add(&mut self, outcome: Outcome, verb: &'static str, file: &str) -> &mut Notice {
+        self.0.push(Notice { outcome, verb, file: file.to_owned(), places: Vec::new(), next: None });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// The gravest of what was found: a broken contract is not mended by generating it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let gravity = [Outcome::Unreadable, Outcome::Broken, Outcome::Stale];
+        let found = |outcome: &Outcome| self.0.iter().any(|notice| notice.outcome == *outcome);
+        gravity.into_iter().find(found).unwrap_or(Outcome::Fine)
+    }
+
+    /// The report in a form. `read` gives the text of a file, in which places become lines.
+    #[must_use]
+    pub fn render(&self, format: Format, read: impl Fn(&str) -> Option<String>) -> String {
+        let notices = self.0.iter();
+        match format {
+            Format::Text => notices.map(Notice::text).collect(),
+            Format::Github => notices.map(|notice| notice.github(read(&notice.file).as_deref())).collect(),
+        }
+    }
+}
+
+impl Notice {
+    fn text(&self) -> String {
+        let mut text = format!("{:>10} {}\n", self.verb, self.file);
+        for (pointer, detail) in &self.places {
+            let line = format!("{}{detail}", place(pointer.as_deref()));
+            text.push_str(&format!("{:>10} {}\n", "", line.replace(" \n", "\n").replace('\n', "\n           ")));
+        }
+        if let Some(next) = &self.next {
+            text.push_str(&format!("{:>10} {next}\n", "run"));
+        }
+        text
+    }
+
+    fn github(&self, file: Option<&str>) -> String {
+        if self.outcome == Outcome::Fine {
+            return self.text();
+        }
+        let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let next = self.next.as_ref().map(|next| format!("\nrun {next}")).unwrap_or_default();
+        let whole = (None, String::new());
+        let places = if self.places.is_empty() { std::slice::from_ref(&whole) } else { &self.places };
+        let lines = places.iter().map(|(pointer, detail)| {
+            let line = pointer.as_ref().zip(file).map_or(1, |(pointer, text)| line_of(text, pointer));
+            let message = escape(&format!("{}{detail}{next}", place(pointer.as_deref())));
+            let name = escape(&self.file).replace(':', "%3A").replace(',', "%2C");
+            format!("::error file={name},line={line},title={}::{message}\n", self.verb)
+        });
+        lines.collect()
+    }
+}
+
+/// A JSON pointer before what is said of it.
+fn place(pointer: Option<&str>) -> String {
+    pointer.map(|pointer| format!("#{pointer}: ")).unwrap_or_default()
+}
+
+/// The line of a pretty-printed JSON text on which a pointer's value begins, or the nearest value around it.
+fn line_of(text: &str, pointer: &str) -> usize {
+    const MARK: &str = "\u{1}here";
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return 1 };
+    let mut place = pointer;
+    loop {
+        let mut marked = document.clone();
+        if let Some(value) = marked.pointer_mut(place).filter(|_| !place.is_empty()) {
+            *value = MARK.into();
+            let text = serde_json::to_string_pretty(&marked).unwrap_or_default();
+            return text.lines().position(|line| line.contains("\\u0001here")).unwrap_or_default() + 1;
+        }
+        let Some((around, _)) = place.rsplit_once('/') else { return 1 };
+        place = around;
+    }
+}
+
+/// The files of `openapi/` as the code generates them, by their paths below the root of the repository.
+#[derive(Debug)]
+pub struct Generated(Vec<(String, String)>);
+
+impl Generated {
+    /// The contract that a server writes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot.
+    pub fn by_server(server: &Path) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let status = server_command(server).args(["openapi", "--write"]).arg(folder.path()).status();
+        let status = status.map_err(|error| format!("{}: {error}", server.display()))?;
+        if !status.success() {
+            return Err("the server did not write its contract".to_owned());
+        }
+        Self::read(folder.path())
+    }
+
+    /// Reads generated files from a folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file cannot be read, or the contract is missing.
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let mut files = Vec::new();
+        for file in fs::read_dir(folder).map_err(fault)? {
+            let file = file.map_err(fault)?;
+            let name = format!("openapi/{}", file.file_name().to_string_lossy());
+            if name != RELEASED {
+                files.push((name, fs::read_to_string(file.path()).map_err(fault)?));
+            }
+        }
+        files.sort();
+        let generated = Self(files);
+        if generated.contract().is_empty() {
+            Err(format!("{}: has no contract", folder.display()))
+        } else {
+            Ok(generated)
+        }
+    }
+
+    /// The text of the contract.
+    #[must_use]
+    pub fn contract(&self) -> &str {
+        self.0.iter().find(|(name, _)| name == CONTRACT).map_or("", |(_, text)| text)
+    }
+}
+
+/// Runs an action in the repository at `root`, for which the code generates `generated`.
+#[must_use]
+pub fn run(root: &Path, action: &Action, generated: &Generated) -> Report {
+    match action {
+        Action::Generate => generate(root, generated),
+        Action::Check(_) => check(root, generated),
+        Action::Release => release(root, generated),
+        Action::Compare { old, new, .. } => compare(old, new),
+    }
+}
+
+fn generate(root: &Path, generated: &Generated) -> Report {
+    let mut report = Report::default();
+    for (name, text) in &generated.0 {
+        let path = root.join(name);
+        if fs::read_to_string(&path).is_ok_and(|old| old == *text) {
+            report.add(Outcome::Fine, "Fresh", name);
+        } else if let Err(error) = fs::write(&path, text) {
+            report.add(Outcome::Unreadable, "Failed", name).places.push((None, error.to_string()));
+        } else {
+            report.add(Outcome::Fine, "Updated", name);
+        }
+    }
+    report
+}
+
+/// Holds the contract against the code, the rules and the last release.
+#[must_use]
+pub fn check(root: &Path, generated: &Generated) -> Report {
+    let mut report = Report::default();
+    current(root, generated, &mut report);
+    sound(generated, &mut report);
+    compatible(root, generated, &mut report);
+    report
+}
+
+fn current(root: &Path, generated: &Generated, report: &mut Report) {
+    for (name, text) in &generated.0 {
+        let committed = fs::read_to_string(root.join(name));
+        if committed.as_ref().is_ok_and(|committed| committed == text) {
+            report.add(Outcome::Fine, "Current", name);
+            continue;
+        }
+        let notice = report.add(Outcome::Stale, "Stale", name);
+        notice.places = match &committed {
+            Ok(committed) => differences(committed, text),
+            Err(error) => vec![(None, error.to_string())],
+        };
+        notice.next = Some("cargo xtask openapi generate".to_owned());
+    }
+    let files = fs::read_dir(root.join("openapi")).into_iter().flatten().flatten();
+    for name in files.map(|file| format!("openapi/{}", file.file_name().to_string_lossy())) {
+        if name != RELEASED && !generated.0.iter().any(|(known, _)| *known == name) {
+            let notice = report.add(Outcome::Broken, "Unknown", &name);
+            notice.places.push((None, "nothing generates this file: delete it".to_owned()));
+        }
+    }
+}
+
+fn sound(generated: &Generated, report: &mut Report) {
+    let contract = serde_json::from_str(generated.contract()).unwrap_or_default();
+    let faults = unsound(&contract);
+    if faults.is_empty() {
+        report.add(Outcome::Fine, "Sound", CONTRACT);
+        return;
+    }
+    let notice = report.add(Outcome::Broken, "Unsound", CONTRACT);
+    notice.places = faults.into_iter().map(|(pointer, fault)| (Some(pointer), fault)).collect();
+    notice.next = Some("cargo xtask openapi generate, once the code has been mended".to_owned());
+}
+
+fn read(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
+}
+
+/// A contract that the rules can be asked about. What is malformed could hide a change from them.
+fn readable(path: &Path) -> Result<Value, String> {
+    let document = read(path)?;
+    if !document["paths"].is_object() {
+        return Err("has no paths".to_owned());
+    }
+    match form_faults(&document).first() {
+        Some((pointer, fault)) => Err(format!("#{pointer}: {fault}")),
+        None => Ok(document),
+    }
+}
+
+fn version(contract: &Value) -> Result<Version, String> {
+    let text = contract["info"]["version"].as_str().unwrap_or_default();
+    Version::parse(text).map_err(|error| format!("its version {text:?} is none: {error}"))
+}
+
+/// Whether a version says that it may break the callers of another: the first number that is not 0 is greater.
+fn may_break(old: &Version, new: &Version) -> bool {
+    let leading = |version: &Version| match (version.major, version.minor) {
+        (0, 0) => (0, 0, version.patch),
+        (0, minor) => (0, minor, 0),
+        (major, _) => (major, 0, 0),
+    };
+    leading(new) > leading(old)
+}
+
+fn compatible(root: &Path, generated: &Generated, report: &mut Report) {
+    let new: Value = serde_json::from_str(generated.contract()).unwrap_or_default();
+    let found = readable(&root.join(RELEASED))
+        .and_then(|old| Ok((breaking_changes(&old, &new)?, version(&old)?, version(&new)?)));
+    let (findings, released, version) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            let notice = report.add(Outcome::Unreadable, "Unreadable", RELEASED);
+            notice.places.push((None, reason));
+            notice.next = Some(
+                "git restore openapi/released.json; before the first release, cargo xtask openapi release".to_owned(),
+            );
+            return;
+        }
+    };
+    if findings.is_empty() {
+        report.add(Outcome::Fine, "Compatible", CONTRACT);
+        return;
+    }
+    let allowed = may_break(&released, &version);
+    let outcome = if allowed { Outcome::Fine } else { Outcome::Broken };
+    let notice = report.add(outcome, "Breaking", CONTRACT);
+    notice.places = places(findings);
+    if allowed {
+        notice.places.push((None, format!("The version {version} says that it breaks the callers of {released}.")));
+    } else {
+        let advice = format!(
+            "This breaks the callers of {released}. Undo it; or, if it has to be, raise the version in Cargo.toml to one that \
+             says so."
+        );
+        notice.places.push((None, advice));
+    }
+}
+
+fn places(findings: Vec<BreakingChange>) -> Vec<(Option<String>, String)> {
+    let place = |finding: BreakingChange| (Some(finding.pointer), format!("{}: {}", finding.rule, finding.detail));
+    findings.into_iter().map(place).collect()
+}
+
+fn release(root: &Path, generated: &Generated) -> Report {
+    let mut report = Report::default();
+    current(root, generated, &mut report);
+    sound(generated, &mut report);
+    let path = root.join(RELEASED);
+    if path.exists() {
+        compatible(root, generated, &mut report);
+    }
+    if report.outcome() != Outcome::Fine {
+        return report;
+    }
+    let text = generated.contract();
+    let same = fs::read_to_string(&path).is_ok_and(|released| released == text);
+    let versions =
+        read(&path).and_then(|old| Ok((version(&old)?, version(&serde_json::from_str(text).unwrap_or_default())?)));
+    match versions {
+        _ if same => {
+            report.add(Outcome::Fine, "Released", RELEASED);
+            return report;
+        }
+        Ok((released, version)) if version <= released => {
+            let notice = report.add(Outcome::Broken, "Refused", RELEASED);
+            notice.places.push((
+                Some("/info/version".to_owned()),
+                format!("{released} was released with another contract: raise the version in Cargo.toml"),
+            ));
+            notice.next = Some("cargo xtask openapi generate, then cargo xtask openapi release".to_owned());
+            return report;
+        }
+        _ => {}
+    }
+    match fs::write(&path, text) {
+        Ok(()) => report.add(Outcome::Fine, "Released", RELEASED),
+        Err(error) => {
+            let notice = report.add(Outcome::Unreadable, "Failed", RELEASED);
+            notice.places.push((None, error.to_string()));
+            notice
+        }
+    };
+    report
+}
+
+/// Compares two contracts of files.
+#[must_use]
+pub fn compare(old: &Path, new: &Path) -> Report {
+    let mut report = Report::default();
+    let mut documents = Vec::new();
+    for path in [old, new] {
+        match readable(path) {
+            Ok(document) => documents.push(document),
+            Err(reason) => {
+                let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
+                notice.places.push((None, reason));
+            }
+        }
+    }
+    let [before, after] = documents.as_slice() else { return report };
+    let name = new.display().to_string();
+    match breaking_changes(before, after) {
+        Ok(findings) if findings.is_empty() => {
+            report.add(Outcome::Fine, "Compatible", &name);
+        }
+        Ok(findings) => report.add(Outcome::Broken, "Breaking", &name).places = places(findings),
+        Err(reason) => report.add(Outcome::Unreadable, "Unreadable", &name).places.push((None, reason)),
+    }
+    report
+}
+
+/// Where two JSON texts differ, with the values: what is committed with `-`, what is generated with `+`.
+fn differences(committed: &str, generated: &str) -> Vec<(Option<String>, String)> {
+    let (Ok(old), Ok(new)) = (serde_json::from_str(committed), serde_json::from_str(generated)) else {
+        return vec![(None, "is no JSON".to_owned())];
+    };
+    let mut found = Vec::new();
+    differ(&old, &new, String::new(), &mut found);
+    if found.is_empty() {
+        return vec![(None, "only white space, the order of members or the digits of numbers differ".to_owned())];
+    }
+    let more = found.len().saturating_sub(MAX_DIFFERENCES);
+    found.truncate(MAX_DIFFERENCES);
+    if more > 0 {
+        found.push((None, format!("and {more} more")));
+    }
+    found
+}
+
+fn differ(old: &Value, new: &Value, pointer: String, found: &mut Vec<(Option<String>, String)>) {
+    match (old, new) {
+        _ if old == new => {}
+        (Value::Object(before), Value::Object(after)) => {
+            let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let place = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match (before.get(name), after.get(name)) {
+                    (Some(old), Some(new)) => differ(old, new, place, found),
+                    (old, new) => found.push((Some(place), change(old, new))),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (index, (old, new)) in before.iter().zip(after).enumerate() {
+                differ(old, new, format!("{pointer}/{index}"), found);
+            }
+        }
+        _ => found.push((Some(pointer), change(Some(old), Some(new)))),
+    }
+}
+
+/// A change in at most two lines. Of two long texts the part is shown in which they differ.
+fn change(old: Option<&Value>, new: Option<&Value>) -> String {
+    let (old, new) = (old.map(Value::to_string), new.map(Value::to_string));
+    let (before, after) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
+    let same = before.chars().zip(after.chars()).take_while(|(old, new)| old == new).count();
+    let skip = same.saturating_sub(MAX_SHOWN_CHARS / 4);
+    let shown = |sign: char, text: &str| {
+        let part: String = text.chars().skip(skip).take(MAX_SHOWN_CHARS).collect();
+        let (start, end) = (skip > 0, text.chars().count() > skip + MAX_SHOWN_CHARS);
+        format!("\n{sign} {}{part}{}", if start { "…" } else { "" }, if end { "…" } else { "" })
+    };
+    let lines = old.iter().map(|text| shown('-', text)).chain(new.iter().map(|text| shown('+', text)));
+    lines.collect()
+}
