@@ -9,7 +9,7 @@ use crate::postgres;
 #[cfg(feature = "sqlite")]
 use crate::sqlite;
 use crate::{
-    api_keys::ApiKeyStore, diagnostic::Diagnostic, error::StoreError, planning::Thresholds, results::Backup,
+    api_keys::ApiKeyStore, diagnostic::Diagnostic, domain::strategy::Thresholds, error::StoreError, results::Backup,
     store::CallStore, url::DatabaseUrl,
 };
 
@@ -28,15 +28,15 @@ pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
 ///
 /// Those of [`open`].
 #[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_variables, reason = "the embedded engine takes the thresholds, and this build has none")
+    not(feature = "engine"),
+    expect(unused_variables, reason = "the engines take the thresholds, and this build has none")
 )]
 pub async fn open_with(url: &DatabaseUrl, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
         DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, thresholds)?)),
         #[cfg(feature = "postgres")]
-        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(url).await?)),
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(url, thresholds).await?)),
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         _ => Err(no_engine(url)),
     }

@@ -12,5 +12,7 @@ pub(crate) mod page;
 pub(crate) mod predicate;
 #[cfg(feature = "engine")]
 pub(crate) mod search_terms;
+#[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
+pub(crate) mod strategy;
 #[cfg(feature = "engine")]
 pub(crate) mod time_bucket;

@@ -7,7 +7,6 @@ mod concurrency;
 mod diagnostic;
 mod domain;
 mod error;
-mod planning;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod results;
@@ -28,8 +27,8 @@ pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metric
 pub use api_keys::{ApiKey, ApiKeyStore, Scope};
 pub use diagnostic::{Diagnostic, Severity};
 pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, VersionSet, check_new_call};
+pub use domain::strategy::Thresholds;
 pub use error::StoreError;
-pub use planning::Thresholds;
 pub use results::{
     Backup, CallArray, CallPage, ChangeBatch, StoreHealth, StoredCall, StoredChange, WriteOutcome, WrittenCall,
 };

@@ -31,7 +31,7 @@ use admin::api_keys::{self, PostgresApiKeys};
 use config::{DatabaseServer, SessionKind};
 use notify::Listener;
 use pipeline::ConnectionPipeline;
-use pool::ReadPool;
+use pool::PgReadPool;
 use write::group::{WriteSet, Writer};
 
 use crate::{
@@ -39,6 +39,7 @@ use crate::{
     domain::{
         cursor::CursorSigner,
         mutation::{IdempotencyKey, Precondition, request_hash},
+        strategy::Thresholds,
     },
     error::StoreError,
     results::{CallPage, ChangeBatch, StoredCall, WriteOutcome, WrittenCall},
@@ -53,26 +54,27 @@ const FOLLOWER_SESSIONS: (usize, usize) = (4, 2);
 pub(crate) struct PostgresStore {
     server: Arc<DatabaseServer>,
     pipeline: ConnectionPipeline,
-    read_pool: ReadPool,
-    follower_pool: ReadPool,
+    read_pool: PgReadPool,
+    follower_pool: PgReadPool,
     writer: Writer,
     exports: Arc<FairSemaphore>,
     signer: Arc<CursorSigner>,
     notifier: ChangeNotifier,
     listener: Listener,
     listening: AbortHandle,
+    thresholds: Thresholds,
 }
 
 impl PostgresStore {
-    pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(url: &str, thresholds: Thresholds) -> Result<Self, StoreError> {
         let server = Arc::new(DatabaseServer::parse(url)?);
         let secret = open::prepare(&server).await?;
         let notifier = ChangeNotifier::default();
         let (listener, listening) = Listener::start(Arc::clone(&server), notifier.clone(), seed(&server));
         Ok(Self {
             pipeline: ConnectionPipeline::new(Arc::clone(&server), &read::get::STATEMENTS),
-            read_pool: ReadPool::new(&server, READ_SESSIONS)?,
-            follower_pool: ReadPool::new(&server, FOLLOWER_SESSIONS)?,
+            read_pool: PgReadPool::new(&server, READ_SESSIONS)?,
+            follower_pool: PgReadPool::new(&server, FOLLOWER_SESSIONS)?,
             writer: Writer::new(server.pool(SessionKind::Write, WRITE_SESSIONS)?, listener.clone()),
             exports: export_stream::semaphore(),
             signer: Arc::new(CursorSigner::new(secret)),
@@ -80,6 +82,7 @@ impl PostgresStore {
             listener,
             listening,
             server,
+            thresholds,
         })
     }
 }
@@ -178,10 +181,10 @@ impl CallStore for PostgresStore {
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let cursor = query.cursor.as_ref();
         let after = cursor.map(|cursor| self.signer.verify_list(workspace, query, cursor)).transpose()?;
-        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.signer));
+        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.signer), self.thresholds);
         self.read_pool
-            .run(workspace, arguments, |db, (workspace, query, after, signer)| {
-                Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), signer))
+            .run(workspace, arguments, |db, (workspace, query, after, signer, thresholds)| {
+                Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), (signer, *thresholds)))
             })
             .await
     }

@@ -60,6 +60,8 @@ pub struct CallPage {
     pub next: Option<String>,
     /// How many records there are on all pages, where that was asked for.
     pub total: Option<u64>,
+    /// The name of the strategy of the planner that found the page, for logs and tests.
+    pub strategy: &'static str,
 }
 
 /// The canonical JSON bytes of records, as the array of the response. Clones share them.

@@ -23,9 +23,9 @@ use crate::{
         cursor::CursorSigner,
         mutation::{IdempotencyKey, Precondition, request_hash},
         predicate::Predicate,
+        strategy::Thresholds,
     },
     error::StoreError,
-    planning::Thresholds,
     results::{CallPage, ChangeBatch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
     store::CallStore,
 };

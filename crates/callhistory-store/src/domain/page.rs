@@ -2,7 +2,10 @@
 
 use callhistory_model::{FieldError, FieldErrorCode, ListQuery, WorkspaceId};
 
-use super::cursor::{CursorSigner, ListPosition};
+use super::{
+    cursor::{CursorSigner, ListPosition},
+    strategy::Strategy,
+};
 use crate::{
     error::StoreError,
     results::{CallArrayBuilder, CallPage},
@@ -10,6 +13,22 @@ use crate::{
 
 /// Size at which a page, and a batch of the feed, ends early, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The window of a page in a list.
+#[derive(Clone, Copy)]
+pub(crate) struct PageWindow<'a> {
+    pub(crate) after: Option<&'a ListPosition>,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
+}
+
+impl PageWindow<'_> {
+    /// The number of records to find; one more than the page tells whether there is a next page.
+    pub(crate) fn wanted(self) -> usize {
+        self.limit + self.offset + 1
+    }
+}
+
 /// Records in the order of a list.
 #[derive(Default)]
 pub(crate) struct Page {
@@ -18,6 +37,8 @@ pub(crate) struct Page {
     pub(crate) last: Option<ListPosition>,
     /// Whether more records follow.
     pub(crate) more: bool,
+    /// The strategy that found the records; of a page in two parts, that of the last one.
+    pub(crate) strategy: Option<Strategy>,
 }
 
 impl Page {
@@ -29,13 +50,15 @@ impl Page {
         total: Option<u64>,
         signer: &CursorSigner,
     ) -> Result<CallPage, StoreError> {
-        let Self { calls, last, more } = self;
+        let Self { calls, last, more, strategy } = self;
+        let strategy = strategy.map_or("none", Strategy::name);
+        tracing::debug!(strategy, records = calls.len(), "a page was found");
         if more && query.page.is_some() && calls.len() < query.page_size() {
             let detail =
                 "has records so large that pages end early and page numbers would skip records; follow the Link header";
             return Err(StoreError::Refused(FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("page")));
         }
         let next = last.filter(|_| more).map(|last| signer.sign_list(workspace, query, &last));
-        Ok(CallPage { calls: calls.finish(), next, total })
+        Ok(CallPage { calls: calls.finish(), next, total, strategy })
     }
 }

@@ -17,12 +17,12 @@ use crate::{concurrency::fair_semaphore::FairSemaphore, error::StoreError};
 const READ_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Sessions for reads that can take long, and the permits of their callers.
-pub(super) struct ReadPool {
+pub(super) struct PgReadPool {
     pool: Pool,
     semaphore: Arc<FairSemaphore>,
 }
 
-impl ReadPool {
+impl PgReadPool {
     pub(super) fn new(server: &Arc<DatabaseServer>, (size, share): (usize, usize)) -> Result<Self, StoreError> {
         Ok(Self { pool: server.pool(SessionKind::Read, size)?, semaphore: FairSemaphore::new(size, share) })
     }

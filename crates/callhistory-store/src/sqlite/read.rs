@@ -8,4 +8,3 @@ pub(super) mod metrics;
 mod positions;
 mod record_cache;
 pub(super) mod snapshot_pool;
-mod strategy;

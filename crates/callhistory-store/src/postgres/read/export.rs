@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use super::list::{Listing, all, new_statement, parameters, passes};
+use super::list::{PgListing, all, new_statement, parameters, passes};
 use crate::{concurrency::export_stream, error::StoreError, postgres::error::PgError};
 
 /// Sends all matching records in chunks, from one snapshot, until there are no more or the reader is gone.
@@ -16,7 +16,7 @@ pub(crate) async fn export_calls(
     filter: &CallFilter,
     chunks: &mpsc::Sender<Result<Bytes, StoreError>>,
 ) -> Result<(), PgError> {
-    let listing = Listing::new(workspace, filter, Sort::default());
+    let listing = PgListing::new(workspace, filter, Sort::default());
     let mut sql = new_statement();
     let (start, rest) = (listing.start(&mut sql, None), all(listing.rest(&mut sql, true)));
     // The first rows are needed soon: makes the planner prefer a plan in order.

@@ -11,9 +11,10 @@ use tokio_postgres::{
 use crate::{
     domain::{
         cursor::{CursorSigner, ListPosition},
-        page::{PAGE_BYTES, Page},
+        page::{PAGE_BYTES, Page, PageWindow},
         predicate::{self, BodyTest, Choice, FilterClause, Predicate, TermTest},
         search_terms::Term,
+        strategy::{Strategy, Thresholds},
     },
     error::StoreError,
     postgres::error::PgError,
@@ -21,27 +22,12 @@ use crate::{
     sql::{Dialect, Sql, Value},
 };
 
-/// Rows of the index of the sort that a first scan reads.
-const SHORT_SCAN_ROWS: usize = 1_000;
-/// The same if the filter has many records, which mostly fill the page.
-const LONG_SCAN_ROWS: usize = 50_000;
-/// Maximum number of records of a filter that are fetched and sorted.
-const MAX_SORTED: usize = 20_000;
 /// Records of the first fetch if bodies are tested; each further fetch has four times as many.
 const CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 5_000;
 
-/// The source of the records of a page.
-#[derive(Clone, Copy)]
-enum RecordSource {
-    /// The index of the sort, from the cursor: at most this number of rows, which are then filtered.
-    SortIndex(usize),
-    /// The indexes of the filter; all records are sorted. No page if there are more than this number.
-    FilterIndexes(usize),
-}
-
 /// A list: a filter and an order.
-pub(crate) struct Listing<'a> {
+pub(crate) struct PgListing<'a> {
     workspace: &'a WorkspaceId,
     predicate: Predicate,
     /// The tests that read the body.
@@ -63,9 +49,10 @@ struct FoundRecord {
 struct Candidates {
     entries: Vec<FoundRecord>,
     more: bool,
+    strategy: Strategy,
 }
 
-impl<'a> Listing<'a> {
+impl<'a> PgListing<'a> {
     pub(crate) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
         let (index, key) = predicate::sort_index(sort.key);
         let compiled = Predicate::new(workspace, filter);
@@ -83,16 +70,11 @@ impl<'a> Listing<'a> {
     }
 
     /// The records after a position that match every test.
-    async fn page(
-        &self,
-        db: &Client,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Page, PgError> {
+    async fn page(&self, db: &Client, window: PageWindow<'_>, thresholds: Thresholds) -> Result<Page, PgError> {
+        let PageWindow { after, limit, offset } = window;
         if self.bodies.is_empty() {
-            let Candidates { entries, more } = self.candidates(db, after, limit, offset).await?;
-            let mut page = Page { more, ..Page::default() };
+            let Candidates { entries, more, strategy } = self.candidates(db, window, thresholds).await?;
+            let mut page = Page { more, strategy: Some(strategy), ..Page::default() };
             entries.iter().for_each(|entry| page.calls.push(&entry.body));
             page.last = entries.into_iter().next_back().map(|entry| entry.position);
             return Ok(page);
@@ -100,7 +82,9 @@ impl<'a> Listing<'a> {
         let (mut after, mut skip) = (after.cloned(), offset);
         let (mut page, mut most) = (Page::default(), limit.max(CANDIDATES));
         loop {
-            let candidates = self.candidates(db, after.as_ref(), most, 0).await?;
+            let window = PageWindow { after: after.as_ref(), limit: most, offset: 0 };
+            let candidates = self.candidates(db, window, thresholds).await?;
+            page.strategy = Some(candidates.strategy);
             most = MAX_CANDIDATES.min(4 * most);
             for entry in candidates.entries {
                 after = Some(entry.position.clone());
@@ -124,68 +108,41 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The records after a position that match the tests in SQL. If many records match, a scan of the sort index fills the page;
-    /// if few match, the planner uses the indexes of the filter, and the records are sorted. Cheap attempts come first, so
-    /// statistics need not be accurate.
+    /// The records of a window that match the tests in SQL: those of the first strategy of the plan that does not give up.
     async fn candidates(
         &self,
         db: &Client,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
+        window: PageWindow<'_>,
+        thresholds: Thresholds,
     ) -> Result<Candidates, PgError> {
-        let wanted = offset + limit + 1;
-        let scan = async |most: usize| {
-            let page = self.fetch(db, RecordSource::SortIndex(most), after, limit, offset).await?;
-            // A page that is not full can have more records after the end of the scan.
-            Ok::<_, PgError>(page.filter(|page| page.more))
-        };
-        if self.rest(&mut new_statement(), false).is_empty() {
-            let page = self.fetch(db, RecordSource::SortIndex(wanted), after, limit, offset).await?;
-            return page.ok_or_else(no_page);
+        let has_filter = !self.rest(&mut new_statement(), false).is_empty();
+        for strategy in Strategy::postgres_plan(has_filter, window.wanted(), thresholds) {
+            if let Some(found) = self.execute(db, strategy, window).await? {
+                return Ok(found);
+            }
         }
-        if let Some(page) = scan(SHORT_SCAN_ROWS.max(2 * wanted)).await? {
-            return Ok(page);
-        }
-        if let Some(page) =
-            self.fetch(db, RecordSource::FilterIndexes(MAX_SORTED.max(wanted)), after, limit, offset).await?
-        {
-            return Ok(page);
-        }
-        if let Some(page) = scan(LONG_SCAN_ROWS).await? {
-            return Ok(page);
-        }
-        let all = RecordSource::FilterIndexes(usize::try_from(i64::MAX - 1).unwrap_or(usize::MAX));
-        self.fetch(db, all, after, limit, offset).await?.ok_or_else(no_page)
+        Err(StoreError::Internal("no strategy found a page".to_owned()).into())
     }
 
-    async fn fetch(
+    /// Runs a strategy; `None` if it gives up.
+    async fn execute(
         &self,
         db: &Client,
-        source: RecordSource,
-        after: Option<&ListPosition>,
-        limit: usize,
-        offset: usize,
+        strategy: Strategy,
+        window: PageWindow<'_>,
     ) -> Result<Option<Candidates>, PgError> {
+        let PageWindow { after, limit, offset } = window;
         let (mut sql, key, direction) = (new_statement(), self.key, self.direction());
         let start = self.start(&mut sql, after);
         // One more row tells whether there is a next page.
         let bounds = format!("LIMIT {} OFFSET {}", sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let order = format!("ORDER BY k {direction}, i {direction}");
-        let page = match source {
-            RecordSource::SortIndex(most) => {
-                let most = sql.bind(most as i64);
-                let rest = all(self.rest(&mut sql, false));
-                format!(
-                    "SELECT c.body, {key} AS k, c.id AS i FROM (
-                         SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
-                     ) c WHERE {rest} {order} {bounds}"
-                )
-            }
-            // The found records have no bodies; only those of the page are fetched. If there are too many, one row says so.
-            RecordSource::FilterIndexes(most) => {
-                let most = sql.bind(most as i64);
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX - 1);
+        let page = match strategy {
+            Strategy::FilterThenSort { max_records } => {
+                let most = sql.bind(count(max_records));
                 let rest = all(self.rest(&mut sql, true));
+                // The found records have no bodies; only those of the page are fetched. If there are too many, one row says so.
                 format!(
                     "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest}),
                      few AS MATERIALIZED (SELECT k, i FROM found LIMIT {most} + 1),
@@ -194,6 +151,18 @@ impl<'a> Listing<'a> {
                          SELECT k, i FROM few WHERE NOT (SELECT too_many FROM counted) {order} {bounds}
                      ) f JOIN call c ON c.workspace_id = $1 AND c.id = f.i
                      UNION ALL SELECT NULL, NULL, NULL FROM counted WHERE too_many"
+                )
+            }
+            // A scan of the index of the sort, from the cursor; its rows are then filtered.
+            scan => {
+                let row_budget =
+                    if let Strategy::BoundedScan { row_budget } = scan { row_budget } else { window.wanted() };
+                let most = sql.bind(count(row_budget));
+                let rest = all(self.rest(&mut sql, false));
+                format!(
+                    "SELECT c.body, {key} AS k, c.id AS i FROM (
+                         SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
+                     ) c WHERE {rest} {order} {bounds}"
                 )
             }
         };
@@ -210,14 +179,16 @@ impl<'a> Listing<'a> {
         let mut entries = Vec::with_capacity(rows.len().min(limit));
         for row in &rows {
             let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
-                return Ok(Some(Candidates { entries, more: true }));
+                return Ok(Some(Candidates { entries, more: true, strategy }));
             };
             let id = row.try_get::<_, &str>(2)?.parse();
             let id = id.map_err(|_| StoreError::Internal("a record has an invalid ID".to_owned()))?;
             let position = ListPosition { key: row.try_get(1)?, id };
             entries.push(FoundRecord { body: Bytes::copy_from_slice(body), position });
         }
-        Ok(Some(Candidates { entries, more: false }))
+        // Records can follow the last row of a bounded scan.
+        let is_complete = !matches!(strategy, Strategy::BoundedScan { .. });
+        Ok(is_complete.then_some(Candidates { entries, more: false, strategy }))
     }
 
     /// The conditions on the sort index: the workspace, its range, and the cursor.
@@ -279,10 +250,6 @@ impl<'a> Listing<'a> {
     }
 }
 
-fn no_page() -> PgError {
-    StoreError::Internal("an unbounded list was too long".to_owned()).into()
-}
-
 pub(crate) fn new_statement() -> Sql {
     Sql::new(Dialect::Postgres)
 }
@@ -323,10 +290,11 @@ pub(crate) async fn list_calls(
     workspace: &WorkspaceId,
     query: &ListQuery,
     after: Option<&ListPosition>,
-    signer: &CursorSigner,
+    (signer, thresholds): (&CursorSigner, Thresholds),
 ) -> Result<CallPage, PgError> {
-    let listing = Listing::new(workspace, &query.filter, query.sort);
-    let page = listing.page(db, after, query.page_size(), query.offset()).await?;
+    let listing = PgListing::new(workspace, &query.filter, query.sort);
+    let window = PageWindow { after, limit: query.page_size(), offset: query.offset() };
+    let page = listing.page(db, window, thresholds).await?;
     let total = if query.include_total { Some(listing.count(db).await?) } else { None };
     Ok(page.finish(workspace, query, total, signer)?)
 }

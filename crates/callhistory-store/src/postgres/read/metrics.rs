@@ -4,7 +4,7 @@ use callhistory_model::{CallMetrics, GroupKey, MetricsQuery, Sort, WorkspaceId};
 use futures_util::{TryStreamExt as _, pin_mut};
 use tokio_postgres::Client;
 
-use super::list::{Listing, parameters, passes};
+use super::list::{PgListing, parameters, passes};
 use crate::{
     domain::aggregate::{Aggregate, MetricsAggregator, MetricsRow},
     error::StoreError,
@@ -17,7 +17,7 @@ pub(crate) async fn get_call_metrics(
     query: &MetricsQuery,
 ) -> Result<CallMetrics, PgError> {
     let mut aggregator = MetricsAggregator::new(&query.group_by, query.time_zone.as_deref())?;
-    let listing = Listing::new(workspace, &query.filter, Sort::default());
+    let listing = PgListing::new(workspace, &query.filter, Sort::default());
     if query.group_by.is_empty() && listing.bodies.is_empty() {
         count(db, &listing, &mut aggregator).await?;
     } else {
@@ -27,7 +27,7 @@ pub(crate) async fn get_call_metrics(
 }
 
 /// The totals, without reading rows.
-async fn count(db: &Client, listing: &Listing<'_>, aggregator: &mut MetricsAggregator) -> Result<(), PgError> {
+async fn count(db: &Client, listing: &PgListing<'_>, aggregator: &mut MetricsAggregator) -> Result<(), PgError> {
     let columns = "c.status, count(*), count(c.duration), coalesce(sum(c.duration), 0)::text,
          coalesce(sum(c.cost), 0)::text";
     let (text, sql) = listing.rows(columns);
@@ -54,7 +54,7 @@ async fn count(db: &Client, listing: &Listing<'_>, aggregator: &mut MetricsAggre
 /// Groups need percentiles and buckets of time zones, which the database computes slower than it sends the rows.
 async fn add_rows(
     db: &Client,
-    listing: &Listing<'_>,
+    listing: &PgListing<'_>,
     query: &MetricsQuery,
     aggregator: &mut MetricsAggregator,
 ) -> Result<(), PgError> {

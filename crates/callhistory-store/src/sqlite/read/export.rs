@@ -5,7 +5,11 @@ use callhistory_model::{CallFilter, Sort, WorkspaceId};
 use rusqlite::Connection;
 
 use super::list::Listing;
-use crate::{concurrency::export_stream, domain::page::Page, error::StoreError, planning::Thresholds};
+use crate::{
+    concurrency::export_stream,
+    domain::{page::Page, strategy::Thresholds},
+    error::StoreError,
+};
 
 /// Sends all matching records in chunks, until there are no more or `send` returns false.
 pub(crate) fn export_calls(
@@ -20,7 +24,7 @@ pub(crate) fn export_calls(
     let new_chunk = || Vec::with_capacity(export_stream::CHUNK_BYTES * 9 / 8);
     let mut chunk: Vec<u8> = new_chunk();
     loop {
-        let Page { calls, last, more } = listing.next_part(after.as_ref(), export_stream::PAGE)?;
+        let Page { calls, last, more, .. } = listing.next_part(after.as_ref(), export_stream::PAGE)?;
         for call in calls.iter() {
             chunk.extend_from_slice(call);
             chunk.push(b'\n');

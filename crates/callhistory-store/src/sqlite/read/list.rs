@@ -3,24 +3,21 @@
 use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, WorkspaceId};
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::{
-    changes::last_sequence,
-    strategy::{MAX_SORTED, Shape, Strategy},
-};
+use super::changes::last_sequence;
 use crate::{
     domain::{
         aggregate::MetricsAggregator,
         cursor::{CursorSigner, ListPosition},
-        page::{PAGE_BYTES, Page},
+        page::{PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
+        strategy::{ListShape, Strategy, Thresholds},
     },
     error::StoreError,
-    planning::Thresholds,
     results::CallPage,
     sql::Sql,
     sqlite::{
-        columnar::scan,
-        fulltext::{CompiledFilter, NO_DURATION, first_position, new_statement},
+        columnar::scan::{self, ColumnOrder},
+        fulltext::{CompiledFilter, NO_DURATION, new_statement},
     },
 };
 
@@ -37,26 +34,6 @@ pub(crate) struct Listing<'a> {
     pub(crate) index: &'static str,
     pub(crate) key: &'static str,
     pub(crate) thresholds: Thresholds,
-}
-
-/// The window of a page in a list.
-#[derive(Clone, Copy)]
-pub(crate) struct PageWindow<'a> {
-    pub(crate) after: Option<&'a ListPosition>,
-    pub(crate) limit: usize,
-    pub(crate) offset: usize,
-}
-
-impl PageWindow<'_> {
-    /// The number of records to find; one more than the page tells whether there is a next page.
-    pub(crate) fn wanted(self) -> usize {
-        self.limit + self.offset + 1
-    }
-
-    /// Whether a position is in the second of the cursor: its record can be on the previous page.
-    pub(crate) fn starts_in_second_of(self, position: i64) -> bool {
-        self.after.is_some_and(|after| first_position(after.key) == first_position(position))
-    }
 }
 
 /// Collects the records of a page.
@@ -118,7 +95,7 @@ fn corrupt_id(_: FieldError) -> StoreError {
     StoreError::Internal("a record has an invalid ID".to_owned())
 }
 
-/// A page in the order of a number that not every record has: those with it and those without are rows_read for apart.
+/// A page in the order of a number that not every record has: those with it and those without are two lists.
 fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &ListQuery) -> Result<Page, StoreError> {
     let mut page = Page::default();
     let (limit, mut offset) = (query.page_size(), query.offset());
@@ -143,6 +120,7 @@ fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &Li
             offset = 0;
         }
         found.calls.iter().for_each(|call| page.calls.push(call));
+        page.strategy = found.strategy;
         page.last = found.last.or(page.last);
         page.more = found.more;
         if found.more {
@@ -170,20 +148,35 @@ impl<'a> Listing<'a> {
         Self { filter, ..*self }
     }
 
-    /// The records of a window: the first strategy of the plan that fills the page.
+    /// The records of a window.
     pub(crate) fn page(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
+        self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.thresholds), window)
+    }
+
+    /// The next part of an export, which is in time order.
+    pub(crate) fn next_part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
+        let window = PageWindow { after, limit, offset: 0 };
+        self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.thresholds), window)
+    }
+
+    fn shape(&self) -> ListShape {
         let has_filter = self.filter.has_terms()
             || self.other_ranges().next().is_some()
             || !self.filter.predicate.clauses.is_empty();
-        let shape = Shape {
+        ListShape {
             has_filter,
             has_terms: self.filter.has_terms(),
             has_columns_only: self.filter.is_of_columns(),
+            is_in_metric_columns: self.filter.is_covered() && ColumnOrder::new(self.sort).is_some(),
             is_in_time_order: self.sort.key == SortKey::StartTime,
-        };
-        for strategy in Strategy::plan(shape, window.wanted(), self.thresholds) {
+        }
+    }
+
+    /// The page of the first strategy of a plan that does not give up.
+    fn run(&self, plan: Vec<Strategy>, window: PageWindow<'_>) -> Result<Page, StoreError> {
+        for strategy in plan {
             if let Some(page) = self.execute(strategy, window)? {
-                return Ok(page);
+                return Ok(Page { strategy: Some(strategy), ..page });
             }
         }
         Err(StoreError::Internal("no strategy found a page".to_owned()))
@@ -200,20 +193,12 @@ impl<'a> Listing<'a> {
             Strategy::FilterThenSort { max_records } => self.page_by_filter_then_sort(max_records, window),
             Strategy::OrderedTerms { row_budget } => self.page_by_ordered_terms(window, row_budget),
             Strategy::BoundedScan { row_budget } => self.page_by_bounded_scan(window, row_budget),
-            Strategy::Positions => self.page_by_positions(window).map(Some),
+            Strategy::ColumnTopK { max_ties, row_budget } => self.page_by_column_top_k(window, max_ties, row_budget),
+            Strategy::PositionSet { max_positions } => self.page_by_position_set(window, max_positions),
         }
     }
 
-    /// The next part of all records in time order. A later part does not scan the rows of an earlier one again.
-    pub(crate) fn next_part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
-        let window = PageWindow { after, limit, offset: 0 };
-        if self.filter.has_terms() && self.narrow_range(MAX_SORTED)?.is_none() {
-            return self.page_by_sort_index(window);
-        }
-        self.page(window)
-    }
-
-    /// Fetches and sorts the records of a filter if it has at most `few`.
+    /// Fetches and sorts the records of a filter; `None` if there are more than `few`.
     fn page_by_filter_then_sort(&self, few: usize, window: PageWindow<'_>) -> Result<Option<Page>, StoreError> {
         if self.filter.has_terms() && self.count_terms(few)? <= few {
             return self.page_by_terms(window).map(Some);
@@ -233,12 +218,12 @@ impl<'a> Listing<'a> {
         let conditions = self.filter.without_terms(&mut sql, Some(self.index));
         let holds = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
         let bounds = self.bounds(&mut sql, after);
-        let (place, key, index, order) =
+        let (start, key, index, order) =
             (self.position_clause(&mut sql, bounds, after), self.key, self.index, self.order());
         let most = sql.bind(row_budget as i64 + 1);
         let text = format!(
             "SELECT CASE WHEN {holds} THEN c.body END, {key}, c.id FROM call c INDEXED BY {index}
-             WHERE {place} ORDER BY {order} LIMIT {most}"
+             WHERE {start} ORDER BY {order} LIMIT {most}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
@@ -278,8 +263,8 @@ impl<'a> Listing<'a> {
         self.fetch((sql, &format!("call c INDEXED BY {index}"), bounded.is_some()), conditions, window)
     }
 
-    /// The part of the index of the sort that is gone through. Of several bounds on one side SQLite takes any for the search,
-    /// and row_budget at all records between it and the others.
+    /// The bounds of a scan of the index of the sort. Of several bounds on one side SQLite takes any for the search, and reads
+    /// all rows between it and the others.
     pub(crate) fn bounds(&self, sql: &mut Sql, after: Option<&ListPosition>) -> Vec<String> {
         let (low, high) = self.filter.bounds_of(self.index);
         let after = after.map(|after| after.key);
@@ -292,7 +277,7 @@ impl<'a> Listing<'a> {
         }
         // An index on columns serves the comparison with a cursor, an index on an expression does not.
         let is_column = !own.starts_with("coalesce");
-        let mut side = |bound: i64, operator: &str, is_open: bool, place: Option<i64>| match place {
+        let mut side = |bound: i64, operator: &str, is_open: bool, cursor: Option<i64>| match cursor {
             Some(_) if is_column && is_open => None,
             Some(_) if is_column => Some(format!("+{own} {operator} {}", sql.bind(bound))),
             None if is_open => None,

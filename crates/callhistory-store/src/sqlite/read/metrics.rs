@@ -5,9 +5,11 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::list::Listing;
 use crate::{
-    domain::aggregate::{MetricsAggregator, MetricsRow},
+    domain::{
+        aggregate::{MetricsAggregator, MetricsRow},
+        strategy::Thresholds,
+    },
     error::StoreError,
-    planning::Thresholds,
     sqlite::{
         columnar::{rebuild, scan},
         fulltext::new_statement,

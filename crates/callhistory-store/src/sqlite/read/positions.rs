@@ -2,17 +2,17 @@
 
 use rusqlite::params_from_iter;
 
-use super::list::{Listing, PageWindow};
+use super::list::Listing;
 use crate::{
     domain::{
         cursor::ListPosition,
-        page::Page,
+        page::{Page, PageWindow},
         predicate::{Range, TIME},
     },
     error::StoreError,
     sql::Sql,
     sqlite::{
-        columnar::scan::{self, TopKResult},
+        columnar::scan::{self, ColumnOrder, TopKResult},
         fulltext::{first_position, last_position, new_statement},
     },
 };
@@ -24,6 +24,11 @@ const MAX_CANDIDATES: usize = 10_000;
 /// No ID sorts before the first, and none after 128 of the second.
 const LEAST_ID: &str = "-";
 const GREATEST_IN_ID: &str = "z";
+
+/// Whether a position is in the second of the cursor: its record can be on the previous page.
+fn starts_in_second_of(window: PageWindow<'_>, position: i64) -> bool {
+    window.after.is_some_and(|after| first_position(after.key) == first_position(position))
+}
 
 impl Listing<'_> {
     /// The full-text index is in the order of seconds: a first scan finds the second in which the page ends, a second one sorts
@@ -39,7 +44,7 @@ impl Listing<'_> {
         let mut sql = new_statement();
         let (term_match, conditions) = (self.term_match(&mut sql, low, high), self.filter.after_terms(&mut sql));
         let text = if conditions.is_empty() {
-            // Terms are those of the workspace, so the records need not be rows_read at yet.
+            // Terms are those of the workspace, so no record is read yet.
             format!("SELECT t.rowid, TRUE FROM call_term t WHERE {term_match} ORDER BY t.rowid {direction}")
         } else {
             let workspace = sql.bind(self.workspace.as_str().to_owned());
@@ -67,7 +72,7 @@ impl Listing<'_> {
                 break;
             }
             positions.push(position);
-            beyond += usize::from(!window.starts_in_second_of(position));
+            beyond += usize::from(!starts_in_second_of(window, position));
         }
         self.page_at(&positions, window).map(Some)
     }
@@ -90,35 +95,30 @@ impl Listing<'_> {
         }
     }
 
-    pub(crate) fn page_by_positions(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
-        let after = window.after;
-        if self.filter.is_covered()
-            && let Some(page) = self.page_by_columns(window)?
-        {
-            return Ok(page);
-        }
-        match self.positions(after)? {
-            Some(positions) if self.index == TIME.0 => self.page_by_time_positions(positions, window),
-            Some(positions) => self.page_by_index_positions(&positions, window),
-            None => self.page_by_sort_index(window),
-        }
+    /// The page of a filter whose clauses have positions; `None` if each has more than `max_positions`.
+    pub(crate) fn page_by_position_set(
+        &self,
+        window: PageWindow<'_>,
+        max_positions: usize,
+    ) -> Result<Option<Page>, StoreError> {
+        let Some(positions) = self.positions(window.after, max_positions)? else { return Ok(None) };
+        let page = if self.index == TIME.0 {
+            self.page_by_time_positions(positions, window)
+        } else {
+            self.page_by_index_positions(&positions, window)
+        };
+        page.map(Some)
     }
 
-    /// A page in the order of the list, without a row budget.
-    pub(crate) fn page_by_sort_index(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
-        if self.index == TIME.0
-            && self.filter.has_terms()
-            && let Some(page) = self.page_by_ordered_terms(window, usize::MAX)?
-        {
-            return Ok(page);
-        }
-        self.page_by_index(self.index, window)
-    }
-
-    /// The page of a filter and an order that the columns contain.
-    fn page_by_columns(&self, window: PageWindow<'_>) -> Result<Option<Page>, StoreError> {
+    /// The page of a filter and an order that the columns of metrics contain; `None` if too many sort keys are equal.
+    pub(crate) fn page_by_column_top_k(
+        &self,
+        window: PageWindow<'_>,
+        max_ties: usize,
+        row_budget: usize,
+    ) -> Result<Option<Page>, StoreError> {
         let after = window.after;
-        let Some(order) = scan::ColumnOrder::new(self.sort) else { return Ok(None) };
+        let Some(order) = ColumnOrder::new(self.sort) else { return Ok(None) };
         let bounds = self.filter.bounds_of(self.index);
         let after_key = after.map(|after| after.key);
         let top_k = scan::top_k(
@@ -127,7 +127,7 @@ impl Listing<'_> {
             &self.filter,
             order,
             (bounds, after_key),
-            (window.wanted(), self.thresholds.max_ties),
+            (window.wanted(), max_ties),
         )?;
         match top_k {
             TopKResult::Times(times) => {
@@ -144,10 +144,7 @@ impl Listing<'_> {
             }
             TopKResult::TiesFrom(key) => {
                 let start = self.position_before(key)?.filter(|_| after_key != Some(key) && !self.filter.is_one_tie());
-                self.page_by_bounded_scan(
-                    PageWindow { after: start.as_ref().or(after), ..window },
-                    self.thresholds.row_budget_among_ties,
-                )
+                self.page_by_bounded_scan(PageWindow { after: start.as_ref().or(after), ..window }, row_budget)
             }
         }
     }
@@ -166,15 +163,16 @@ impl Listing<'_> {
 
     /// The sorted positions of the records that match terms and ranges other than that of the sort; `None` if there are too many
     /// to hold in memory, or no such clause.
-    fn positions(&self, after: Option<&ListPosition>) -> Result<Option<Vec<i64>>, StoreError> {
+    fn positions(&self, after: Option<&ListPosition>, max_positions: usize) -> Result<Option<Vec<i64>>, StoreError> {
         let mut common: Option<Vec<i64>> = None;
         let by_terms = self.filter.has_terms();
         if by_terms {
             let mut sql = new_statement();
             let (low, high) = if self.index == TIME.0 { self.positions_after(after) } else { self.filter.positions() };
             let term_match = self.term_match(&mut sql, low, high);
-            common = self.collect(&format!("SELECT t.rowid FROM call_term t WHERE {term_match}"), sql)?;
-            // Nothing row_budget at them again where they have been rows_read at.
+            let text = format!("SELECT t.rowid FROM call_term t WHERE {term_match}");
+            common = self.collect(&text, sql, max_positions)?;
+            // What follows checks the positions of ranges against the records, but not the terms.
             if common.is_none() {
                 return Ok(None);
             }
@@ -183,7 +181,7 @@ impl Listing<'_> {
         for range in self.other_ranges().filter(|range| !by_terms || range.index != TIME.0) {
             let Some((text, sql)) = self.within(range) else { continue };
             // Ranges are checked again later in any case.
-            let Some(positions) = self.collect(&text, sql)? else { continue };
+            let Some(positions) = self.collect(&text, sql, max_positions)? else { continue };
             common = Some(match common {
                 None => positions,
                 Some(mut common) => {
@@ -209,8 +207,9 @@ impl Listing<'_> {
         Some((text, sql))
     }
 
-    fn collect(&self, text: &str, mut sql: Sql) -> Result<Option<Vec<i64>>, StoreError> {
-        let most = sql.bind(self.thresholds.max_positions + 1);
+    /// The sorted positions of a statement; `None` if there are more than `max`.
+    fn collect(&self, text: &str, mut sql: Sql, max: usize) -> Result<Option<Vec<i64>>, StoreError> {
+        let most = sql.bind(i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1));
         let mut statement = self.db.prepare_cached(&format!("{text} LIMIT {most}"))?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
         let mut positions = Vec::new();
@@ -218,7 +217,7 @@ impl Listing<'_> {
             positions.push(row.get(0)?);
         }
         positions.sort_unstable();
-        Ok((positions.len() as i64 <= self.thresholds.max_positions).then_some(positions))
+        Ok((positions.len() <= max).then_some(positions))
     }
 
     /// A page in time order, which is the order of positions except within a second.
@@ -236,7 +235,7 @@ impl Listing<'_> {
             let same = rest.iter().skip(size).take_while(|next| Some(first_position(**next)) == second).count();
             let (candidates, others) = rest.split_at(rest.len().min(size + same));
             for position in self.matching(candidates)? {
-                beyond += usize::from(!window.starts_in_second_of(position));
+                beyond += usize::from(!starts_in_second_of(window, position));
                 matched.push(position);
             }
             (rest, size) = (others, (size * GROWTH).min(MAX_CANDIDATES));
@@ -249,8 +248,8 @@ impl Listing<'_> {
         let after = window.after;
         let mut sql = new_statement();
         let bounds = self.bounds(&mut sql, after);
-        let (place, index, order) = (self.position_clause(&mut sql, bounds, after), self.index, self.order());
-        let text = format!("SELECT c.position FROM call c INDEXED BY {index} WHERE {place} ORDER BY {order}");
+        let (start, index, order) = (self.position_clause(&mut sql, bounds, after), self.index, self.order());
+        let text = format!("SELECT c.position FROM call c INDEXED BY {index} WHERE {start} ORDER BY {order}");
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
         let (mut matched, mut found, mut is_over) = (Vec::new(), 0, false);
