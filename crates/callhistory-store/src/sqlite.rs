@@ -34,7 +34,6 @@ mod admin;
 mod columnar;
 mod disk;
 mod error;
-mod fulltext;
 mod functions;
 #[cfg(test)]
 mod hot_path_tests;

@@ -2,6 +2,7 @@
 
 pub(super) mod changes;
 pub(super) mod export;
+pub(super) mod fulltext;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod metrics;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::aggregate::{MetricsAggregator, MetricsRow},
     error::StoreError,
-    sqlite::fulltext::CompiledFilter,
+    sqlite::read::fulltext::CompiledFilter,
 };
 
 /// Rebuilds the segments if a database has none, or another format.

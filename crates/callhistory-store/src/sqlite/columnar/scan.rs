@@ -10,7 +10,7 @@ use crate::{
         predicate::{COST, DURATION, NO_COST, Range},
     },
     error::StoreError,
-    sqlite::fulltext::{CompiledFilter, NO_DURATION, new_statement},
+    sqlite::read::fulltext::{CompiledFilter, NO_DURATION, new_statement},
 };
 
 /// The bounds of a filter on the numbers of a call.

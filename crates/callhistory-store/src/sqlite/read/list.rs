@@ -3,7 +3,10 @@
 use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, WorkspaceId};
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::changes::last_sequence;
+use super::{
+    changes::last_sequence,
+    fulltext::{CompiledFilter, NO_DURATION, new_statement},
+};
 use crate::{
     domain::{
         aggregate::MetricsAggregator,
@@ -15,10 +18,7 @@ use crate::{
     error::StoreError,
     results::CallPage,
     sql::Sql,
-    sqlite::{
-        columnar::scan::{self, ColumnOrder},
-        fulltext::{CompiledFilter, NO_DURATION, new_statement},
-    },
+    sqlite::columnar::scan::{self, ColumnOrder},
 };
 
 /// Reading one record costs as much as scanning this number of calls in the columns. A filter with fewer records reads them.

@@ -3,17 +3,14 @@
 use callhistory_model::{CallMetrics, MetricsQuery, Sort, WorkspaceId};
 use rusqlite::{Connection, params_from_iter};
 
-use super::list::Listing;
+use super::{fulltext::new_statement, list::Listing};
 use crate::{
     domain::{
         aggregate::{MetricsAggregator, MetricsRow},
         strategy::Thresholds,
     },
     error::StoreError,
-    sqlite::{
-        columnar::{rebuild, scan},
-        fulltext::new_statement,
-    },
+    sqlite::columnar::{rebuild, scan},
 };
 
 pub(crate) fn get_call_metrics(

@@ -2,7 +2,10 @@
 
 use rusqlite::params_from_iter;
 
-use super::list::Listing;
+use super::{
+    fulltext::{first_position, last_position, new_statement},
+    list::Listing,
+};
 use crate::{
     domain::{
         cursor::ListPosition,
@@ -11,10 +14,7 @@ use crate::{
     },
     error::StoreError,
     sql::Sql,
-    sqlite::{
-        columnar::scan::{self, ColumnOrder, TopKResult},
-        fulltext::{first_position, last_position, new_statement},
-    },
+    sqlite::columnar::scan::{self, ColumnOrder, TopKResult},
 };
 
 /// Candidates per record of a page that are read first, the growth of each further batch, and its maximum.

@@ -19,8 +19,10 @@ use crate::{
     results::{StoredCall, WriteOutcome, WrittenCall},
     sqlite::{
         columnar::rebuild::COLUMNS,
-        fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
-        read::get::{get_call, stored_call},
+        read::{
+            fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+            get::{get_call, stored_call},
+        },
     },
 };
 
