@@ -1,4 +1,4 @@
-//! API keys: what is stored of them, and the interface of their store.
+//! API keys, and the interface of their store.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use callhistory_model::{Timestamp, WorkspaceId};
 
 use crate::error::StoreError;
 
-/// What a key allows.
+/// A permission of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Reading records, lists, metrics and changes.
@@ -27,7 +27,7 @@ impl Scope {
     pub const ALL: [Self; 5] =
         [Self::CallsRead, Self::CallsWrite, Self::CallsDelete, Self::CallsExport, Self::PhoneNumbersRead];
 
-    /// The scope's name.
+    /// The name of the scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,37 +56,37 @@ impl FromStr for Scope {
     }
 }
 
-/// A key as it is kept: what it allows, and the digest by which it is recognised.
+/// An API key as it is stored: with its digest, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// The public part, which names the key in lists and logs.
     pub id: String,
     /// The SHA-256 of the whole key.
     pub digest: [u8; 32],
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     pub name: String,
-    /// The one workspace that it opens; `None` for an operator's, which opens all of them.
+    /// The workspace that it grants access to; `None` for an operator key, which grants access to all.
     pub workspace: Option<WorkspaceId>,
-    /// What it allows.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// From when on it is not accepted any more.
+    /// The time from which it is expired.
     pub expires_at: Option<Timestamp>,
-    /// From when on it is revoked; later than now where it was replaced and may still be used.
+    /// The time from which it is revoked; in the future for a rotated key that is still accepted.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, to the minute.
+    /// The time of its last use, to the minute.
     pub used_at: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// Whether it is revoked at a moment, in nanoseconds since 1970.
+    /// Whether it is revoked at a time, in nanoseconds since 1970.
     #[must_use]
     pub fn is_revoked(&self, now: i64) -> bool {
         is_over(self.revoked_at.as_ref(), now)
     }
 
-    /// Whether it has expired at a moment, in nanoseconds since 1970.
+    /// Whether it is expired at a time, in nanoseconds since 1970.
     #[must_use]
     pub fn is_expired(&self, now: i64) -> bool {
         is_over(self.expires_at.as_ref(), now)
@@ -97,38 +97,38 @@ fn is_over(end: Option<&Timestamp>, now: i64) -> bool {
     end.is_some_and(|end| end.unix_nanos() <= now)
 }
 
-/// The store of API keys. Every method is one transaction, which is on disk when it returns.
+/// The store of API keys. Every method is one durable transaction.
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync + 'static {
-    /// Keeps a new key; with the id of another one, revokes that one at a moment in the same transaction.
+    /// Stores a new key. With the ID of another key, revokes that key at a time in the same transaction.
     ///
     /// # Errors
     ///
     /// [`StoreError::Full`], [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn create_key(&self, key: ApiKey, replaces: Option<(String, Timestamp)>) -> Result<(), StoreError>;
 
-    /// The key with this id.
+    /// The key with this ID.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn find_key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
 
-    /// Every key, oldest first, those that are over included.
+    /// All keys, oldest first, including expired and revoked ones.
     ///
     /// # Errors
     ///
     /// Those of [`find_key`](Self::find_key).
     async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// Revokes a key from a moment on, unless it is revoked earlier; `false` where there is none.
+    /// Revokes a key from a time, unless it is revoked earlier; `false` if it does not exist.
     ///
     /// # Errors
     ///
     /// Those of [`create_key`](Self::create_key).
     async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Notes that a key was used.
+    /// Records the time of a use of a key.
     ///
     /// # Errors
     ///

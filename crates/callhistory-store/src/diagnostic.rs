@@ -1,4 +1,4 @@
-//! What the checks of a database find.
+//! The results of the checks of a database.
 
 /// How serious a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

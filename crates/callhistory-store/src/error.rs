@@ -5,31 +5,31 @@ use callhistory_model::{FieldError, FieldErrors};
 /// A failure of the store. The text is for the operator's log, never for a caller of the API.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The record is not in the state that the caller demanded; nothing was written.
+    /// The precondition failed; nothing was written.
     #[error("the record is not as the precondition demands")]
     PreconditionFailed,
     /// The idempotency key was used before for another request; nothing was written.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// A record that is being created has the id of one that exists; nothing was written.
+    /// A record with this ID exists already; nothing was written.
     #[error("a record with this id exists")]
     IdTaken,
-    /// The record has a final status, which the change would undo; nothing was written.
+    /// The record has a terminal status, which the update would undo; nothing was written.
     #[error("the record has a final status")]
     TerminalStatus,
-    /// The record that this key created has been deleted since; nothing was written.
+    /// The record that this idempotency key created was deleted since; nothing was written.
     #[error("the record of this idempotency key has been deleted")]
     Deleted,
-    /// The record would break rules; nothing was written.
+    /// The record is invalid; nothing was written.
     #[error("the record breaks rules: {0}")]
     Invalid(FieldErrors),
-    /// A parameter asks for what there is not: a cursor of another list, an unknown time zone, too many groups.
+    /// A parameter cannot be satisfied: a cursor of another list, an unknown time zone, too many groups.
     #[error("{0}")]
     Refused(FieldError),
-    /// The disk is full; nothing was written, and reads go on.
+    /// The disk is full; nothing was written, and reads continue.
     #[error("the disk is full: {0}")]
     Full(String),
-    /// The caller has as many of these in flight as are allowed; the text names them and may be shown to the caller.
+    /// The caller has the maximum number of these in flight; the text names them and may be shown to the caller.
     #[error("{0}")]
     Busy(&'static str),
     /// The store is temporarily unavailable. A write with this error was not acknowledged: it may be retried.
@@ -38,7 +38,7 @@ pub enum StoreError {
     /// The disk failed. A write with this error was not acknowledged; whether it took effect is unknown.
     #[error("the disk failed: {0}")]
     Io(String),
-    /// The database cannot be opened as it stands, or the request to open it makes no sense.
+    /// The database cannot be opened, or its URL is invalid.
     #[error("{0}")]
     Open(String),
     /// An error of this program or of the database file.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use callhistory_model::{CallId, ChangeType, Timestamp};
 
-/// How a store is doing, as far as it knows: a database server knows its own disk.
+/// The health of a store, as far as the store knows it: the disk of a database server is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// The size of the database.
+    /// The size of the database, in bytes.
     pub database_bytes: Option<u64>,
-    /// The size of its write-ahead log.
+    /// The size of its write-ahead log, in bytes.
     pub wal_bytes: Option<u64>,
-    /// What is left on its disk.
+    /// The free space on its disk, in bytes.
     pub disk_free_bytes: Option<u64>,
-    /// Writes are refused because the disk is full.
+    /// Whether writes are refused because the disk is full.
     pub is_full: bool,
-    /// Writes have stopped after an I/O error, until a restart.
+    /// Whether writes have stopped after an I/O error, until a restart.
     pub has_stopped: bool,
 }
 
@@ -25,27 +25,27 @@ pub struct StoreHealth {
 pub struct StoredCall {
     /// The canonical JSON bytes.
     pub body: Bytes,
-    /// The number of its last change in its workspace.
+    /// The sequence of its last change in its workspace.
     pub sequence: i64,
 }
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// There was no record under this id.
+    /// The record was created.
     Created,
-    /// The record was another.
+    /// The record was updated.
     Replaced,
-    /// The record was the same already.
+    /// The record had the same content already.
     Unchanged,
 }
 
 /// A record after it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenCall {
-    /// The record's id.
+    /// The ID of the record.
     pub id: CallId,
-    /// The record as it stands now.
+    /// The record after the write.
     pub call: StoredCall,
     /// What the write did.
     pub outcome: WriteOutcome,
@@ -56,9 +56,9 @@ pub struct WrittenCall {
 pub struct CallPage {
     /// The records.
     pub calls: CallArray,
-    /// The cursor of the page after this one, if there is one.
+    /// The cursor of the next page, if there is one.
     pub next: Option<String>,
-    /// How many records there are on all pages, where that was asked for.
+    /// The number of records on all pages, if the query asks for it.
     pub total: Option<u64>,
     /// The name of the strategy of the planner that found the page, for logs and tests.
     pub strategy: &'static str,
@@ -73,13 +73,13 @@ pub struct CallArray {
 }
 
 impl CallArray {
-    /// How many records there are.
+    /// The number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
@@ -97,7 +97,7 @@ impl CallArray {
     }
 }
 
-/// Some changes of a feed.
+/// A batch of the change feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeBatch {
     /// The cursor before all of them.
@@ -106,54 +106,54 @@ pub struct ChangeBatch {
     pub changes: Vec<StoredChange>,
     /// The cursor after all of them.
     pub cursor: String,
-    /// Whether there are more already.
+    /// Whether more changes follow already.
     pub has_more: bool,
 }
 
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredChange {
-    /// What happened.
+    /// The type of the change.
     pub kind: ChangeType,
-    /// The record's id.
+    /// The ID of the record.
     pub id: CallId,
-    /// The number of the change in its workspace.
+    /// The sequence of the change in its workspace.
     pub sequence: i64,
-    /// When it was committed.
+    /// The time of the change.
     pub at: Timestamp,
-    /// The canonical JSON bytes of the record, if this is its last change and no deletion.
+    /// The canonical JSON bytes of the record, if this is its last change and not a deletion.
     pub body: Option<Bytes>,
     /// The cursor after this change.
     pub cursor: String,
 }
 
-/// A copy of a database that was proved to be whole.
+/// A verified copy of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Its size.
+    /// Its size, in bytes.
     pub bytes: u64,
     /// The SHA-256 of the file, in hexadecimal digits.
     pub sha256: String,
-    /// How many workspaces are in it.
+    /// The number of its workspaces.
     pub workspaces: u64,
-    /// How many records.
+    /// The number of its records.
     pub calls: u64,
-    /// How many changes.
+    /// The number of its changes.
     pub changes: u64,
 }
 
-/// Bytes that are reserved for a page before its records are known, at most.
+/// Maximum number of bytes that are reserved for a page before its records are known.
 #[cfg(feature = "engine")]
 const MAX_RESERVED_BYTES: usize = 128 * 1024;
 
 /// Each record of a JSON array, given where they end.
 fn each_call<'a>(json: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
-    // Behind each end stands what comes before the next record.
+    // A comma follows each end.
     let starts = std::iter::once(1).chain(ends.iter().map(|end| end + 1));
     starts.zip(ends).map(|(start, end)| &json[start..*end])
 }
 
-/// Builds the array of a response: a page costs one allocation, and not one for each record.
+/// Builds the array of a response with one allocation for a page, not one for each record.
 #[cfg(feature = "engine")]
 #[derive(Default)]
 pub(crate) struct CallArrayBuilder {
@@ -163,7 +163,7 @@ pub(crate) struct CallArrayBuilder {
 
 #[cfg(feature = "engine")]
 impl CallArrayBuilder {
-    /// Reserves memory for this number of records that are about as large as this one.
+    /// Reserves memory for `count` records of about this size.
     pub(crate) fn reserve(&mut self, count: usize, body: &[u8]) {
         self.json.reserve((count * (body.len() + body.len() / 8)).min(MAX_RESERVED_BYTES));
         self.ends.reserve(count);
@@ -183,7 +183,7 @@ impl CallArrayBuilder {
         self.ends.is_empty()
     }
 
-    /// How many bytes they have together, about.
+    /// The approximate size of all records, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.json.len()
     }
@@ -197,7 +197,7 @@ impl CallArrayBuilder {
             self.json.push(b'[');
         }
         self.json.push(b']');
-        // The memory is held as long as the response: what was reserved in excess is returned.
+        // The memory lives as long as the response.
         if self.json.capacity() > self.json.len() * 5 / 4 {
             self.json.shrink_to_fit();
         }

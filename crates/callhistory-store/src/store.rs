@@ -13,37 +13,36 @@ use crate::{
     results::{CallPage, ChangeBatch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
 };
 
-/// The store of call records, as handlers see it.
+/// The store of call records.
 ///
-/// Every method takes the workspace first, runs in one transaction, and never sees another workspace's rows. The
-/// promises, which the conformance suite holds every engine to:
+/// Every method takes the workspace first, runs in one transaction, and never reads rows of another workspace. The
+/// conformance suite tests these promises for every engine:
 ///
-/// * **Durable.** A write whose future resolved to `Ok` is on disk and survives a loss of power.
+/// * **Durable.** A write whose future resolved to `Ok` is on disk and survives a power failure.
 /// * **Read your writes.** A read that starts after a write was acknowledged sees it, on every server of the database.
-/// * **Whole.** A write takes effect entirely or not at all. Dropping its future does not undo or halve it.
+/// * **Atomic.** A write takes effect entirely or not at all. Dropping its future does not undo it.
 /// * **Exact.** A record is returned with the bytes that its last write stored.
-/// * **Idempotent.** Writing what is stored changes nothing: not the bytes, not the sequence.
+/// * **Idempotent.** Writing the stored content again changes neither the bytes nor the sequence.
 /// * **Ordered.** Each change has a sequence number in its workspace, without repetition and in commit order; it is the
 ///   version of the record.
-/// * **Complete.** A reader that goes through a list by its cursors meets every record that was there all the time exactly
-///   once, whatever is written meanwhile, as long as its value of the sort stays; one that follows the feed misses no
-///   change.
+/// * **Complete.** Pagination by cursors returns every record that exists all the time exactly once under concurrent writes,
+///   unless the value of its sort key changes. A follower of the change feed misses no change.
 ///
 /// To add an engine: implement this trait, add a migration folder with the same numbers and names, and an arm in
 /// [`open`](crate::open). Nothing outside this crate changes.
 #[async_trait]
 pub trait CallStore: Send + Sync + 'static {
-    /// The record under this id, or `None`.
+    /// The record with this ID, or `None`.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError>;
 
-    /// Creates a record under an id that the caller has generated.
+    /// Creates a record with an ID that the caller has generated.
     ///
-    /// With a key, the same request under the same key replays the first response for 24 hours, however many copies
-    /// arrive at once; the key is committed together with the record.
+    /// With an idempotency key, the same request replays the first response for 24 hours, also if copies arrive at the same time;
+    /// the key is committed together with the record.
     ///
     /// # Errors
     ///
@@ -58,7 +57,7 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError>;
 
-    /// Creates or replaces the record under this id.
+    /// Creates or replaces the record with this ID.
     ///
     /// An input without `createdAt` keeps the stored one; one without `updatedAt` gets `now`, unless nothing else
     /// changes.
@@ -76,7 +75,7 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError>;
 
-    /// Changes the record under this id in part; `None` where there is none.
+    /// Updates members of the record with this ID; `None` if it does not exist.
     ///
     /// # Errors
     ///
@@ -90,7 +89,7 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError>;
 
-    /// Deletes the record under this id, and leaves a change that says so; `false` where there is none.
+    /// Deletes the record with this ID and adds a tombstone to the change feed; `false` if it does not exist.
     ///
     /// # Errors
     ///
@@ -107,8 +106,8 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of [`replace_call`](Self::replace_call); then none of them was written. A record that breaks rules is an error of its
-    /// own among the outcomes, and does not keep the others from being written.
+    /// Those of [`replace_call`](Self::replace_call); then no record is written. An invalid record has its own error among the
+    /// outcomes; the others are written.
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
@@ -120,7 +119,7 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] for a cursor that was not given out for this list, and those of
+    /// [`StoreError::Refused`] for a cursor that was not issued for this list, and those of
     /// [`get_call`](Self::get_call).
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError>;
 
@@ -131,23 +130,23 @@ pub trait CallStore: Send + Sync + 'static {
     /// [`StoreError::Refused`] for an unknown time zone or too many groups, and those of [`get_call`](Self::get_call).
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError>;
 
-    /// Every record of a filter as it is at one moment, newest first, in constant memory: chunks of JSON texts, each
-    /// followed by a line feed. A chunk that is an error is the last one. Dropping the receiver ends the export.
+    /// All records of a filter from one snapshot, newest first, in constant memory: chunks of JSON texts, each followed by a
+    /// line feed. An error is the last chunk. Dropping the receiver ends the export.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Busy`] where two exports of the workspace are running already, and those of [`get_call`](Self::get_call).
+    /// [`StoreError::Busy`] if two exports of the workspace are running already, and those of [`get_call`](Self::get_call).
     async fn export_calls(
         &self,
         workspace: &WorkspaceId,
         filter: &CallFilter,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError>;
 
-    /// The changes after a cursor, in the order of their commits; from the first one on without a cursor.
+    /// The changes after a cursor, in commit order; without a cursor, from the first one.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] for a cursor that is not of this feed, and those of [`get_call`](Self::get_call).
+    /// [`StoreError::Refused`] for a cursor that was not issued for this feed, and those of [`get_call`](Self::get_call).
     async fn list_call_changes(
         &self,
         workspace: &WorkspaceId,
@@ -155,25 +154,25 @@ pub trait CallStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<ChangeBatch, StoreError>;
 
-    /// Waits until there may be a change after a cursor. The caller bounds the wait.
+    /// Waits until there may be a change after a cursor. The caller sets the timeout.
     ///
     /// # Errors
     ///
     /// Those of [`list_call_changes`](Self::list_call_changes).
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError>;
 
-    /// Checks that a read succeeds and that the writer accepts work, by trying both; nothing is written.
+    /// Checks that a read succeeds and that the writer accepts work. Nothing is written.
     ///
     /// # Errors
     ///
     /// [`StoreError::Full`], [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// How the store is doing, without a read or a write.
+    /// The health of the store, without a read or a write.
     fn health(&self) -> StoreHealth {
         StoreHealth::default()
     }
 
-    /// Finishes the writes that have been handed over, refuses further ones, and leaves the database tidy.
+    /// Completes the accepted writes, rejects further ones, and closes the database.
     async fn close(&self);
 }

@@ -24,7 +24,7 @@ impl FromStr for DatabaseUrl {
             Some(("sqlite", path)) => {
                 // Both `sqlite:PATH` and `sqlite://PATH` are in common use.
                 let path = path.strip_prefix("//").unwrap_or(path);
-                // Other programs read these as options, or as no file at all; here they would name a strange file.
+                // Other programs read these as options or as an in-memory database; here they would be file names.
                 if path.is_empty() || path.starts_with(':') || path.contains('?') {
                     return Err(StoreError::Open(format!("the database URL {url:?} names no file; use sqlite:PATH")));
                 }
@@ -58,7 +58,7 @@ impl fmt::Display for DatabaseUrl {
     }
 }
 
-/// A password must not reach a log by way of a debug text.
+/// Redacts the password, which must not reach a log.
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DatabaseUrl({self})")
