@@ -1,4 +1,4 @@
-//! What every row needs: the server, the histories, and measurements in turns.
+//! What every row needs: the server, the histories, and alternating measurements.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     error::BoxError,
     histories,
-    load::{self, Peer, Round},
+    load::{self, Round, ServerProcess},
     server::Server,
 };
 
@@ -68,7 +68,10 @@ impl Bench {
             fs::remove_dir_all(&data)?;
         }
         let made = Command::new(&self.server_program).arg("migrate").arg("--data-dir").arg(&data).output()?;
-        if made.status.success() { Ok(data) } else { Err("migrate failed".into()) }
+        if made.status.success() {
+            return Ok(data);
+        }
+        Err(format!("migrate: {}", String::from_utf8_lossy(&made.stderr).trim()).into())
     }
 
     pub(crate) async fn start(&self, data: &Path) -> Result<Server, BoxError> {
@@ -78,8 +81,8 @@ impl Bench {
     /// Measures both sides alternately; gives the medians.
     pub(crate) async fn alternate(
         &self,
-        (ours, our_requests): (&Peer, &load::Requests),
-        (theirs, their_requests): (&Peer, &load::Requests),
+        (ours, our_requests): (&ServerProcess, &load::Requests),
+        (theirs, their_requests): (&ServerProcess, &load::Requests),
     ) -> Result<[Round; 2], BoxError> {
         // A cold cache is not what these rows measure.
         load::measure(ours, our_requests, self.time() / 4).await?;

@@ -1,19 +1,14 @@
-//! The export of a history next to a loop that reads every body from the table.
+//! The export of a history compared with a loop that reads every body from the table.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::Path,
-    time::Instant,
-};
+use std::time::Instant;
 
-use callhistory_test_support::history::WORKSPACE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     bench::Bench,
     error::BoxError,
     load::{Digest, median, to_f64},
+    peers::sqlite_baseline::read_bodies,
     server::Server,
     table::{Goal, Line, Outcome},
 };
@@ -30,22 +25,22 @@ pub(crate) async fn export(bench: &Bench) -> Outcome {
         rest.drain(..complete);
     })
     .await?;
-    let (_, bare) = bare_export(&data, true)?;
+    let (_, bare) = read_bodies(&data, true)?;
     if digest != bare || digest.count == 0 {
         return Err(format!("the export has {} lines, the table has {}", digest.count, bare.count).into());
     }
-    let (idle, _) = server.peer.memory_mib()?;
-    server.peer.reset_peak();
+    let (idle, _) = server.process.memory_mib()?;
+    server.process.reset_peak();
     let (mut ours, mut firsts, mut theirs, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..bench.rounds() {
-        theirs.push(bare_export(&data, false)?.0);
+        theirs.push(read_bodies(&data, false)?.0);
         bytes = 0;
         let (seconds, first) = receive(&server, |part| bytes += part.len()).await?;
         ours.push(seconds);
         firsts.push(first);
     }
     let [ours, first, bare] = [ours, firsts, theirs].map(median);
-    let (_, peak) = server.peer.memory_mib()?;
+    let (_, peak) = server.process.memory_mib()?;
     let rate = |seconds: f64| format!("{:.2} s, {:.0} MB/s", seconds, to_f64(bytes) / 1e6 / seconds);
     Ok(vec![
         Line::new(format!("export of {} records", digest.count), Goal::None, bare / ours, "×")
@@ -60,7 +55,7 @@ pub(crate) async fn export(bench: &Bench) -> Outcome {
 /// Over HTTP/1.0, so that the body is not chunked.
 async fn receive(server: &Server, mut part: impl FnMut(&[u8])) -> Result<(f64, f64), BoxError> {
     let started = Instant::now();
-    let mut stream = tokio::net::TcpStream::connect(server.peer.address).await?;
+    let mut stream = tokio::net::TcpStream::connect(server.process.address).await?;
     let request = String::from_utf8(server.get("/export", ""))?.replace("HTTP/1.1", "HTTP/1.0");
     stream.write_all(request.as_bytes()).await?;
     let mut buffer = vec![0; 1 << 18];
@@ -84,24 +79,4 @@ async fn receive(server: &Server, mut part: impl FnMut(&[u8])) -> Result<(f64, f
         part(&head[end + 4..]);
     }
     Ok((started.elapsed().as_secs_f64(), first.ok_or("the export has no head")?))
-}
-
-/// Reads every body of the workspace in the order of the table and writes it to nobody; gives the seconds.
-fn bare_export(data: &Path, with_digest: bool) -> Result<(f64, Digest), BoxError> {
-    let db = rusqlite::Connection::open(data.join("callhistory.db"))?;
-    let mut output = BufWriter::new(File::create("/dev/null")?);
-    let mut digest = Digest::default();
-    let started = Instant::now();
-    let mut statement = db.prepare("SELECT body FROM call NOT INDEXED WHERE workspace_id = ?1")?;
-    let mut rows = statement.query([WORKSPACE])?;
-    while let Some(row) = rows.next()? {
-        let body = row.get_ref(0)?.as_blob()?;
-        output.write_all(body)?;
-        output.write_all(b"\n")?;
-        if with_digest {
-            digest.add(body);
-        }
-    }
-    output.flush()?;
-    Ok((started.elapsed().as_secs_f64(), digest))
 }

@@ -26,20 +26,20 @@ pub(crate) async fn footprint(bench: &Bench) -> Outcome {
         std::thread::sleep(Duration::from_millis(200));
         let started = Instant::now();
         server = Server::with_key(&mut Command::new(&bench.server_program), &data, key).await?;
-        let mut connection = Connection::open(server.peer.address).await?;
+        let mut connection = Connection::open(server.process.address).await?;
         connection.exchange(&server.get(&format!("/{}", ids[0].0), ""), "200").await?;
         millis.push(started.elapsed().as_secs_f64() * 1e3);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (idle, _) = server.peer.memory_mib()?;
+    let (idle, _) = server.process.memory_mib()?;
     let count = if bench.quick { 50 } else { 1000 };
     for _ in 0..count {
-        let mut connection = Connection::open(server.peer.address).await?;
+        let mut connection = Connection::open(server.process.address).await?;
         connection.exchange(&server.get(&format!("/{}", ids[0].0), ""), "200").await?;
         connections.push(connection);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let each = (server.peer.memory_mib()?.0 - idle) * 1024.0 / to_f64(count);
+    let each = (server.process.memory_mib()?.0 - idle) * 1024.0 / to_f64(count);
     let what = format!("start on {} records until the first response", bench.records());
     Ok(vec![
         Line::new(what, Goal::AtMost(50.0), median(millis), "ms"),
@@ -52,5 +52,5 @@ pub(crate) async fn footprint(bench: &Bench) -> Outcome {
 /// The memory of an idle server on an empty database, in MiB.
 pub(crate) async fn idle_mib(bench: &Bench) -> Result<f64, BoxError> {
     let server = bench.start(&bench.scratch.path().join("idle")).await?;
-    Ok(server.peer.memory_mib()?.0)
+    Ok(server.process.memory_mib()?.0)
 }

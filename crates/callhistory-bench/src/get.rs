@@ -1,4 +1,4 @@
-//! `get_call` next to a static response of the same bytes.
+//! `get_call` compared with a static response of the same bytes.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::{
     bench::Bench,
     error::BoxError,
     load::Requests,
+    peers::static_baseline,
     server::Server,
-    static_baseline,
     table::{Goal, Line, Outcome},
 };
 
@@ -44,12 +44,12 @@ pub(crate) async fn get_call(bench: &Bench) -> Outcome {
     let ids = random_ids(&data, if bench.quick { 1000 } else { UNIFORM })?;
     let uniform = requests(&server, &ids);
     let hot = requests(&server, &ids[..HOT.min(ids.len())]);
-    let peer = &server.peer;
+    let process = &server.process;
     let mut lines = Vec::new();
     for (name, requests, rate, cpu) in [("uniform ids", &uniform, 0.65, 1.8), ("read before", &hot, 0.9, 1.4)] {
-        let baseline = static_baseline::record(bench, peer, requests).await?;
-        let [ours, theirs] = bench.alternate((peer, requests), (&baseline, requests)).await?;
-        lines.push(Line::rates(format!("get_call, {name}"), Goal::AtLeast(rate), &ours, &theirs, peer));
+        let baseline = static_baseline::record(bench, process, requests).await?;
+        let [ours, theirs] = bench.alternate((process, requests), (&baseline, requests)).await?;
+        lines.push(Line::rates(format!("get_call, {name}"), Goal::AtLeast(rate), &ours, &theirs, process));
         let ratio = ours.cpu_micros / theirs.cpu_micros;
         lines.push(Line::new(format!("get_call, {name}: CPU"), Goal::AtMost(cpu), ratio, "×"));
     }
@@ -67,10 +67,10 @@ pub(crate) async fn not_modified(bench: &Bench) -> Outcome {
     let mut lines = Vec::new();
     for (name, requests, goal) in [("uniform ids", all, 0.65), ("read before", hot, 0.85)] {
         let requests = Requests::new(requests, "304");
-        let peer = &server.peer;
-        let baseline = static_baseline::record(bench, peer, &requests).await?;
-        let [ours, theirs] = bench.alternate((peer, &requests), (&baseline, &requests)).await?;
-        lines.push(Line::rates(format!("304, {name}"), Goal::AtLeast(goal), &ours, &theirs, peer));
+        let process = &server.process;
+        let baseline = static_baseline::record(bench, process, &requests).await?;
+        let [ours, theirs] = bench.alternate((process, &requests), (&baseline, &requests)).await?;
+        lines.push(Line::rates(format!("304, {name}"), Goal::AtLeast(goal), &ours, &theirs, process));
     }
     Ok(lines)
 }

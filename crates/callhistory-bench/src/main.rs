@@ -1,4 +1,4 @@
-//! Measures callhistory: each row of the goals next to its own baseline, alternating, in one run, on both histories.
+//! Measures callhistory: each row compared with its own baseline, alternating, in one run, on both histories.
 
 mod bench;
 mod changes;
@@ -11,11 +11,10 @@ mod import;
 mod list;
 mod load;
 mod metrics;
+mod peers;
 mod postgres;
 mod sdk;
 mod server;
-mod sqlite_baseline;
-mod static_baseline;
 mod table;
 mod writes;
 
@@ -31,6 +30,7 @@ use bench::Bench;
 use callhistory_test_support::history::History;
 use clap::{Parser, Subcommand};
 use error::BoxError;
+use peers::static_baseline;
 use table::{Outcome, Row};
 
 /// The rows by their numbers in docs/performance.md, each with whether it depends on the history.
@@ -202,7 +202,7 @@ async fn measure(bench: &Bench, row: u8) -> Outcome {
         11 => changes::latency(bench).await,
         12 => sdk::overhead(bench).await,
         13 => footprint::footprint(bench).await,
-        _ => postgres::next_to_bare(bench).await,
+        _ => postgres::compared_with_bare(bench).await,
     }
 }
 

@@ -35,9 +35,9 @@ pub(crate) async fn metrics(bench: &Bench) -> Outcome {
                 _ => query.to_owned(),
             };
             let request = server.get(&format!("/metrics{query}"), "");
-            let millis = load::latencies(&server.peer, &[request], if bench.quick { 1 } else { 7 }).await?;
+            let millis = load::latencies(&server.process, &[request], if bench.quick { 1 } else { 7 }).await?;
             let line = Line::new(format!("{records} calls, {name}"), Goal::None, median(millis), "ms");
-            lines.push(line.with_peak(server.peer.memory_mib()?.1));
+            lines.push(line.with_peak(server.process.memory_mib()?.1));
         }
     }
     Ok(lines)

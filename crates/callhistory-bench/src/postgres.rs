@@ -1,5 +1,4 @@
-//! PostgreSQL: the store next to a bare driver that sends the store's own statements, read from the server's log, so that
-//! they cannot differ.
+//! PostgreSQL: the store compared with a bare driver that sends the store's own statements.
 
 use std::{
     fs,
@@ -17,7 +16,7 @@ use callhistory_test_support::{
     postgres::Cluster,
 };
 use tokio_postgres::{
-    Client, NoTls, Row, Statement,
+    Client, Statement,
     types::{ToSql, Type},
 };
 
@@ -25,6 +24,7 @@ use crate::{
     bench::Bench,
     error::BoxError,
     load::{median, to_f64},
+    peers::postgres_baseline::{BareWriter, StoreStatements, session},
     table::{Goal, Line, Outcome},
 };
 
@@ -37,7 +37,7 @@ const SCANS: usize = 8;
 fn calls(history: History, count: u32) -> Result<Vec<(CallId, CallInput)>, BoxError> {
     let calls = history.calls(1, count, Period::PAST).filter(|call| call.workspace == WORKSPACE);
     let input = |call: Call| {
-        let input = CallInput::from_json(call.json.as_bytes()).map_err(|faults| format!("{faults:?}"))?;
+        let input = CallInput::from_json(call.json.as_bytes()).map_err(|errors| errors.to_string())?;
         Ok((call.id.parse()?, input))
     };
     calls.map(input).collect()
@@ -89,119 +89,10 @@ struct Sides {
     postgres: Arc<dyn CallStore>,
     sessions: Arc<Vec<(Client, Statement)>>,
     scans: Arc<Vec<Client>>,
-    texts: Texts,
+    statements: StoreStatements,
     writer: Arc<BareWriter>,
     calls: Arc<Vec<(CallId, CallInput)>>,
     time: Duration,
-}
-
-/// Statements as the store sent them.
-#[derive(Clone)]
-struct Texts {
-    get: String,
-    page: String,
-    lock: String,
-    take: String,
-    insert: String,
-    change: String,
-}
-
-impl Texts {
-    /// Every statement of a database that the log has.
-    fn read(log: &str, database: &str) -> Result<Self, BoxError> {
-        let mut texts = Vec::new();
-        let mut lines = log.lines().peekable();
-        while let Some(line) = lines.next() {
-            if line.starts_with(&format!("{database} ")) && line.ends_with("plan:") {
-                let mut json = String::new();
-                while let Some(more) = lines.next_if(|line| line.starts_with('\t')) {
-                    json.push_str(more);
-                }
-                let plan: serde_json::Value = serde_json::from_str(&json)?;
-                texts.extend(plan["Query Text"].as_str().map(str::to_owned));
-            }
-        }
-        let find = |part: &str| {
-            let found = texts.iter().rev().find(|text| text.contains(part));
-            found.cloned().ok_or_else(|| format!("the log has no {part}"))
-        };
-        Ok(Self {
-            get: find("SELECT sequence, body FROM call")?,
-            page: find("octet_length(p.body)")?,
-            lock: find("FOR UPDATE")?,
-            take: find("INTO workspace")?,
-            insert: find("INTO call")?,
-            change: find("INTO change")?,
-        })
-    }
-}
-
-async fn session(url: &str) -> Result<Client, BoxError> {
-    let (client, session) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(session);
-    client.batch_execute("SET enable_seqscan = off; SET jit = off").await?;
-    Ok(client)
-}
-
-/// Writes groups of rows as the store does, with everything computed in advance.
-struct BareWriter {
-    client: Client,
-    statements: [Statement; 4],
-    rows: Vec<Row>,
-}
-
-/// The columns of a group, taken from stored rows; the ids differ.
-const COLUMNS: &str =
-    "sort_time, created_at, updated_at, duration, cost, agent_id, call_flow_id, batch_id, call_id, status,
-    direction, call_type, from_phone_number, to_phone_number, terms::text, body";
-
-impl BareWriter {
-    async fn new(url: &str, texts: &Texts) -> Result<Self, BoxError> {
-        let client = session(url).await?;
-        let rows = client.query(&format!("SELECT {COLUMNS} FROM call LIMIT {TASKS}"), &[]).await?;
-        let statements = [
-            client.prepare(&texts.lock).await?,
-            client.prepare(&texts.take).await?,
-            client.prepare(&texts.insert).await?,
-            client.prepare(&texts.change).await?,
-        ];
-        Ok(Self { client, statements, rows })
-    }
-
-    async fn write(&self, number: u64) -> Result<u64, BoxError> {
-        let ids: Vec<String> = (0..self.rows.len()).map(|row| format!("bare-{number}-{row}")).collect();
-        let (workspace, count) = (WORKSPACE.to_owned(), self.rows.len() as i64);
-        let [lock, take, insert, change] = &self.statements;
-        let lock_values: [&(dyn ToSql + Sync); 2] = [&workspace, &ids];
-        let (begun, locked) =
-            tokio::join!(biased; self.client.batch_execute("BEGIN"), self.client.query(lock, &lock_values));
-        begun?;
-        locked?;
-        let integers: Vec<Vec<Option<i64>>> =
-            (0..5).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
-        let texts: Vec<Vec<Option<&str>>> =
-            (5..15).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
-        let bodies: Vec<&[u8]> = self.rows.iter().map(|row| row.get(15)).collect();
-        let numbers: Vec<i64> = (1..=count).collect();
-        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&workspace, &count, &ids, &numbers];
-        values.extend(integers.iter().map(|column| column as &(dyn ToSql + Sync)));
-        values.extend(texts.iter().map(|column| column as &(dyn ToSql + Sync)));
-        values.push(&bodies);
-        let (kinds, times) = (vec![1_i16; ids.len()], vec![0_i64; ids.len()]);
-        let take_values: [&(dyn ToSql + Sync); 2] = [&workspace, &count];
-        let changes: [&(dyn ToSql + Sync); 6] = [&workspace, &count, &numbers, &kinds, &ids, &times];
-        let (taken, inserted, changed, committed) = tokio::join!(
-            biased;
-            self.client.query_one(take, &take_values),
-            self.client.execute(insert, &values),
-            self.client.execute(change, &changes),
-            self.client.batch_execute("COMMIT"),
-        );
-        taken?;
-        changed?;
-        committed?;
-        Ok(inserted?)
-    }
 }
 
 async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result<u64, BoxError> {
@@ -221,7 +112,8 @@ impl Sides {
         let page = self.postgres.list_calls(&workspace()?, &query).await?;
         let values: [(&(dyn ToSql + Sync), Type); 4] =
             [(&WORKSPACE, Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
-        let rows = self.scans.first().ok_or("there are no sessions")?.query_typed(&self.texts.page, &values).await?;
+        let rows =
+            self.scans.first().ok_or("there are no sessions")?.query_typed(&self.statements.page, &values).await?;
         let is_same_page = page.calls.iter().zip(&rows).all(|(body, row)| body[..] == *row.get::<_, &[u8]>(0));
         if row.get::<_, &[u8]>(1) == &ours.body[..] && is_same_page && (page.calls.len(), rows.len()) == (50, 51) {
             return Ok(());
@@ -266,7 +158,7 @@ impl Sides {
                 }
             }
         };
-        let (scans, text) = (Arc::clone(&self.scans), self.texts.page.clone());
+        let (scans, text) = (Arc::clone(&self.scans), self.statements.page.clone());
         let bare = move |number: u64| {
             let (scans, text) = (Arc::clone(&scans), text.clone());
             async move {
@@ -309,8 +201,8 @@ async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<()
     Ok(())
 }
 
-/// The statements of the store, as it sends them.
-async fn texts(cluster: &Cluster) -> Result<Texts, BoxError> {
+/// Records the statements that the store sends.
+async fn record_statements(cluster: &Cluster) -> Result<StoreStatements, BoxError> {
     let name = cluster.database(None)?;
     let admin = session(&cluster.url("postgres")).await?;
     admin.batch_execute(&format!("ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")).await?;
@@ -321,10 +213,10 @@ async fn texts(cluster: &Cluster) -> Result<Texts, BoxError> {
     store.close().await;
     drop(store);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    Texts::read(&fs::read_to_string(cluster.log())?, &name)
+    StoreStatements::read(&fs::read_to_string(cluster.log())?, &name)
 }
 
-pub(crate) async fn next_to_bare(bench: &Bench) -> Outcome {
+pub(crate) async fn compared_with_bare(bench: &Bench) -> Outcome {
     let calls = Arc::new(calls(bench.history, if bench.quick { 500 } else { 50_000 })?);
     let cluster = Cluster::start(&[
         "shared_buffers = '1GB'",
@@ -333,7 +225,7 @@ pub(crate) async fn next_to_bare(bench: &Bench) -> Outcome {
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_format = 'json'",
     ])?;
-    let texts = texts(&cluster).await?;
+    let statements = record_statements(&cluster).await?;
     let url = cluster.url(&cluster.database(None)?);
     let postgres = open(&url.parse()?).await?;
     fill(&*postgres, &calls).await?;
@@ -343,15 +235,16 @@ pub(crate) async fn next_to_bare(bench: &Bench) -> Outcome {
     let (mut sessions, mut scans) = (Vec::new(), Vec::new());
     for _ in 0..SESSIONS {
         let client = session(&url).await?;
-        let statement = client.prepare(&texts.get).await?;
+        let statement = client.prepare(&statements.get).await?;
         sessions.push((client, statement));
     }
     for _ in 0..SCANS {
         scans.push(session(&url).await?);
     }
-    let writer = Arc::new(BareWriter::new(&url, &texts).await?);
+    let writer = Arc::new(BareWriter::new(&url, &statements, TASKS).await?);
     let time = bench.time();
-    let sides = Sides { postgres, sessions: Arc::new(sessions), scans: Arc::new(scans), texts, writer, calls, time };
+    let sides =
+        Sides { postgres, sessions: Arc::new(sessions), scans: Arc::new(scans), statements, writer, calls, time };
     sides.compare().await?;
     let mut measured: [[Vec<f64>; 2]; 3] = Default::default();
     for round in 0..bench.rounds() {

@@ -1,4 +1,4 @@
-//! The SDK next to bare reqwest that reads the same bytes and does nothing with them.
+//! The SDK compared with bare reqwest, which reads the same bytes and discards them.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     error::BoxError,
     get,
     load::{Requests, median, to_f64},
-    static_baseline,
+    peers::static_baseline,
     table::{Goal, Line, Outcome},
 };
 
@@ -22,7 +22,7 @@ pub(crate) async fn overhead(bench: &Bench) -> Outcome {
     let id = &ids.first().ok_or("no record")?.0;
     // The server is not what is measured: a static response takes the least time of its own.
     let requests = Requests::new(vec![server.get(&format!("/{id}"), "")], "200");
-    let baseline = static_baseline::record(bench, &server.peer, &requests).await?;
+    let baseline = static_baseline::record(bench, &server.process, &requests).await?;
     let url = format!("http://{}", baseline.address);
     let client = Client::builder(&url).workspace(WORKSPACE).build()?;
     let target = format!("{url}/v2/api/call-history/{id}");
@@ -49,7 +49,7 @@ pub(crate) async fn overhead(bench: &Bench) -> Outcome {
     Ok(vec![
         Line::new("SDK get_call, time", Goal::AtMost(1.15), ours / theirs, "×")
             .between(format!("{ours:.1} µs"), format!("{theirs:.1} µs")),
-        Line::new("the same next to reqwest with the timeouts of the SDK", Goal::None, ours / in_time, "×")
+        Line::new("the same compared with reqwest with the timeouts of the SDK", Goal::None, ours / in_time, "×")
             .between("", format!("{in_time:.1} µs")),
         Line::new("SDK get_call, allocations beyond the record", Goal::AtMost(1.05), beyond, "×").between(
             format!("{our_allocations:.0}, of which {parsing:.0} for the record"),
@@ -94,6 +94,6 @@ fn allocations(url: &str, id: &str, target: &str, body: &[u8], count: usize) -> 
 
 /// Reads a record with bare reqwest.
 async fn read(bare: &reqwest::Client, target: &str) -> Result<bytes::Bytes, BoxError> {
-    let answer = bare.get(target).header("x-workspace-id", WORKSPACE).send().await?;
-    Ok(answer.error_for_status()?.bytes().await?)
+    let response = bare.get(target).header("x-workspace-id", WORKSPACE).send().await?;
+    Ok(response.error_for_status()?.bytes().await?)
 }

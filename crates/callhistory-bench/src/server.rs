@@ -6,14 +6,14 @@ use callhistory_test_support::history::WORKSPACE;
 
 use crate::{
     error::BoxError,
-    load::{self, Peer},
+    load::{self, ServerProcess},
 };
 
 const SCOPES: &str = "calls:read,calls:write,calls:delete,calls:export,phone-numbers:read";
 
 /// A server with keys, log and counters on.
 pub(crate) struct Server {
-    pub(crate) peer: Peer,
+    pub(crate) process: ServerProcess,
     operations: SocketAddr,
     key: String,
 }
@@ -25,20 +25,15 @@ impl Server {
         if database.exists() {
             io::copy(&mut fs::File::open(database)?, &mut io::sink())?;
         }
-        let key = Command::new(server)
-            .args(["keys", "create", "--workspace", WORKSPACE, "--name", "bench", "--scopes", SCOPES, "--data-dir"])
-            .arg(data)
-            .output()?;
-        let printed = String::from_utf8_lossy(&key.stdout);
-        let key = printed.split_whitespace().find(|word| word.starts_with("ch_live_")).ok_or("no key was created")?;
-        Self::with_key(&mut Command::new(server), data, key.to_owned()).await
+        let key = create_key(server, data)?;
+        Self::with_key(&mut Command::new(server), data, key).await
     }
 
     /// Starts a server with a command that names its program, for callers with a key that exists.
     pub(crate) async fn with_key(command: &mut Command, data: &Path, key: String) -> Result<Self, BoxError> {
         let operations = load::free_address()?;
         command.args(["--require-keys", "--operations-listen", &operations.to_string(), "--data-dir"]).arg(data);
-        Ok(Self { peer: Peer::start(command).await?, operations, key })
+        Ok(Self { process: ServerProcess::start(command).await?, operations, key })
     }
 
     /// Stops the server; gives the key.
@@ -56,20 +51,12 @@ impl Server {
         .into_bytes()
     }
 
+    /// A request that replaces one record.
     pub(crate) fn put(&self, id: &str, body: &[u8]) -> Vec<u8> {
-        self.put_with(id, "", body)
-    }
-
-    /// A write that its precondition refuses.
-    pub(crate) fn refused_put(&self) -> Vec<u8> {
-        self.put_with("never", "if-match: \"0\"\r\n", b"{}")
-    }
-
-    fn put_with(&self, id: &str, header: &str, body: &[u8]) -> Vec<u8> {
         let (key, length) = (&self.key, body.len());
         let mut request = format!(
             "PUT /v2/api/call-history/{id} HTTP/1.1\r\nhost: bench\r\nx-workspace-id: {WORKSPACE}\r\n\
-             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}\r\n"
+             x-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         )
         .into_bytes();
         request.extend_from_slice(body);
@@ -84,4 +71,17 @@ impl Server {
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         Ok(line.unwrap_or("0").parse()?)
     }
+}
+
+/// Creates a key with every scope for the workspace of the history.
+fn create_key(server: &Path, data: &Path) -> Result<String, BoxError> {
+    let created = Command::new(server)
+        .args(["keys", "create", "--workspace", WORKSPACE, "--name", "bench", "--scopes", SCOPES, "--data-dir"])
+        .arg(data)
+        .output()?;
+    let printed = String::from_utf8_lossy(&created.stdout);
+    let key = printed.split_whitespace().find(|word| word.starts_with("ch_live_"));
+    key.map(str::to_owned).ok_or_else(|| {
+        format!("keys create: {}: {}", created.status, String::from_utf8_lossy(&created.stderr).trim()).into()
+    })
 }

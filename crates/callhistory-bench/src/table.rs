@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     error::BoxError,
-    load::{Peer, Round},
+    load::{Round, ServerProcess},
 };
 
 /// The lines of a row, or why it has none.
@@ -51,13 +51,19 @@ impl Line {
     }
 
     /// Requests a second, divided by those of the baseline.
-    pub(crate) fn rates(what: impl Into<String>, goal: Goal, ours: &Round, baseline: &Round, peer: &Peer) -> Self {
+    pub(crate) fn rates(
+        what: impl Into<String>,
+        goal: Goal,
+        ours: &Round,
+        baseline: &Round,
+        process: &ServerProcess,
+    ) -> Self {
         let side = |round: &Round| format!("{:.0}/s, {:.1} µs CPU", round.per_second, round.cpu_micros);
         Self {
             ours: side(ours),
             baseline: side(baseline),
             cpu_micros: Some(ours.cpu_micros),
-            peak_mib: peer.memory_mib().ok().map(|(_, peak)| peak),
+            peak_mib: process.memory_mib().ok().map(|(_, peak)| peak),
             ..Self::new(what, goal, ours.per_second / baseline.per_second, "×")
         }
     }

@@ -1,4 +1,4 @@
-//! Durable writes next to one thread that commits the same rows with the same indexes in groups of the same size.
+//! Durable writes compared with one thread that commits the same rows with the same indexes in groups of the same size.
 
 use std::{
     fs,
@@ -16,8 +16,8 @@ use crate::{
     error::BoxError,
     histories,
     load::{self, Requests, Round},
+    peers::sqlite_baseline::{Loader, Rows, contents},
     server::Server,
-    sqlite_baseline::{Loader, Rows, contents},
     table::{Goal, Line, Outcome},
 };
 
@@ -44,13 +44,13 @@ fn puts(server: &Server, inputs: &[(String, Vec<u8>)], connections: usize) -> Re
 
 /// Writes each record once; gives the writes for each commit as well.
 async fn write(server: &Server, requests: &Requests) -> Result<(Round, f64), BoxError> {
-    let numbers = async || {
+    let commits = async || {
         let sum = server.metric("callhistory_commit_writes_sum").await?;
         Ok::<_, BoxError>((sum, server.metric("callhistory_commit_writes_count").await?))
     };
-    let before = numbers().await?;
-    let round = load::send_all(&server.peer, requests).await?;
-    let after = numbers().await?;
+    let before = commits().await?;
+    let round = load::send_all(&server.process, requests).await?;
+    let after = commits().await?;
     if after.1 <= before.1 {
         return Err("the server counts no commits".into());
     }
@@ -74,7 +74,7 @@ pub(crate) async fn durable(bench: &Bench) -> Outcome {
             let written = {
                 let server = bench.start(&data).await?;
                 let (round, writes) = write(&server, &puts(&server, &inputs, 64)).await?;
-                (group, peak) = (writes, server.peer.memory_mib()?.1);
+                (group, peak) = (writes, server.process.memory_mib()?.1);
                 round
             };
             rounds.push(written);
@@ -139,7 +139,7 @@ async fn slow_disk(bench: &Bench) -> Outcome {
     let (alone, _) = write(&server, &puts(&server, &inputs(bench, single, 30)?, 1)).await?;
     let (round, group) = write(&server, &puts(&server, &inputs(bench, many, 31)?, 64)).await?;
     // Its snapshot holds back the WAL until it ends.
-    let mut export = TcpStream::connect(server.peer.address).await?;
+    let mut export = TcpStream::connect(server.process.address).await?;
     export.write_all(&server.get("/export", "")).await?;
     export.readable().await?;
     let (during_export, _) = write(&server, &puts(&server, &inputs(bench, many, 32)?, 64)).await?;

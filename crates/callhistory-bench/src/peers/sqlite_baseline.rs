@@ -1,11 +1,12 @@
-//! The baseline of writes and imports: one thread that inserts rows with the same columns and indexes, durably.
+//! The baseline of writes, imports and exports: one thread that inserts rows with the same columns and indexes, durably, and one
+//! that reads every body.
 
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
     fs::File,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, BufWriter, Write as _},
     path::Path,
     time::Instant,
 };
@@ -176,7 +177,7 @@ impl Loader {
 fn row(line: &[u8], sequence: i64) -> Result<([Value; 19], String), BoxError> {
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
-    let mut input = CallInput::from_json(line).map_err(|faults| format!("{faults:?}"))?;
+    let mut input = CallInput::from_json(line).map_err(|errors| errors.to_string())?;
     input.workspace_id = Some(WORKSPACE.parse()?);
     let record = input.into_record()?;
     let body = record.to_json();
@@ -204,4 +205,24 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 19], String), BoxError> {
         Value::Blob(body),
     ];
     Ok((row, terms))
+}
+
+/// Reads every body of the workspace in the order of the table and discards it; gives the seconds.
+pub(crate) fn read_bodies(data: &Path, with_digest: bool) -> Result<(f64, Digest), BoxError> {
+    let db = Connection::open(data.join("callhistory.db"))?;
+    let mut output = BufWriter::new(File::create("/dev/null")?);
+    let mut digest = Digest::default();
+    let started = Instant::now();
+    let mut statement = db.prepare("SELECT body FROM call NOT INDEXED WHERE workspace_id = ?1")?;
+    let mut rows = statement.query([WORKSPACE])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(0)?.as_blob()?;
+        output.write_all(body)?;
+        output.write_all(b"\n")?;
+        if with_digest {
+            digest.add(body);
+        }
+    }
+    output.flush()?;
+    Ok((started.elapsed().as_secs_f64(), digest))
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use crate::{
     bench::Bench,
     error::BoxError,
-    load::{Connection, Peer, Requests},
+    load::{Connection, Requests, ServerProcess},
 };
 
 /// A response as the server gave it.
@@ -64,7 +64,11 @@ pub(crate) fn serve(address: SocketAddr, file: &Path) -> Result<(), BoxError> {
 
 /// Starts a process that gives the server's response to one of these requests, the one whose body is nearest to their mean,
 /// and compares the two.
-pub(crate) async fn record(bench: &Bench, server: &Peer, requests: &Requests) -> Result<Peer, BoxError> {
+pub(crate) async fn record(
+    bench: &Bench,
+    server: &ServerProcess,
+    requests: &Requests,
+) -> Result<ServerProcess, BoxError> {
     let status = requests.status;
     let mut connection = Connection::open(server.address).await?;
     let mut lengths = Vec::new();
@@ -78,11 +82,11 @@ pub(crate) async fn record(bench: &Bench, server: &Peer, requests: &Requests) ->
     connection.exchange(request, status).await?;
     let file = bench.scratch.path().join("response");
     std::fs::write(&file, [connection.head().as_bytes(), connection.body()].concat())?;
-    let peer = Peer::start(Command::new(&bench.program).arg("static").arg("--response").arg(file)).await?;
-    let mut other = Connection::open(peer.address).await?;
+    let process = ServerProcess::start(Command::new(&bench.program).arg("static").arg("--response").arg(file)).await?;
+    let mut other = Connection::open(process.address).await?;
     other.exchange(request, status).await?;
     if other.body() != connection.body() {
         return Err("the baseline serves another body".into());
     }
-    Ok(peer)
+    Ok(process)
 }
