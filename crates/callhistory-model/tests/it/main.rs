@@ -1,6 +1,7 @@
 //! The record as it stands on the wire.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod data_model;
 mod schema;
 mod validation;
 mod wire;
