@@ -112,10 +112,9 @@ impl SettingSources {
 /// A file with every setting, what it is for, and its default.
 #[must_use]
 pub fn example() -> String {
-    let mut text =
-        "# The settings of callhistory-server, each with its default or an example. A CALLHISTORY_* variable goes \
-                    before\n# this file, and a flag before both.\n"
-            .to_owned();
+    let mut text = "# The settings of callhistory-server, each with its default or an example. A CALLHISTORY_* variable overrides\n\
+                    # this file, and a flag overrides both.\n"
+        .to_owned();
     for setting in settings().filter(|setting| !NOT_IN_FILES.contains(&setting.get_id().as_str())) {
         let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
         let value = setting.get_default_values().first().map(|value| value.to_string_lossy().into_owned());

@@ -114,3 +114,11 @@ fn the_example_is_complete_and_works() {
         assert!(refused || (good && printed.contains(" # one.toml")), "{line}: {errors}");
     }
 }
+
+/// docs/configuration.md holds the printed example.
+#[test]
+fn the_configuration_page_holds_the_example() {
+    let (_, example, _) = run(TempDir::new().unwrap().path(), &[], &["config", "example"]);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md")).unwrap();
+    assert!(page.contains(&format!("```toml\n{example}```\n")), "docs/configuration.md must hold:\n{example}");
+}
