@@ -6,7 +6,7 @@ use crate::value::extensible_enum::extensible_enum;
 
 extensible_enum! {
     /// Machine-readable error code. Codes are stable; later versions may add codes.
-    FieldErrorCode, max 64 {
+    FieldErrorCode {
         /// The value has the wrong JSON type.
         WrongType = "wrong_type",
         /// The value is null; omit a member without a value.
@@ -94,6 +94,11 @@ impl FieldError {
         self
     }
 
+    /// The same error, in the member with this name.
+    pub(crate) fn in_member(self, name: &str) -> Self {
+        self.prefix_pointer(&format!("/{}", escape_pointer(name)))
+    }
+
     /// The same error, in a header or parameter.
     #[must_use]
     pub fn in_parameter(mut self, name: impl Into<String>) -> Self {
@@ -110,6 +115,11 @@ impl FieldError {
     }
 }
 
+/// One step of a JSON pointer (RFC 6901).
+pub(crate) fn escape_pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// An error quotes the request, and must not return a hostile body many times over.
 fn truncated(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MAX_FIELD_ERROR_CHARS) {
@@ -117,6 +127,16 @@ fn truncated(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+/// Refuses a string of more than `max` characters.
+pub(crate) fn check_length(text: &str, max: usize) -> Result<(), FieldError> {
+    let count = text.chars().count();
+    if count > max {
+        let detail = format!("has {count} characters; at most {max} are accepted");
+        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
+    }
+    Ok(())
 }
 
 /// The errors of one document, in the order of the document.

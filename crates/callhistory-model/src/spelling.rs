@@ -2,6 +2,12 @@
 
 use crate::{FieldError, FieldErrorCode};
 
+/// The value with this name in a table of all names.
+pub(crate) fn by_name<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<T, FieldError> {
+    let value = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    value.ok_or_else(|| unknown_value(name, &table.iter().map(|(known, _)| *known).collect::<Vec<_>>()))
+}
+
 /// The error of a value that is not in a list of known values.
 pub(crate) fn unknown_value(text: &str, known: &[&str]) -> FieldError {
     let guess = nearest_name(text, known.iter().copied()).map(|known| format!("; did you mean {known:?}?"));

@@ -1,14 +1,12 @@
 //! The clauses of `postAnalysis`: tests of members of `analyzedData`.
 
-use std::cmp::Ordering;
-
 use serde_json::value::RawValue;
 
 use crate::{
     FieldError, FieldErrorCode, JsonObject,
     spelling::unknown_value,
     value::{
-        raw_json::{escape_pointer, kind, object},
+        raw_json::{object, object_text, wrong_type},
         scalar::{Scalar, check_path},
     },
 };
@@ -51,16 +49,12 @@ impl AnalysisOperator {
         match self {
             Self::In(choices) => choices.contains(value),
             Self::Not(other) => value != other,
-            Self::Greater(bound, equal) => match value.compare(bound) {
-                Some(Ordering::Greater) => true,
-                Some(Ordering::Equal) => *equal,
-                _ => false,
-            },
-            Self::Less(bound, equal) => match value.compare(bound) {
-                Some(Ordering::Less) => true,
-                Some(Ordering::Equal) => *equal,
-                _ => false,
-            },
+            Self::Greater(bound, or_equal) => {
+                value.compare(bound).is_some_and(|order| order.is_gt() || *or_equal && order.is_eq())
+            }
+            Self::Less(bound, or_equal) => {
+                value.compare(bound).is_some_and(|order| order.is_lt() || *or_equal && order.is_eq())
+            }
             Self::Exists(expected) => *expected,
         }
     }
@@ -77,15 +71,18 @@ impl AnalysisClause {
         let json: JsonObject = json.parse()?;
         let mut clauses = Vec::new();
         for (member, value) in object(json.as_str())? {
-            let here = |error: FieldError| error.prefix_pointer(&format!("/{}", escape_pointer(&member)));
+            let here = |error: FieldError| error.in_member(&member);
             if member.is_empty() {
                 return Err(FieldError::new(FieldErrorCode::TooShort, "has a member with an empty name"));
             }
             check_path(&member).map_err(here)?;
-            let tests =
-                if value.starts_with('{') { operators(value) } else { scalar(value).map(|one| vec![equals(one)]) };
+            let tests = if value.starts_with('{') {
+                operators(value)
+            } else {
+                scalar(value).map(|value| vec![AnalysisOperator::In(vec![value])])
+            };
             let tests = tests.map_err(here)?;
-            clauses.extend(tests.into_iter().map(|test| Self { member: member.clone(), test }));
+            clauses.extend(tests.into_iter().map(|test| Self { member: member.to_string(), test }));
         }
         if clauses.is_empty() {
             return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; at least one member is expected"));
@@ -117,65 +114,49 @@ impl AnalysisClause {
                 None => members.push((&clause.member, vec![text])),
             }
         }
-        let members = members
-            .iter()
-            .map(|(member, tests)| format!("{}:{{{}}}", serde_json::Value::from(*member), tests.join(",")));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        object_text(members.iter().map(|(member, tests)| (member, format!("{{{}}}", tests.join(",")))))
     }
 }
 
-fn equals(value: Scalar) -> AnalysisOperator {
-    AnalysisOperator::In(vec![value])
-}
-
 fn scalar(json: &str) -> Result<Scalar, FieldError> {
-    Scalar::from_json(json).ok_or_else(|| {
-        let detail = format!("is {}; a string, a number, a boolean or null is expected", kind(json));
-        FieldError::new(FieldErrorCode::WrongType, detail)
-    })
+    Scalar::from_json(json).ok_or_else(|| wrong_type(json, "a string, a number, a boolean or null"))
 }
 
 /// Parses a bound that has an order: a number or a string.
 fn bound(json: &str) -> Result<Scalar, FieldError> {
     match scalar(json)? {
         value @ (Scalar::Number(_) | Scalar::Text(_)) => Ok(value),
-        _ => Err(FieldError::new(
-            FieldErrorCode::WrongType,
-            format!("is {}; a number or a string is expected", kind(json)),
-        )),
+        _ => Err(wrong_type(json, "a number or a string")),
     }
 }
 
 fn operators(json: &str) -> Result<Vec<AnalysisOperator>, FieldError> {
     let mut tests = Vec::new();
     for (name, value) in object(json)? {
-        let test = match name.as_str() {
+        let test = match name.as_ref() {
             "gt" => bound(value).map(|bound| AnalysisOperator::Greater(bound, false)),
             "gte" => bound(value).map(|bound| AnalysisOperator::Greater(bound, true)),
             "lt" => bound(value).map(|bound| AnalysisOperator::Less(bound, false)),
             "lte" => bound(value).map(|bound| AnalysisOperator::Less(bound, true)),
             "ne" => scalar(value).map(AnalysisOperator::Not),
             "in" => choices(value).map(AnalysisOperator::In),
-            "exists" => match value {
-                "true" | "false" => Ok(AnalysisOperator::Exists(value == "true")),
-                _ => Err(FieldError::new(
-                    FieldErrorCode::WrongType,
-                    format!("is {}; a boolean is expected", kind(value)),
-                )),
+            "exists" => match scalar(value) {
+                Ok(Scalar::Bool(expected)) => Ok(AnalysisOperator::Exists(expected)),
+                _ => Err(wrong_type(value, "a boolean")),
             },
             other => Err(unknown_value(other, &OPERATORS)),
         };
-        tests.push(test.map_err(|error| error.prefix_pointer(&format!("/{}", escape_pointer(&name))))?);
+        tests.push(test.map_err(|error| error.in_member(&name))?);
     }
     if tests.is_empty() {
-        return Err(FieldError::new(FieldErrorCode::TooShort, "has no operator"));
+        let detail = format!("has no operator; use one of {}", OPERATORS.join(", "));
+        return Err(FieldError::new(FieldErrorCode::TooShort, detail));
     }
     Ok(tests)
 }
 
 fn choices(json: &str) -> Result<Vec<Scalar>, FieldError> {
-    let items: Vec<&RawValue> = serde_json::from_str(json)
-        .map_err(|_| FieldError::new(FieldErrorCode::WrongType, format!("is {}; an array is expected", kind(json))))?;
+    let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| wrong_type(json, "an array"))?;
     if items.is_empty() || items.len() > MAX_CHOICES {
         let detail = format!("has {} values; 1 to {MAX_CHOICES} are accepted", items.len());
         return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));

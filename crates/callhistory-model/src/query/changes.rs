@@ -1,6 +1,6 @@
 //! The query of the change feed.
 
-use super::query_string::{QueryString, cursor, read_parameters, set, whole};
+use super::query_string::{QueryString, cursor, integer, read_parameters, set};
 use crate::FieldErrors;
 
 /// The parameters of the change feed.
@@ -36,10 +36,8 @@ impl ChangesQuery {
         read_parameters(query, &[Self::PARAMETERS], |name, value| {
             Some(match name {
                 "cursor" => set(&mut changes.cursor, cursor(value)),
-                "limit" => set(&mut changes.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
-                "wait" => {
-                    set(&mut changes.wait, whole(value, 0, Self::MAX_WAIT_SECONDS.into()).map(|wait| wait as u16))
-                }
+                "limit" => set(&mut changes.limit, integer(value, 1, Self::MAX_LIMIT)),
+                "wait" => set(&mut changes.wait, integer(value, 0, Self::MAX_WAIT_SECONDS)),
                 _ => return None,
             })
         })?;

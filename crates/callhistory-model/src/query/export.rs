@@ -4,7 +4,7 @@ use super::{
     filter::CallFilter,
     query_string::{QueryString, read_parameters},
 };
-use crate::{FieldError, FieldErrors, spelling::unknown_value};
+use crate::{FieldErrors, spelling::by_name};
 
 /// The parameters of an export.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,12 +25,8 @@ pub enum ExportFormat {
     Csv,
 }
 
-fn format(text: &str) -> Result<ExportFormat, FieldError> {
-    match text {
-        "ndjson" => Ok(ExportFormat::Ndjson),
-        "csv" => Ok(ExportFormat::Csv),
-        other => Err(unknown_value(other, &["ndjson", "csv"])),
-    }
+impl ExportFormat {
+    const NAMES: [(&'static str, Self); 2] = [("ndjson", Self::Ndjson), ("csv", Self::Csv)];
 }
 
 impl ExportQuery {
@@ -44,8 +40,8 @@ impl ExportQuery {
     /// All errors at once.
     pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut export = Self::default();
-        read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| match (name, value) {
-            ("format", text) => Some(format(text).map(|format| export.format = format)),
+        read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| match name {
+            "format" => Some(by_name(value, &ExportFormat::NAMES).map(|format| export.format = format)),
             _ => export.filter.read(name, value),
         })?;
         let errors = export.filter.contradictions();

@@ -3,10 +3,11 @@
 use super::{
     analysis::AnalysisClause,
     one_of::OneOf,
-    query_string::{QueryString, at_most, set},
+    query_string::{QueryString, set},
 };
 use crate::{
     Amount, FieldError, FieldErrorCode, JsonObject, Seconds, Timestamp,
+    field_error::check_length,
     spelling::unknown_value,
     value::{
         raw_json::{decode_string, object},
@@ -194,16 +195,16 @@ impl CallFilter {
     fn read_date_range(&mut self, json: &str) -> Result<(), FieldError> {
         let expected = "a JSON object like {\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}";
         let malformed = || FieldError::new(FieldErrorCode::Malformed, format!("is not {expected}"));
-        at_most(json, MAX_DATE_RANGE_CHARS)?;
+        check_length(json, MAX_DATE_RANGE_CHARS)?;
         // The strict parser refuses duplicate members; the lenient one would take the last.
         json.parse::<JsonObject>().map_err(|_| malformed())?;
         for (name, value) in object(json.trim()).map_err(|_| malformed())? {
-            if !DATE_RANGE_NAMES.contains(&name.as_str()) {
+            if !DATE_RANGE_NAMES.contains(&name.as_ref()) {
                 return Err(unknown_value(&name, &DATE_RANGE_NAMES));
             }
             let text = if value.starts_with('"') { decode_string(value)? } else { value.to_owned() };
-            let moment = Timestamp::parse_moment(&text).map_err(|error| error.prefix_pointer(&format!("/{name}")))?;
-            match name.as_str() {
+            let moment = Timestamp::parse_moment(&text).map_err(|error| error.in_member(&name))?;
+            match name.as_ref() {
                 "from" | "startDate" => once(&mut self.started_after, Ok(moment))?,
                 _ => {
                     // The range includes its end: the whole day of a date, the instant of a time.
@@ -286,7 +287,7 @@ fn call_ids(value: &str) -> Result<Vec<String>, FieldError> {
 }
 
 fn search(value: &str) -> Result<String, FieldError> {
-    at_most(value, MAX_SEARCH_CHARS)?;
+    check_length(value, MAX_SEARCH_CHARS)?;
     match words(value).count() {
         0 => Err(FieldError::new(FieldErrorCode::TooShort, "contains no word and no number")),
         1..=MAX_SEARCH_WORDS => Ok(value.to_owned()),

@@ -2,9 +2,12 @@
 
 use super::{
     filter::CallFilter,
-    query_string::{QueryString, cursor, read_parameters, set, whole},
+    query_string::{QueryString, cursor, integer, read_parameters, set},
 };
-use crate::{CallRecord, FieldError, FieldErrorCode, FieldErrors, spelling::unknown_value};
+use crate::{
+    CallRecord, FieldError, FieldErrorCode, FieldErrors,
+    spelling::{by_name, unknown_value},
+};
 
 /// The parameters of a list.
 ///
@@ -66,18 +69,14 @@ impl ListQuery {
         let mut list = Self::default();
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
-                "limit" => set(&mut list.limit, whole(value, 1, Self::MAX_LIMIT.into()).map(|limit| limit as u16)),
+                "limit" => set(&mut list.limit, integer(value, 1, Self::MAX_LIMIT)),
                 "cursor" => set(&mut list.cursor, cursor(value)),
-                "page" => set(&mut list.page, whole(value, 1, Self::MAX_PAGED_RECORDS)),
+                "page" => set(&mut list.page, integer(value, 1, Self::MAX_PAGED_RECORDS)),
                 "sort" => value.parse().map(|sort| list.sort = sort),
                 "fields" => fields(value).map(|fields| list.fields = fields),
-                "includeTotal" => match value {
-                    "true" | "false" => {
-                        list.include_total = value == "true";
-                        Ok(())
-                    }
-                    other => Err(unknown_value(other, &["true", "false"])),
-                },
+                "includeTotal" => {
+                    by_name(value, &[("true", true), ("false", false)]).map(|total| list.include_total = total)
+                }
                 _ => return list.filter.read(name, value),
             })
         })?;
@@ -172,11 +171,7 @@ impl std::str::FromStr for Sort {
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let (ascending, name) = text.strip_prefix('-').map_or((true, text), |name| (false, name));
-        let key = Self::KEYS.iter().find(|(known, _)| *known == name);
-        key.map(|(_, key)| Self { key: *key, ascending }).ok_or_else(|| {
-            let names: Vec<_> = Self::KEYS.iter().map(|(name, _)| *name).collect();
-            unknown_value(name, &names)
-        })
+        Ok(Self { key: by_name(name, &Self::KEYS)?, ascending })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{
     filter::{CallFilter, MAX_TIME_ZONE_CHARS},
-    query_string::{QueryString, at_most, read_parameters},
+    query_string::{QueryString, read_parameters},
 };
-use crate::{FieldError, FieldErrorCode, FieldErrors, spelling::unknown_value};
+use crate::{FieldError, FieldErrorCode, FieldErrors, field_error::check_length, spelling::by_name};
 
 /// The parameters of metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,7 +82,7 @@ impl MetricsQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "groupBy" => group_by(value).map(|keys| metrics.group_by = keys),
-                "timezone" => zone(value).map(|zone| metrics.time_zone = Some(zone)),
+                "timezone" => time_zone(value).map(|zone| metrics.time_zone = Some(zone)),
                 _ => return metrics.filter.read(name, value),
             })
         })?;
@@ -107,20 +107,18 @@ impl MetricsQuery {
     }
 }
 
-fn zone(value: &str) -> Result<String, FieldError> {
+fn time_zone(value: &str) -> Result<String, FieldError> {
     if value.is_empty() {
         return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit it for UTC"));
     }
-    at_most(value, MAX_TIME_ZONE_CHARS)?;
+    check_length(value, MAX_TIME_ZONE_CHARS)?;
     Ok(value.to_owned())
 }
 
 fn group_by(value: &str) -> Result<Vec<GroupKey>, FieldError> {
     let mut keys = Vec::new();
     for name in value.split(',') {
-        let known: Vec<_> = GroupKey::KEYS.iter().map(|(name, _)| *name).collect();
-        let key = GroupKey::KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
-        let key = key.ok_or_else(|| unknown_value(name, &known))?;
+        let key = by_name(name, &GroupKey::KEYS)?;
         if keys.contains(&key) {
             return Err(FieldError::new(FieldErrorCode::Repeated, format!("contains {name} more than once")));
         }

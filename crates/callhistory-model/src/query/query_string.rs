@@ -1,6 +1,9 @@
 //! Query strings: a strict parser that reports all errors, and a serializer.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{Display, Write as _},
+    str::FromStr,
+};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -79,7 +82,7 @@ impl QueryString {
         Self(String::new())
     }
 
-    pub(crate) fn push(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub(crate) fn push(&mut self, name: &str, value: impl Display) {
         // Reserved characters of URLs and forms, and the comma, at which some parsers end a URL of a Link header.
         const ESCAPED: &AsciiSet = &{
             let unreserved = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -92,7 +95,7 @@ impl QueryString {
         let _ = write!(self.0, "{separator}{name}={}", utf8_percent_encode(&value, ESCAPED));
     }
 
-    pub(crate) fn push_some(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
+    pub(crate) fn push_some(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.push(name, value);
         }
@@ -103,31 +106,23 @@ impl QueryString {
     }
 }
 
+/// Sets a parameter to its parsed value.
 pub(crate) fn set<T>(slot: &mut Option<T>, value: Result<T, FieldError>) -> Result<(), FieldError> {
     *slot = Some(value?);
     Ok(())
 }
 
-/// Refuses a string with more characters.
-pub(crate) fn at_most(text: &str, chars: usize) -> Result<(), FieldError> {
-    match text.chars().count() {
-        count if count > chars => Err(FieldError::new(
-            FieldErrorCode::TooLong,
-            format!("has {count} characters; at most {chars} are accepted"),
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// Parses an integer within bounds.
-pub(crate) fn whole(text: &str, least: u32, most: u32) -> Result<u32, FieldError> {
-    let number = text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-        let detail = format!("{text:?} is not an integer from {least} to {most}");
+pub(crate) fn integer<T: FromStr + Display + PartialOrd>(text: &str, min: T, max: T) -> Result<T, FieldError> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| is_digits && (&min..=&max).contains(&number));
+    number.ok_or_else(|| {
+        let detail = format!("{text:?} is not an integer from {min} to {max}");
         FieldError::new(FieldErrorCode::OutOfRange, detail)
     })
 }
 
+/// Parses a cursor, which only the store understands.
 pub(crate) fn cursor(text: &str) -> Result<String, FieldError> {
     if text.is_empty() {
         return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit it to start at the beginning"));

@@ -3,10 +3,7 @@
 #[cfg(feature = "schema")]
 use super::rules::NO_NUL;
 use super::rules::{MAX_LABEL_CHARS, number};
-use crate::{
-    Amount, FieldError, FieldErrorCode,
-    value::raw_json::{escape_pointer, object},
-};
+use crate::{Amount, FieldError, FieldErrorCode, value::raw_json::object};
 
 const MAX_COST_MEMBERS: usize = 64;
 
@@ -83,8 +80,8 @@ impl CallCost {
     pub(super) fn read(json: &str) -> Result<Self, FieldError> {
         let mut cost = Self::default();
         for (name, value) in object(json)? {
-            let amount = number(value).map_err(|error| error.prefix_pointer(&format!("/{}", escape_pointer(&name))))?;
-            cost.insert(name, amount)?;
+            let amount = number(value).map_err(|error| error.in_member(&name))?;
+            cost.insert(name.into_owned(), amount)?;
         }
         Ok(cost)
     }

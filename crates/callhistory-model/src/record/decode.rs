@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::{
     CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors,
     spelling::nearest_name,
-    value::raw_json::{Members, escape_pointer, kind},
+    value::raw_json::{Members, type_name},
 };
 
 impl CallInput {
@@ -22,41 +22,23 @@ impl CallInput {
     /// All errors of the document, up to 100: invalid JSON, unknown or duplicate members, members that break their rule,
     /// and times that contradict each other.
     pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
-        let members: Members<'_> = match serde_json::from_slice(json) {
-            Ok(members) => members,
-            Err(error) => return Err(FieldErrors(vec![document_error(json, &error)])),
-        };
         let mut input = Self::default();
-        let mut errors = Vec::new();
-        let mut seen = HashSet::with_capacity(members.0.len());
-        for (name, value) in &members.0 {
-            let json = value.get();
-            let here = || format!("/{}", escape_pointer(name));
-            if !seen.insert(name.as_ref()) {
-                errors.push(
-                    FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once in the record")
-                        .prefix_pointer(&here()),
-                );
-            } else if CallRecord::MEMBERS.contains(&name.as_ref()) && json == "null" {
-                let detail = "is null; omit a member without a value";
-                errors.push(FieldError::new(FieldErrorCode::NullNotAllowed, detail).prefix_pointer(&here()));
-            } else if !input.read_member(name, json, &mut errors) {
-                errors.push(FieldError::new(FieldErrorCode::Unknown, unknown_member(name)).prefix_pointer(&here()));
+        let mut errors = read_members(json, |name, value| match value.get() {
+            "null" if CallRecord::MEMBERS.contains(&name) => {
+                Err(FieldError::new(FieldErrorCode::NullNotAllowed, "is null; omit a member without a value"))
             }
-            if errors.len() == FieldErrors::MAX {
-                return Err(FieldErrors(errors));
-            }
-        }
+            value => input.read_member(name, value).unwrap_or_else(|| Err(unknown_member(name))),
+        });
         errors.extend(input.contradictions());
         errors.truncate(FieldErrors::MAX);
         if errors.is_empty() { Ok(input) } else { Err(FieldErrors(errors)) }
     }
 
     /// Errors between members.
-    fn contradictions(&self) -> impl Iterator<Item = FieldError> {
+    fn contradictions(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if let (Some(start), Some(end)) = (&self.start_time, &self.end_time)
-            && end.to_decimal() < start.to_decimal()
+            && end.nanos() < start.nanos()
         {
             let detail = format!("is {end}, which is before startTime {start}");
             errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/endTime"));
@@ -67,28 +49,57 @@ impl CallInput {
             let detail = format!("is {updated}, which is before createdAt {created}");
             errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/updatedAt"));
         }
-        errors.into_iter()
+        errors
     }
 }
 
-pub(crate) fn document_error(json: &[u8], error: &serde_json::Error) -> FieldError {
+/// Passes each member of a document to `read`. Returns the errors with their pointers, up to [`FieldErrors::MAX`], those
+/// of duplicate members included.
+pub(super) fn read_members(
+    json: &[u8],
+    mut read: impl FnMut(&str, &RawValue) -> Result<(), FieldError>,
+) -> Vec<FieldError> {
+    let members: Members<'_> = match serde_json::from_slice(json) {
+        Ok(members) => members,
+        Err(error) => return vec![document_error(json, &error)],
+    };
+    let mut errors = Vec::new();
+    let mut seen = HashSet::with_capacity(members.0.len());
+    for (name, value) in &members.0 {
+        let result = if seen.insert(name.as_ref()) {
+            read(name, value)
+        } else {
+            Err(FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once; send it once"))
+        };
+        if let Err(error) = result {
+            errors.push(error.in_member(name));
+        }
+        if errors.len() == FieldErrors::MAX {
+            break;
+        }
+    }
+    errors
+}
+
+fn document_error(json: &[u8], error: &serde_json::Error) -> FieldError {
     if json.iter().all(u8::is_ascii_whitespace) {
         return FieldError::new(FieldErrorCode::Malformed, "is empty; a JSON object is expected");
     }
     if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
         && !value.get().starts_with('{')
     {
-        let detail = format!("is {}; a record is an object", kind(value.get()));
+        let detail = format!("is {}; a record is an object", type_name(value.get()));
         return FieldError::new(FieldErrorCode::WrongType, detail).prefix_pointer("");
     }
     FieldError::new(FieldErrorCode::Malformed, format!("is not valid JSON: {error}"))
 }
 
-pub(crate) fn unknown_member(name: &str) -> String {
-    match nearest_name(name, CallRecord::MEMBERS.iter().copied()) {
+pub(super) fn unknown_member(name: &str) -> FieldError {
+    let detail = match nearest_name(name, CallRecord::MEMBERS.iter().copied()) {
         Some(known) => format!("is not a member of a record; did you mean {known:?}?"),
         None => "is not a member of a record; put custom data into \"metadata\"".to_owned(),
-    }
+    };
+    FieldError::new(FieldErrorCode::Unknown, detail)
 }
 
 impl<'de> Deserialize<'de> for CallRecord {

@@ -1,6 +1,11 @@
 //! Projection to some members, and redaction of phone numbers, on the JSON text of a record.
 
-use crate::{CallRecord, value::raw_json::Members};
+use std::borrow::Cow;
+
+use crate::{
+    CallRecord,
+    value::raw_json::{Members, object_text, string_text},
+};
 
 impl CallRecord {
     /// The stored record with these members only, in the order of the record.
@@ -9,11 +14,9 @@ impl CallRecord {
     ///
     /// Fails where the text is not a JSON object.
     pub fn project(json: &[u8], members: &[String]) -> serde_json::Result<String> {
-        let all: Members<'_> = serde_json::from_slice(json)?;
-        let wanted = all.0.iter().filter(|(name, _)| members.iter().any(|member| member == name));
-        // Member names need no escapes.
-        let texts: Vec<_> = wanted.map(|(name, value)| format!("\"{name}\":{}", value.get())).collect();
-        Ok(format!("{{{}}}", texts.join(",")))
+        let Members(all) = serde_json::from_slice(json)?;
+        let wanted = all.iter().filter(|(name, _)| members.iter().any(|member| member == name));
+        Ok(object_text(wanted.map(|(name, value)| (name, value.get()))))
     }
 
     /// A whole or partial record with redacted phone numbers: only the last two characters of a number are kept, and none
@@ -23,16 +26,15 @@ impl CallRecord {
     ///
     /// Fails where the text is not a JSON object.
     pub fn redact_phone_numbers(json: &[u8]) -> serde_json::Result<String> {
-        let all: Members<'_> = serde_json::from_slice(json)?;
-        let texts = all.0.iter().map(|(name, value)| match name.as_ref() {
+        let Members(all) = serde_json::from_slice(json)?;
+        let texts = all.iter().map(|(name, value)| match name.as_ref() {
             "fromPhoneNumber" | "toPhoneNumber" => {
                 let number: String = serde_json::from_str(value.get())?;
-                Ok(format!("\"{name}\":{}", serde_json::to_string(&redacted(&number))?))
+                Ok((name, Cow::Owned(string_text(&redacted(&number)))))
             }
-            // Member names need no escapes.
-            _ => Ok(format!("\"{name}\":{}", value.get())),
+            _ => Ok((name, Cow::Borrowed(value.get()))),
         });
-        Ok(format!("{{{}}}", texts.collect::<serde_json::Result<Vec<_>>>()?.join(",")))
+        Ok(object_text(texts.collect::<serde_json::Result<Vec<_>>>()?))
     }
 
     /// Whether a phone number was redacted.

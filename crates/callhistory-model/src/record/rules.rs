@@ -4,7 +4,11 @@ use std::str::FromStr;
 
 use crate::{
     FieldError, FieldErrorCode,
-    value::raw_json::{decode_string, kind, wrong_type},
+    field_error::check_length,
+    value::{
+        extensible_enum::MAX_ENUM_CHARS,
+        raw_json::{decode_string, type_name, wrong_type},
+    },
 };
 
 pub(super) const MAX_LABEL_CHARS: usize = 256;
@@ -18,21 +22,17 @@ pub(super) const NO_NUL: &str = "^[^\\u0000]*$";
 /// A string of at most `max_chars` characters.
 pub(super) fn text(json: &str, max_chars: usize) -> Result<String, FieldError> {
     let text = decode_string(json)?;
-    let chars = text.chars().count();
-    if chars > max_chars {
-        let detail = format!("has {chars} characters; at most {max_chars} are accepted");
-        return Err(FieldError::new(FieldErrorCode::TooLong, detail));
-    }
+    check_length(&text, max_chars)?;
     Ok(text)
 }
 
-/// A value of an extensible enum: a string of 1 to `max_chars` characters.
-pub(super) fn open<T: for<'a> From<&'a str>>(json: &str, max_chars: usize) -> Result<T, FieldError> {
-    let text = text(json, max_chars)?;
+/// A value of an extensible enum: a string of 1 to [`MAX_ENUM_CHARS`] characters.
+pub(super) fn extensible_enum<T: From<String>>(json: &str) -> Result<T, FieldError> {
+    let text = text(json, MAX_ENUM_CHARS)?;
     if text.is_empty() {
         return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit the member instead"));
     }
-    Ok(T::from(&text))
+    Ok(T::from(text))
 }
 
 /// A string with its own format: an ID, a time.
@@ -42,10 +42,7 @@ pub(super) fn string_as<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, F
 
 /// A number, kept digit for digit.
 pub(super) fn number<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, FieldError> {
-    match kind(json) {
-        "a number" => json.parse(),
-        _ => Err(wrong_type(json, "a number")),
-    }
+    if type_name(json) == "a number" { json.parse() } else { Err(wrong_type(json, "a number")) }
 }
 
 /// A free-form object or array.
@@ -53,10 +50,12 @@ pub(super) fn free_form<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, F
     json.parse()
 }
 
+/// A name or an ID of another system: a string of at most [`MAX_LABEL_CHARS`] characters.
 pub(super) fn label(json: &str) -> Result<String, FieldError> {
     text(json, MAX_LABEL_CHARS)
 }
 
+/// A string of at most [`MAX_SUMMARY_BYTES`] bytes of UTF-8.
 pub(super) fn summary(json: &str) -> Result<String, FieldError> {
     let summary = text(json, MAX_SUMMARY_BYTES)?;
     if summary.len() > MAX_SUMMARY_BYTES {

@@ -4,7 +4,7 @@
 use super::rules::{MAX_LABEL_CHARS, MAX_SUMMARY_BYTES, NO_NUL};
 use super::{
     cost::CallCost,
-    rules::{MAX_PHONE_CHARS, MAX_URL_CHARS, free_form, label, number, open, string_as, summary, text},
+    rules::{MAX_PHONE_CHARS, MAX_URL_CHARS, extensible_enum, free_form, label, number, string_as, summary, text},
 };
 use crate::{
     CallId, CallStatus, CallType, Direction, FieldError, FieldErrorCode, JsonArray, JsonObject, JsonText, Seconds,
@@ -17,30 +17,8 @@ macro_rules! slot {
     (optional $type:ty) => { Option<$type> };
 }
 
-/// Serializes a member of [`CallRecord`] if it is present.
-macro_rules! serialize_slot {
-    (always $map:ident, $wire:literal, $value:expr) => {
-        $map.serialize_entry($wire, $value)?
-    };
-    (optional $map:ident, $wire:literal, $value:expr) => {
-        if let Some(value) = $value {
-            $map.serialize_entry($wire, value)?;
-        }
-    };
-}
-
-/// Takes a member from a lenient parse.
+/// Takes a member of [`CallRecord`] from an input that may lack it.
 macro_rules! take_slot {
-    (always $value:expr, $wire:literal) => {
-        $value.ok_or_else(|| serde::de::Error::missing_field($wire))?
-    };
-    (optional $value:expr, $wire:literal) => {
-        $value
-    };
-}
-
-/// Takes a member from a complete input.
-macro_rules! finish_slot {
     (always $value:expr, $wire:literal) => {
         $value
             .ok_or_else(|| FieldError::new(FieldErrorCode::Missing, "is missing").prefix_pointer(concat!("/", $wire)))?
@@ -73,14 +51,15 @@ macro_rules! members {
         ///
         /// The path and the header define `_id` and `workspaceId`; the body may repeat them. The service sets `createdAt`
         /// and `updatedAt` unless a replacement contains the original values.
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[cfg_attr(feature = "schema", schemars(deny_unknown_fields, description = "A call record, as a caller sends it. \
             The path and the header define `_id` and `workspaceId`; the body may repeat them. The service sets `createdAt` \
             and `updatedAt` unless a replacement contains the original values."))]
         pub struct CallInput {
             $($(#[doc = $doc])+
-            #[cfg_attr(feature = "schema", schemars(rename = $wire $(, $($bound)*)?))]
+            #[serde(rename = $wire, skip_serializing_if = "Option::is_none")]
+            $(#[cfg_attr(feature = "schema", schemars($($bound)*))])?
             pub $name: Option<$type>,)+
         }
 
@@ -90,28 +69,20 @@ macro_rules! members {
         }
 
         impl CallInput {
-            /// Parses one member; `false` if its name is unknown.
-            pub(crate) fn read_member(&mut self, name: &str, json: &str, errors: &mut Vec<FieldError>) -> bool {
-                match name {
+            /// Parses one member; `None` if its name is unknown.
+            pub(super) fn read_member(&mut self, name: &str, json: &str) -> Option<Result<(), FieldError>> {
+                Some(match name {
                     $($wire => {
                         let rule: fn(&str) -> Result<$type, FieldError> = $rule;
-                        match rule(json) {
-                            Ok(value) => self.$name = Some(value),
-                            Err(error) => errors.push(error.prefix_pointer(concat!("/", $wire))),
-                        }
+                        rule(json).map(|value| self.$name = Some(value))
                     })+
-                    _ => return false,
-                }
-                true
+                    _ => return None,
+                })
             }
-        }
 
-        impl serde::Serialize for CallInput {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeMap as _;
-                let mut map = serializer.serialize_map(None)?;
-                $(serialize_slot!(optional map, $wire, &self.$name);)+
-                map.end()
+            /// The record of this input, without defaults.
+            fn complete(self) -> Result<CallRecord, FieldError> {
+                Ok(CallRecord { $($name: take_slot!($presence self.$name, $wire),)+ extra: Vec::new() })
             }
         }
 
@@ -119,7 +90,9 @@ macro_rules! members {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
-                $(serialize_slot!($presence map, $wire, &self.$name);)+
+                $(if let Some(value) = Option::<&$type>::from(&self.$name) {
+                    map.serialize_entry($wire, value)?;
+                })+
                 for (name, value) in &self.extra {
                     map.serialize_entry(name, value)?;
                 }
@@ -130,16 +103,15 @@ macro_rules! members {
         impl CallRecord {
             /// Parses a response: unknown members are kept, a null counts as absent.
             pub(super) fn read_lenient<'de, A: serde::de::MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
-                $(let mut $name: Option<$type> = None;)+
+                let mut input = CallInput::default();
                 let mut extra = Vec::new();
-                while let Some(member) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match member.as_ref() {
-                        // A null from a newer service counts as absent.
-                        $($wire => $name = map.next_value()?,)+
-                        _ => extra.push((member.into_owned(), map.next_value()?)),
+                while let Some(member) = map.next_key::<String>()? {
+                    match member.as_str() {
+                        $($wire => input.$name = map.next_value()?,)+
+                        _ => extra.push((member, map.next_value()?)),
                     }
                 }
-                Ok(Self { $($name: take_slot!($presence $name, $wire),)+ extra })
+                Ok(Self { extra, ..input.complete().map_err(serde::de::Error::custom)? })
             }
         }
 
@@ -147,20 +119,6 @@ macro_rules! members {
             /// The input that writes this record unchanged, without members of a newer service.
             fn from(record: CallRecord) -> Self {
                 Self { $($name: record.$name.into(),)+ }
-            }
-        }
-
-        impl CallInput {
-            /// Completes the record, with `{}` and `[]` for absent free-form members.
-            ///
-            /// # Errors
-            ///
-            /// Fails where `_id`, `workspaceId`, `createdAt` or `updatedAt` is not set.
-            pub fn into_record(mut self) -> Result<CallRecord, FieldError> {
-                self.metadata.get_or_insert_default();
-                self.function_calls.get_or_insert_default();
-                self.analyzed_data.get_or_insert_default();
-                Ok(CallRecord { $($name: finish_slot!($presence self.$name, $wire),)+ extra: Vec::new() })
             }
         }
     };
@@ -181,7 +139,7 @@ members! {
     #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
     room_name: "roomName", optional String = label;
     /// Call direction.
-    direction: "direction", optional Direction = |json| open(json, Direction::MAX_CHARS);
+    direction: "direction", optional Direction = extensible_enum;
     /// Phone number of the caller: E.164, a SIP URI, an extension, or a word such as `anonymous`.
     #[bound(length(max = MAX_PHONE_CHARS), regex(pattern = NO_NUL))]
     from_phone_number: "fromPhoneNumber", optional String = |json| text(json, MAX_PHONE_CHARS);
@@ -189,7 +147,7 @@ members! {
     #[bound(length(max = MAX_PHONE_CHARS), regex(pattern = NO_NUL))]
     to_phone_number: "toPhoneNumber", optional String = |json| text(json, MAX_PHONE_CHARS);
     /// Call status; the final status once the call has ended.
-    status: "status", optional CallStatus = |json| open(json, CallStatus::MAX_CHARS);
+    status: "status", optional CallStatus = extensible_enum;
     /// Start time as Unix seconds (fractions allowed), before the year 2260.
     start_time: "startTime", optional UnixSeconds = number;
     /// End time as Unix seconds (fractions allowed); not before `startTime`.
@@ -216,7 +174,7 @@ members! {
     #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
     batch_id: "batchId", optional String = label;
     /// Transport of the call.
-    call_type: "callType", optional CallType = |json| open(json, CallType::MAX_CHARS);
+    call_type: "callType", optional CallType = extensible_enum;
     /// Name of the agent.
     #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
     agent: "agent", optional String = label;
@@ -232,6 +190,20 @@ members! {
     variables: "variables", optional JsonObject = free_form;
     /// Conversation turns, usually objects with `role` and `content`.
     transcript: "transcript", optional JsonArray = free_form;
+}
+
+impl CallInput {
+    /// Completes the record, with `{}` and `[]` for absent free-form members.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `_id`, `workspaceId`, `createdAt` or `updatedAt` is not set.
+    pub fn into_record(mut self) -> Result<CallRecord, FieldError> {
+        self.metadata.get_or_insert_default();
+        self.function_calls.get_or_insert_default();
+        self.analyzed_data.get_or_insert_default();
+        self.complete()
+    }
 }
 
 impl CallRecord {

@@ -8,7 +8,7 @@ use crate::{CallId, CallRecord, Timestamp, value::extensible_enum::extensible_en
 
 extensible_enum! {
     /// Type of a change.
-    ChangeType, max 64 {
+    ChangeType {
         /// The record was created.
         Created = "created",
         /// The record was replaced or updated.

@@ -6,7 +6,7 @@ use crate::{FieldError, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable problem code. Codes are stable; later versions may add codes.
-    ProblemCode, max 64 {
+    ProblemCode {
         /// The API key is missing.
         KeyMissing = "key_missing",
         /// The API key is invalid.

@@ -1,9 +1,10 @@
 //! Exact decimals, returned digit for digit.
 
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::raw_json::{JsonText, type_name};
 use crate::{FieldError, FieldErrorCode};
 
 /// Integer billionths hold nine decimal places, for seconds and for money.
@@ -18,25 +19,43 @@ const SURELY_MILLISECONDS: i64 = 100_000_000_000;
 const MAX_DURATION_SECONDS: i64 = 366 * 86_400;
 const MAX_AMOUNT: i64 = 1_000_000_000;
 
+/// The parts of a JSON number: `-1.50e3` has the digits 1 and 50, and the exponent 3.
+pub(super) struct NumberParts<'a> {
+    pub(super) is_negative: bool,
+    pub(super) whole: &'a str,
+    pub(super) fraction: &'a str,
+    pub(super) exponent: i64,
+}
+
+impl<'a> NumberParts<'a> {
+    /// Splits a JSON number; `None` for any other text.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        // The JSON parser accepts white space around a value.
+        let is_json = serde_json::from_str::<&RawValue>(text).is_ok_and(|json| json.get() == text);
+        if !is_json || type_name(text) != "a number" {
+            return None;
+        }
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        // An exponent that does not fit an i64 exceeds every bound; so does half of the range.
+        let beyond = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let exponent = exponent.parse().unwrap_or(beyond);
+        let (is_negative, digits) = mantissa.strip_prefix('-').map_or((false, mantissa), |digits| (true, digits));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        Some(Self { is_negative, whole, fraction, exponent })
+    }
+}
+
 /// Parses a JSON number without rounding. The bounds are checked on the text, because the decimal library rounds
 /// silently past 28 digits.
 fn parse_exact(text: &str) -> Result<Decimal, FieldError> {
-    // The parser accepts white space around a value.
-    let is_json = serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text);
-    if !is_json || !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Err(FieldError::new(FieldErrorCode::WrongType, format!("{text:?} is not a JSON number")));
-    }
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    // An exponent that does not fit an i64 exceeds every bound.
-    let beyond = if exponent.starts_with('-') { -i64::MAX } else { i64::MAX };
-    let exponent: i64 = exponent.parse().unwrap_or(beyond);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let places = length(fraction).saturating_sub(exponent);
+    let parts = NumberParts::parse(text)
+        .ok_or_else(|| FieldError::new(FieldErrorCode::WrongType, format!("{text:?} is not a JSON number")))?;
+    let places = length(parts.fraction).saturating_sub(parts.exponent);
     if places > MAX_DECIMALS {
         let detail = format!("has more than {MAX_DECIMALS} decimal places");
         return Err(FieldError::new(FieldErrorCode::TooManyDecimals, detail));
     }
-    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let digits = format!("{}{}", parts.whole, parts.fraction);
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {
         return Ok(Decimal::ZERO);
@@ -48,7 +67,7 @@ fn parse_exact(text: &str) -> Result<Decimal, FieldError> {
     // Both bounds together leave at most 27 digits, which an i128 and a decimal hold.
     let zeros = usize::try_from(-places).unwrap_or(0);
     let units: i128 = format!("{digits}{}", "0".repeat(zeros)).parse().map_err(|_| too_large())?;
-    let units = if text.starts_with('-') { -units } else { units };
+    let units = if parts.is_negative { -units } else { units };
     Decimal::try_from_i128_with_scale(units, u32::try_from(places).unwrap_or(0)).map_err(|_| too_large())
 }
 
@@ -60,13 +79,16 @@ fn out_of_range(text: &str, bounds: &str) -> FieldError {
     FieldError::new(FieldErrorCode::OutOfRange, format!("is {text}; it must be {bounds}"))
 }
 
+/// Declares the type of a number from its documentation, name, bounds and schema.
 macro_rules! exact_number {
     ($(#[$doc:meta])* $name:ident, check $check:expr, schema $schema:tt) => {
         $(#[$doc])*
-        #[derive(Clone, Debug)]
+        ///
+        /// Two values are equal if their digits are: `0.1` is not `0.10`.
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(try_from = "JsonText")]
         pub struct $name {
-            // The text as JSON, to write it back unchanged.
-            raw: Box<RawValue>,
+            json: JsonText,
             value: Decimal,
         }
 
@@ -74,7 +96,7 @@ macro_rules! exact_number {
             /// The number as it was sent.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                self.raw.get()
+                self.json.as_str()
             }
 
             /// The exact value.
@@ -83,10 +105,9 @@ macro_rules! exact_number {
                 self.value
             }
 
-            /// The exact value in billionths of its unit.
+            /// The exact value in billionths of its unit; `i64::MAX` for a sum that is larger.
             #[must_use]
             pub fn nanos(&self) -> i64 {
-                // The bounds of the type guarantee that every value fits: at most 9 decimals below 9.2e9.
                 (self.value * Decimal::from(NANOS_PER_UNIT)).to_i64().unwrap_or(i64::MAX)
             }
         }
@@ -98,9 +119,17 @@ macro_rules! exact_number {
                 let value = parse_exact(text)?;
                 let check: fn(Decimal, &str) -> Result<(), FieldError> = $check;
                 check(value, text)?;
-                let raw = RawValue::from_string(text.to_owned())
-                    .map_err(|_| FieldError::new(FieldErrorCode::WrongType, "is not a JSON number"))?;
-                Ok(Self { raw, value })
+                let json = RawValue::from_string(text.to_owned());
+                let json = json.map_err(|_| FieldError::new(FieldErrorCode::WrongType, "is not a JSON number"))?;
+                Ok(Self { json: json.into(), value })
+            }
+        }
+
+        impl TryFrom<JsonText> for $name {
+            type Error = FieldError;
+
+            fn try_from(json: JsonText) -> Result<Self, FieldError> {
+                json.as_str().parse()
             }
         }
 
@@ -120,15 +149,6 @@ macro_rules! exact_number {
             }
         }
 
-        impl PartialEq for $name {
-            /// Equal when written with the same digits: `0.1` is not `0.10`.
-            fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
-            }
-        }
-
-        impl Eq for $name {}
-
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
@@ -137,30 +157,11 @@ macro_rules! exact_number {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.raw.serialize(serializer)
+                self.json.serialize(serializer)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(D::Error::custom)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
-            }
-        }
+        inline_schema!($name, $schema);
     };
 }
 

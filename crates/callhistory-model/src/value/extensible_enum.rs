@@ -1,10 +1,14 @@
 //! Extensible enums: a set of known values that may grow. An unknown value is kept as text.
 
+/// The longest value that the service accepts, in characters.
+pub(crate) const MAX_ENUM_CHARS: usize = 64;
+
 /// Declares an enum that keeps unknown values in `Other`, with its text form, serde and schema.
 macro_rules! extensible_enum {
-    ($(#[doc = $doc:literal])* $name:ident, max $max:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+        #[serde(from = "String")]
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vdoc])* $variant,)+
@@ -15,8 +19,6 @@ macro_rules! extensible_enum {
         impl $name {
             /// The values that this version knows.
             pub const KNOWN: &'static [&'static str] = &[$($text),+];
-            /// The longest value that the service accepts, in characters.
-            pub const MAX_CHARS: usize = $max;
 
             /// The value as it is written in JSON.
             #[must_use]
@@ -49,10 +51,9 @@ macro_rules! extensible_enum {
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                Ok(Self::from(text.as_ref()))
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self::from(text.as_str())
             }
         }
 
@@ -69,7 +70,7 @@ macro_rules! extensible_enum {
                     "description": DOC.trim(),
                     "type": "string",
                     "minLength": 1,
-                    "maxLength": $max,
+                    "maxLength": $crate::value::extensible_enum::MAX_ENUM_CHARS,
                     "x-extensible-enum": Self::KNOWN,
                     "examples": Self::KNOWN,
                 })
@@ -82,7 +83,7 @@ pub(crate) use extensible_enum;
 
 extensible_enum! {
     /// Call direction. Extensible: other values are accepted and returned unchanged.
-    Direction, max 64 {
+    Direction {
         /// Incoming call.
         Inbound = "inbound",
         /// Outgoing call.
@@ -94,7 +95,7 @@ extensible_enum! {
 
 extensible_enum! {
     /// Call status. Extensible: other values are accepted and returned unchanged.
-    CallStatus, max 64 {
+    CallStatus {
         /// The call is in progress.
         Ongoing = "ongoing",
         /// The call ended normally.
@@ -134,7 +135,7 @@ impl CallStatus {
 
 extensible_enum! {
     /// Transport of the call. Extensible: other values are accepted and returned unchanged.
-    CallType, max 64 {
+    CallType {
         /// Over a telephone line or a SIP trunk.
         Sip = "sip",
         /// In a browser.

@@ -1,5 +1,7 @@
 //! IDs of records and workspaces.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{FieldError, FieldErrorCode};
 
 /// Path segments of routes below `/v2/api/call-history/`. A record cannot have one of them as its ID.
@@ -26,7 +28,8 @@ fn check_alphabet(text: &str) -> Result<(), FieldError> {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, example $example:literal, check $check:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -48,6 +51,14 @@ macro_rules! id {
             }
         }
 
+        impl TryFrom<String> for $name {
+            type Error = FieldError;
+
+            fn try_from(text: String) -> Result<Self, FieldError> {
+                text.parse()
+            }
+        }
+
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0
@@ -60,38 +71,13 @@ macro_rules! id {
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({
-                    "type": "string",
-                    "pattern": "^[A-Za-z0-9_-]+$",
-                    "minLength": 1,
-                    "maxLength": MAX_ID_CHARS,
-                    "examples": [$example],
-                })
-            }
-        }
+        inline_schema!($name, {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_-]+$",
+            "minLength": 1,
+            "maxLength": MAX_ID_CHARS,
+            "examples": [$example],
+        });
     };
 }
 

@@ -1,20 +1,20 @@
-//! Free-form JSON, kept digit for digit.
+//! JSON as text: any value, the members of an object, and the free-form members of a record, kept digit for digit.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, MapAccess, Visitor},
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use crate::{FieldError, FieldErrorCode};
+use crate::{FieldError, FieldErrorCode, field_error::escape_pointer};
 
 /// Maximum nesting depth of arrays and objects inside a free-form member.
 pub const MAX_JSON_DEPTH: usize = 64;
 
-/// The JSON type of a text, in words for an error.
-pub(crate) fn kind(json: &str) -> &'static str {
+/// The type of a JSON text, in words for an error.
+pub(crate) fn type_name(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -28,7 +28,7 @@ pub(crate) fn kind(json: &str) -> &'static str {
 /// Decodes a JSON string.
 pub(crate) fn decode_string(json: &str) -> Result<String, FieldError> {
     if !json.starts_with('"') {
-        return Err(FieldError::new(FieldErrorCode::WrongType, format!("is {}; a string is expected", kind(json))));
+        return Err(wrong_type(json, "a string"));
     }
     // serde_json skips over raw values without pairing surrogates, so a string is valid only once it is decoded.
     let text: String = serde_json::from_str(json).map_err(|_| {
@@ -40,11 +40,12 @@ pub(crate) fn decode_string(json: &str) -> Result<String, FieldError> {
     Ok(text)
 }
 
+/// The error of a value of another type than `expected`, which has its article: `a string`.
 pub(crate) fn wrong_type(json: &str, expected: &str) -> FieldError {
-    FieldError::new(FieldErrorCode::WrongType, format!("is {}; {expected} is expected", kind(json)))
+    FieldError::new(FieldErrorCode::WrongType, format!("is {}; {expected} is expected", type_name(json)))
 }
 
-/// The members of a JSON object in order, each value as text.
+/// The members of a JSON object in order, duplicates included, each value as text.
 pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
@@ -71,28 +72,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// The members of a valid JSON object in order, each with its text.
-pub(crate) fn raw_members(json: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
-    serde_json::from_str(json).map(|Members(members)| members)
-}
-
 /// A member name, which is copied only if it has escapes.
 #[derive(Deserialize)]
 struct BorrowedName<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The members of a JSON object, each with its text.
-pub(crate) fn object(json: &str) -> Result<Vec<(String, &str)>, FieldError> {
+/// The members of a valid JSON text; an error if it is not an object.
+pub(crate) fn raw_members(json: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::from_str(json).map(|Members(members)| members)
+}
+
+/// The members of a valid JSON text, or the error of the text.
+pub(crate) fn object(json: &str) -> Result<Vec<(Cow<'_, str>, &str)>, FieldError> {
     if !json.starts_with('{') {
         return Err(wrong_type(json, "an object"));
     }
-    let members: Members<'_> = serde_json::from_str(json).map_err(|_| {
+    let members = raw_members(json).map_err(|_| {
         FieldError::new(FieldErrorCode::InvalidString, "has a member name that contains an unpaired surrogate")
     })?;
-    Ok(members.0.into_iter().map(|(name, value)| (name.into_owned(), value.get())).collect())
+    Ok(members.into_iter().map(|(name, value)| (name, value.get())).collect())
 }
 
-/// One open array or object during the walk.
-enum Open<'a> {
+/// The text of a JSON object with these members, each value as JSON text.
+pub(crate) fn object_text<N: AsRef<str>, V: AsRef<str>>(members: impl IntoIterator<Item = (N, V)>) -> String {
+    let members = members.into_iter();
+    let members = members.map(|(name, value)| format!("{}:{}", string_text(name.as_ref()), value.as_ref()));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// The text of a JSON string.
+pub(crate) fn string_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// An array or object whose end [`compact`] has not reached.
+enum Container<'a> {
     Array { index: usize },
     Object { names: HashSet<Cow<'a, str>>, name: String, expects_name: bool },
 }
@@ -101,7 +114,7 @@ enum Open<'a> {
 /// tokens. Everything else stays unchanged: number text, escapes, order of members.
 fn compact(json: &str) -> Result<String, FieldError> {
     let mut out = String::with_capacity(json.len());
-    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut open: Vec<Container<'_>> = Vec::new();
     let mut rest = json;
     while let Some(first) = rest.as_bytes().first() {
         let length = match first {
@@ -135,14 +148,14 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-fn step<'a>(open: &mut Vec<Open<'a>>, token: &'a str) -> Result<(), FieldError> {
+fn step<'a>(open: &mut Vec<Container<'a>>, token: &'a str) -> Result<(), FieldError> {
     match token.as_bytes()[0] {
-        b'{' => open.push(Open::Object { names: HashSet::new(), name: String::new(), expects_name: true }),
-        b'[' => open.push(Open::Array { index: 0 }),
+        b'{' => open.push(Container::Object { names: HashSet::new(), name: String::new(), expects_name: true }),
+        b'[' => open.push(Container::Array { index: 0 }),
         b'}' | b']' => drop(open.pop()),
         b',' => match open.last_mut() {
-            Some(Open::Array { index }) => *index += 1,
-            Some(Open::Object { expects_name, .. }) => *expects_name = true,
+            Some(Container::Array { index }) => *index += 1,
+            Some(Container::Object { expects_name, .. }) => *expects_name = true,
             None => {}
         },
         b'"' => return string(open.last_mut(), token),
@@ -155,10 +168,10 @@ fn step<'a>(open: &mut Vec<Open<'a>>, token: &'a str) -> Result<(), FieldError> 
     Ok(())
 }
 
-fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), FieldError> {
+fn string<'a>(parent: Option<&mut Container<'a>>, token: &'a str) -> Result<(), FieldError> {
     let plain = token.trim_matches('"');
     let text = if token.contains('\\') { Cow::Owned(decode_string(token)?) } else { Cow::Borrowed(plain) };
-    if let Some(Open::Object { names, name, expects_name: expects @ true }) = parent {
+    if let Some(Container::Object { names, name, expects_name: expects @ true }) = parent {
         *expects = false;
         name.clear();
         name.push_str(&text);
@@ -170,120 +183,13 @@ fn string<'a>(parent: Option<&mut Open<'a>>, token: &'a str) -> Result<(), Field
 }
 
 /// The JSON pointer of the current token.
-fn pointer_of(open: &[Open<'_>]) -> String {
+fn pointer_of(open: &[Container<'_>]) -> String {
     open.iter().fold(String::new(), |pointer, place| match place {
-        Open::Array { index } => format!("{pointer}/{index}"),
+        Container::Array { index } => format!("{pointer}/{index}"),
         // The error is in the name itself; the pointer names its object.
-        Open::Object { expects_name: true, .. } => pointer,
-        Open::Object { name, .. } => format!("{pointer}/{}", escape_pointer(name)),
+        Container::Object { expects_name: true, .. } => pointer,
+        Container::Object { name, .. } => format!("{pointer}/{}", escape_pointer(name)),
     })
-}
-
-/// One step of a JSON pointer (RFC 6901).
-pub(crate) fn escape_pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-macro_rules! free_form {
-    ($(#[$doc:meta])* $name:ident, $empty:literal, $kind:literal, $open:literal, schema $schema:tt) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name(Box<RawValue>);
-
-        impl $name {
-            /// The JSON text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                self.0.get()
-            }
-
-            /// Deserializes the text into another type.
-            ///
-            /// # Errors
-            ///
-            /// Fails when the text does not fit the type.
-            pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
-                serde_json::from_str(self.0.get())
-            }
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self(RawValue::from_string($empty.to_owned()).expect("the literal is JSON"))
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = FieldError;
-
-            fn from_str(json: &str) -> Result<Self, FieldError> {
-                let json = json.trim_matches([' ', '\t', '\n', '\r']);
-                let invalid = |error: serde_json::Error| FieldError::new(FieldErrorCode::WrongType, format!("is not valid JSON: {error}"));
-                serde_json::from_str::<&RawValue>(json).map_err(invalid)?;
-                if !json.starts_with($open) {
-                    let detail = format!("is {}; {} is expected", kind(json), $kind);
-                    return Err(FieldError::new(FieldErrorCode::WrongType, detail));
-                }
-                Ok(Self(RawValue::from_string(compact(json)?).map_err(invalid)?))
-            }
-        }
-
-        impl PartialEq for $name {
-            /// Equal when the texts are: `{"a":1}` is not `{"a":1.0}`.
-            fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
-            }
-        }
-
-        impl Eq for $name {}
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.0.serialize(serializer)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(D::Error::custom)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
-            }
-        }
-    };
-}
-
-free_form! {
-    /// A free-form JSON object, kept digit for digit; only white space between tokens is removed.
-    ///
-    /// Duplicate members, U+0000, unpaired surrogates and more than [`MAX_JSON_DEPTH`] levels are refused.
-    ///
-    /// ```
-    /// use callhistory_model::JsonObject;
-    ///
-    /// let metadata: JsonObject = r#"{ "price": 1.50, "id": 12345678901234567890123 }"#.parse()?;
-    /// assert_eq!(metadata.as_str(), r#"{"price":1.50,"id":12345678901234567890123}"#);
-    /// # Ok::<(), callhistory_model::FieldError>(())
-    /// ```
-    JsonObject, "{}", "an object", '{', schema { "type": "object", "additionalProperties": true }
-}
-
-free_form! {
-    /// A free-form JSON array, kept digit for digit under the rules of [`JsonObject`].
-    JsonArray, "[]", "an array", '[', schema { "type": "array", "items": {} }
 }
 
 /// Any JSON value as text, unchecked. A client keeps unknown members in this form.
@@ -306,9 +212,89 @@ impl From<Box<RawValue>> for JsonText {
 }
 
 impl PartialEq for JsonText {
+    /// Equal if the texts are: `{"a":1}` is not `{"a":1.0}`.
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
+}
+
+impl Eq for JsonText {}
+
+/// Declares the type of a free-form value from its documentation, name, empty value, JSON type and schema.
+macro_rules! free_form {
+    ($(#[$doc:meta])* $name:ident, $empty:literal, $type_name:literal, $schema:tt) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "JsonText")]
+        pub struct $name(JsonText);
+
+        impl $name {
+            /// The JSON text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+
+            /// Deserializes the text into another type.
+            ///
+            /// # Errors
+            ///
+            /// Fails if the text does not fit the type.
+            pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
+                serde_json::from_str(self.as_str())
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self(JsonText(RawValue::from_string($empty.to_owned()).expect("the literal is JSON")))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = FieldError;
+
+            fn from_str(json: &str) -> Result<Self, FieldError> {
+                let invalid = |error| FieldError::new(FieldErrorCode::WrongType, format!("is not valid JSON: {error}"));
+                // Without the white space around the value.
+                let json = serde_json::from_str::<&RawValue>(json).map_err(invalid)?.get();
+                if type_name(json) != $type_name {
+                    return Err(wrong_type(json, $type_name));
+                }
+                Ok(Self(JsonText(RawValue::from_string(compact(json)?).map_err(invalid)?)))
+            }
+        }
+
+        impl TryFrom<JsonText> for $name {
+            type Error = FieldError;
+
+            fn try_from(json: JsonText) -> Result<Self, FieldError> {
+                json.as_str().parse()
+            }
+        }
+
+        inline_schema!($name, $schema);
+    };
+}
+
+free_form! {
+    /// A free-form JSON object, kept digit for digit; only white space between tokens is removed.
+    ///
+    /// Duplicate members, U+0000, unpaired surrogates and more than [`MAX_JSON_DEPTH`] levels are refused.
+    ///
+    /// ```
+    /// use callhistory_model::JsonObject;
+    ///
+    /// let metadata: JsonObject = r#"{ "price": 1.50, "id": 12345678901234567890123 }"#.parse()?;
+    /// assert_eq!(metadata.as_str(), r#"{"price":1.50,"id":12345678901234567890123}"#);
+    /// # Ok::<(), callhistory_model::FieldError>(())
+    /// ```
+    JsonObject, "{}", "an object", { "type": "object", "additionalProperties": true }
+}
+
+free_form! {
+    /// A free-form JSON array, kept digit for digit under the rules of [`JsonObject`].
+    JsonArray, "[]", "an array", { "type": "array", "items": {} }
 }
 
 impl TryFrom<serde_json::Map<String, serde_json::Value>> for JsonObject {

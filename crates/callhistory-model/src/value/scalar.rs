@@ -4,7 +4,10 @@ use std::{cmp::Ordering, fmt};
 
 use serde_json::value::RawValue;
 
-use super::raw_json::{decode_string, raw_members};
+use super::{
+    decimal::NumberParts,
+    raw_json::{decode_string, raw_members, string_text},
+};
 use crate::{FieldError, FieldErrorCode};
 
 /// Maximum length of the path of a member of free-form JSON that filters reach, in bytes. A path is names joined by dots.
@@ -14,52 +17,38 @@ pub const MAX_PATH_BYTES: usize = 1024;
 /// of digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ExactNumber {
-    negative: bool,
+    /// -1, 0 or 1.
+    sign: i8,
     /// Significant digits without leading and trailing zeros; empty for zero.
     digits: String,
-    /// The decimal exponent of the first digit.
+    /// The decimal exponent of `0.digits`; 0 for zero.
     magnitude: i64,
 }
 
 impl ExactNumber {
-    /// Parses the text of a JSON number.
+    /// Parses a JSON number; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let starts = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        if !starts || serde_json::from_str::<&RawValue>(text).ok()?.get() != text {
-            return None;
+        let parts = NumberParts::parse(text)?;
+        let digits = format!("{}{}", parts.whole, parts.fraction);
+        let significant = digits.trim_start_matches('0');
+        if significant.is_empty() {
+            return Some(Self { sign: 0, digits: String::new(), magnitude: 0 });
         }
-        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-        let beyond = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let exponent: i64 = exponent.parse().unwrap_or(beyond);
-        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = format!("{whole}{fraction}");
-        let digits = all.trim_start_matches('0');
-        let leading = i64::try_from(all.len() - digits.len()).ok()?;
-        let magnitude = i64::try_from(whole.len()).ok()?.saturating_sub(leading).saturating_add(exponent);
-        let digits = digits.trim_end_matches('0').to_owned();
-        if digits.is_empty() {
-            return Some(Self { negative: false, digits, magnitude: 0 });
-        }
-        Some(Self { negative, digits, magnitude })
+        let leading_zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+        let magnitude = i64::try_from(parts.whole.len()).ok()?.saturating_sub(leading_zeros);
+        Some(Self {
+            sign: if parts.is_negative { -1 } else { 1 },
+            digits: significant.trim_end_matches('0').to_owned(),
+            magnitude: magnitude.saturating_add(parts.exponent),
+        })
     }
 }
 
 impl Ord for ExactNumber {
     fn cmp(&self, other: &Self) -> Ordering {
-        let sign = |number: &Self| match (number.digits.is_empty(), number.negative) {
-            (true, _) => 0,
-            (false, negative) => {
-                if negative {
-                    -1
-                } else {
-                    1
-                }
-            }
-        };
-        let size = || self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
-        sign(self).cmp(&sign(other)).then_with(|| if self.negative { size().reverse() } else { size() })
+        let size = self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
+        self.sign.cmp(&other.sign).then(if self.sign < 0 { size.reverse() } else { size })
     }
 }
 
@@ -71,10 +60,10 @@ impl PartialOrd for ExactNumber {
 
 impl fmt::Display for ExactNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.digits.is_empty() {
-            return f.write_str("0");
+        match self.sign {
+            0 => f.write_str("0"),
+            sign => write!(f, "{}0.{}e{}", if sign < 0 { "-" } else { "" }, self.digits, self.magnitude),
         }
-        write!(f, "{}0.{}e{}", if self.negative { "-" } else { "" }, self.digits, self.magnitude)
     }
 }
 
@@ -125,7 +114,7 @@ impl Scalar {
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
-            Self::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+            Self::Text(text) => string_text(text),
             Self::Number(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::Null => "null".to_owned(),

@@ -1,9 +1,7 @@
 //! Points in time as RFC 3339 text.
 
-use std::borrow::Cow;
-
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::decimal::UnixSeconds;
 use crate::{FieldError, FieldErrorCode};
@@ -26,7 +24,8 @@ const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 /// assert!("2025-01-01 10:00:00Z".parse::<Timestamp>().is_err());
 /// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Timestamp {
     text: Box<str>,
     nanos: i64,
@@ -130,21 +129,13 @@ pub(crate) fn is_date(text: &str) -> bool {
 /// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]±HH:MM`.
 fn with_offset(text: &str) -> Option<i64> {
     let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    if offset.as_bytes()[3] != b':' {
+        return None;
+    }
+    // Form decoding turns a plus sign into a blank.
+    let offset: FixedOffset = offset.replacen(' ', "+", 1).parse().ok()?;
     let nanos = parse_rfc3339_utc(&format!("{local}Z"))?;
-    let (sign, rest) = offset.split_at_checked(1)?;
-    let (hours, minutes) = rest.split_once(':')?;
-    let two = |text: &str, most: i64| {
-        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse::<i64>().ok()).flatten().filter(|number| *number <= most)
-    };
-    let seconds = two(hours, 23)? * 3600 + two(minutes, 59)? * 60;
-    let shift = match sign {
-        // Form decoding turns a plus sign into a blank.
-        "+" | " " => -seconds,
-        "-" => seconds,
-        _ => return None,
-    };
-    let nanos = nanos.checked_add(shift * 1_000_000_000)?;
+    let nanos = nanos.checked_sub(i64::from(offset.local_minus_utc()) * 1_000_000_000)?;
     (0..END_OF_TIME_MILLIS * 1_000_000).contains(&nanos).then_some(nanos)
 }
 
@@ -200,28 +191,17 @@ impl Serialize for Timestamp {
     }
 }
 
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+impl TryFrom<String> for Timestamp {
+    type Error = FieldError;
+
+    fn try_from(text: String) -> Result<Self, FieldError> {
+        text.parse()
     }
 }
 
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Timestamp {
-    fn schema_name() -> Cow<'static, str> {
-        "Timestamp".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "format": "date-time",
-            "pattern": "^(19[7-9][0-9]|2[01][0-9]{2}|22[0-5][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$",
-            "examples": ["2025-01-01T10:00:00Z"],
-        })
-    }
-}
+inline_schema!(Timestamp, {
+    "type": "string",
+    "format": "date-time",
+    "pattern": "^(19[7-9][0-9]|2[01][0-9]{2}|22[0-5][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$",
+    "examples": ["2025-01-01T10:00:00Z"],
+});
