@@ -68,117 +68,98 @@ fn json_schema<T: JsonSchema>(title: &str) -> Value {
     schema.to_value()
 }
 
+/// Implements `JsonSchema` by a function that builds the schema.
+macro_rules! named_schema {
+    ($name:ident, $build:expr) => {
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let build: fn(&mut SchemaGenerator) -> Schema = $build;
+                build(generator)
+            }
+        }
+    };
+}
+
 /// The schema of a line of an import: an input with its `_id`.
 struct ImportLine;
 
-impl JsonSchema for ImportLine {
-    fn schema_name() -> Cow<'static, str> {
-        "ImportLine".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallInput::json_schema(generator);
-        schema.insert("required".into(), serde_json::json!(["_id"]));
-        schema
-    }
-}
+named_schema!(ImportLine, |generator| {
+    let mut schema = CallInput::json_schema(generator);
+    schema.insert("required".into(), serde_json::json!(["_id"]));
+    schema
+});
 
 /// The schema of a creation: an input without the members that only the service sets on a new record.
 #[derive(Clone, Copy, Debug)]
 pub struct CallCreate;
 
-impl JsonSchema for CallCreate {
-    fn schema_name() -> Cow<'static, str> {
-        "CallCreate".into()
+named_schema!(CallCreate, |generator| {
+    let mut schema = CallInput::json_schema(generator);
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
     }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallInput::json_schema(generator);
-        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            properties.retain(|name, _| !matches!(name.as_str(), "_id" | "createdAt" | "updatedAt"));
-        }
-        let description = "A call record to create. The service sets `_id`, `createdAt` and `updatedAt`; \
-            the header defines `workspaceId`, which the body may repeat.";
-        schema.insert("description".into(), description.into());
-        schema
-    }
-}
+    let description = "A call record to create. The service sets `_id`, `createdAt` and `updatedAt`; the header defines \
+        `workspaceId`, which the body may repeat.";
+    schema.insert("description".into(), description.into());
+    schema
+});
 
 /// The schema of a page of a list. With `fields`, records have only some members.
 #[derive(Clone, Copy, Debug)]
 pub struct CallList;
 
-impl JsonSchema for CallList {
-    fn schema_name() -> Cow<'static, str> {
-        "CallList".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let call = generator.subschema_for::<CallSummary>();
-        schemars::json_schema!({
-            "description": "One page of call records, in the order of the list.",
-            "type": "array",
-            "items": call,
-            "maxItems": ListQuery::MAX_LIMIT,
-        })
-    }
-}
+named_schema!(CallList, |generator| {
+    schemars::json_schema!({
+        "description": "One page of call records, in the order of the list.",
+        "type": "array",
+        "items": generator.subschema_for::<CallSummary>(),
+        "maxItems": ListQuery::MAX_LIMIT,
+    })
+});
 
 /// The schema of a record of a list.
 struct CallSummary;
 
-impl JsonSchema for CallSummary {
-    fn schema_name() -> Cow<'static, str> {
-        "CallSummary".into()
-    }
+named_schema!(CallSummary, |generator| {
+    let mut schema = CallRecord::json_schema(generator);
+    schema.remove("required");
+    let description = "A call record of a list: a whole `CallRecord`, or with `fields` only the selected members.";
+    schema.insert("description".into(), description.into());
+    schema
+});
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallRecord::json_schema(generator);
-        schema.remove("required");
-        let description = "A call record of a list: a whole `CallRecord`, or with `fields` only the selected members.";
-        schema.insert("description".into(), description.into());
-        schema
-    }
-}
-
-/// Amounts to set, and `null` for amounts to remove.
-fn amounts_to_merge(generator: &mut SchemaGenerator) -> Value {
-    let mut cost = CallCost::json_schema(generator).to_value();
-    cost["additionalProperties"]["type"] = serde_json::json!(["number", "null"]);
-    if let Some(members) = cost.as_object_mut() {
-        members.remove("properties");
-    }
-    cost
-}
-
-impl JsonSchema for CallPatch {
-    fn schema_name() -> Cow<'static, str> {
-        "CallPatch".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = CallInput::json_schema(generator);
-        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            properties.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
-            for (name, property) in properties.iter_mut() {
-                // A merge patch of an object is any object: the merged result is checked.
-                let mut value = match name.as_str() {
-                    "cost" => amounts_to_merge(generator),
-                    _ => property.take(),
-                };
-                let description = value.as_object_mut().and_then(|value| value.remove("description"));
-                *property = match name.as_str() {
-                    "_id" | "workspaceId" => value,
-                    _ => serde_json::json!({ "anyOf": [value, { "type": "null" }] }),
-                };
-                property["description"] = description.unwrap_or_else(|| format!("See `CallRecord.{name}`.").into());
-            }
+named_schema!(CallPatch, |generator| {
+    let mut schema = CallInput::json_schema(generator);
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
+        for (name, property) in properties.iter_mut() {
+            // A merge patch of an object is any object: the merged result is checked.
+            let mut value = if name == "cost" { cost_patch(generator) } else { property.take() };
+            let description = value.as_object_mut().and_then(|value| value.remove("description"));
+            *property = match name.as_str() {
+                "_id" | "workspaceId" => value,
+                _ => serde_json::json!({ "anyOf": [value, { "type": "null" }] }),
+            };
+            property["description"] = description.unwrap_or_else(|| format!("See `CallRecord.{name}`.").into());
         }
-        let description = "A JSON Merge Patch (RFC 7396) of a record: members to set, and `null` for members to \
-            remove. `_id` and `workspaceId` may be repeated, but not changed.";
-        schema.insert("description".into(), description.into());
-        schema
     }
+    let description = "A JSON Merge Patch (RFC 7396) of a record: members to set, and `null` for members to remove. `_id` and \
+        `workspaceId` may be repeated, but not changed.";
+    schema.insert("description".into(), description.into());
+    schema
+});
+
+/// The schema of the cost in a patch: amounts to set, and `null` for amounts to remove.
+fn cost_patch(generator: &mut SchemaGenerator) -> Value {
+    let mut cost = CallCost::json_schema(generator);
+    cost.remove("properties");
+    let mut cost = cost.to_value();
+    cost["additionalProperties"]["type"] = serde_json::json!(["number", "null"]);
+    cost
 }
 
 /// The schema of a type with references to `/components/schemas`, and the schemas that it refers to.

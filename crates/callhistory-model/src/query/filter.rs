@@ -24,7 +24,6 @@ pub const MAX_TIME_ZONE_CHARS: usize = 64;
 pub const MAX_SEARCH_CHARS: usize = 256;
 /// Maximum number of words in `search`.
 const MAX_SEARCH_WORDS: usize = 16;
-const DATE_RANGE_NAMES: [&str; 4] = ["from", "to", "startDate", "endDate"];
 const MAX_CALL_IDS: usize = 1000;
 const MAX_METADATA_FILTERS: usize = 16;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
@@ -153,18 +152,18 @@ impl CallFilter {
             }
             "callFlowId" | "pathwayId" => set(&mut self.call_flow_id, OneOf::parse(value, false)),
             "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
-            "status" => set(&mut self.status, OneOf::parse_open(value)),
-            "direction" => set(&mut self.direction, OneOf::parse_open(value)),
-            "callType" => set(&mut self.call_type, OneOf::parse_open(value)),
-            "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(&with_plus(value), true)),
-            "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(&with_plus(value), true)),
-            "phoneNumber" => set(&mut self.phone_number, OneOf::parse(&with_plus(value), true)),
+            "status" => set(&mut self.status, OneOf::parse_enum(value)),
+            "direction" => set(&mut self.direction, OneOf::parse_enum(value)),
+            "callType" => set(&mut self.call_type, OneOf::parse_enum(value)),
+            "fromPhoneNumber" => set(&mut self.from_phone_number, phone_numbers(value)),
+            "toPhoneNumber" => set(&mut self.to_phone_number, phone_numbers(value)),
+            "phoneNumber" => set(&mut self.phone_number, phone_numbers(value)),
             "callIds" => set(&mut self.call_ids, call_ids(value)),
             "dateRange" => self.read_date_range(value),
-            "startedAfter" => once(&mut self.started_after, Timestamp::parse_moment(value)),
-            "startedBefore" => once(&mut self.started_before, Timestamp::parse_moment(value)),
-            "updatedAfter" => set(&mut self.updated_after, Timestamp::parse_moment(value)),
-            "updatedBefore" => set(&mut self.updated_before, Timestamp::parse_moment(value)),
+            "startedAfter" => set_once(&mut self.started_after, Timestamp::parse_lenient(value)),
+            "startedBefore" => set_once(&mut self.started_before, Timestamp::parse_lenient(value)),
+            "updatedAfter" => set(&mut self.updated_after, Timestamp::parse_lenient(value)),
+            "updatedBefore" => set(&mut self.updated_before, Timestamp::parse_lenient(value)),
             "minDuration" => set(&mut self.min_duration, value.parse()),
             "maxDuration" => set(&mut self.max_duration, value.parse()),
             "minCost" => set(&mut self.min_cost, value.parse()),
@@ -197,21 +196,19 @@ impl CallFilter {
         let malformed = || FieldError::new(FieldErrorCode::Malformed, format!("is not {expected}"));
         check_length(json, MAX_DATE_RANGE_CHARS)?;
         // The strict parser refuses duplicate members; the lenient one would take the last.
-        json.parse::<JsonObject>().map_err(|_| malformed())?;
-        for (name, value) in object(json.trim()).map_err(|_| malformed())? {
-            if !DATE_RANGE_NAMES.contains(&name.as_ref()) {
-                return Err(unknown_value(&name, &DATE_RANGE_NAMES));
-            }
+        let range: JsonObject = json.parse().map_err(|_| malformed())?;
+        for (name, value) in object(range.as_str())? {
             let text = if value.starts_with('"') { decode_string(value)? } else { value.to_owned() };
-            let moment = Timestamp::parse_moment(&text).map_err(|error| error.in_member(&name))?;
+            let time = || Timestamp::parse_lenient(&text).map_err(|error| error.in_member(&name));
             match name.as_ref() {
-                "from" | "startDate" => once(&mut self.started_after, Ok(moment))?,
-                _ => {
+                "from" | "startDate" => set_once(&mut self.started_after, time())?,
+                "to" | "endDate" => {
                     // The range includes its end: the whole day of a date, the instant of a time.
                     let length = if is_date(&text) { NANOS_PER_DAY } else { 1 };
-                    let end = Timestamp::from_unix_nanos(moment.unix_nanos().saturating_add(length));
-                    once(&mut self.started_before, Ok(end))?;
+                    let end = Timestamp::from_unix_nanos(time()?.unix_nanos().saturating_add(length));
+                    set_once(&mut self.started_before, Ok(end))?;
                 }
+                other => return Err(unknown_value(other, &["from", "to", "startDate", "endDate"])),
             }
         }
         match (&self.started_after, &self.started_before) {
@@ -223,36 +220,39 @@ impl CallFilter {
         }
     }
 
-    /// Ranges that no record can match.
+    /// The errors of ranges that no record can match.
     pub(crate) fn contradictions(&self) -> Vec<FieldError> {
+        let time = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
+        let duration = |duration: &Option<Seconds>| duration.as_ref().map(Seconds::nanos);
+        let cost = |cost: &Option<Amount>| cost.as_ref().map(Amount::nanos);
+        // The end of a range of times is not part of it; other ranges include both bounds.
+        let ranges = [
+            ("startedAfter", time(&self.started_after), "startedBefore", time(&self.started_before), false),
+            ("updatedAfter", time(&self.updated_after), "updatedBefore", time(&self.updated_before), false),
+            ("minDuration", duration(&self.min_duration), "maxDuration", duration(&self.max_duration), true),
+            ("minCost", cost(&self.min_cost), "maxCost", cost(&self.max_cost), true),
+        ];
         let mut errors = Vec::new();
-        let mut check = |inverted: bool, low: &str, high: &str| {
-            if inverted {
-                let detail = format!("is not less than {high}; no record can match");
-                errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).in_parameter(low));
+        for (low_name, low, high_name, high, is_inclusive) in ranges {
+            if low.zip(high).is_some_and(|(low, high)| low > high || low == high && !is_inclusive) {
+                let relation = if is_inclusive { "greater than" } else { "not before" };
+                let detail = format!("is {relation} {high_name}; no record can match");
+                errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).in_parameter(low_name));
             }
-        };
-        let after = |low: &Option<Timestamp>, high: &Option<Timestamp>| matches!((low, high), (Some(low), Some(high)) if low.unix_nanos() >= high.unix_nanos());
-        check(after(&self.started_after, &self.started_before), "startedAfter", "startedBefore");
-        check(after(&self.updated_after, &self.updated_before), "updatedAfter", "updatedBefore");
-        let longer =
-            matches!((&self.min_duration, &self.max_duration), (Some(low), Some(high)) if low.nanos() > high.nanos());
-        check(longer, "minDuration", "maxDuration");
-        let dearer = matches!((&self.min_cost, &self.max_cost), (Some(low), Some(high)) if low.nanos() > high.nanos());
-        check(dearer, "minCost", "maxCost");
+        }
         errors
     }
 }
 
-/// A leading blank is a plus sign that form decoding turned into a blank: phone numbers never start with a blank.
-fn with_plus(value: &str) -> String {
-    let (mark, list) = value.strip_prefix('!').map_or(("", value), |rest| ("!", rest));
+/// Phone numbers never start with a blank: a leading blank is a plus sign that form decoding turned into one.
+fn phone_numbers(value: &str) -> Result<OneOf, FieldError> {
+    let (negation, list) = value.strip_prefix('!').map_or(("", value), |rest| ("!", rest));
     let plus = |number: &str| number.strip_prefix(' ').map_or_else(|| number.to_owned(), |rest| format!("+{rest}"));
-    format!("{mark}{}", list.split(',').map(plus).collect::<Vec<_>>().join(","))
+    OneOf::parse(&format!("{negation}{}", list.split(',').map(plus).collect::<Vec<_>>().join(",")), true)
 }
 
-/// Sets a bound that another parameter can have set already.
-fn once(slot: &mut Option<Timestamp>, value: Result<Timestamp, FieldError>) -> Result<(), FieldError> {
+/// Sets a bound of the start time, which another parameter can have set already.
+fn set_once(slot: &mut Option<Timestamp>, value: Result<Timestamp, FieldError>) -> Result<(), FieldError> {
     if slot.is_some() {
         let detail = "bounds the start time twice; use either dateRange or startedAfter and startedBefore";
         return Err(FieldError::new(FieldErrorCode::Conflict, detail));

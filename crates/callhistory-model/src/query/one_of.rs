@@ -79,43 +79,40 @@ impl OneOf {
     }
 
     /// Parses values of an extensible enum; an empty value is refused.
-    pub(crate) fn parse_open(text: &str) -> Result<Self, FieldError> {
-        match Self::parse(text, false)? {
-            set if set.values.contains(&TextPattern::Exact(String::new())) => Err(FieldError::new(
-                FieldErrorCode::TooShort,
-                "is empty; omit it, or write !* for records without a value",
-            )),
-            set => Ok(set),
+    pub(crate) fn parse_enum(text: &str) -> Result<Self, FieldError> {
+        let set = Self::parse(text, false)?;
+        if set.values.contains(&TextPattern::Exact(String::new())) {
+            let detail = "is empty; omit it, or write !* for records without a value";
+            return Err(FieldError::new(FieldErrorCode::TooShort, detail));
         }
+        Ok(set)
     }
 
-    /// Parses the value of a parameter. Only phone numbers accept prefixes other than the empty one.
-    pub(crate) fn parse(text: &str, prefixes: bool) -> Result<Self, FieldError> {
+    /// Parses the value of a parameter. Only phone numbers allow prefixes other than the empty one.
+    pub(crate) fn parse(text: &str, allows_prefixes: bool) -> Result<Self, FieldError> {
         let (negated, list) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
         let mut values = Vec::new();
-        let (mut value, mut star, mut chars) = (String::new(), false, list.chars());
+        let (mut value, mut has_star, mut chars) = (String::new(), false, list.chars());
         loop {
             let next = chars.next();
-            if star && !matches!(next, None | Some(',')) {
+            if has_star && !matches!(next, None | Some(',')) {
                 let detail = "has a * that is not at the end of a value; write \\* for a literal asterisk";
                 return Err(FieldError::new(FieldErrorCode::Malformed, detail));
             }
             match next {
                 None | Some(',') => {
                     let text = std::mem::take(&mut value);
-                    if star && !prefixes && !text.is_empty() {
+                    if has_star && !allows_prefixes && !text.is_empty() {
                         let detail = "has a prefix, which only phone numbers accept; write \\* for a literal asterisk";
                         return Err(FieldError::new(FieldErrorCode::Malformed, detail));
                     }
-                    values.push(if star { TextPattern::Prefix(text) } else { TextPattern::Exact(text) });
-                    star = false;
+                    values.push(if has_star { TextPattern::Prefix(text) } else { TextPattern::Exact(text) });
+                    has_star = false;
                 }
-                Some('*') => star = true,
+                Some('*') => has_star = true,
                 Some('\\') => value.push(chars.next().ok_or_else(|| {
-                    FieldError::new(
-                        FieldErrorCode::Malformed,
-                        "ends in a backslash; a backslash escapes the next character",
-                    )
+                    let detail = "ends in a backslash; a backslash escapes the next character";
+                    FieldError::new(FieldErrorCode::Malformed, detail)
                 })?),
                 Some('\0') => {
                     return Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"));
@@ -147,9 +144,9 @@ impl fmt::Display for OneOf {
             if at > 0 {
                 f.write_str(",")?;
             }
-            for (place, c) in text.char_indices() {
-                let leads = c == '!' && place == 0 && at == 0 && !self.negated;
-                if leads || matches!(c, ',' | '*' | '\\') {
+            for (position, c) in text.char_indices() {
+                let is_negation = c == '!' && position == 0 && at == 0 && !self.negated;
+                if is_negation || matches!(c, ',' | '*' | '\\') {
                     f.write_str("\\")?;
                 }
                 write!(f, "{c}")?;

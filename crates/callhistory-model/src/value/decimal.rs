@@ -12,10 +12,11 @@ const MAX_DECIMALS: i64 = 9;
 /// More than any bound below has.
 const MAX_WHOLE_DIGITS: i64 = 18;
 const NANOS_PER_UNIT: i64 = 1_000_000_000;
+const NANOS_SCALE: u32 = 9;
 /// 2260-01-01T00:00:00Z, the end of [`crate::Timestamp`].
 const END_OF_TIME_SECONDS: i64 = 9_151_488_000;
 /// In seconds this is the year 5138, in milliseconds 1973: a larger value is not a time in seconds.
-const SURELY_MILLISECONDS: i64 = 100_000_000_000;
+const MIN_MILLISECONDS: i64 = 100_000_000_000;
 const MAX_DURATION_SECONDS: i64 = 366 * 86_400;
 const MAX_AMOUNT: i64 = 1_000_000_000;
 
@@ -181,7 +182,7 @@ exact_number! {
     /// ```
     UnixSeconds,
     check |value, text| {
-        if value >= Decimal::from(SURELY_MILLISECONDS) {
+        if value >= Decimal::from(MIN_MILLISECONDS) {
             let detail = format!("is {text}, which can only be milliseconds; Unix seconds are expected");
             return Err(FieldError::new(FieldErrorCode::Milliseconds, detail));
         }
@@ -256,17 +257,13 @@ exact_number! {
 }
 
 impl ExactDecimal {
-    /// The decimal of this number of billionths, with at least `places` decimals.
+    /// The decimal of this number of billionths, with at least `places` decimal places; 0 if it has more than 18 digits
+    /// before the decimal point.
     #[must_use]
-    pub fn from_nanos(nanos: i128, places: usize) -> Self {
-        let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-        let unit = NANOS_PER_UNIT.unsigned_abs();
-        let fraction = format!("{:09}", size % u128::from(unit));
-        let shortest = fraction.trim_end_matches('0').len();
-        let fraction = &fraction[..shortest.max(places).min(fraction.len())];
-        let point = if fraction.is_empty() { "" } else { "." };
-        let text = format!("{sign}{}{point}{fraction}", size / u128::from(unit));
-        text.parse().unwrap_or_else(|_| Self::default())
+    pub fn from_nanos(nanos: i128, places: u32) -> Self {
+        let mut value = Decimal::try_from_i128_with_scale(nanos, NANOS_SCALE).unwrap_or_default().normalize();
+        value.rescale(value.scale().max(places));
+        value.try_into().unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@ use super::decimal::UnixSeconds;
 use crate::{FieldError, FieldErrorCode};
 
 /// In March 1973. A smaller number could be a date such as `20260131`.
-const SURELY_NO_DATE_SECONDS: i64 = 100_000_000;
+const MIN_UNAMBIGUOUS_SECONDS: i64 = 100_000_000;
 /// 2260-01-01T00:00:00Z.
 const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 
@@ -63,19 +63,19 @@ impl Timestamp {
     /// ```
     /// use callhistory_model::Timestamp;
     ///
-    /// assert_eq!(Timestamp::parse_moment("2026-01-01")?.as_str(), "2026-01-01T00:00:00Z");
-    /// assert_eq!(Timestamp::parse_moment("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
-    /// assert_eq!(Timestamp::parse_moment("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
-    /// assert!(Timestamp::parse_moment("01/02/2026").is_err());
+    /// assert_eq!(Timestamp::parse_lenient("2026-01-01")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_lenient("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_lenient("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
+    /// assert!(Timestamp::parse_lenient("01/02/2026").is_err());
     /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
-    pub fn parse_moment(text: &str) -> Result<Self, FieldError> {
+    pub fn parse_lenient(text: &str) -> Result<Self, FieldError> {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             let seconds: UnixSeconds = text.parse()?;
-            if (1..SURELY_NO_DATE_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
+            if (1..MIN_UNAMBIGUOUS_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
                 let detail = format!(
                     "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
-                     seconds from {SURELY_NO_DATE_SECONDS} on"
+                     seconds from {MIN_UNAMBIGUOUS_SECONDS} on"
                 );
                 return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
             }
@@ -91,7 +91,7 @@ impl Timestamp {
         }
         with_offset(text).map(Self::from_unix_nanos).ok_or_else(|| {
             let detail = format!(
-                "{text:?} is not a moment; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
+                "{text:?} is not a time; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
                  Unix seconds (1769853600), from 1970 to 2259"
             );
             FieldError::new(FieldErrorCode::InvalidTime, detail)
@@ -109,11 +109,11 @@ impl std::str::FromStr for Timestamp {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        let moment = parse_rfc3339_utc(text).ok_or_else(|| {
+        let nanos = parse_rfc3339_utc(text).ok_or_else(|| {
             let detail = format!("{text:?} is not an RFC 3339 time in UTC like \"2025-01-01T10:00:00Z\", 1970 to 2259");
             FieldError::new(FieldErrorCode::InvalidTime, detail)
         })?;
-        Ok(Self { text: text.into(), nanos: moment })
+        Ok(Self { text: text.into(), nanos })
     }
 }
 
@@ -169,13 +169,10 @@ fn parse_rfc3339_utc(text: &str) -> Option<i64> {
 impl From<DateTime<Utc>> for Timestamp {
     /// The time in milliseconds, the precision of the service. A clock outside 1970 to 2259 gives the nearest
     /// bound: a record with any other time could not be read again.
-    fn from(moment: DateTime<Utc>) -> Self {
-        let millis = moment.timestamp_millis().clamp(0, END_OF_TIME_MILLIS - 1);
-        let moment = DateTime::from_timestamp_millis(millis).unwrap_or(moment);
-        Self {
-            text: moment.to_rfc3339_opts(SecondsFormat::Millis, true).into(),
-            nanos: millis.saturating_mul(1_000_000),
-        }
+    fn from(time: DateTime<Utc>) -> Self {
+        let nanos = time.timestamp_millis().clamp(0, END_OF_TIME_MILLIS - 1) * 1_000_000;
+        let text = DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Millis, true);
+        Self { text: text.into(), nanos }
     }
 }
 
