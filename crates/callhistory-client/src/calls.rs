@@ -2,15 +2,17 @@
 
 use callhistory_model::{CallId, CallInput, CallPatch, CallRecord};
 use reqwest::{
-    Url,
-    header::{ETAG, HeaderValue},
+    Method, Request, Url,
+    header::{ETAG, HeaderName, HeaderValue},
 };
 
 use crate::{
     client::{Client, ClientBuilder, Version},
     error::Error,
-    transport::Request,
+    transport::{encode, with_body},
 };
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 impl Client {
     /// Retrieves a call record.
@@ -27,7 +29,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn get_call(&self, id: &str) -> Result<CallRecord, Error> {
-        self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
+        self.send(&Request::new(Method::GET, self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
     /// Retrieves a call record with its version, for optimistic concurrency: see
@@ -37,9 +39,9 @@ impl Client {
     ///
     /// Those of [`get_call`](Self::get_call), and a response without an `ETag`.
     pub async fn get_call_version(&self, id: &str) -> Result<(CallRecord, Version), Error> {
-        let reply = self.send(&Request::get(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?;
+        let reply = self.send(&Request::new(Method::GET, self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?;
         let version = reply.headers.get(ETAG).cloned().map(Version);
-        let version = version.ok_or_else(|| Error::refused("the response has no ETag".to_owned()))?;
+        let version = version.ok_or_else(|| Error::invalid("the response has no ETag"))?;
         Ok((reply.json()?, version))
     }
 
@@ -62,7 +64,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<CallRecord, Error> {
-        self.send(&Request::put(self.call_url(id)?, call)?, ClientBuilder::MAX_RECORD_BYTES).await?.json()
+        let request = with_body(self.conditional(Method::PUT, id)?, "application/json", encode(call)?);
+        self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
     /// Creates a record with an ID that the service generates, and returns it. The input has no `_id`.
@@ -86,7 +89,9 @@ impl Client {
     /// # }
     /// ```
     pub async fn create_call(&self, call: &CallInput) -> Result<CallRecord, Error> {
-        let request = Request::post(self.inner.calls_url.clone(), call, idempotency_key()?)?;
+        let request = Request::new(Method::POST, self.shared.calls_url.clone());
+        let mut request = with_body(request, "application/json", encode(call)?);
+        request.headers_mut().insert(IDEMPOTENCY_KEY, idempotency_key()?);
         self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
@@ -107,7 +112,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<CallRecord, Error> {
-        self.send(&Request::patch(self.call_url(id)?, patch), ClientBuilder::MAX_RECORD_BYTES).await?.json()
+        let request = with_body(self.conditional(Method::PATCH, id)?, "application/merge-patch+json", patch.to_json());
+        self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?.json()
     }
 
     /// Deletes a record. If a retry does not find the record, an earlier attempt has deleted it: the result is success.
@@ -123,15 +129,22 @@ impl Client {
     /// # }
     /// ```
     pub async fn delete_call(&self, id: &str) -> Result<(), Error> {
-        match self.send(&Request::delete(self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await {
+        match self.send(&self.conditional(Method::DELETE, id)?, ClientBuilder::MAX_RECORD_BYTES).await {
             Err(error) if !(error.is_not_found() && error.attempts() > 1) => Err(error),
             _ => Ok(()),
         }
     }
 
+    /// A request on one record, under the precondition of this client.
+    fn conditional(&self, method: Method, id: &str) -> Result<Request, Error> {
+        let mut request = Request::new(method, self.call_url(id)?);
+        request.headers_mut().extend(self.condition.clone());
+        Ok(request)
+    }
+
     fn call_url(&self, id: &str) -> Result<Url, Error> {
-        let id: CallId = id.parse().map_err(|error| Error::invalid("the call ID is invalid", error))?;
-        let mut url = self.inner.calls_url.clone();
+        let id: CallId = id.parse().map_err(|error| Error::invalid_source("the call ID is invalid", error))?;
+        let mut url = self.shared.calls_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.push(id.as_str());
         }
@@ -140,7 +153,7 @@ impl Client {
 
     /// The URL of a path below the collection of records, with a query string.
     pub(crate) fn url(&self, path: &str, query: &str) -> Url {
-        let mut url = self.inner.calls_url.clone();
+        let mut url = self.shared.calls_url.clone();
         url.set_path(&format!("{}{path}", url.path()));
         url.set_query((!query.is_empty()).then_some(query));
         url

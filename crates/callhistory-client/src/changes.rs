@@ -2,11 +2,11 @@
 
 use callhistory_model::{CallChangePage, ChangesQuery};
 use futures_util::{Stream, StreamExt as _, stream};
+use reqwest::{Method, Request};
 
 use crate::{
     client::{Client, ClientBuilder},
     error::Error,
-    transport::Request,
 };
 
 impl Client {
@@ -29,7 +29,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn list_call_changes(&self, query: &ChangesQuery) -> Result<CallChangePage, Error> {
-        let request = Request::get(self.url("/changes", &query.to_query()));
+        let request = Request::new(Method::GET, self.url("/changes", &query.to_query()));
         self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
 
@@ -59,7 +59,7 @@ impl Client {
         cursor: Option<String>,
     ) -> impl Stream<Item = Result<CallChangePage, Error>> + Send + use<> {
         let client = self.clone();
-        let query = ChangesQuery { cursor, limit: None, wait: Some(self.inner.max_wait_seconds) };
+        let query = ChangesQuery { cursor, limit: None, wait: Some(self.shared.max_wait_seconds) };
         let pages = stream::unfold(Some(query), move |query| {
             let client = client.clone();
             async move {

@@ -29,8 +29,8 @@ const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "rustls-no-provider
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) inner: Arc<Inner>,
-    /// The precondition of writes of single records.
+    pub(crate) shared: Arc<Shared>,
+    /// The precondition of `replace_call`, `update_call` and `delete_call`.
     pub(crate) condition: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -52,7 +52,8 @@ pub struct Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub(crate) HeaderValue);
 
-pub(crate) struct Inner {
+/// What the clones of a client share.
+pub(crate) struct Shared {
     pub(crate) http: reqwest::Client,
     /// The URL of the collection of records, without a trailing slash.
     pub(crate) calls_url: Url,
@@ -119,8 +120,8 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("calls_url", &self.inner.calls_url.as_str())
-            .field("workspace", &self.inner.workspace.as_str())
+            .field("calls_url", &self.shared.calls_url.as_str())
+            .field("workspace", &self.shared.workspace.as_str())
             .finish_non_exhaustive()
     }
 }
@@ -212,18 +213,18 @@ impl ClientBuilder {
     /// assert!(error.is_invalid_request());
     /// ```
     pub fn build(self) -> Result<Client, Error> {
-        let base_url = self.base_url.map_err(|detail| Error::refused(format!("the base URL {detail}")))?;
-        let workspace = self.workspace.ok_or_else(|| Error::refused("the workspace is missing".to_owned()))?;
+        let base_url = self.base_url.map_err(|detail| Error::invalid(format!("the base URL {detail}")))?;
+        let workspace = self.workspace.ok_or_else(|| Error::invalid("the workspace is missing"))?;
         let workspace: WorkspaceId =
-            workspace.parse().map_err(|error| Error::invalid("the workspace is invalid", error))?;
+            workspace.parse().map_err(|error| Error::invalid_source("the workspace is invalid", error))?;
         if self.max_retries > Self::RETRY_LIMIT {
-            return Err(Error::refused(format!("max_retries is {}; at most 10 are possible", self.max_retries)));
+            return Err(Error::invalid(format!("max_retries is {}; at most 10 are possible", self.max_retries)));
         }
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
-        headers.insert(WORKSPACE_HEADER, header_value(&workspace)?);
+        headers.insert(WORKSPACE_HEADER, HeaderValue::from_str(workspace.as_str()).map_err(Error::setup)?);
         if let Some(key) = self.api_key {
-            headers.insert(KEY_HEADER, key.map_err(|detail| Error::refused(format!("the API key {detail}")))?);
+            headers.insert(KEY_HEADER, key.map_err(|detail| Error::invalid(format!("the API key {detail}")))?);
         }
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("callhistory-client/", env!("CARGO_PKG_VERSION")))
@@ -240,10 +241,10 @@ impl ClientBuilder {
         let http = http.build().map_err(Error::setup)?;
         let mut calls_url = base_url;
         calls_url.set_path(&format!("{}{CALLS_PATH}", calls_url.path().trim_end_matches('/')));
-        let patience = self.timeout.min(self.read_timeout).as_secs() / 2;
-        let max_wait_seconds = u16::try_from(patience).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
-        let inner = Inner { http, calls_url, max_retries: self.max_retries, max_wait_seconds, workspace };
-        Ok(Client { inner: Arc::new(inner), condition: None })
+        let half_timeout = self.timeout.min(self.read_timeout).as_secs() / 2;
+        let max_wait_seconds = u16::try_from(half_timeout).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
+        let shared = Shared { http, calls_url, max_retries: self.max_retries, max_wait_seconds, workspace };
+        Ok(Client { shared: Arc::new(shared), condition: None })
     }
 }
 
@@ -275,10 +276,6 @@ fn parse_key(key: &str) -> Result<HeaderValue, &'static str> {
     let mut value = HeaderValue::from_str(key).map_err(|_| "is not a valid header value")?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn header_value(workspace: &WorkspaceId) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(workspace.as_str()).map_err(|_| Error::refused("the workspace is invalid".to_owned()))
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -3,10 +3,7 @@
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use callhistory_model::Problem;
-use reqwest::{
-    Response, StatusCode,
-    header::{HeaderMap, HeaderName},
-};
+use reqwest::{Response, StatusCode, header::HeaderName};
 
 use crate::retry;
 
@@ -30,17 +27,17 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// assert!(error.is_invalid_request() && !error.is_retryable());
 /// assert_eq!(error.status(), None);
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorData>);
 
-struct Inner {
-    kind: Kind,
+struct ErrorData {
+    kind: ErrorKind,
     head: Option<ResponseHead>,
     attempts: u32,
 }
 
-enum Kind {
+enum ErrorKind {
     /// Refused by the client, before a request was sent.
-    Invalid { what: String, source: Option<Source> },
+    Invalid { message: String, source: Option<Source> },
     /// The client cannot be built on this machine.
     Setup(Source),
     /// No response arrived.
@@ -74,48 +71,45 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
-    pub(crate) fn new(status: StatusCode, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(response: &Response) -> Self {
+        let headers = response.headers();
         let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         Self {
-            status,
+            status: response.status(),
             request_id: request_id.filter(|id| id.len() <= MAX_REQUEST_ID_BYTES).map(str::to_owned),
             retry_after: retry::retry_after(headers),
         }
     }
-
-    pub(crate) fn of(response: &Response) -> Self {
-        Self::new(response.status(), response.headers())
-    }
 }
 
 impl Error {
-    fn new(kind: Kind, head: Option<ResponseHead>) -> Self {
-        Self(Box::new(Inner { kind, head, attempts: 0 }))
+    fn new(kind: ErrorKind, head: Option<ResponseHead>) -> Self {
+        Self(Box::new(ErrorData { kind, head, attempts: 0 }))
     }
 
-    pub(crate) fn refused(what: String) -> Self {
-        Self::new(Kind::Invalid { what, source: None }, None)
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid { message: message.into(), source: None }, None)
     }
 
-    pub(crate) fn invalid(what: &str, source: impl Into<Source>) -> Self {
-        Self::new(Kind::Invalid { what: what.to_owned(), source: Some(source.into()) }, None)
+    pub(crate) fn invalid_source(message: &str, source: impl Into<Source>) -> Self {
+        Self::new(ErrorKind::Invalid { message: message.to_owned(), source: Some(source.into()) }, None)
     }
 
     pub(crate) fn setup(source: impl Into<Source>) -> Self {
-        Self::new(Kind::Setup(source.into()), None)
+        Self::new(ErrorKind::Setup(source.into()), None)
     }
 
     pub(crate) fn transport(error: reqwest::Error) -> Self {
         // The URL of an operation can contain a phone number.
-        Self::new(Kind::Transport(error.without_url()), None)
+        Self::new(ErrorKind::Transport(error.without_url()), None)
     }
 
     pub(crate) fn status_error(head: ResponseHead, problem: Option<Problem>) -> Self {
-        Self::new(Kind::Status(problem), Some(head))
+        Self::new(ErrorKind::Status(problem), Some(head))
     }
 
     pub(crate) fn unreadable(head: ResponseHead, is_write: bool, error: BodyError) -> Self {
-        Self::new(Kind::Unreadable { is_write, error }, Some(head))
+        Self::new(ErrorKind::Unreadable { is_write, error }, Some(head))
     }
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {
@@ -129,37 +123,37 @@ impl Error {
     /// The record does not exist in this workspace, or the route does not exist: 404.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.refused_with(&[404])
+        self.has_status(&[404])
     }
 
     /// The request is invalid: 400, 413, 415, 422, or refused before it was sent. A retry does not help.
     #[must_use]
     pub fn is_invalid_request(&self) -> bool {
-        matches!(self.0.kind, Kind::Invalid { .. }) || self.refused_with(&[400, 413, 415, 422])
+        matches!(self.0.kind, ErrorKind::Invalid { .. }) || self.has_status(&[400, 413, 415, 422])
     }
 
     /// The API key is missing or invalid, or lacks a permission: 401 or 403.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {
-        self.refused_with(&[401, 403])
+        self.has_status(&[401, 403])
     }
 
     /// The state of the record does not allow the request: 409 or 412.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.refused_with(&[409, 412])
+        self.has_status(&[409, 412])
     }
 
     /// The rate limit is exceeded: 429. See [`retry_after`](Self::retry_after).
     #[must_use]
     pub fn is_rate_limited(&self) -> bool {
-        self.refused_with(&[429])
+        self.has_status(&[429])
     }
 
     /// A timeout of the client, or of the service or a proxy (408, 504).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.transport_error().is_some_and(reqwest::Error::is_timeout) || self.refused_with(&[408, 504])
+        self.transport_error().is_some_and(reqwest::Error::is_timeout) || self.has_status(&[408, 504])
     }
 
     /// The connection failed; nothing was sent.
@@ -174,10 +168,10 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match &self.0.kind {
-            Kind::Invalid { .. } | Kind::Setup(_) => false,
-            Kind::Transport(error) => !error.is_builder(),
-            Kind::Status(_) => self.0.head.as_ref().is_some_and(|head| retry::is_transient(head.status)),
-            Kind::Unreadable { is_write, error } => {
+            ErrorKind::Invalid { .. } | ErrorKind::Setup(_) => false,
+            ErrorKind::Transport(error) => !error.is_builder(),
+            ErrorKind::Status(_) => self.0.head.as_ref().is_some_and(|head| retry::is_transient(head.status)),
+            ErrorKind::Unreadable { is_write, error } => {
                 !is_write && matches!(error, BodyError::Broken(_) | BodyError::CutOff)
             }
         }
@@ -186,7 +180,7 @@ impl Error {
     /// The service accepted the write, but its response could not be read. Read the record to see what is stored.
     #[must_use]
     pub fn was_accepted(&self) -> bool {
-        matches!(self.0.kind, Kind::Unreadable { is_write: true, .. })
+        matches!(self.0.kind, ErrorKind::Unreadable { is_write: true, .. })
     }
 
     /// The HTTP status of the last response, if there was one.
@@ -199,7 +193,7 @@ impl Error {
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match &self.0.kind {
-            Kind::Status(problem) => problem.as_ref(),
+            ErrorKind::Status(problem) => problem.as_ref(),
             _ => None,
         }
     }
@@ -222,13 +216,13 @@ impl Error {
         self.0.attempts
     }
 
-    fn refused_with(&self, statuses: &[u16]) -> bool {
-        matches!(self.0.kind, Kind::Status(_)) && self.status().is_some_and(|status| statuses.contains(&status))
+    fn has_status(&self, statuses: &[u16]) -> bool {
+        matches!(self.0.kind, ErrorKind::Status(_)) && self.status().is_some_and(|status| statuses.contains(&status))
     }
 
     fn transport_error(&self) -> Option<&reqwest::Error> {
         match &self.0.kind {
-            Kind::Transport(error) | Kind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
+            ErrorKind::Transport(error) | ErrorKind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
             _ => None,
         }
     }
@@ -237,16 +231,16 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
-            Kind::Invalid { what, source: None } => f.write_str(what)?,
-            Kind::Invalid { what, source: Some(source) } => write!(f, "{what}: {source}")?,
-            Kind::Setup(source) => write!(f, "the client cannot be built: {}", root(source.as_ref()))?,
-            Kind::Transport(error) if error.is_connect() => {
-                write!(f, "cannot connect to the service: {}", root(error))?
+            ErrorKind::Invalid { message, source: None } => f.write_str(message)?,
+            ErrorKind::Invalid { message, source: Some(source) } => write!(f, "{message}: {source}")?,
+            ErrorKind::Setup(source) => write!(f, "the client cannot be built: {}", root_cause(source.as_ref()))?,
+            ErrorKind::Transport(error) if error.is_connect() => {
+                write!(f, "cannot connect to the service: {}", root_cause(error))?
             }
-            Kind::Transport(error) if error.is_timeout() => f.write_str("the service did not respond in time")?,
-            Kind::Transport(error) => write!(f, "the connection to the service failed: {}", root(error))?,
-            Kind::Status(problem) => self.write_status(f, problem.as_ref())?,
-            Kind::Unreadable { is_write, error } => {
+            ErrorKind::Transport(error) if error.is_timeout() => f.write_str("the service did not respond in time")?,
+            ErrorKind::Transport(error) => write!(f, "the connection to the service failed: {}", root_cause(error))?,
+            ErrorKind::Status(problem) => self.write_status(f, problem.as_ref())?,
+            ErrorKind::Unreadable { is_write, error } => {
                 let accepted = if *is_write { "accepted the write" } else { "responded" };
                 write!(f, "the service {accepted}, but its response cannot be read: {error}")?;
             }
@@ -289,7 +283,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(error) if error.is_timeout() => f.write_str("it did not arrive in time"),
-            Self::Broken(error) => write!(f, "{}", root(error)),
+            Self::Broken(error) => write!(f, "{}", root_cause(error)),
             Self::CutOff => f.write_str("it ends in the middle of a record"),
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
             // The text of the parser can quote a value.
@@ -317,17 +311,19 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
-            Kind::Invalid { source, .. } => source.as_deref().map(|source| source as _),
-            Kind::Setup(source) => Some(source.as_ref()),
-            Kind::Transport(error) | Kind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
-            Kind::Unreadable { error: BodyError::Malformed(error), .. } => Some(error),
-            Kind::Unreadable { error: BodyError::TooLarge(_) | BodyError::CutOff, .. } | Kind::Status(_) => None,
+            ErrorKind::Invalid { source, .. } => source.as_deref().map(|source| source as _),
+            ErrorKind::Setup(source) => Some(source.as_ref()),
+            ErrorKind::Transport(error) | ErrorKind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
+            ErrorKind::Unreadable { error: BodyError::Malformed(error), .. } => Some(error),
+            ErrorKind::Unreadable { error: BodyError::TooLarge(_) | BodyError::CutOff, .. } | ErrorKind::Status(_) => {
+                None
+            }
         }
     }
 }
 
 /// The innermost cause, which names the failure.
-fn root<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+fn root_cause<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     while let Some(source) = error.source() {
         error = source;
     }

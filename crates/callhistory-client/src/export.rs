@@ -1,16 +1,18 @@
 //! Exports: a stream that resumes after a broken connection.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use callhistory_model::{CallFilter, CallRecord, ExportQuery, Timestamp};
 use futures_util::{Stream, stream};
-use reqwest::Response;
+use reqwest::{Method, Request, Response};
 
 use crate::{
     client::{Client, ClientBuilder},
     error::{BodyError, Error, ResponseHead},
-    transport::Request,
 };
+
+/// The read timeout bounds an export; the service ends it after an hour.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 impl Client {
     /// Exports all matching records, newest first, from one snapshot and in constant memory.
@@ -73,7 +75,8 @@ impl Export {
             filter.started_before = Some(sooner.unwrap_or(before));
         }
         let query = ExportQuery { filter, ..ExportQuery::default() };
-        let request = Request::get(self.client.url("/export", &query.to_query()));
+        let mut request = Request::new(Method::GET, self.client.url("/export", &query.to_query()));
+        *request.timeout_mut() = Some(EXPORT_TIMEOUT);
         let response = Some(self.client.open(&request).await?);
         self.lines = LineReader { response, ..LineReader::default() };
         Ok(())
@@ -89,7 +92,7 @@ impl Export {
                     return Ok(Some(call));
                 }
                 Ok(Some(_)) => {}
-                Err(error) if error.is_retryable() && self.breaks < self.client.inner.max_retries => {
+                Err(error) if error.is_retryable() && self.breaks < self.client.shared.max_retries => {
                     self.breaks += 1;
                     self.connect().await?;
                 }

@@ -1,11 +1,12 @@
 //! Imports, in requests of bounded size.
 
 use callhistory_model::{CallInput, ImportReport};
+use reqwest::{Method, Request};
 
 use crate::{
     client::{Client, ClientBuilder},
     error::Error,
-    transport::{Request, encode},
+    transport::{encode, with_body},
 };
 
 /// Maximum number of records per request.
@@ -39,7 +40,7 @@ impl Client {
         let mut report = ImportReport::default();
         let (mut lines, mut records, mut sent) = (Vec::new(), 0, 0);
         for call in calls {
-            lines.extend_from_slice(&encode(&call)?);
+            lines.extend(encode(&call)?);
             lines.push(b'\n');
             records += 1;
             if records == IMPORT_RECORDS || lines.len() >= IMPORT_BYTES {
@@ -55,7 +56,7 @@ impl Client {
     }
 
     async fn send_lines(&self, lines: Vec<u8>, sent: u64, report: &mut ImportReport) -> Result<(), Error> {
-        let request = Request::import(self.url("/batch", ""), lines);
+        let request = with_body(Request::new(Method::POST, self.url("/batch", "")), "application/x-ndjson", lines);
         let part: ImportReport = self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()?;
         report.created += part.created;
         report.replaced += part.replaced;

@@ -2,13 +2,12 @@
 
 use callhistory_model::{CallRecord, ListQuery};
 use futures_util::{Stream, TryStreamExt as _, stream};
-use reqwest::{Url, header::LINK};
+use reqwest::{Method, Request, Url, header::LINK};
 use serde::de::DeserializeOwned;
 
 use crate::{
     client::{Client, ClientBuilder},
     error::Error,
-    transport::Request,
 };
 
 /// A page of a list.
@@ -42,7 +41,7 @@ impl Client {
     /// ```
     pub async fn list_calls(&self, query: &ListQuery) -> Result<CallPage, Error> {
         if !query.fields.is_empty() {
-            return Err(Error::refused("list_calls returns whole records; use list_calls_as with fields".to_owned()));
+            return Err(Error::invalid("list_calls returns whole records; use list_calls_as with fields"));
         }
         self.list_calls_as(query).await
     }
@@ -71,7 +70,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn list_calls_as<T: DeserializeOwned>(&self, query: &ListQuery) -> Result<CallPage<T>, Error> {
-        let request = Request::get(self.url("", &query.to_query()));
+        let request = Request::new(Method::GET, self.url("", &query.to_query()));
         let reply = self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?;
         let total = reply.headers.get("x-total-count").and_then(|total| total.to_str().ok()?.parse().ok());
         let link = reply.headers.get(LINK).and_then(|link| link.to_str().ok());
@@ -102,7 +101,7 @@ impl Client {
                 let Some(mut query) = query else { return Ok(None) };
                 let page = client.list_calls(&query).await?;
                 if page.next.is_some() && page.next == query.cursor {
-                    return Err(Error::refused("the service returned the same cursor twice".to_owned()));
+                    return Err(Error::invalid("the service returned the same cursor twice"));
                 }
                 query.page = None;
                 let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });

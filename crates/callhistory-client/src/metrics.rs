@@ -1,11 +1,11 @@
 //! Metrics of calls.
 
 use callhistory_model::{CallMetrics, MetricsQuery};
+use reqwest::{Method, Request};
 
 use crate::{
     client::{Client, ClientBuilder},
     error::Error,
-    transport::Request,
 };
 
 impl Client {
@@ -28,7 +28,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn get_call_metrics(&self, query: &MetricsQuery) -> Result<CallMetrics, Error> {
-        let request = Request::get(self.url("/metrics", &query.to_query()));
+        let request = Request::new(Method::GET, self.url("/metrics", &query.to_query()));
         self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
 }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use bytes::Bytes;
-use callhistory_model::{CallInput, CallPatch, Problem};
+use callhistory_model::{CallInput, Problem};
 use reqwest::{
-    Method, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Body, Method, Request, Response,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::de::DeserializeOwned;
 
@@ -16,67 +15,28 @@ use crate::{
     error::{BodyError, Error, ResponseHead},
 };
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// A problem lists at most 100 errors; a larger body does not come from the service.
 const MAX_PROBLEM_BYTES: usize = 1024 * 1024;
-/// The read timeout bounds a stream; the service ends an export after an hour.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A longer `Retry-After` is returned as an error instead of waited for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// A request that can be sent repeatedly.
-#[derive(Debug)]
-pub(crate) struct Request {
-    method: Method,
-    url: Url,
-    body: Option<(&'static str, Bytes)>,
-    idempotency_key: Option<HeaderValue>,
+/// The same request, with a body.
+pub(crate) fn with_body(mut request: Request, media_type: &'static str, body: impl Into<Body>) -> Request {
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    *request.body_mut() = Some(body.into());
+    request
 }
 
-impl Request {
-    fn new(method: Method, url: Url) -> Self {
-        Self { method, url, body: None, idempotency_key: None }
-    }
-
-    pub(crate) fn get(url: Url) -> Self {
-        Self::new(Method::GET, url)
-    }
-
-    pub(crate) fn delete(url: Url) -> Self {
-        Self::new(Method::DELETE, url)
-    }
-
-    pub(crate) fn put(url: Url, call: &CallInput) -> Result<Self, Error> {
-        Ok(Self { body: Some(("application/json", encode(call)?)), ..Self::new(Method::PUT, url) })
-    }
-
-    pub(crate) fn patch(url: Url, patch: &CallPatch) -> Self {
-        let body = Some(("application/merge-patch+json", patch.to_json().into()));
-        Self { body, ..Self::new(Method::PATCH, url) }
-    }
-
-    /// Only the idempotency key makes a creation repeatable, so it is required.
-    pub(crate) fn post(url: Url, call: &CallInput, idempotency_key: HeaderValue) -> Result<Self, Error> {
-        let body = Some(("application/json", encode(call)?));
-        Ok(Self { body, idempotency_key: Some(idempotency_key), ..Self::new(Method::POST, url) })
-    }
-
-    /// Records with their own IDs, which can be written again.
-    pub(crate) fn import(url: Url, lines: Vec<u8>) -> Self {
-        Self { body: Some(("application/x-ndjson", lines.into())), ..Self::new(Method::POST, url) }
-    }
-}
-
-pub(crate) fn encode(call: &CallInput) -> Result<Bytes, Error> {
-    serde_json::to_vec(call).map(Bytes::from).map_err(|error| Error::invalid("the record cannot be serialized", error))
+pub(crate) fn encode(call: &CallInput) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(call).map_err(|error| Error::invalid_source("the record cannot be serialized", error))
 }
 
 /// A successful response, read completely.
 pub(crate) struct ResponseBody {
-    status: StatusCode,
+    head: ResponseHead,
     pub(crate) headers: HeaderMap,
     body: Vec<u8>,
     is_write: bool,
@@ -85,10 +45,8 @@ pub(crate) struct ResponseBody {
 impl ResponseBody {
     /// Deserializes the body.
     pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let head = ResponseHead::new(self.status, &self.headers);
-            Error::unreadable(head, self.is_write, BodyError::Malformed(error)).after(1)
-        })
+        let unreadable = |error| Error::unreadable(self.head, self.is_write, BodyError::Malformed(error)).after(1);
+        serde_json::from_slice(&self.body).map_err(unreadable)
     }
 }
 
@@ -100,7 +58,7 @@ impl Client {
 
     /// Sends a request with retries, and returns the response with its body unread.
     pub(crate) async fn open(&self, request: &Request) -> Result<Response, Error> {
-        self.with_retries(|| self.send_once(request, Some(STREAM_TIMEOUT))).await
+        self.with_retries(|| self.send_once(request)).await
     }
 
     async fn with_retries<T, F: Future<Output = Result<T, Error>>>(&self, attempt: impl Fn() -> F) -> Result<T, Error> {
@@ -109,28 +67,14 @@ impl Client {
             attempts += 1;
             attempt()
         };
-        let backoff = backoff(self.inner.max_retries);
-        let result = counted.retry(backoff).when(Error::is_retryable).adjust(delay).await;
+        let result = counted.retry(backoff(self.shared.max_retries)).when(Error::is_retryable).adjust(delay).await;
         result.map_err(|error| error.after(attempts))
     }
 
     /// One attempt: the response with its body unread, if its status is a success.
-    async fn send_once(&self, request: &Request, timeout: Option<Duration>) -> Result<Response, Error> {
-        let mut outgoing = self.inner.http.request(request.method.clone(), request.url.clone());
-        if let Some((media_type, body)) = &request.body {
-            outgoing = outgoing.header(CONTENT_TYPE, *media_type).body(body.clone());
-        }
-        if let Some(key) = &request.idempotency_key {
-            outgoing = outgoing.header(IDEMPOTENCY_KEY, key.clone());
-        }
-        let conditional = matches!(request.method, Method::PUT | Method::PATCH | Method::DELETE);
-        if let Some((name, value)) = self.condition.as_ref().filter(|_| conditional) {
-            outgoing = outgoing.header(name, value);
-        }
-        if let Some(timeout) = timeout {
-            outgoing = outgoing.timeout(timeout);
-        }
-        let response = outgoing.send().await.map_err(Error::transport)?;
+    async fn send_once(&self, request: &Request) -> Result<Response, Error> {
+        let request = request.try_clone().ok_or_else(|| Error::invalid("a stream cannot be sent more than once"))?;
+        let response = self.shared.http.execute(request).await.map_err(Error::transport)?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -139,12 +83,12 @@ impl Client {
     }
 
     async fn attempt(&self, request: &Request, max_bytes: usize) -> Result<ResponseBody, Error> {
-        let mut response = self.send_once(request, None).await?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let is_write = request.method != Method::GET;
+        let mut response = self.send_once(request).await?;
+        let (head, headers) = (ResponseHead::of(&response), std::mem::take(response.headers_mut()));
+        let is_write = request.method() != Method::GET;
         match read(response, max_bytes).await {
-            Ok(body) => Ok(ResponseBody { status, headers, body, is_write }),
-            Err(error) => Err(Error::unreadable(ResponseHead::new(status, &headers), is_write, error)),
+            Ok(body) => Ok(ResponseBody { head, headers, body, is_write }),
+            Err(error) => Err(Error::unreadable(head, is_write, error)),
         }
     }
 }
