@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::{
     build_server, cargo,
-    interop::{self, Missing},
+    interop::{self, InstallError},
     openapi::generate::{self, Format, Generated, Outcome},
     run_with_lines, setup, target, tidy,
 };
@@ -122,11 +122,11 @@ impl Run<'_> {
         })?;
         self.step("interop", |run| match interop::Tools::install(run.root) {
             Ok(tools) => interop::run(run.root, &tools, &server).map_err(|error| error.to_string()),
-            Err(Missing::Here(reason)) => {
+            Err(InstallError::Unavailable(reason)) => {
                 run.not_checked = Some(reason);
                 Ok(())
             }
-            Err(Missing::Broken(reason)) => Err(reason),
+            Err(InstallError::Failed(reason)) => Err(reason),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The contract in the hands of those who use it: other validators, three generators of clients, real calls, schemathesis.
+//! Interoperability: other validators, three generators of clients, calls of a server with them, and schemathesis.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The programs that must be there, each with arguments that only prove it.
+/// The programs that must be installed, each with arguments that check its version, and what to install.
 const PROGRAMS: [(&str, &[&str], &str); 5] = [
     ("node", &["-e", "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)"], "Node 20 or later"),
     ("npm", &["--version"], "npm"),
@@ -32,12 +32,28 @@ const PROGRAMS: [(&str, &[&str], &str); 5] = [
     ("java", &["-version"], "a JDK, such as default-jdk-headless"),
     ("javac", &["-version"], "a JDK, such as default-jdk-headless"),
 ];
-/// Generated code wants this annotation; the libraries that come with the generator do not have it.
+
+/// Parts of the messages of npm and pip when they reach no registry.
+const UNREACHABLE: [&str; 11] = [
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ETIMEDOUT",
+    "EAI_AGAIN",
+    "ENETUNREACH",
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "NameResolutionError",
+    "ReadTimeoutError",
+    "ProxyError",
+];
+
+/// Generated code imports this annotation, which the libraries of the generator lack.
 const GENERATED: &str = "package javax.annotation;
 public @interface Generated { String[] value(); String date() default \"\"; String comments() default \"\"; }
 ";
 
-/// Runs every tool on the committed contract, and on a server of this checkout.
+/// Runs every tool on the committed contract and on a server of this checkout.
 ///
 /// # Errors
 ///
@@ -65,11 +81,11 @@ pub fn run(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
     schemathesis
         .args(["run", &format!("{base}/openapi.json"), "--checks", "all", "--seed", "1"])
         .show("schemathesis")?;
-    println!("\nThe contract is usable, after {} s.", started.elapsed().as_secs());
+    println!("\nEvery tool accepts the contract, after {} s.", started.elapsed().as_secs());
     Ok(())
 }
 
-/// A step of the run: a command whose output matters only where it fails, or always.
+/// A step of the run: a command whose output is shown if it fails, or always.
 trait Step {
     fn step(&mut self, name: &str) -> Result<(), Failure>;
     fn show(&mut self, name: &str) -> Result<(), Failure>;
@@ -82,7 +98,7 @@ impl Step for Command {
         if output.status.success() {
             return Ok(());
         }
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
         Err(format!("{out}{err}\n{name} failed").into())
     }
 
@@ -93,55 +109,19 @@ impl Step for Command {
     }
 }
 
-/// Why the tools are not there.
+/// Why the tools are not installed.
 #[derive(Debug)]
-pub enum Missing {
-    /// This machine has not the programs, or no way to a registry.
-    Here(String),
-    /// What is committed cannot be installed anywhere.
-    Broken(String),
+pub enum InstallError {
+    /// This machine lacks a program or reaches no registry.
+    Unavailable(String),
+    /// The committed versions cannot be installed on any machine.
+    Failed(String),
 }
 
-impl std::fmt::Display for Missing {
+impl std::fmt::Display for InstallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Here(reason) | Self::Broken(reason)) = self;
+        let (Self::Unavailable(reason) | Self::Failed(reason)) = self;
         f.write_str(reason)
-    }
-}
-
-impl From<Failure> for Missing {
-    fn from(failure: Failure) -> Self {
-        /// What npm and pip say where there is no way.
-        const NO_WAY: [&str; 11] = [
-            "ENOTFOUND",
-            "ECONNREFUSED",
-            "ECONNRESET",
-            "ETIMEDOUT",
-            "EAI_AGAIN",
-            "ENETUNREACH",
-            "NewConnectionError",
-            "ConnectTimeoutError",
-            "NameResolutionError",
-            "ReadTimeoutError",
-            "ProxyError",
-        ];
-        let reason = failure.to_string();
-        if NO_WAY.iter().any(|sign| reason.contains(sign)) {
-            return Self::Here("a registry cannot be reached".to_owned());
-        }
-        Self::Broken(reason)
-    }
-}
-
-impl From<String> for Missing {
-    fn from(reason: String) -> Self {
-        Self::Broken(reason)
-    }
-}
-
-impl From<std::io::Error> for Missing {
-    fn from(error: std::io::Error) -> Self {
-        Self::Broken(error.to_string())
     }
 }
 
@@ -152,19 +132,30 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Installs what is not there yet, in the versions that are committed.
+    /// Installs the committed versions, unless they are installed.
     ///
     /// # Errors
     ///
-    /// Says which program is missing, or that a registry could not be reached.
-    pub fn install(root: &Path) -> Result<Self, Missing> {
+    /// Says which program is missing, that no registry can be reached, or which step failed.
+    pub fn install(root: &Path) -> Result<Self, InstallError> {
         for (program, arguments, install) in PROGRAMS {
             let found = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
-                return Err(Missing::Here(format!("{program} is missing or too old: install {install}")));
+                let reason = format!("{program} is missing or too old: install {install}");
+                return Err(InstallError::Unavailable(reason));
             }
         }
-        let (source, folder) = (root.join("xtask/interop"), target()?.join("interop"));
+        Self::install_packages(&root.join("xtask/interop")).map_err(|failure| {
+            let reason = failure.to_string();
+            if UNREACHABLE.iter().any(|message| reason.contains(message)) {
+                return InstallError::Unavailable("a registry cannot be reached".to_owned());
+            }
+            InstallError::Failed(reason)
+        })
+    }
+
+    fn install_packages(source: &Path) -> Result<Self, Failure> {
+        let folder = target()?.join("interop");
         fs::create_dir_all(&folder)?;
         let mut wanted = String::new();
         let locked = ["package.json", "package-lock.json", "requirements.txt"];
@@ -181,9 +172,8 @@ impl Tools {
             let venv = folder.join("venv");
             Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).step("python3 -m venv")?;
             let mut pip = Command::new(venv.join("bin/pip"));
-            pip.args(["install", "--quiet", "--requirement"])
-                .arg(folder.join("requirements.txt"))
-                .step("pip install")?;
+            pip.args(["install", "--quiet", "--requirement"]).arg(folder.join("requirements.txt"));
+            pip.step("pip install")?;
             fs::write(installed, wanted)?;
         }
         Ok(Self { folder })
@@ -197,7 +187,7 @@ impl Tools {
         Command::new(self.folder.join("venv/bin").join(program))
     }
 
-    /// Compares the verdict of redocly on each case of our rules with ours: a case whose verdicts differ says why.
+    /// Compares our result with that of redocly for each case of our rules: a case in which they differ says why.
     fn compare_cases(&self, root: &Path) -> Result<(), Failure> {
         let cases = cases(root)?;
         println!("==> redocly diff of {} cases", cases.len());
@@ -214,13 +204,12 @@ impl Tools {
         let list = folder.join("pairs.json");
         fs::write(&list, serde_json::to_string(&pairs)?)?;
         let output = Command::new("node").arg(self.folder.join("diff.mjs")).arg(list).output()?;
-        let verdicts: Vec<Option<u64>> = serde_json::from_slice(&output.stdout)
+        let breaks: Vec<Option<u64>> = serde_json::from_slice(&output.stdout)
             .map_err(|_| format!("redocly diff: {}", String::from_utf8_lossy(&output.stderr)))?;
-        if verdicts.len() != cases.len() {
-            return Err("redocly diff did not judge every case".into());
+        if breaks.len() != cases.len() {
+            return Err("redocly diff has no result for some cases".into());
         }
-        let wrong: Vec<_> =
-            cases.iter().zip(verdicts).filter_map(|(case, majors)| disagreement(case, majors)).collect();
+        let wrong: Vec<_> = cases.iter().zip(breaks).filter_map(|(case, breaks)| disagreement(case, breaks)).collect();
         if !wrong.is_empty() {
             return Err(wrong.join("\n").into());
         }
@@ -243,11 +232,14 @@ impl Tools {
         let mut generate = self.python("openapi-python-client");
         generate.args(["generate", "--meta", "none", "--overwrite", "--path"]).arg(contract);
         generate.arg("--output-path").arg(&output).step("openapi-python-client")?;
-        // It only warns of what it leaves out.
+        // The generator only warns of an operation that it leaves out.
+        let modules = files(&output.join("api"))?;
         let document: Value = serde_json::from_str(&fs::read_to_string(contract)?)?;
         for (_, operation) in operations(&document) {
             let module = format!("{}.py", operation["operationId"].as_str().unwrap_or_default());
-            find(&output.join("api"), &module)?.ok_or_else(|| format!("openapi-python-client left {module} out"))?;
+            if !modules.iter().any(|path| path.ends_with(&module)) {
+                return Err(format!("openapi-python-client left {module} out").into());
+            }
         }
         Ok(())
     }
@@ -264,31 +256,31 @@ impl Tools {
         fs::create_dir_all(&annotation)?;
         fs::write(annotation.join("Generated.java"), GENERATED)?;
         // The libraries that the client needs are part of the generator.
-        let jar = find(&self.folder.join("venv/lib"), "openapi-generator.jar")?;
+        let mut libraries = files(&self.folder.join("venv/lib"))?.into_iter();
+        let jar = libraries.find(|path| path.ends_with("openapi-generator.jar"));
         let jar = jar.ok_or("the jar of openapi-generator-cli is missing")?;
-        let mut sources = Vec::new();
-        collect(&output.join("src/main/java"), &mut sources)?;
+        let sources = files(&output.join("src/main/java"))?;
         let mut compile = Command::new("javac");
         compile.arg("-d").arg(output.join("classes")).arg("-cp").arg(jar).args(sources).step("javac")
     }
 }
 
-/// What is wrong with the reason of a case, given the number of breaking changes that redocly finds.
-fn disagreement(case: &Case, majors: Option<u64>) -> Option<String> {
-    let agrees = majors.map(|majors| majors > 0) == Some(!case.expect.is_empty());
+/// What to correct in a case, given the number of breaking changes that redocly finds.
+fn disagreement(case: &Case, breaks: Option<u64>) -> Option<String> {
+    let agrees = breaks.map(|breaks| breaks > 0) == Some(!case.expect.is_empty());
     if agrees == case.redocly.is_none() {
         return None;
     }
-    let verdict = match majors {
+    let result = match breaks {
         Some(0) => "compatible",
         Some(_) => "breaking",
         None => "nothing",
     };
-    let mend = if agrees { "remove \"redocly\"" } else { "say why in \"redocly\"" };
-    Some(format!("{:?}: redocly says {verdict}: {mend}", case.name))
+    let advice = if agrees { "remove \"redocly\"" } else { "say why in \"redocly\"" };
+    Some(format!("{:?}: redocly says {result}: {advice}", case.name))
 }
 
-/// A server of this checkout on a free port, which ends with this value.
+/// A server of this checkout on a free port; it is killed when this value is dropped.
 struct Server {
     child: Child,
     base: String,
@@ -308,7 +300,7 @@ impl Server {
                 break;
             }
         }
-        // Its further lines must not fill the pipe.
+        // The rest of its output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         if server.base.is_empty() { Err("the server did not start".into()) } else { Ok(server) }
     }
@@ -321,25 +313,12 @@ impl Drop for Server {
     }
 }
 
-fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>, Failure> {
+/// The files in a folder and below.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|have| have == name) {
-            return Ok(Some(path));
-        }
-        if path.is_dir()
-            && let Some(found) = find(&path, name)?
-        {
-            return Ok(Some(found));
-        }
+        if path.is_dir() { files.extend(self::files(&path)?) } else { files.push(path) }
     }
-    Ok(None)
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { collect(&path, files)? } else { files.push(path) }
-    }
-    Ok(())
+    Ok(files)
 }

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(root()),
         Task::Openapi { action } => return openapi(&action),
         Task::Interop => {
-            let tools = interop::Tools::install(root()).map_err(|missing| missing.to_string());
+            let tools = interop::Tools::install(root()).map_err(|error| error.to_string());
             let server = tools.and_then(|tools| Ok((tools, build_server()?)));
             server.and_then(|(tools, server)| interop::run(root(), &tools, &server).map_err(|error| error.to_string()))
         }
