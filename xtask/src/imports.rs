@@ -1,4 +1,4 @@
-//! Who imports whom inside a crate: no circle of files, and no import from a lower layer into a higher one.
+//! Imports inside a crate: no cycle of files, and no import of a higher layer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use crate::repository::Tree;
 
 /// The layers of a crate from bottom to top. A file belongs to the layer with the longest matching prefix, and imports from its
-/// own layer or from lower ones. Files of one layer are ordered by the rule against circles.
+/// own layer or from lower ones. Files of one layer must not form a cycle.
 const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "crates/callhistory-model",
@@ -69,20 +69,20 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
     ),
 ];
 
-type Path = Vec<String>;
+type ModulePath = Vec<String>;
 
 /// One crate: its files by the path of their module, the root being the empty path.
 struct Crate<'a> {
     root: &'a str,
-    files: BTreeMap<Path, &'a str>,
-    /// The names that a module re-exports, with their paths.
-    exports: BTreeMap<Path, BTreeMap<String, Path>>,
+    files: BTreeMap<ModulePath, &'a str>,
+    /// The names that a module re-exports, with the paths that they stand for.
+    reexports: BTreeMap<ModulePath, BTreeMap<String, ModulePath>>,
 }
 
-/// A path that a file mentions, from the root of its crate, and whether it is re-exported.
-struct Mention {
-    path: Path,
-    is_export: bool,
+/// A path that a file refers to, from the root of its crate.
+struct Reference {
+    path: ModulePath,
+    is_reexport: bool,
 }
 
 /// Checks the imports of every crate of the tree.
@@ -94,48 +94,53 @@ pub(crate) fn check(tree: &Tree) -> Vec<String> {
 fn check_crate(tree: &Tree, root: &str) -> Vec<String> {
     let prefix = format!("{root}/src/");
     let mut files = BTreeMap::new();
-    let mut mentions = BTreeMap::new();
+    let mut references = BTreeMap::new();
     let mut faults = Vec::new();
     for (path, text) in tree.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix)) {
         let Some(name) = path.strip_prefix(&prefix).and_then(|name| name.strip_suffix(".rs")) else { continue };
-        // The program is on top of its library, which it imports as another crate.
+        // A program imports its library as another crate.
         if name == "main" && tree.contains_key(&format!("{prefix}lib.rs")) {
             continue;
         }
-        let module: Path =
-            if matches!(name, "lib" | "main") { Path::new() } else { name.split('/').map(str::to_owned).collect() };
+        let module: ModulePath = if matches!(name, "lib" | "main") {
+            ModulePath::new()
+        } else {
+            name.split('/').map(str::to_owned).collect()
+        };
         match text.parse::<TokenStream>() {
-            Ok(tokens) => drop(mentions.insert(module.clone(), read(tokens, &module))),
+            Ok(tokens) => drop(references.insert(module.clone(), read_references(tokens, &module))),
             Err(error) => faults.push(format!("{path}: is not Rust: {error}")),
         }
         files.insert(module, path.as_str());
     }
-    let mut exports: BTreeMap<Path, BTreeMap<String, Path>> = BTreeMap::new();
-    for (module, mentions) in &mentions {
-        for mention in mentions.iter().filter(|mention| mention.is_export) {
-            if let Some(name) = mention.path.last() {
-                exports.entry(module.clone()).or_default().insert(name.clone(), mention.path.clone());
+    let mut reexports: BTreeMap<ModulePath, BTreeMap<String, ModulePath>> = BTreeMap::new();
+    for (module, references) in &references {
+        for reference in references.iter().filter(|reference| reference.is_reexport) {
+            if let Some(name) = reference.path.last() {
+                reexports.entry(module.clone()).or_default().insert(name.clone(), reference.path.clone());
             }
         }
     }
-    let owner = Crate { root, files, exports };
-    let edges: BTreeMap<&Path, BTreeSet<Path>> = mentions
+    let owner = Crate { root, files, reexports };
+    let edges: BTreeMap<&ModulePath, BTreeSet<ModulePath>> = references
         .iter()
-        .map(|(module, mentions)| {
-            let targets =
-                mentions.iter().filter(|mention| !mention.is_export).map(|mention| owner.resolve(&mention.path, 0));
+        .map(|(module, references)| {
+            let targets = references
+                .iter()
+                .filter(|reference| !reference.is_reexport)
+                .map(|reference| owner.resolve(&reference.path, 0));
             (module, targets.filter(|target| target != module).collect())
         })
         .collect();
-    faults.extend(owner.circles(&edges));
+    faults.extend(owner.cycles(&edges));
     faults.extend(owner.upward_imports(&edges));
     faults
 }
 
 impl Crate<'_> {
     /// The module of the file that defines what a path names.
-    fn resolve(&self, path: &[String], depth: usize) -> Path {
-        let mut module = Path::new();
+    fn resolve(&self, path: &[String], depth: usize) -> ModulePath {
+        let mut module = ModulePath::new();
         for (at, name) in path.iter().enumerate() {
             let mut child = module.clone();
             child.push(name.clone());
@@ -143,10 +148,10 @@ impl Crate<'_> {
                 module = child;
                 continue;
             }
-            let export = self.exports.get(&module).and_then(|names| names.get(name));
-            // A re-export of a re-export ends somewhere; the bound guards against one that names itself.
-            if let Some(export) = export.filter(|export| depth < 8 && export[..] != path[..=at]) {
-                let rest: Path = export.iter().chain(&path[at + 1..]).cloned().collect();
+            let reexport = self.reexports.get(&module).and_then(|names| names.get(name));
+            // The bound guards against a re-export that names itself.
+            if let Some(reexport) = reexport.filter(|reexport| depth < 8 && reexport[..] != path[..=at]) {
+                let rest: ModulePath = reexport.iter().chain(&path[at + 1..]).cloned().collect();
                 return self.resolve(&rest, depth + 1);
             }
             break;
@@ -154,37 +159,38 @@ impl Crate<'_> {
         module
     }
 
-    fn file(&self, module: &Path) -> &str {
+    fn file(&self, module: &ModulePath) -> &str {
         self.files.get(module).copied().unwrap_or(self.root)
     }
 
-    /// Each circle of files once, from its first file on.
-    fn circles(&self, edges: &BTreeMap<&Path, BTreeSet<Path>>) -> Vec<String> {
+    /// Each cycle of files once, starting with its first file.
+    fn cycles(&self, edges: &BTreeMap<&ModulePath, BTreeSet<ModulePath>>) -> Vec<String> {
         let mut found = BTreeMap::new();
         for start in edges.keys() {
-            let mut ways = vec![vec![(*start).clone()]];
+            let mut paths = vec![vec![(*start).clone()]];
             let mut seen = BTreeSet::new();
-            while let Some(way) = ways.pop() {
-                for next in way.last().and_then(|last| edges.get(last)).into_iter().flatten() {
+            while let Some(path) = paths.pop() {
+                for next in path.last().and_then(|last| edges.get(last)).into_iter().flatten() {
                     if next == *start {
-                        let members: BTreeSet<_> = way.iter().cloned().collect();
-                        found.entry(members).or_insert_with(|| way.clone());
+                        let members: BTreeSet<_> = path.iter().cloned().collect();
+                        found.entry(members).or_insert_with(|| path.clone());
                     } else if seen.insert(next.clone()) {
-                        ways.push(way.iter().cloned().chain([next.clone()]).collect());
+                        paths.push(path.iter().cloned().chain([next.clone()]).collect());
                     }
                 }
             }
         }
-        let arrow = |way: &Vec<Path>| way.iter().map(|module| self.file(module)).collect::<Vec<_>>().join(" -> ");
+        let arrow =
+            |path: &Vec<ModulePath>| path.iter().map(|module| self.file(module)).collect::<Vec<_>>().join(" -> ");
         found
             .values()
-            .map(|way| format!("{}: imports lead in a circle; move what both need into a lower file", arrow(way)))
+            .map(|path| format!("{}: imports form a cycle; move the shared part into a lower file", arrow(path)))
             .collect()
     }
 
-    fn upward_imports(&self, edges: &BTreeMap<&Path, BTreeSet<Path>>) -> Vec<String> {
+    fn upward_imports(&self, edges: &BTreeMap<&ModulePath, BTreeSet<ModulePath>>) -> Vec<String> {
         let Some((_, layers)) = LAYERS.iter().find(|(root, _)| *root == self.root) else { return Vec::new() };
-        let layer = |module: &Path| {
+        let layer = |module: &ModulePath| {
             let name = if module.is_empty() { "lib".to_owned() } else { module.join("/") };
             let matching = layers.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |layer| (layer, at)));
             let fits =
@@ -209,28 +215,28 @@ impl Crate<'_> {
     }
 }
 
-/// Every path below `crate`, `self` and `super` that a file mentions, in imports and in code. A path that starts with a child
-/// module counts in imports alone.
-fn read(tokens: TokenStream, module: &Path) -> Vec<Mention> {
-    let mut mentions = Vec::new();
-    walk(&tokens.into_iter().collect::<Vec<_>>(), module, &mut mentions);
-    mentions
+/// Every path that starts with `crate`, `self` or `super`, in imports and in code. A path that starts with a child module
+/// counts only in imports.
+fn read_references(tokens: TokenStream, module: &ModulePath) -> Vec<Reference> {
+    let mut references = Vec::new();
+    collect(&tokens.into_iter().collect::<Vec<_>>(), module, &mut references);
+    references
 }
 
-fn walk(tokens: &[TokenTree], module: &Path, mentions: &mut Vec<Mention>) {
+fn collect(tokens: &[TokenTree], module: &ModulePath, references: &mut Vec<Reference>) {
     let mut at = 0;
     while at < tokens.len() {
         match &tokens[at] {
             TokenTree::Ident(word) if word == "use" => {
-                let is_export = at > 0 && is_visibility(&tokens[..at]);
-                at = tree(tokens, at + 1, module, None, is_export, mentions);
+                let is_reexport = at > 0 && is_visibility(&tokens[..at]);
+                at = collect_path(tokens, at + 1, module, None, is_reexport, references);
             }
             TokenTree::Ident(word) if word == "mod" => {
                 if let (Some(TokenTree::Ident(name)), Some(TokenTree::Group(body))) =
                     (tokens.get(at + 1), tokens.get(at + 2))
                 {
-                    let inner: Path = module.iter().cloned().chain([name.to_string()]).collect();
-                    walk(&body.stream().into_iter().collect::<Vec<_>>(), &inner, mentions);
+                    let inner: ModulePath = module.iter().cloned().chain([name.to_string()]).collect();
+                    collect(&body.stream().into_iter().collect::<Vec<_>>(), &inner, references);
                     at += 2;
                 }
                 at += 1;
@@ -238,10 +244,10 @@ fn walk(tokens: &[TokenTree], module: &Path, mentions: &mut Vec<Mention>) {
             TokenTree::Ident(word)
                 if ["crate", "super", "self"].iter().any(|start| word == start) && is_separator(tokens, at + 1) =>
             {
-                at = tree(tokens, at, module, None, false, mentions);
+                at = collect_path(tokens, at, module, None, false, references);
             }
             TokenTree::Group(group) => {
-                walk(&group.stream().into_iter().collect::<Vec<_>>(), module, mentions);
+                collect(&group.stream().into_iter().collect::<Vec<_>>(), module, references);
                 at += 1;
             }
             _ => at += 1,
@@ -264,13 +270,13 @@ fn is_separator(tokens: &[TokenTree], at: usize) -> bool {
 }
 
 /// Reads one path, with all the branches of an import; returns where it ends.
-fn tree(
+fn collect_path(
     tokens: &[TokenTree],
     mut at: usize,
-    module: &Path,
-    base: Option<&Path>,
-    is_export: bool,
-    mentions: &mut Vec<Mention>,
+    module: &ModulePath,
+    base: Option<&ModulePath>,
+    is_reexport: bool,
+    references: &mut Vec<Reference>,
 ) -> usize {
     let mut path = base.cloned();
     loop {
@@ -278,7 +284,7 @@ fn tree(
             Some(TokenTree::Ident(word)) => {
                 let name = word.to_string();
                 path = Some(match (path, name.as_str()) {
-                    (None, "crate") => Path::new(),
+                    (None, "crate") => ModulePath::new(),
                     (None, "self") => module.clone(),
                     (None, "super") => module[..module.len().saturating_sub(1)].to_vec(),
                     (Some(path), "super") => path[..path.len().saturating_sub(1)].to_vec(),
@@ -293,7 +299,7 @@ fn tree(
                 let branches: Vec<_> = group.stream().into_iter().collect();
                 let mut next = 0;
                 while next < branches.len() {
-                    next = tree(&branches, next, module, path.as_ref(), is_export, mentions) + 1;
+                    next = collect_path(&branches, next, module, path.as_ref(), is_reexport, references) + 1;
                     while matches!(branches.get(next - 1), Some(TokenTree::Ident(_))) {
                         // `as` and the new name.
                         next += 1;
@@ -309,7 +315,7 @@ fn tree(
         at += 2;
     }
     if let Some(path) = path {
-        mentions.push(Mention { path, is_export });
+        references.push(Reference { path, is_reexport });
     }
     at
 }

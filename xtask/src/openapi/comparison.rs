@@ -4,30 +4,30 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::{Map, Value};
 
-/// The rule that a change breaks.
+/// The rule of a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// A path, operation, parameter, answer, header, property, schema or server that is gone.
+    /// A path, operation, parameter, response, header, property, schema or server was removed.
     Removed,
-    /// Something that a caller must send now.
+    /// A caller must send something new.
     InputRequired,
-    /// Something that a caller may no longer send.
+    /// A caller may no longer send something.
     InputNarrowed,
-    /// Something that a caller may receive now.
+    /// A caller may receive something new.
     OutputWidened,
-    /// Another type.
+    /// A type changed.
     TypeChanged,
-    /// Another format.
+    /// A format changed.
     FormatChanged,
-    /// Another default.
+    /// A default changed.
     DefaultChanged,
-    /// Another name in generated code: an operationId or a tag.
+    /// A name in generated code changed: an operationId or a tag.
     NameChanged,
-    /// Another media type, or another way to write a parameter.
+    /// A media type changed, or the serialization of a parameter.
     EncodingChanged,
-    /// Another key, or more rights.
+    /// A key or a scope is required that was not.
     SecurityChanged,
-    /// A change whose meaning these rules do not know.
+    /// These rules do not know what the change means.
     NotUnderstood,
 }
 
@@ -49,14 +49,14 @@ impl fmt::Display for Rule {
     }
 }
 
-/// One break: which rule, where, and what happened.
+/// One breaking change: where, which rule, and what changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BreakingChange {
-    /// A JSON pointer into the new contract, or into the old one for what is gone.
+    /// A JSON pointer into the new contract, or into the old one if the value was removed.
     pub pointer: String,
     /// The rule.
     pub rule: Rule,
-    /// What happened, in words.
+    /// What changed.
     pub detail: String,
 }
 
@@ -66,14 +66,15 @@ impl fmt::Display for BreakingChange {
     }
 }
 
-/// A value with its place in its document.
+/// A value with its JSON pointer.
 #[derive(Debug, Clone)]
 pub(crate) struct Node<'a> {
     pub(crate) value: &'a Value,
     pub(crate) pointer: String,
 }
 
-static NOTHING: Value = Value::Null;
+/// The value of a member that is absent.
+pub(super) static ABSENT: Value = Value::Null;
 
 impl<'a> Node<'a> {
     pub(crate) fn at(&self, name: &str) -> Option<Self> {
@@ -85,9 +86,9 @@ impl<'a> Node<'a> {
         Some(Self { value, pointer })
     }
 
-    /// The member, or null in its place.
+    /// The member, or null if it is absent.
     pub(crate) fn or_null(&self, name: &str) -> Self {
-        self.at(name).unwrap_or_else(|| Self { value: &NOTHING, pointer: self.pointer.clone() })
+        self.at(name).unwrap_or_else(|| Self { value: &ABSENT, pointer: self.pointer.clone() })
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = (&'a String, Self)> {
@@ -114,10 +115,10 @@ pub(crate) struct Comparison<'a> {
     pub(crate) seen: BTreeSet<(String, String, bool)>,
 }
 
-/// References that may follow each other.
+/// Maximum length of a chain of references.
 const MAX_REFERENCES: usize = 16;
-/// Annotations, which do not bind.
-pub(super) const NOTES: [&str; 7] =
+/// Annotations, which constrain nothing.
+pub(super) const ANNOTATIONS: [&str; 7] =
     ["description", "summary", "example", "examples", "deprecated", "externalDocs", "x-codeSamples"];
 
 impl<'a> Comparison<'a> {
@@ -125,12 +126,12 @@ impl<'a> Comparison<'a> {
         self.findings.insert(BreakingChange { pointer: node.pointer.clone(), rule, detail: detail.into() });
     }
 
-    /// Any change of a member that is not `known` is not understood, and neither is one that holds a reference.
+    /// Finds each member that is not `known` and that changed or contains a reference.
     pub(crate) fn only(&mut self, old: &Node<'a>, new: &Node<'a>, known: &[&[&str]]) {
-        // What is absent has no members.
+        // An absent value has no members.
         let has_members = |node: &Node<'a>| node.value.is_object() || node.value.is_null();
         if !(has_members(old) && has_members(new)) && old.value != new.value {
-            self.find(Rule::NotUnderstood, new, "is no object");
+            self.find(Rule::NotUnderstood, new, "is not an object");
             return;
         }
         let names = |node: &Node<'a>| node.value.as_object().into_iter().flat_map(Map::keys);
@@ -140,34 +141,33 @@ impl<'a> Comparison<'a> {
             let (before, after) = (old.at(name), new.at(name));
             let same = before.as_ref().map(|node| node.value) == after.as_ref().map(|node| node.value);
             let node = after.or(before);
-            if let Some(node) = node.filter(|node| !same || name == "$ref" || holds_reference(node.value)) {
+            if let Some(node) = node.filter(|node| !same || name == "$ref" || contains_reference(node.value)) {
                 self.find(Rule::NotUnderstood, &node, format!("the rules do not know {name:?} here"));
             }
         }
     }
 
-    /// What a reference leads to, a value that is none to itself. One that leads nowhere is found, and nothing below it.
+    /// The target of a reference, or the value itself. A reference without a target is found, and nothing below it.
     pub(crate) fn resolve(&mut self, node: &Node<'a>, root: &'a Value) -> Option<Node<'a>> {
-        let mut way = self.way(node, root)?;
-        way.pop()
+        self.reference_chain(node, root)?.pop()
     }
 
-    /// A value and all that its references lead to, one after the other, the last one none.
-    pub(crate) fn way(&mut self, node: &Node<'a>, root: &'a Value) -> Option<Vec<Node<'a>>> {
-        let mut way = vec![node.clone()];
-        while let Some(reference) = way.last().and_then(|here| here.text("$ref")) {
-            let target = reference.strip_prefix('#').and_then(|to| Some((to, root.pointer(to)?)));
+    /// A value and the targets of its references in order; the last one is not a reference.
+    pub(crate) fn reference_chain(&mut self, node: &Node<'a>, root: &'a Value) -> Option<Vec<Node<'a>>> {
+        let mut chain = vec![node.clone()];
+        while let Some(reference) = chain.last().and_then(|last| last.text("$ref")) {
+            let target = reference.strip_prefix('#').and_then(|pointer| Some((pointer, root.pointer(pointer)?)));
             let Some((pointer, value)) = target else {
-                self.find(Rule::NotUnderstood, node, format!("the reference {reference} leads nowhere"));
+                self.find(Rule::NotUnderstood, node, format!("the reference {reference} has no target"));
                 return None;
             };
-            if way.len() > MAX_REFERENCES {
-                self.find(Rule::NotUnderstood, node, "references lead in a circle");
+            if chain.len() > MAX_REFERENCES {
+                self.find(Rule::NotUnderstood, node, "the references form a cycle");
                 return None;
             }
-            way.push(Node { value, pointer: pointer.to_owned() });
+            chain.push(Node { value, pointer: pointer.to_owned() });
         }
-        Some(way)
+        Some(chain)
     }
 
     pub(super) fn resolve_both(&mut self, old: &Node<'a>, new: &Node<'a>) -> Option<(Node<'a>, Node<'a>)> {
@@ -175,10 +175,10 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn holds_reference(value: &Value) -> bool {
+fn contains_reference(value: &Value) -> bool {
     match value {
-        Value::Object(members) => members.contains_key("$ref") || members.values().any(holds_reference),
-        Value::Array(items) => items.iter().any(holds_reference),
+        Value::Object(members) => members.contains_key("$ref") || members.values().any(contains_reference),
+        Value::Array(items) => items.iter().any(contains_reference),
         _ => false,
     }
 }

@@ -1,30 +1,30 @@
-//! What a new contract takes away from the callers of an old one.
+//! The breaking changes between two contracts.
 //!
-//! The rules are closed: a keyword that they do not know counts as a break where it changes or holds a reference. A caller
-//! is someone who sends what the old contract allows, reads what it promises, and may have generated code from it: names
-//! of operations, tags and components are promises too.
+//! The rules are closed: a keyword that they do not know counts as a breaking change if it changes or contains a reference.
+//! A caller sends what the old contract allows, reads what it promises, and may have generated code from it: names of
+//! operations, tags and components are promises too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::{
-    comparison::{BreakingChange, Comparison, NOTES, Node, Rule},
+    comparison::{ANNOTATIONS, BreakingChange, Comparison, Node, Rule},
     schema_compatibility::compare_schemas,
 };
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// Every break between two contracts; empty if a caller of the old one is served by the new one.
+/// Every breaking change between two contracts; empty if the new one serves the callers of the old one.
 ///
 /// # Errors
 ///
-/// Says which of both is no OpenAPI 3.1 document.
+/// Says which of the two is not an OpenAPI 3.1 document.
 pub fn breaking_changes(old: &Value, new: &Value) -> Result<Vec<BreakingChange>, String> {
     for (name, document) in [("old", old), ("new", new)] {
         let is_known = document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1."));
         if !is_known || !document["paths"].is_object() {
-            return Err(format!("the {name} contract is no OpenAPI 3.1 document with paths"));
+            return Err(format!("the {name} contract is not an OpenAPI 3.1 document with paths"));
         }
     }
     let mut comparison = Comparison { old, new, findings: BTreeSet::new(), seen: BTreeSet::new() };
@@ -42,7 +42,7 @@ impl<'a> Comparison<'a> {
         for (path, before) in old_paths.members() {
             match new_paths.at(path) {
                 Some(after) => self.path(&before, &after),
-                None => self.find(Rule::Removed, &before, "the path is gone"),
+                None => self.find(Rule::Removed, &before, "the path was removed"),
             }
         }
         self.components(&old.or_null("components"), &new.or_null("components"));
@@ -54,7 +54,7 @@ impl<'a> Comparison<'a> {
             if urls.is_empty() { BTreeSet::from(["/"]) } else { urls }
         };
         for url in urls(old).difference(&urls(new)) {
-            self.find(Rule::Removed, &old.or_null("servers"), format!("the server {url} is gone"));
+            self.find(Rule::Removed, &old.or_null("servers"), format!("the server {url} was removed"));
         }
         let variables =
             |node: &Node<'a>| node.or_null("servers").items().any(|server| server.at("variables").is_some());
@@ -63,15 +63,15 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Components that an operation uses are compared there, in its directions alone. Schemas that only words refer to
-    /// (lines) are compared in both; the names of all schemas are promises.
+    /// A component that an operation uses was compared there, in its direction only. A schema that only a description
+    /// names (the line of a stream) is compared in both; the names of all schemas are promises.
     fn components(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let kinds = ["schemas", "responses", "parameters", "headers", "requestBodies", "securitySchemes", "examples"];
         self.only(old, new, &[&kinds]);
         let (old_schemas, new_schemas) = (old.or_null("schemas"), new.or_null("schemas"));
         for (name, before) in old_schemas.members() {
             let Some(after) = new_schemas.at(name) else {
-                self.find(Rule::Removed, &before, format!("the schema {name} is gone"));
+                self.find(Rule::Removed, &before, format!("the schema {name} was removed"));
                 continue;
             };
             let is_used = self.seen.iter().any(|(old, new, _)| *old == before.pointer && *new == after.pointer);
@@ -83,11 +83,11 @@ impl<'a> Comparison<'a> {
     }
 
     fn path(&mut self, old: &Node<'a>, new: &Node<'a>) {
-        self.only(old, new, &[&METHODS, &NOTES, &["parameters"]]);
+        self.only(old, new, &[&METHODS, &ANNOTATIONS, &["parameters"]]);
         for method in METHODS {
             match (old.at(method), new.at(method)) {
                 (Some(before), Some(after)) => self.operation(old, &before, new, &after),
-                (Some(before), None) => self.find(Rule::Removed, &before, "the operation is gone"),
+                (Some(before), None) => self.find(Rule::Removed, &before, "the operation was removed"),
                 (None, _) => {}
             }
         }
@@ -95,7 +95,7 @@ impl<'a> Comparison<'a> {
 
     fn operation(&mut self, old_path: &Node<'a>, old: &Node<'a>, new_path: &Node<'a>, new: &Node<'a>) {
         let known = ["operationId", "tags", "parameters", "requestBody", "responses", "security"];
-        self.only(old, new, &[&known, &NOTES]);
+        self.only(old, new, &[&known, &ANNOTATIONS]);
         for (name, what) in [("operationId", "the operationId"), ("tags", "the tags")] {
             let (before, after) = (old.or_null(name), new.or_null(name));
             if before.value != after.value {
@@ -107,10 +107,10 @@ impl<'a> Comparison<'a> {
         self.parameters([old_path, old], [new_path, new]);
         match (old.at("requestBody"), new.at("requestBody")) {
             (Some(before), Some(after)) => self.request_body(&before, &after),
-            (Some(before), None) => self.find(Rule::Removed, &before, "the request body is gone"),
+            (Some(before), None) => self.find(Rule::Removed, &before, "the request body was removed"),
             (None, Some(after)) => {
                 if self.resolve(&after, self.new).is_none_or(|body| body.value["required"] == true) {
-                    self.find(Rule::InputRequired, &after, "a request body is required now");
+                    self.find(Rule::InputRequired, &after, "a request body is now required");
                 }
             }
             (None, None) => {}
@@ -118,7 +118,7 @@ impl<'a> Comparison<'a> {
         self.responses(&old.or_null("responses"), &new.or_null("responses"));
     }
 
-    /// Each set of keys that was enough is still enough.
+    /// Each set of keys that was sufficient must still be sufficient.
     fn security(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let of = |operation: &Node<'a>, root: &'a Value| {
             let own = operation.value.get("security").or_else(|| root.get("security"));
@@ -127,7 +127,7 @@ impl<'a> Comparison<'a> {
         let open = || vec![Value::Object(Map::new())];
         let before = of(old, self.old).unwrap_or_else(open);
         let after = of(new, self.new).unwrap_or_else(open);
-        let enough = |have: &Value, need: &Value| {
+        let is_sufficient = |have: &Value, need: &Value| {
             need.as_object().is_some_and(|need| {
                 need.iter().all(|(scheme, scopes)| {
                     let have = have.get(scheme).and_then(Value::as_array);
@@ -137,12 +137,12 @@ impl<'a> Comparison<'a> {
             })
         };
         for have in &before {
-            // Who has a key may need it although others do without: a service can ask for keys or not.
+            // An alternative without a key does not count for a caller that has one: a server can require keys.
             let is_key = |need: &&Value| need.as_object().is_some_and(|need| !need.is_empty());
             let keys: Vec<_> = after.iter().filter(is_key).collect();
             let choices = if is_key(&have) && !keys.is_empty() { keys } else { after.iter().collect() };
-            if !choices.iter().any(|need| enough(have, need)) {
-                self.find(Rule::SecurityChanged, new, format!("{have} is not enough any more"));
+            if !choices.iter().any(|need| is_sufficient(have, need)) {
+                self.find(Rule::SecurityChanged, new, format!("{have} is no longer sufficient"));
             }
             for scheme in have.as_object().into_iter().flat_map(Map::keys) {
                 let definition = |root: &'a Value| {
@@ -153,7 +153,7 @@ impl<'a> Comparison<'a> {
                 };
                 match (definition(self.old), definition(self.new)) {
                     (Some(before), Some(after)) => self.scheme(&before, &after),
-                    (Some(before), None) => self.find(Rule::SecurityChanged, &before, format!("{scheme} is gone")),
+                    (Some(before), None) => self.find(Rule::SecurityChanged, &before, format!("{scheme} was removed")),
                     (None, _) => self.find(Rule::NotUnderstood, old, format!("{scheme} is not defined")),
                 }
             }
@@ -168,61 +168,59 @@ impl<'a> Comparison<'a> {
                 self.find(Rule::SecurityChanged, new, format!("{name:?} of the scheme changed"));
             }
         }
-        self.only(old, new, &[&["type", "in", "name", "scheme", "bearerFormat"], &NOTES]);
+        self.only(old, new, &[&["type", "in", "name", "scheme", "bearerFormat"], &ANNOTATIONS]);
     }
 
-    /// The parameters of a path and of its operation, those of the operation last, by place and name.
-    fn gather(&mut self, owners: [&Node<'a>; 2], root: &'a Value) -> Vec<((String, String), Node<'a>)> {
-        let mut all: Vec<((String, String), Node<'a>)> = Vec::new();
-        for written in owners.into_iter().flat_map(|owner| owner.or_null("parameters").items().collect::<Vec<_>>()) {
-            let Some(parameter) = self.resolve(&written, root) else { continue };
-            let place = parameter.text("in").unwrap_or_default().to_owned();
+    /// The parameters of a path and of its operation by location and name; those of the operation override.
+    fn collect_parameters(&mut self, owners: [&Node<'a>; 2], root: &'a Value) -> BTreeMap<(String, String), Node<'a>> {
+        let mut parameters = BTreeMap::new();
+        for node in owners.into_iter().flat_map(|owner| owner.or_null("parameters").items().collect::<Vec<_>>()) {
+            let Some(parameter) = self.resolve(&node, root) else { continue };
+            let location = parameter.text("in").unwrap_or_default().to_owned();
             let name = parameter.text("name").unwrap_or_default();
-            let name = if place == "header" { name.to_lowercase() } else { name.to_owned() };
-            all.retain(|(key, _)| *key != (place.clone(), name.clone()));
-            all.push(((place, name), parameter));
+            let name = if location == "header" { name.to_lowercase() } else { name.to_owned() };
+            parameters.insert((location, name), parameter);
         }
-        all
+        parameters
     }
 
     fn parameters(&mut self, old: [&Node<'a>; 2], new: [&Node<'a>; 2]) {
-        let (old, new) = (self.gather(old, self.old), self.gather(new, self.new));
-        for ((place, name), before) in &old {
-            match new.iter().find(|(key, _)| (&key.0, &key.1) == (place, name)) {
-                Some((_, after)) => self.parameter(before, after, place),
-                None => self.find(Rule::Removed, before, format!("the {place} parameter {name} is gone")),
+        let (old, new) = (self.collect_parameters(old, self.old), self.collect_parameters(new, self.new));
+        for (key @ (location, name), before) in &old {
+            match new.get(key) {
+                Some(after) => self.parameter(before, after, location),
+                None => self.find(Rule::Removed, before, format!("the {location} parameter {name} was removed")),
             }
         }
-        for ((place, name), after) in &new {
-            let is_new = !old.iter().any(|(key, _)| (&key.0, &key.1) == (place, name));
-            if is_new && after.value["required"] == true {
-                self.find(Rule::InputRequired, after, format!("the {place} parameter {name} is new and required"));
+        for (key @ (location, name), after) in &new {
+            if !old.contains_key(key) && after.value["required"] == true {
+                self.find(Rule::InputRequired, after, format!("the {location} parameter {name} is new and required"));
             }
         }
     }
 
-    fn parameter(&mut self, old: &Node<'a>, new: &Node<'a>, place: &str) {
-        self.only(old, new, &[&["name", "in", "required", "schema", "style", "explode"], &NOTES]);
+    fn parameter(&mut self, old: &Node<'a>, new: &Node<'a>, location: &str) {
+        self.only(old, new, &[&["name", "in", "required", "schema", "style", "explode"], &ANNOTATIONS]);
         if old.value["required"] != true && new.value["required"] == true {
-            self.find(Rule::InputRequired, new, "is required now");
+            self.find(Rule::InputRequired, new, "is now required");
         }
         let style = |node: &Node<'a>| {
-            let usual = if matches!(place, "query" | "cookie") { "form" } else { "simple" };
-            let style = node.text("style").unwrap_or(usual).to_owned();
+            let default = if matches!(location, "query" | "cookie") { "form" } else { "simple" };
+            let style = node.text("style").unwrap_or(default).to_owned();
             let explode = node.value.get("explode").and_then(Value::as_bool).unwrap_or(style == "form");
             (style, explode)
         };
         if style(old) != style(new) {
-            self.find(Rule::EncodingChanged, new, "is written in another way");
+            self.find(Rule::EncodingChanged, new, "is serialized differently");
         }
         compare_schemas(self, old.or_null("schema"), new.or_null("schema"), true);
     }
 
     fn request_body(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(&old, &new, &[&["required", "content"], &NOTES]);
+        self.only(&old, &new, &[&["required", "content"], &ANNOTATIONS]);
         if old.value["required"] != true && new.value["required"] == true {
-            self.find(Rule::InputRequired, &new, "the request body is required now");
+            self.find(Rule::InputRequired, &new, "the request body is now required");
         }
         self.content(&old.or_null("content"), &new.or_null("content"), true);
     }
@@ -231,39 +229,39 @@ impl<'a> Comparison<'a> {
         for (status, before) in old.members() {
             match new.at(status) {
                 Some(after) => self.response(&before, &after),
-                None => self.find(Rule::Removed, &before, format!("the answer {status} is gone")),
+                None => self.find(Rule::Removed, &before, format!("the response {status} was removed")),
             }
         }
-        // A caller has to expect any error, but no success that it was not told of.
+        // A caller must expect any error, but only the documented successes.
         let is_error = |status: &str| status.starts_with(['4', '5']);
         for (status, after) in new.members().filter(|(status, _)| !is_error(status)) {
             if old.at(status).is_none() {
-                self.find(Rule::OutputWidened, &after, format!("the answer {status} is new"));
+                self.find(Rule::OutputWidened, &after, format!("the response {status} is new"));
             }
         }
     }
 
     fn response(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(&old, &new, &[&["content", "headers"], &NOTES]);
+        self.only(&old, &new, &[&["content", "headers"], &ANNOTATIONS]);
         let (old_content, new_content) = (old.or_null("content"), new.or_null("content"));
         self.content(&old_content, &new_content, false);
         for (media_type, added) in new_content.members().filter(|(name, _)| old_content.at(name).is_none()) {
-            self.find(Rule::EncodingChanged, &added, format!("answers may be {media_type} now"));
+            self.find(Rule::EncodingChanged, &added, format!("a response may be {media_type} now"));
         }
         let (old_headers, new_headers) = (old.or_null("headers"), new.or_null("headers"));
         for (name, before) in old_headers.members() {
             let same_name = |other: &str| other.eq_ignore_ascii_case(name);
             match new_headers.members().find(|(other, _)| same_name(other)) {
                 Some((_, after)) => self.header(&before, &after),
-                None => self.find(Rule::Removed, &before, format!("the header {name} is gone")),
+                None => self.find(Rule::Removed, &before, format!("the header {name} was removed")),
             }
         }
     }
 
     fn header(&mut self, old: &Node<'a>, new: &Node<'a>) {
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(&old, &new, &[&["required", "schema"], &NOTES]);
+        self.only(&old, &new, &[&["required", "schema"], &ANNOTATIONS]);
         if old.value["required"] == true && new.value["required"] != true {
             self.find(Rule::OutputWidened, &new, "the header may be missing now");
         }
@@ -273,10 +271,10 @@ impl<'a> Comparison<'a> {
     fn content(&mut self, old: &Node<'a>, new: &Node<'a>, is_input: bool) {
         for (media_type, before) in old.members() {
             let Some(after) = new.at(media_type) else {
-                self.find(Rule::EncodingChanged, &before, format!("{media_type} is gone"));
+                self.find(Rule::EncodingChanged, &before, format!("{media_type} was removed"));
                 continue;
             };
-            self.only(&before, &after, &[&["schema"], &NOTES]);
+            self.only(&before, &after, &[&["schema"], &ANNOTATIONS]);
             compare_schemas(self, before.or_null("schema"), after.or_null("schema"), is_input);
         }
     }

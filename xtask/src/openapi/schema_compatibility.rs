@@ -1,15 +1,15 @@
-//! Whether a JSON Schema allows less in a request, or more in an answer, than another one.
+//! Whether a JSON Schema allows less in requests, or more in responses, than another one.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::LazyLock};
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::comparison::{Comparison, Node, Rule};
+use super::comparison::{ABSENT, Comparison, Node, Rule};
 
-/// What explains and does not bind.
-const NOTES: [&str; 5] = ["description", "example", "examples", "deprecated", "$comment"];
+/// Keywords that constrain nothing.
+const ANNOTATIONS: [&str; 5] = ["description", "example", "examples", "deprecated", "$comment"];
 
-/// What these rules compare, besides the bounds.
+/// Keywords that these rules compare, apart from the bounds.
 const KNOWN: [&str; 17] = [
     "$ref",
     "type",
@@ -30,7 +30,7 @@ const KNOWN: [&str; 17] = [
     "allOf",
 ];
 
-/// Each bound, whether it is an upper one, and what its absence means if that is a number.
+/// Each bound, whether it is an upper one, and its default.
 const BOUNDS: [(&str, bool, Option<u64>); 11] = [
     ("minimum", false, None),
     ("exclusiveMinimum", false, None),
@@ -45,14 +45,12 @@ const BOUNDS: [(&str, bool, Option<u64>); 11] = [
     ("x-max-decimal-places", true, None),
 ];
 
-static ANYTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-
-/// Finds what a request may no longer hold, or what an answer may hold now.
+/// Finds what a request may no longer contain, or what a response may newly contain.
 pub(crate) fn compare_schemas<'a>(comparison: &mut Comparison<'a>, old: Node<'a>, new: Node<'a>, is_input: bool) {
     let parts = parts(comparison, &old, true).zip(parts(comparison, &new, false));
     let Some((old_parts, new_parts)) = parts else { return };
     if old_parts.len() != new_parts.len() {
-        comparison.find(Rule::NotUnderstood, &new, "a reference with conditions of its own came or went");
+        comparison.find(Rule::NotUnderstood, &new, "a reference next to other keywords was added or removed");
         return;
     }
     for (old, new) in old_parts.into_iter().zip(new_parts) {
@@ -62,16 +60,16 @@ pub(crate) fn compare_schemas<'a>(comparison: &mut Comparison<'a>, old: Node<'a>
     }
 }
 
-/// A schema as the parts that all hold: what it refers to, and the conditions that stand beside its references.
+/// A schema as the parts that all apply: the target of its references, and the keywords next to each reference.
 fn parts<'a>(comparison: &mut Comparison<'a>, node: &Node<'a>, is_old: bool) -> Option<Vec<Node<'a>>> {
     let root = if is_old { comparison.old } else { comparison.new };
-    let mut way = comparison.way(node, root)?;
-    let end = way.pop()?;
-    let binds = |node: &Node<'a>| {
+    let mut chain = comparison.reference_chain(node, root)?;
+    let target = chain.pop()?;
+    let has_keywords = |node: &Node<'a>| {
         let mut names = node.value.as_object().into_iter().flat_map(Map::keys);
-        names.any(|name| name != "$ref" && !NOTES.contains(&name.as_str()))
+        names.any(|name| name != "$ref" && !ANNOTATIONS.contains(&name.as_str()))
     };
-    Some(std::iter::once(end).chain(way.into_iter().filter(binds)).collect())
+    Some(std::iter::once(target).chain(chain.into_iter().filter(has_keywords)).collect())
 }
 
 struct Pair<'a, 'c> {
@@ -87,7 +85,7 @@ impl<'a> Pair<'a, '_> {
             return;
         }
         let bounds = BOUNDS.map(|(name, ..)| name);
-        self.comparison.only(&self.old, &self.new, &[&KNOWN, &bounds, &NOTES]);
+        self.comparison.only(&self.old, &self.new, &[&KNOWN, &bounds, &ANNOTATIONS]);
         self.exact();
         self.values();
         self.bounds();
@@ -100,11 +98,11 @@ impl<'a> Pair<'a, '_> {
     }
 
     fn find(&mut self, rule: Rule, detail: impl Into<String>) {
-        let detail = format!("{} in {}", detail.into(), if self.is_input { "requests" } else { "answers" });
+        let detail = format!("{} in {}", detail.into(), if self.is_input { "requests" } else { "responses" });
         self.comparison.find(rule, &self.new, detail);
     }
 
-    /// Finds a break if this is the direction that cannot bear the change.
+    /// Finds a breaking change if the change breaks this direction.
     fn judge(&mut self, change: Change, detail: impl Into<String>) {
         match (change, self.is_input) {
             (Change::Tighter, true) => self.find(Rule::InputNarrowed, detail),
@@ -114,18 +112,19 @@ impl<'a> Pair<'a, '_> {
         }
     }
 
-    /// Schemas that are true, false or missing. `true` is the schema without conditions. Whether this was all.
+    /// Compares schemas that are true, false or absent; returns whether nothing is left to compare. `true` and an absent
+    /// schema allow everything.
     fn booleans(&mut self) -> bool {
         for node in [&mut self.old, &mut self.new] {
-            if node.value.is_null() || *node.value == true {
-                node.value = &ANYTHING;
+            if *node.value == true {
+                node.value = &ABSENT;
             }
         }
         let (before, after) = (*self.old.value != false, *self.new.value != false);
         match (before, after) {
             (true, true) => return false,
             (false, false) => {}
-            (true, false) => self.judge(Change::Tighter, "nothing is allowed any more"),
+            (true, false) => self.judge(Change::Tighter, "nothing is allowed now"),
             (false, true) => self.judge(Change::Looser, "something is allowed now"),
         }
         true
@@ -140,12 +139,12 @@ impl<'a> Pair<'a, '_> {
         for (name, rule) in names {
             let (before, after) = self.both(name);
             if before != after {
-                self.find(rule, format!("{name} {} became {}", shown(before), shown(after)));
+                self.find(rule, format!("{name} {} became {}", show(before), show(after)));
             }
         }
     }
 
-    /// Closed sets of values, and open sets, which may only grow.
+    /// Closed sets of values, and extensible sets, which may only grow.
     fn values(&mut self) {
         let set = |schema: &'a Value| -> Option<Vec<&'a Value>> {
             let one = schema.get("const").map(|value| vec![value]);
@@ -153,11 +152,11 @@ impl<'a> Pair<'a, '_> {
         };
         match (set(self.old.value), set(self.new.value)) {
             (None, None) => {}
-            (None, Some(_)) => self.judge(Change::Tighter, "only some values are left"),
-            (Some(_), None) => self.judge(Change::Looser, "the set of values is open"),
+            (None, Some(_)) => self.judge(Change::Tighter, "only some values are allowed now"),
+            (Some(_), None) => self.judge(Change::Looser, "any value is allowed now"),
             (Some(before), Some(after)) => {
-                for gone in before.iter().filter(|value| !after.contains(value)) {
-                    self.judge(Change::Tighter, format!("the value {gone} is gone"));
+                for removed in before.iter().filter(|value| !after.contains(value)) {
+                    self.judge(Change::Tighter, format!("the value {removed} was removed"));
                 }
                 for added in after.iter().filter(|value| !before.contains(value)) {
                     self.judge(Change::Looser, format!("the value {added} is new"));
@@ -167,8 +166,8 @@ impl<'a> Pair<'a, '_> {
         let (before, after) = self.both("x-extensible-enum");
         let Some(before) = before else { return };
         let known: Vec<_> = after.and_then(Value::as_array).into_iter().flatten().collect();
-        for gone in before.as_array().into_iter().flatten().filter(|value| !known.contains(value)) {
-            self.find(Rule::Removed, format!("the known value {gone} is gone"));
+        for removed in before.as_array().into_iter().flatten().filter(|value| !known.contains(value)) {
+            self.find(Rule::Removed, format!("the known value {removed} was removed"));
         }
     }
 
@@ -177,7 +176,7 @@ impl<'a> Pair<'a, '_> {
             let (before, after) = self.both(name);
             let absent = absent.map(Value::from);
             let change = bound(before.or(absent.as_ref()), after.or(absent.as_ref()), is_upper);
-            self.judge(change, format!("{name} {} became {}", shown(before), shown(after)));
+            self.judge(change, format!("{name} {} became {}", show(before), show(after)));
         }
         let (before, after) = self.both("uniqueItems");
         let is_set = |value: Option<&Value>| value == Some(&Value::Bool(true));
@@ -188,7 +187,7 @@ impl<'a> Pair<'a, '_> {
         }
     }
 
-    /// Which of two patterns allows more is nothing that a rule can tell.
+    /// No rule can tell which of two patterns allows more.
     fn patterns(&mut self) {
         for name in ["pattern", "multipleOf"] {
             let (before, after) = self.both(name);
@@ -198,7 +197,7 @@ impl<'a> Pair<'a, '_> {
                 (_, None) => Change::Looser,
                 _ => Change::Unknown,
             };
-            self.judge(change, format!("{name} {} became {}", shown(before), shown(after)));
+            self.judge(change, format!("{name} {} became {}", show(before), show(after)));
         }
     }
 
@@ -220,12 +219,14 @@ impl<'a> Pair<'a, '_> {
         for (name, before) in old.members() {
             match new.at(name) {
                 Some(after) => compare_schemas(self.comparison, before, after, self.is_input),
-                None => self.comparison.find(Rule::Removed, &before, format!("the property {name} is gone")),
+                None => self.comparison.find(Rule::Removed, &before, format!("the property {name} was removed")),
             }
         }
-        // Beside known members, others are ignored unless something is said of them; alone, they are the caller's own.
-        let is_free = self.is_input && self.old.or_null("properties").members().next().is_none();
-        let rest = self.old.at("additionalProperties").or(is_free.then(|| self.old.or_null("additionalProperties")));
+        // Without `additionalProperties`, a server ignores unknown members next to known ones; an object without known members
+        // is free-form.
+        let is_free_form = self.is_input && self.old.or_null("properties").members().next().is_none();
+        let rest =
+            self.old.at("additionalProperties").or(is_free_form.then(|| self.old.or_null("additionalProperties")));
         if let Some(rest) = rest {
             for (_, added) in new.members().filter(|(name, _)| old.at(name).is_none()) {
                 compare_schemas(self.comparison, rest.clone(), added, self.is_input);
@@ -245,21 +246,21 @@ impl<'a> Pair<'a, '_> {
         }
     }
 
-    /// Choices widen with their number, conditions narrow with it; what stays keeps its place.
+    /// More members of `anyOf` allow more, more members of `allOf` allow less. Members are compared by position.
     fn choices(&mut self) {
         for (name, more) in [("anyOf", Change::Looser), ("allOf", Change::Tighter)] {
             let (old, new) = (self.old.at(name), self.new.at(name));
             let count = |node: &Option<Node<'a>>| node.as_ref().map_or(0, |node| node.items().count());
             let (before, after) = (count(&old), count(&new));
-            // No choices at all is no condition, which is more than any number of them.
+            // Without `anyOf` everything is allowed.
             let change = match before.cmp(&after) {
                 Ordering::Equal => Change::Same,
                 _ if name == "anyOf" && after == 0 => Change::Looser,
                 _ if name == "anyOf" && before == 0 => Change::Tighter,
                 Ordering::Less => more,
-                Ordering::Greater => more.turned(),
+                Ordering::Greater => more.reversed(),
             };
-            self.judge(change, format!("{name} has {after} in place of {before}"));
+            self.judge(change, format!("{name} has {after} members instead of {before}"));
             for (before, after) in old.iter().flat_map(Node::items).zip(new.iter().flat_map(Node::items)) {
                 compare_schemas(self.comparison, before, after, self.is_input);
             }
@@ -276,7 +277,7 @@ enum Change {
 }
 
 impl Change {
-    fn turned(self) -> Self {
+    fn reversed(self) -> Self {
         match self {
             Self::Tighter => Self::Looser,
             Self::Looser => Self::Tighter,
@@ -302,11 +303,11 @@ fn bound(before: Option<&Value>, after: Option<&Value>, is_upper: bool) -> Chang
         Some(Ordering::Greater) if is_upper => Change::Tighter,
         Some(Ordering::Less) => Change::Tighter,
         Some(Ordering::Greater) => Change::Looser,
-        // Equal as binary floats and still written in another way: 1 and 1.0, or two numbers beyond 2^53.
+        // Equal as binary floats and different as text: 1 and 1.0, or two numbers beyond 2^53.
         Some(Ordering::Equal) | None => Change::Unknown,
     }
 }
 
-fn shown(value: Option<&Value>) -> String {
+fn show(value: Option<&Value>) -> String {
     value.map_or_else(|| "(none)".to_owned(), Value::to_string)
 }

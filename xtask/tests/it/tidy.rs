@@ -28,7 +28,7 @@ fn assert_found(faults: &[String], expected: &str) {
     assert!(faults.len() == 1 && faults[0].contains(expected), "{expected}: {faults:?}");
 }
 
-/// An import that goes up also closes a circle, which is a fault of its own.
+/// An import of a higher layer also closes a cycle, which is an error of its own.
 fn assert_among(faults: &[String], expected: &str) {
     assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:?}");
 }
@@ -80,7 +80,7 @@ fn each_rule_finds_its_fault() {
 }
 
 #[test]
-fn imports_go_down_and_in_no_circle() {
+fn imports_go_down_and_form_no_cycle() {
     let model = "crates/callhistory-model/src";
     let import =
         |path: &'static str| move |text: &str| text.replacen("use ", &format!("use crate::{path} as _;\nuse "), 1);
@@ -95,9 +95,9 @@ fn imports_go_down_and_in_no_circle() {
     assert_among(&seeded(&scalar, inside), "imports crates/callhistory-model/src/examples.rs");
     assert_among(
         &seeded(&format!("{model}/record/rules.rs"), import("record::{cost::CallCost}")),
-        "imports lead in a circle",
+        "imports form a cycle",
     );
-    assert_among(&seeded(&format!("{model}/record/rules.rs"), import("CallCost")), "imports lead in a circle");
+    assert_among(&seeded(&format!("{model}/record/rules.rs"), import("CallCost")), "imports form a cycle");
     assert_among(&seeded("crates/callhistory-model/src/new_layer.rs", |_| "//! A file.\n".to_owned()), "has no layer");
     // A name in a comment or a string is no import.
     let words = |text: &str| format!("{text}\n// crate::query::list\nconst WORDS: &str = \"crate::query::list\";\n");
