@@ -1,4 +1,4 @@
-//! Every check that says the same on any machine, busy or idle.
+//! The checks that give the same result on any machine, busy or idle.
 
 use std::{
     path::Path,
@@ -15,18 +15,18 @@ use crate::{
     run_with_lines, setup, target, tidy,
 };
 
-/// A test that takes longer is named at the end of the run.
+/// A test that takes at least this long is named at the end of the run.
 const SLOW: Duration = Duration::from_secs(10);
 const TARGETS: &str = "--lib --bins --tests --examples";
 
-/// A part of the checks, which a job of its own can run.
+/// A part of the checks, which can run as its own job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Format, house rules, lints, documentation
     Lint,
     /// Every test
     Test,
-    /// openapi/ compared with the code, and the contract in the hands of other tools
+    /// openapi/ compared with the code, and validated and used with other tools
     Contract,
 }
 
@@ -58,10 +58,10 @@ pub fn run(root: &Path, only: Option<Part>, complete: bool) -> Result<(), String
     run.finish(complete)
 }
 
-/// One run of the checks, with what its summary says.
+/// One run of the checks, with the figures of its summary.
 struct Run<'a> {
     root: &'a Path,
-    /// Which part of the checks this is.
+    /// The chosen part, as the start of the summary; empty for all.
     name: String,
     started: Instant,
     times: Vec<String>,
@@ -112,13 +112,13 @@ impl Run<'_> {
     }
 
     fn contract(&mut self) -> Result<(), String> {
-        // The tests have built the server, with other features of its dependencies than a build of it alone would have.
+        // The tests have built the server; a build of its crate alone would compile dependencies again with other features.
         let tested = target()?.join("debug/callhistory-server");
         let server = if self.has_tested { tested } else { build_server()? };
         self.step("openapi check", |run| {
             let report = generate::check(run.root, &Generated::by_server(&server)?);
             print!("{}", report.render(Format::Text, |_| None));
-            if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is not as it must be".to_owned()) }
+            if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is stale or invalid".to_owned()) }
         })?;
         self.step("interop", |run| match interop::Tools::install(run.root) {
             Ok(tools) => interop::run(run.root, &tools, &server).map_err(|error| error.to_string()),
@@ -154,12 +154,12 @@ fn command(arguments: &str) -> Command {
     command
 }
 
-/// Runs the tests and shows their output; gives those that were slow, the slowest first.
+/// Runs the tests and shows their output; returns the slow ones, the slowest first.
 fn tests() -> Result<Vec<String>, String> {
     let arguments = format!("test --workspace --locked --no-fail-fast {TARGETS} -- -Zunstable-options --report-time");
     let mut command = command(&arguments);
-    // The time of each test is an unstable option of the harness. It takes it where this variable is set, which must not
-    // reach the compiler: so the tests have a runner that sets it.
+    // `--report-time` is an unstable option of the test harness, which this variable unlocks. The compiler must not see the
+    // variable, so a runner sets it for the tests only.
     let host = host()?;
     command.env(format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_")), "env RUSTC_BOOTSTRAP=1");
     let mut slow = Vec::new();
@@ -179,13 +179,14 @@ fn print_slow(tests: &[String]) {
     }
 }
 
-/// The time and the name of a test that took long, from its line: `test sqlite::conformance ... ok <12.345s>`.
+/// The seconds and the name of a slow test, from its line: `test sqlite::conformance ... ok <12.345s>`.
 fn slow_test(line: &str) -> Option<(f64, String)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let seconds = rest.rsplit_once('<')?.1.strip_suffix("s>")?.parse().ok()?;
     (seconds >= SLOW.as_secs_f64()).then(|| (seconds, name.to_owned()))
 }
 
+/// The target triple of this machine.
 fn host() -> Result<String, String> {
     let rustc = Command::new("rustc").arg("-vV").output().map_err(|error| format!("rustc: {error}"))?;
     let text = String::from_utf8_lossy(&rustc.stdout).into_owned();

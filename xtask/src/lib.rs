@@ -22,27 +22,26 @@ pub fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// The target directory of this build, wherever it is.
+/// The target directory that this program was built in.
 ///
 /// # Errors
 ///
-/// Fails when this program does not lie in one.
+/// Fails if the program is not in one.
 pub fn target() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    program.ancestors().nth(2).map(Path::to_owned).ok_or_else(|| "this program lies in no target directory".to_owned())
+    program.ancestors().nth(2).map(Path::to_owned).ok_or_else(|| "this program is not in a target directory".to_owned())
 }
 
-/// A command of the server without the settings of who runs this program.
+/// A command of the server without the `CALLHISTORY_*` variables of this process.
 pub(crate) fn server_command(server: &Path) -> Command {
     let mut command = Command::new(server);
-    let variables = std::env::vars_os().map(|(name, _)| name);
-    variables.filter(|name| name.to_string_lossy().starts_with("CALLHISTORY_")).for_each(|name| {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLHISTORY_")) {
         command.env_remove(name);
-    });
+    }
     command
 }
 
-/// A command of cargo in the repository, as a reader could repeat it.
+/// A command of cargo in the repository; the arguments are separated by blanks.
 #[must_use]
 pub fn cargo(arguments: &str) -> Command {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
@@ -50,24 +49,24 @@ pub fn cargo(arguments: &str) -> Command {
     command
 }
 
-/// Runs a command, prints its output, and hands on each line of it.
+/// Runs a command, prints its output, and passes each line to `each`.
 pub(crate) fn run_with_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<ExitStatus, String> {
-    let fault = |error: std::io::Error| error.to_string();
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(fault)?;
+    let failed = |error: std::io::Error| error.to_string();
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
     for line in BufReader::new(child.stdout.take().ok_or("the command has no output")?).split(b'\n') {
-        let line = line.map_err(fault)?;
+        let line = line.map_err(failed)?;
         let line = String::from_utf8_lossy(&line);
         each(&line);
         println!("{line}");
     }
-    child.wait().map_err(fault)
+    child.wait().map_err(failed)
 }
 
-/// Builds the server of the repository; gives its program.
+/// Builds the server of the repository; returns the path of the program.
 ///
 /// # Errors
 ///
-/// Fails when it does not build.
+/// Fails if it does not build.
 pub fn build_server() -> Result<PathBuf, String> {
     match cargo("build --quiet --locked --package callhistory-server").status() {
         Ok(status) if status.success() => Ok(target()?.join("debug/callhistory-server")),

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the checks of the repository, and what keeps `openapi/` true.
+//! `cargo xtask`: the checks of the repository, and the commands that generate and compare `openapi/`.
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -25,9 +25,9 @@ enum Task {
         #[arg(long, value_enum)]
         only: Option<ci::Part>,
     },
-    /// Run what takes long or needs much of the machine: crash and fault proofs, fuzz targets, a short bench
+    /// Run the system tests: crashes, disk faults, hostile clients, fuzz targets, a short bench, the suite under load
     System(system::Options),
-    /// Install PostgreSQL for the tests where the machine has none
+    /// Install PostgreSQL for the tests, unless it is installed
     Setup,
     /// Check the house rules
     Tidy,
@@ -70,19 +70,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// A service that runs CI sets `CI`, and must not pass over what it cannot check.
-#[expect(clippy::disallowed_methods, reason = "the variable that says so")]
+/// Whether every check must run: CI services set `CI`, and a check that cannot run there counts as failed.
+#[expect(clippy::disallowed_methods, reason = "CI services set a variable")]
 fn is_complete() -> bool {
     std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
 }
 
-/// Prints what an action on the contract found, and ends with its outcome.
+/// Runs an action on the contract, and prints its report; the exit code is the outcome.
 fn openapi(action: &Action) -> ExitCode {
     let format = match action {
         Action::Check(output) | Action::Compare { output, .. } => output.format,
         Action::Generate | Action::Release => Format::Text,
     };
-    // Two contracts to compare lie where the caller says, ours below the root.
+    // Paths of `compare` are relative to the working directory, the others to the root.
     let folder = if matches!(action, Action::Compare { .. }) { Path::new("") } else { root() };
     let report = match action {
         Action::Compare { old, new, .. } => generate::compare(old, new),
@@ -99,7 +99,7 @@ fn openapi(action: &Action) -> ExitCode {
     ExitCode::from(report.outcome() as u8)
 }
 
-/// Builds the bench as users build the server, and runs it.
+/// Builds the bench with the profile that ships, and runs it.
 fn bench(options: &[OsString]) -> ExitCode {
     match cargo("run --locked --profile dist --package callhistory-bench --").args(options).status() {
         Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),

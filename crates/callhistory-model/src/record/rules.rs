@@ -45,11 +45,6 @@ pub(super) fn number<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, Fiel
     if type_name(json) == "a number" { json.parse() } else { Err(wrong_type(json, "a number")) }
 }
 
-/// A free-form object or array.
-pub(super) fn free_form<T: FromStr<Err = FieldError>>(json: &str) -> Result<T, FieldError> {
-    json.parse()
-}
-
 /// A name or an ID of another system: a string of at most [`MAX_LABEL_CHARS`] characters.
 pub(super) fn label(json: &str) -> Result<String, FieldError> {
     text(json, MAX_LABEL_CHARS)

@@ -4,7 +4,7 @@
 use super::rules::{MAX_LABEL_CHARS, MAX_SUMMARY_BYTES, NO_NUL};
 use super::{
     cost::CallCost,
-    rules::{MAX_PHONE_CHARS, MAX_URL_CHARS, extensible_enum, free_form, label, number, string_as, summary, text},
+    rules::{MAX_PHONE_CHARS, MAX_URL_CHARS, extensible_enum, label, number, string_as, summary, text},
 };
 use crate::{
     CallId, CallStatus, CallType, Direction, FieldError, FieldErrorCode, JsonArray, JsonObject, JsonText, Seconds,
@@ -155,14 +155,14 @@ members! {
     /// Cost of the call: named decimal amounts.
     cost: "cost", optional CallCost = CallCost::read;
     /// Custom data about the call, as any JSON object.
-    metadata: "metadata", always JsonObject = free_form;
+    metadata: "metadata", always JsonObject = str::parse;
     /// Tool (function) calls made by the agent during the call.
-    function_calls: "functionCalls", always JsonArray = free_form;
+    function_calls: "functionCalls", always JsonArray = str::parse;
     /// Summary of the conversation; at most 65,536 bytes of UTF-8.
     #[bound(length(max = MAX_SUMMARY_BYTES), regex(pattern = NO_NUL))]
     summary: "summary", optional String = summary;
     /// Results of the post-call analysis.
-    analyzed_data: "analyzedData", always JsonObject = free_form;
+    analyzed_data: "analyzedData", always JsonObject = str::parse;
     /// Time when the record was created (RFC 3339, UTC).
     created_at: "createdAt", always Timestamp = string_as;
     /// Time when the record was last updated (RFC 3339, UTC).
@@ -187,9 +187,9 @@ members! {
     #[bound(length(max = MAX_URL_CHARS), regex(pattern = NO_NUL))]
     recording_url: "recordingUrl", optional String = |json| text(json, MAX_URL_CHARS);
     /// Input variables of the call flow.
-    variables: "variables", optional JsonObject = free_form;
+    variables: "variables", optional JsonObject = str::parse;
     /// Conversation turns, usually objects with `role` and `content`.
-    transcript: "transcript", optional JsonArray = free_form;
+    transcript: "transcript", optional JsonArray = str::parse;
 }
 
 impl CallInput {
