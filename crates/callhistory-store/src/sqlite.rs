@@ -32,7 +32,6 @@ use crate::{
 
 mod admin;
 mod columnar;
-mod disk;
 mod error;
 mod functions;
 #[cfg(test)]
@@ -47,9 +46,11 @@ pub(crate) use admin::{
     diagnose::diagnose,
 };
 
-use admin::api_keys::SqliteApiKeys;
+use admin::{
+    api_keys::SqliteApiKeys,
+    disk::{Disk, MAX_WAL_BYTES},
+};
 use columnar::rebuild;
-use disk::{Disk, MAX_WAL_BYTES};
 use pool::{ReadPool, in_snapshot, is_over};
 use read::snapshot_pool::SnapshotPool;
 use write::{

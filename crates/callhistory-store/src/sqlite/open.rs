@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{disk, functions};
+use super::{admin::disk, functions};
 use crate::error::StoreError;
 
 /// Older versions can corrupt the WAL.

@@ -10,7 +10,7 @@ use std::{
 use callhistory_model::WorkspaceId;
 use rusqlite::Connection;
 
-use super::{disk::Disk, open};
+use super::{admin::disk::Disk, open};
 use crate::{concurrency::fair_semaphore::FairSemaphore, error::StoreError};
 
 /// Concurrent reads of a pool per processor; a workspace gets half of them. Each has a connection and a thread while it runs;

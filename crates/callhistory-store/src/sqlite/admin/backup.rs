@@ -11,11 +11,8 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    error::StoreError,
-    results::Backup,
-    sqlite::{disk::sibling, open},
-};
+use super::disk::sibling;
+use crate::{error::StoreError, results::Backup, sqlite::open};
 
 /// All pages in one step: a copy in several steps would start again after each write.
 const ALL_PAGES: i32 = -1;

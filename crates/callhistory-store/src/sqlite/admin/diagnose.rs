@@ -4,15 +4,14 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::backup::damage;
+use super::{
+    backup::damage,
+    disk::{MAX_WAL_BYTES, free_bytes, sibling},
+};
 use crate::{
     diagnostic::Diagnostic,
     error::StoreError,
-    sqlite::{
-        columnar::rebuild,
-        disk::{MAX_WAL_BYTES, free_bytes, sibling},
-        open,
-    },
+    sqlite::{columnar::rebuild, open},
 };
 
 /// Free space below which the disk is a warning, in bytes.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, hooks::Wal};
 use crate::{
     error::StoreError,
     sqlite::{
-        disk::{Disk, WalMaintenance},
+        admin::disk::{Disk, WalMaintenance},
         open::BUSY_TIMEOUT,
         read::snapshot_pool::SnapshotPool,
     },

@@ -26,8 +26,8 @@ use crate::{
     domain::aggregate::MetricsRow,
     error::StoreError,
     sqlite::{
+        admin::disk::{Ballast, Disk, WalMaintenance},
         columnar::segment::{self, CallValues},
-        disk::{Ballast, Disk, WalMaintenance},
         open,
         read::snapshot_pool::SnapshotPool,
     },
