@@ -14,7 +14,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    error::{PgError, late},
+    error::{PgError, timed_out},
     tls,
 };
 use crate::{error::StoreError, url::DatabaseUrl};
@@ -126,7 +126,7 @@ impl DatabaseServer {
     pub(super) async fn connect(&self) -> Result<(Client, Session), PgError> {
         // The timeout of the library ends when the server responds.
         let connected = timeout(2 * CONNECT_TIMEOUT, self.config.connect(self.tls.clone())).await;
-        Ok(connected.map_err(|_| late())??)
+        Ok(connected.map_err(timed_out)??)
     }
 
     /// A session that drives itself until its client is dropped.
@@ -134,7 +134,7 @@ impl DatabaseServer {
         let (client, session) = self.connect().await?;
         // The next use of the client returns the error of the session.
         tokio::spawn(async { drop(session.await) });
-        timeout(CONNECT_TIMEOUT, configure(&client, work)).await.map_err(|_| late())??;
+        timeout(CONNECT_TIMEOUT, configure(&client, work)).await.map_err(timed_out)??;
         Ok(client)
     }
 

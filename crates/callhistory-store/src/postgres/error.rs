@@ -1,6 +1,7 @@
 //! Errors of PostgreSQL: which can be retried, and how callers see them.
 
 use deadpool_postgres::PoolError;
+use tokio::time::error::Elapsed;
 use tokio_postgres::{Error, error::SqlState};
 
 use crate::error::StoreError;
@@ -12,7 +13,7 @@ pub(super) enum PgError {
     Store(StoreError),
     /// The server, or the connection to it.
     Database(Error),
-    /// No session was available.
+    /// No session was available, or the session did not respond in time.
     NoSession(String),
 }
 
@@ -44,9 +45,9 @@ impl PgError {
     }
 }
 
-/// The error of a timeout that one attempt should not reach.
-pub(super) fn late() -> PgError {
-    PgError::NoSession("it takes too long".to_owned())
+/// The error of an operation that this program aborts. Its session must not be used again.
+pub(super) fn timed_out(_: Elapsed) -> PgError {
+    PgError::NoSession("the operation timed out".to_owned())
 }
 
 impl From<StoreError> for PgError {

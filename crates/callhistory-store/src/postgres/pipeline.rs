@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
     config::{CONNECT_TIMEOUT, DatabaseServer, SessionKind},
-    error::{PgError, late},
+    error::{PgError, timed_out},
 };
 use crate::error::StoreError;
 
@@ -66,7 +66,7 @@ impl ConnectionPipeline {
             }
             Ok::<_, PgError>(Arc::new(PipelinedConnection { client, statements }))
         };
-        let connection = timeout(2 * CONNECT_TIMEOUT, open).await.map_err(|_| late())??;
+        let connection = timeout(2 * CONNECT_TIMEOUT, open).await.map_err(timed_out)??;
         *slot.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
         Ok(connection)
     }
@@ -94,9 +94,9 @@ impl ConnectionPipeline {
             match timeout(READ_TIMEOUT, client.query_opt(&connection.statements[statement], values)).await {
                 Ok(Err(error)) if may_retry && (error.is_closed() || client.is_closed()) => may_retry = false,
                 Ok(row) => return Ok(row?),
-                Err(_) => {
+                Err(elapsed) => {
                     self.forget(&connection);
-                    return Err(late().into());
+                    return Err(timed_out(elapsed).into());
                 }
             }
         }

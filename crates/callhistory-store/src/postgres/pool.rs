@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{
     config::{DatabaseServer, SessionKind},
-    error::{PgError, late},
+    error::{PgError, timed_out},
 };
 use crate::{concurrency::fair_semaphore::FairSemaphore, error::StoreError};
 
@@ -47,10 +47,10 @@ impl PgReadPool {
                 let outcome = match pool.get().await {
                     Ok(db) => match timeout(READ_TIMEOUT, work(&db, &arguments)).await {
                         Ok(outcome) => outcome,
-                        Err(_) => {
-                            // Its statement continues, and nobody else should wait for it.
+                        Err(elapsed) => {
+                            // Its statement continues, and no other read should wait for it.
                             drop(Object::take(db));
-                            Err(late())
+                            Err(timed_out(elapsed))
                         }
                     },
                     Err(error) => Err(error.into()),

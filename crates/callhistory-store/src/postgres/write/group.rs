@@ -24,7 +24,7 @@ use crate::{
     concurrency::fair_semaphore::{FairSemaphore, Permit, QUEUE_TIMEOUT},
     error::StoreError,
     postgres::{
-        error::{PgError, late},
+        error::{PgError, timed_out},
         notify::Listener,
     },
 };
@@ -161,11 +161,14 @@ impl Writer {
         }
         let db = self.0.pool.get().await.map_err(PgError::from)?;
         let standby = timeout(QUEUE_TIMEOUT, db.query_one("SELECT pg_is_in_recovery()", &[])).await;
-        let Ok(standby) = standby else {
-            drop(Object::take(db));
-            return Err(late().into());
+        let standby = match standby {
+            Ok(standby) => standby?,
+            Err(elapsed) => {
+                drop(Object::take(db));
+                return Err(timed_out(elapsed).into());
+            }
         };
-        if standby?.try_get(0)? { Err(StoreError::Unavailable("the database is a standby".to_owned())) } else { Ok(()) }
+        if standby.try_get(0)? { Err(StoreError::Unavailable("the database is a standby".to_owned())) } else { Ok(()) }
     }
 
     /// Lets every statements finish, refuses further ones, and closes the connections.
@@ -261,7 +264,7 @@ impl Inner {
         let keys: HashSet<_> = group.iter().filter_map(|job| job.key()).collect();
         let (ids, keys): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), keys.into_iter().collect());
         let begun = timeout(ROUND_TRIP_TIMEOUT, statements::begin(&db, workspace, &ids, &keys)).await;
-        let plan = match begun.map_err(|_| late()).flatten() {
+        let plan = match begun.map_err(timed_out).flatten() {
             Ok(plan) => plan,
             Err(error) => return Err(before(give_up(db, error).await)),
         };
@@ -281,12 +284,12 @@ impl Inner {
         if rows.is_empty() {
             // Only reads: a commit has nothing to lose.
             let ended = timeout(ROUND_TRIP_TIMEOUT, db.batch_execute("COMMIT")).await;
-            return match ended.map_err(|_| late()).and_then(|ended| Ok(ended?)) {
+            return match ended.map_err(timed_out).and_then(|ended| Ok(ended?)) {
                 Ok(()) => Ok(0),
                 Err(error) => Err(before(give_up(db, error).await)),
             };
         }
-        match timeout(ROUND_TRIP_TIMEOUT, statements::commit(&db, &rows)).await.map_err(|_| late()).flatten() {
+        match timeout(ROUND_TRIP_TIMEOUT, statements::commit(&db, &rows)).await.map_err(timed_out).flatten() {
             Ok(base) => {
                 self.listener.notify(workspace);
                 Ok(base)
