@@ -19,18 +19,19 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::config::{DatabaseServer, Session, SessionKind, configure};
+use super::{
+    config::{DatabaseServer, Session, SessionKind, configure},
+    write::statements::{LISTEN, NOTIFY},
+};
 use crate::concurrency::change_notifier::ChangeNotifier;
 
-/// Outside the transactions of writes: commits with a notification wait for each other.
-const NOTIFY: &str = "SELECT pg_notify('callhistory_change', list.value) FROM unnest($1::text[]) AS list (value)";
-/// Interval at which followers poll, with and without notifications.
+/// Interval at which followers poll, with and without a session that receives notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-const POLL_INTERVAL_UNHEARD: Duration = Duration::from_millis(500);
-/// Maximum delay between two attempts to connect.
-const PAUSE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL_WITHOUT_SESSION: Duration = Duration::from_millis(500);
+/// Delay between two attempts to connect: it doubles from the first to the second value, with jitter.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Tells other servers of changes and is_listening of theirs, over one session.
+/// Sends notifications to other servers and receives theirs, over one session.
 #[derive(Clone)]
 pub(super) struct Listener(Arc<Shared>);
 
@@ -40,7 +41,7 @@ struct Shared {
     changed: Mutex<HashSet<WorkspaceId>>,
     wake: Notify,
     is_listening: AtomicBool,
-    chance: Mutex<Rng>,
+    random: Mutex<Rng>,
 }
 
 impl Listener {
@@ -51,7 +52,7 @@ impl Listener {
             changed: Mutex::default(),
             wake: Notify::new(),
             is_listening: AtomicBool::new(false),
-            chance: Mutex::new(Rng::with_seed(seed)),
+            random: Mutex::new(Rng::with_seed(seed)),
         };
         let listener = Self(Arc::new(shared));
         let task = tokio::spawn(listener.clone().listen(server)).abort_handle();
@@ -67,16 +68,20 @@ impl Listener {
 
     /// How long a follower may sleep before it polls.
     pub(super) fn poll_interval(&self) -> Duration {
-        self.jitter(if self.0.is_listening.load(Ordering::Relaxed) { POLL_INTERVAL } else { POLL_INTERVAL_UNHEARD })
+        self.jitter(if self.0.is_listening.load(Ordering::Relaxed) {
+            POLL_INTERVAL
+        } else {
+            POLL_INTERVAL_WITHOUT_SESSION
+        })
     }
 
-    /// Between half of a duration and all of it, so that several servers do not act at once.
+    /// A random duration between half of `most` and `most`, so that several servers do not act at once.
     pub(super) fn jitter(&self, most: Duration) -> Duration {
-        most.mul_f64(0.5 + self.0.chance.lock().unwrap_or_else(PoisonError::into_inner).f64() / 2.0)
+        most.mul_f64(0.5 + self.0.random.lock().unwrap_or_else(PoisonError::into_inner).f64() / 2.0)
     }
 
     async fn listen(self, server: Arc<DatabaseServer>) {
-        let mut pause = Duration::from_millis(50);
+        let mut backoff = BACKOFF.0;
         loop {
             if let Ok((client, session)) = server.connect().await {
                 let received = self.session(&client, session).await;
@@ -84,11 +89,11 @@ impl Listener {
                 // Notifications in between are lost, so all followers poll.
                 self.0.notifier.notify_all();
                 if received {
-                    pause = Duration::from_millis(50);
+                    backoff = BACKOFF.0;
                 }
             }
-            sleep(self.jitter(pause)).await;
-            pause = PAUSE.min(2 * pause);
+            sleep(self.jitter(backoff)).await;
+            backoff = BACKOFF.1.min(2 * backoff);
         }
     }
 
@@ -104,7 +109,7 @@ impl Listener {
         });
         let listening = async {
             configure(client, SessionKind::Read).await?;
-            client.batch_execute("LISTEN callhistory_change").await
+            client.batch_execute(LISTEN).await
         };
         let listens = listening.await.is_ok();
         self.0.is_listening.store(listens, Ordering::Relaxed);

@@ -2,4 +2,4 @@
 
 pub(super) mod group;
 mod plan;
-mod statements;
+pub(super) mod statements;

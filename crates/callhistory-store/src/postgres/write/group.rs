@@ -160,15 +160,15 @@ impl Writer {
             return Err(StoreError::Unavailable("the writer is closed".to_owned()));
         }
         let db = self.0.pool.get().await.map_err(PgError::from)?;
-        let standby = timeout(QUEUE_TIMEOUT, db.query_one("SELECT pg_is_in_recovery()", &[])).await;
-        let standby = match standby {
-            Ok(standby) => standby?,
+        match timeout(QUEUE_TIMEOUT, statements::is_standby(&db)).await {
+            Ok(Ok(false)) => Ok(()),
+            Ok(Ok(true)) => Err(StoreError::Unavailable("the database is a standby".to_owned())),
+            Ok(Err(error)) => Err(error.into()),
             Err(elapsed) => {
                 drop(Object::take(db));
-                return Err(timed_out(elapsed).into());
+                Err(timed_out(elapsed).into())
             }
-        };
-        if standby.try_get(0)? { Err(StoreError::Unavailable("the database is a standby".to_owned())) } else { Ok(()) }
+        }
     }
 
     /// Lets every statements finish, refuses further ones, and closes the connections.

@@ -14,6 +14,11 @@ use crate::{
     postgres::error::PgError,
 };
 
+/// Sent outside the transactions of writes: commits with a notification wait for each other.
+pub(crate) const NOTIFY: &str =
+    "SELECT pg_notify('callhistory_change', list.value) FROM unnest($1::text[]) AS list (value)";
+pub(crate) const LISTEN: &str = "LISTEN callhistory_change";
+
 /// Maximum number of expired idempotency keys that one group deletes besides its own.
 const EXPIRED_KEYS_PER_GROUP: i64 = 64;
 
@@ -110,6 +115,11 @@ static INSERT_KEYS: LazyLock<String> = LazyLock::new(|| {
              AS r (key, request_hash, expires_at, call_id, sequence, body)"
     )
 });
+
+/// Whether the server is a standby, which does not accept writes.
+pub(crate) async fn is_standby(db: &ClientWrapper) -> Result<bool, PgError> {
+    Ok(db.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?)
+}
 
 /// Begins the transaction; reads and locks the records and keys of the group.
 pub(crate) async fn begin(
