@@ -32,7 +32,7 @@ use config::{DatabaseServer, SessionKind};
 use notify::Listener;
 use pipeline::ConnectionPipeline;
 use pool::PgReadPool;
-use write::group::{WriteSet, Writer};
+use write::group::{PgWriter, WriteSet};
 
 use crate::{
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
@@ -56,7 +56,7 @@ pub(crate) struct PostgresStore {
     pipeline: ConnectionPipeline,
     read_pool: PgReadPool,
     follower_pool: PgReadPool,
-    writer: Writer,
+    writer: PgWriter,
     exports: Arc<FairSemaphore>,
     signer: Arc<CursorSigner>,
     notifier: ChangeNotifier,
@@ -75,7 +75,7 @@ impl PostgresStore {
             pipeline: ConnectionPipeline::new(Arc::clone(&server), &read::get::STATEMENTS),
             read_pool: PgReadPool::new(&server, READ_SESSIONS)?,
             follower_pool: PgReadPool::new(&server, FOLLOWER_SESSIONS)?,
-            writer: Writer::new(server.pool(SessionKind::Write, WRITE_SESSIONS)?, listener.clone()),
+            writer: PgWriter::new(server.pool(SessionKind::Write, WRITE_SESSIONS)?, listener.clone()),
             exports: export_stream::semaphore(),
             signer: Arc::new(CursorSigner::new(secret)),
             notifier,
@@ -262,5 +262,41 @@ impl CallStore for PostgresStore {
         self.listening.abort();
         self.read_pool.close();
         self.follower_pool.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callhistory_test_support::postgres::Cluster;
+
+    use super::{
+        write::plan::{Rejection, Reply},
+        *,
+    };
+
+    /// A write that panics does not take the other writes of its group with it.
+    #[tokio::test]
+    async fn a_write_that_panics_harms_no_other() {
+        let cluster = Cluster::start(&["fsync = off"]).unwrap();
+        let store = PostgresStore::open(&cluster.url("postgres"), Thresholds::default()).await.unwrap();
+        let workspace: WorkspaceId = "w".parse().unwrap();
+        let (id, other): (CallId, CallId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let (any, now) = (Precondition::default(), Timestamp::from_unix_nanos(1));
+        let put = async |id: &CallId| {
+            store
+                .replace_call(&workspace, id, CallInput::default(), any.clone(), now.clone())
+                .await
+                .unwrap()
+                .call
+                .sequence
+        };
+        let panics =
+            store.writer.run(&workspace, one(&id), |_| -> Result<Reply<()>, Rejection> { panic!("in a write") });
+        // Both are in the queue before the task of the workspace runs.
+        let (panicked, sequence) = tokio::join!(panics, put(&other));
+        assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
+        assert_eq!(sequence, 1);
+        assert_eq!(put(&id).await, 2);
+        store.close().await;
     }
 }

@@ -54,12 +54,12 @@ use columnar::rebuild;
 use pool::{ReadPool, in_snapshot, is_over};
 use read::snapshot_pool::SnapshotPool;
 use write::{
-    group::{Batch, Writer},
-    statements::{self, NewCall},
+    group::SqliteWriter,
+    statements::{self, NewCall, WriteTransaction},
 };
 
 pub(crate) struct SqliteStore {
-    writer: Writer,
+    writer: SqliteWriter,
     snapshots: Arc<SnapshotPool>,
     read_pool: Arc<ReadPool>,
     follower_pool: Arc<ReadPool>,
@@ -86,7 +86,12 @@ impl SqliteStore {
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
-            writer: Writer::start(connection, &path, (notifier.clone(), Arc::clone(&snapshots)), Arc::clone(&disk))?,
+            writer: SqliteWriter::start(
+                connection,
+                &path,
+                (notifier.clone(), Arc::clone(&snapshots)),
+                Arc::clone(&disk),
+            )?,
             snapshots,
             read_pool: ReadPool::new(&path, &disk),
             follower_pool: ReadPool::new(&path, &disk),
@@ -139,7 +144,7 @@ impl CallStore for SqliteStore {
         let (workspace, id) = (workspace.clone(), id.clone());
         let key = key.map(|key| Ok::<_, StoreError>((request_hash(&input)?, key))).transpose()?;
         let new = NewCall::make(input, &workspace, &id, &now)?;
-        let create = move |tx: &Batch<'_>| {
+        let create = move |tx: &mut WriteTransaction| {
             let key = key.as_ref().map(|(hash, key)| (key, *hash));
             statements::create_call(tx, &workspace, &id, new, key, &now)
         };

@@ -1,5 +1,5 @@
 //! Writes.
 
 pub(super) mod group;
-mod plan;
+pub(super) mod plan;
 pub(super) mod statements;

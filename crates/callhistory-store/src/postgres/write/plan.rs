@@ -1,4 +1,4 @@
-//! What a group of writes makes of the records that it read: no statements, no waiting, and repeatable.
+//! Applies a group of writes to the records that it read, in memory. It does no I/O and can be repeated.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ impl Sequence {
 }
 
 /// Why a write is not part of the group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Rejection {
     Failed(StoreError),
     /// Its precondition needs a sequence that is not known yet: it belongs to the next group.
@@ -40,6 +40,15 @@ pub(crate) enum Rejection {
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<Rejection> for StoreError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Failed(error) => error,
+            Rejection::Defer => Self::Internal("a write was not run again".to_owned()),
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! The statements of writes, inside the transaction of a group.
+//! The transaction of a group, and the statements of its writes.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use callhistory_model::{
@@ -8,7 +10,6 @@ use callhistory_model::{
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 use sha2::{Digest as _, Sha256};
 
-use super::group::{Batch, TermChange};
 use crate::{
     domain::{
         aggregate::MetricsRow,
@@ -18,7 +19,10 @@ use crate::{
     error::StoreError,
     results::{StoredCall, WriteOutcome, WrittenCall},
     sqlite::{
-        columnar::rebuild::COLUMNS,
+        columnar::{
+            rebuild::COLUMNS,
+            segment::{self, CallValues, SegmentChanges},
+        },
         read::{
             fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
             get::{get_call, stored_call},
@@ -28,6 +32,109 @@ use crate::{
 
 /// Maximum number of expired idempotency keys that one creation deletes.
 const EXPIRED_KEYS_PER_CREATION: i64 = 16;
+
+/// A change of the terms at a position.
+enum TermChange {
+    /// The position has no terms yet; replacing would search for old ones, which takes as long as inserting.
+    Insert(String),
+    Replace(String),
+    Delete,
+}
+
+/// The transaction of a group, and the work that its writes leave to its end.
+pub(crate) struct WriteTransaction {
+    pub(crate) db: Connection,
+    /// The sequence before the first change of a new workspace.
+    first_sequence: i64,
+    /// By position. The full-text index is fast only in the order of positions.
+    terms: Vec<(i64, TermChange)>,
+    /// Calls that are added to the columns (1), or removed (-1).
+    columns: Vec<((String, CallValues), i64)>,
+    /// Caches drop these records, and followers are notified after the commit.
+    changed: Vec<(WorkspaceId, CallId)>,
+}
+
+impl WriteTransaction {
+    pub(crate) fn new(db: Connection, first_sequence: i64) -> Self {
+        Self { db, first_sequence, terms: Vec::new(), columns: Vec::new(), changed: Vec::new() }
+    }
+
+    pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        self.truncate((0, 0, 0));
+        Ok(())
+    }
+
+    /// Runs a write in a savepoint: its failure rolls back only its own work.
+    pub(crate) fn in_savepoint(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let before = (self.terms.len(), self.columns.len(), self.changed.len());
+        self.db.prepare_cached("SAVEPOINT write")?.execute([])?;
+        match write(self) {
+            Ok(()) => {}
+            // On a full disk or an I/O error SQLite can roll back the whole transaction.
+            Err(error) if self.db.is_autocommit() => return Err(error),
+            Err(_) => {
+                self.db.prepare_cached("ROLLBACK TO write")?.execute([])?;
+                self.truncate(before);
+            }
+        }
+        self.db.prepare_cached("RELEASE write")?.execute([])?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, (terms, columns, changed): (usize, usize, usize)) {
+        self.terms.truncate(terms);
+        self.columns.truncate(columns);
+        self.changed.truncate(changed);
+    }
+
+    /// Writes the terms and the columns of all writes.
+    pub(crate) fn write_deferred(&mut self) -> Result<(), StoreError> {
+        let mut terms = BTreeMap::new();
+        for (position, change) in std::mem::take(&mut self.terms) {
+            let change = match change {
+                // Another change of the group can have left terms at the position.
+                TermChange::Insert(terms_text) if terms.contains_key(&position) => TermChange::Replace(terms_text),
+                change => change,
+            };
+            terms.insert(position, change);
+        }
+        write_terms(&self.db, &terms)?;
+        let mut columns = SegmentChanges::new();
+        for (call, by) in std::mem::take(&mut self.columns) {
+            *columns.entry(call).or_default() += by;
+        }
+        segment::apply(&self.db, &columns, segment::MAX_CALLS)
+    }
+
+    pub(crate) fn take_changed(&mut self) -> Vec<(WorkspaceId, CallId)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn change_columns(&mut self, workspace: &WorkspaceId, row: &MetricsRow<'_>, by: i64) -> rusqlite::Result<()> {
+        let values = segment::call_values(&self.db, workspace, row)?;
+        self.columns.push(((workspace.as_str().to_owned(), values), by));
+        Ok(())
+    }
+}
+
+fn write_terms(db: &Connection, changes: &BTreeMap<i64, TermChange>) -> rusqlite::Result<()> {
+    for (position, change) in changes {
+        let _rows = match change {
+            TermChange::Insert(terms) => {
+                db.prepare_cached("INSERT INTO call_term (rowid, terms) VALUES (?1, ?2)")?.execute((position, terms))?
+            }
+            TermChange::Replace(terms) => db
+                .prepare_cached("INSERT OR REPLACE INTO call_term (rowid, terms) VALUES (?1, ?2)")?
+                .execute((position, terms))?,
+            TermChange::Delete => db.prepare_cached("DELETE FROM call_term WHERE rowid = ?1")?.execute([position])?,
+        };
+    }
+    Ok(())
+}
 
 /// A record that is new under its ID, prepared on the thread of the caller: the writer thread must not make others wait.
 pub(crate) struct NewCall {
@@ -57,7 +164,7 @@ fn read_record(body: &[u8]) -> Result<CallRecord, StoreError> {
 }
 
 pub(crate) fn create_call(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     id: &CallId,
     new: NewCall,
@@ -67,7 +174,7 @@ pub(crate) fn create_call(
     let Some((key, hash)) = key else {
         return insert_call(tx, new, now);
     };
-    clear_expired_keys(tx.db, workspace, now)?;
+    clear_expired_keys(&tx.db, workspace, now)?;
     let replay = tx
         .db
         .prepare_cached(
@@ -119,14 +226,14 @@ fn clear_expired_keys(db: &Connection, workspace: &WorkspaceId, now: &Timestamp)
 }
 
 pub(crate) fn replace_call(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     id: &CallId,
     (input, new): PreparedInput,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
-    let stored = get_call(tx.db, workspace, id)?;
+    let stored = get_call(&tx.db, workspace, id)?;
     precondition.check(stored.as_ref().map(|(_, call)| call.sequence))?;
     let Some((position, stored)) = stored else {
         return insert_call(tx, new?, now);
@@ -143,7 +250,7 @@ pub(crate) type PreparedInput = (CallInput, Result<NewCall, StoreError>);
 
 /// Replaces many records. An invalid record is a result of its own; any other error rolls back all.
 pub(crate) fn import_calls(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     calls: Vec<(CallId, PreparedInput)>,
     now: &Timestamp,
@@ -158,14 +265,14 @@ pub(crate) fn import_calls(
 }
 
 pub(crate) fn update_call(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     id: &CallId,
     patch: &CallPatch,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<Option<WrittenCall>, StoreError> {
-    let stored = get_call(tx.db, workspace, id)?;
+    let stored = get_call(&tx.db, workspace, id)?;
     let Some((position, stored)) = stored else { return Ok(None) };
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
@@ -176,20 +283,22 @@ pub(crate) fn update_call(
 }
 
 pub(crate) fn delete_call(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     id: &CallId,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<bool, StoreError> {
-    let Some((position, stored)) = get_call(tx.db, workspace, id)? else { return Ok(false) };
+    let Some((position, stored)) = get_call(&tx.db, workspace, id)? else { return Ok(false) };
     precondition.check(Some(stored.sequence))?;
     // From the columns: a record with an unreadable body can be deleted.
-    tx.db
+    let values = tx
+        .db
         .prepare_cached(&format!("SELECT {COLUMNS} FROM call c WHERE c.workspace_id = ?1 AND c.id = ?2"))?
         .query_row([workspace.as_str(), id.as_str()], |row| {
-            tx.change_columns(workspace, &MetricsRow::read(row)?, -1)
+            segment::call_values(&tx.db, workspace, &MetricsRow::read(row)?)
         })?;
+    tx.columns.push(((workspace.as_str().to_owned(), values), -1));
     tx.db
         .prepare_cached("DELETE FROM call WHERE workspace_id = ?1 AND id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
@@ -197,13 +306,13 @@ pub(crate) fn delete_call(
     tx.db
         .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
-    tx.change_terms(position, TermChange::Delete);
+    tx.terms.push((position, TermChange::Delete));
     write_change(tx, workspace, id, ChangeKind::Deleted, now)?;
     Ok(true)
 }
 
 fn replace_row(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     position: i64,
     before: &CallRecord,
     record: CallRecord,
@@ -212,9 +321,9 @@ fn replace_row(
     let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Updated, now)?;
     let call = StoredCall { sequence, body: record.to_json().into() };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
-    let new_position = if moves { free_position(tx.db, preferred_position(&record))? } else { position };
+    let new_position = if moves { free_position(&tx.db, preferred_position(&record))? } else { position };
     write_columns(
-        tx.db,
+        &tx.db,
         "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
              updated_at = :updated_at, duration = :duration, cost = :cost,
              agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
@@ -233,21 +342,21 @@ fn replace_row(
     let terms = Terms::new(&record.workspace_id);
     let new_terms = terms.of(&record);
     if moves {
-        tx.change_terms(position, TermChange::Delete);
-        tx.change_terms(new_position, TermChange::Insert(text(&new_terms)));
+        tx.terms.push((position, TermChange::Delete));
+        tx.terms.push((new_position, TermChange::Insert(text(&new_terms))));
     } else if new_terms != terms.of(before) {
-        tx.change_terms(position, TermChange::Replace(text(&new_terms)));
+        tx.terms.push((position, TermChange::Replace(text(&new_terms))));
     }
     Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Replaced })
 }
 
-fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
+fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
     let NewCall { record, body, terms, position } = new;
-    let position = free_position(tx.db, position)?;
+    let position = free_position(&tx.db, position)?;
     let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Created, now)?;
     let call = StoredCall { sequence, body };
     let inserted = write_columns(
-        tx.db,
+        &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
              agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
              from_phone_number, to_phone_number, body)
@@ -262,7 +371,7 @@ fn insert_call(tx: &Batch<'_>, new: NewCall, now: &Timestamp) -> Result<WrittenC
     if inserted == 0 {
         return Err(StoreError::IdTaken);
     }
-    tx.change_terms(position, TermChange::Insert(terms));
+    tx.terms.push((position, TermChange::Insert(terms)));
     tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
     Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created })
 }
@@ -304,7 +413,7 @@ fn free_position(db: &Connection, choice: i64) -> Result<i64, StoreError> {
 
 /// Inserts a change with the next sequence of the workspace.
 fn write_change(
-    tx: &Batch<'_>,
+    tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
     id: &CallId,
     kind: ChangeKind,
@@ -323,7 +432,7 @@ fn write_change(
             "INSERT INTO change (workspace_id, sequence, kind, id, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), now.unix_nanos()])?;
-    tx.mark_changed(workspace, id);
+    tx.changed.push((workspace.clone(), id.clone()));
     Ok(sequence)
 }
 
