@@ -274,7 +274,7 @@ mod tests {
         *,
     };
 
-    /// A write that panics does not take the other writes of its group with it.
+    /// A write that panics leaves nothing behind, and the other writes of its group are committed.
     #[tokio::test]
     async fn a_write_that_panics_harms_no_other() {
         let cluster = Cluster::start(&["fsync = off"]).unwrap();
@@ -296,6 +296,15 @@ mod tests {
         let (panicked, sequence) = tokio::join!(panics, put(&other));
         assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
         assert_eq!(sequence, 1);
+        let many = WriteSet { ids: vec![id.clone(), other], key: None };
+        let (first, at) = (id.clone(), now.clone());
+        let panics = store.writer.run(&workspace, many, move |plan| -> Result<Reply<()>, Rejection> {
+            let _reply = plan.put(&first, &CallInput::default(), &Precondition::default(), &at)?;
+            panic!("after its first record")
+        });
+        let panicked = panics.await;
+        assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
+        assert_eq!(store.get_call(&workspace, &id).await.unwrap(), None);
         assert_eq!(put(&id).await, 2);
         store.close().await;
     }

@@ -253,13 +253,20 @@ impl Drop for CleanupGuard<'_> {
 
 /// Runs the writes on the plan; returns those of the group, those of the next group, and the rows to write.
 fn run_plan(group: Group, mut plan: GroupPlan) -> (Group, Group, GroupRows) {
-    let (mut planned, mut deferred) = (Vec::with_capacity(group.len()), Vec::new());
+    let is_single = group.len() == 1;
+    let (mut planned, mut deferred, mut failed) = (Vec::with_capacity(group.len()), Vec::new(), false);
     for mut write in group {
-        // Any other error is the result of the write alone.
-        let is_deferred = matches!(write.run(&mut plan), Err(Rejection::Defer));
-        if is_deferred { deferred.push(write) } else { planned.push(write) }
+        match write.run(&mut plan) {
+            Err(Rejection::Defer) => deferred.push(write),
+            outcome => {
+                failed |= outcome.is_err();
+                planned.push(write);
+            }
+        }
     }
-    (planned, deferred, GroupRows::of(plan))
+    // A write of one record changes the plan in its last step. One of many records can fail after a part of its changes.
+    let rows = if is_single && failed { GroupRows::default() } else { GroupRows::of(plan) };
+    (planned, deferred, rows)
 }
 
 /// Rolls back a failed transaction. If that fails, drops its session, which must not return to the pool.
