@@ -56,7 +56,7 @@ pub(crate) struct PostgresStore {
     pipeline: ConnectionPipeline,
     read_pool: PgReadPool,
     follower_pool: PgReadPool,
-    writer: PgWriter,
+    writer: Arc<PgWriter>,
     exports: Arc<FairSemaphore>,
     signer: Arc<CursorSigner>,
     notifier: ChangeNotifier,

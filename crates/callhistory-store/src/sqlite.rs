@@ -54,7 +54,7 @@ use columnar::rebuild;
 use pool::{ReadPool, in_snapshot, is_over};
 use read::snapshot_pool::SnapshotPool;
 use write::{
-    group::SqliteWriter,
+    group::{SqliteWriter, WriteKind},
     statements::{self, NewCall, WriteTransaction},
 };
 
@@ -148,7 +148,7 @@ impl CallStore for SqliteStore {
             let key = key.as_ref().map(|(hash, key)| (key, *hash));
             statements::create_call(tx, &workspace, &id, new, key, &now)
         };
-        self.writer.run(&own, create).await
+        self.writer.run(&own, WriteKind::Single, create).await
     }
 
     async fn replace_call(
@@ -162,7 +162,7 @@ impl CallStore for SqliteStore {
         let (workspace, id) = (workspace.clone(), id.clone());
         let new = NewCall::make(input.clone(), &workspace, &id, &now);
         self.writer
-            .run(&workspace.clone(), move |tx| {
+            .run(&workspace.clone(), WriteKind::Single, move |tx| {
                 statements::replace_call(tx, &workspace, &id, (input, new), &precondition, &now)
             })
             .await
@@ -178,7 +178,7 @@ impl CallStore for SqliteStore {
     ) -> Result<Option<WrittenCall>, StoreError> {
         let (workspace, id) = (workspace.clone(), id.clone());
         self.writer
-            .run(&workspace.clone(), move |tx| {
+            .run(&workspace.clone(), WriteKind::Single, move |tx| {
                 statements::update_call(tx, &workspace, &id, &patch, &precondition, &now)
             })
             .await
@@ -192,13 +192,15 @@ impl CallStore for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let precondition = Arc::new(precondition);
-        let erase = || {
+        let delete = || {
             let (own, id, precondition, now) = (workspace.clone(), id.clone(), Arc::clone(&precondition), now.clone());
-            self.writer.erase(workspace, move |tx| statements::delete_call(tx, &own, &id, &precondition, &now))
+            self.writer.run(workspace, WriteKind::Deletion, move |tx| {
+                statements::delete_call(tx, &own, &id, &precondition, &now)
+            })
         };
-        match erase().await {
+        match delete().await {
             // The first deletion on a full disk releases the ballast.
-            Err(StoreError::Full(_)) => erase().await,
+            Err(StoreError::Full(_)) => delete().await,
             outcome => outcome,
         }
     }
@@ -220,7 +222,8 @@ impl CallStore for SqliteStore {
         };
         let made = tokio::task::spawn_blocking(make).await;
         let (own, now, calls) = made.map_err(|error| StoreError::Internal(error.to_string()))?;
-        self.writer.run_many(workspace, calls.len(), move |tx| statements::import_calls(tx, &own, calls, &now)).await
+        let kind = WriteKind::Import(calls.len());
+        self.writer.run(workspace, kind, move |tx| statements::import_calls(tx, &own, calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
@@ -260,7 +263,7 @@ impl CallStore for SqliteStore {
         let export = move || {
             let deadline = tokio::time::Instant::now() + export_stream::TIMEOUT;
             let mut pressure = disk.snapshots();
-            // A slow reader must not hold the snapshot for ever, nor while the WAL grows.
+            // A slow reader must not hold the snapshot for ever, and not while the WAL grows.
             let mut send = |chunk| {
                 runtime.block_on(async {
                     tokio::select! {
@@ -375,8 +378,9 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let store = SqliteStore::open(&directory.path().join("a.db"), Thresholds::default()).unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();
-        let panics = store.writer.run(&workspace, |_| -> Result<(), StoreError> { panic!("in a write") });
-        let succeeds = store.writer.run(&workspace, |_| Ok(7));
+        let panics =
+            store.writer.run(&workspace, WriteKind::Single, |_| -> Result<(), StoreError> { panic!("in a write") });
+        let succeeds = store.writer.run(&workspace, WriteKind::Single, |_| Ok(7));
         let (panicked, other) = tokio::join!(panics, succeeds);
         assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
         assert_eq!(other.unwrap(), 7);

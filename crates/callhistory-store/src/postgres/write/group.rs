@@ -54,11 +54,8 @@ pub(crate) struct WriteSet {
 type Group = Vec<QueuedWrite<GroupPlan>>;
 type Queues = HashMap<WorkspaceId, VecDeque<QueuedWrite<GroupPlan>>>;
 
-/// The handle of all writes of a store.
-#[derive(Clone)]
-pub(crate) struct PgWriter(Arc<Inner>);
-
-struct Inner {
+/// The writes of a store.
+pub(crate) struct PgWriter {
     pool: Pool,
     listener: Listener,
     /// The waiting writes by workspace; a workspace is present while one of its groups is in flight.
@@ -74,28 +71,37 @@ struct GroupError {
     is_rolled_back: bool,
 }
 
+fn rolled_back(error: PgError) -> GroupError {
+    GroupError { error, is_rolled_back: true }
+}
+
 impl PgWriter {
-    pub(crate) fn new(pool: Pool, listener: Listener) -> Self {
+    pub(crate) fn new(pool: Pool, listener: Listener) -> Arc<Self> {
         let (semaphore, in_flight) = (FairSemaphore::new(QUEUE.0, QUEUE.1), Arc::new(Semaphore::new(QUEUE.0)));
-        Self(Arc::new(Inner { pool, listener, queues: Mutex::default(), semaphore, in_flight }))
+        Arc::new(Self { pool, listener, queues: Mutex::default(), semaphore, in_flight })
     }
 
     /// Runs a write and waits until it is durable. A submitted write is completed even if the caller stops waiting.
-    pub(crate) async fn run<T, F>(&self, workspace: &WorkspaceId, write_set: WriteSet, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        write_set: WriteSet,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut GroupPlan) -> Result<Reply<T>, Rejection> + Send + 'static,
     {
         let closed = |_| StoreError::Unavailable("the writer is closed".to_owned());
-        let permit = self.0.semaphore.acquire(workspace).await?;
-        let in_flight = Arc::clone(&self.0.in_flight).acquire_owned().await.map_err(closed)?;
+        let permit = self.semaphore.acquire(workspace).await?;
+        let in_flight = Arc::clone(&self.in_flight).acquire_owned().await.map_err(closed)?;
         let weight = write_set.ids.len();
         let (write, response) = queue_write(write_set, weight, (permit, in_flight), work);
-        match self.0.queues().entry(workspace.clone()) {
+        match self.queues().entry(workspace.clone()) {
             Entry::Occupied(mut queue) => queue.get_mut().push_back(write),
             Entry::Vacant(queue) => {
                 queue.insert(VecDeque::from([write]));
-                tokio::spawn(Arc::clone(&self.0).run_groups(workspace.clone()));
+                tokio::spawn(Arc::clone(self).run_groups(workspace.clone()));
             }
         }
         response.await
@@ -103,17 +109,16 @@ impl PgWriter {
 
     /// Checks that a group can run.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        if self.0.in_flight.is_closed() {
+        if self.in_flight.is_closed() {
             return Err(StoreError::Unavailable("the writer is closed".to_owned()));
         }
-        let db = self.0.pool.get().await.map_err(PgError::from)?;
-        match timeout(QUEUE_TIMEOUT, statements::is_standby(&db)).await {
-            Ok(Ok(false)) => Ok(()),
-            Ok(Ok(true)) => Err(StoreError::Unavailable("the database is a standby".to_owned())),
-            Ok(Err(error)) => Err(error.into()),
-            Err(elapsed) => {
-                drop(Object::take(db));
-                Err(timed_out(elapsed).into())
+        let db = self.pool.get().await.map_err(PgError::from)?;
+        match timeout(QUEUE_TIMEOUT, statements::is_standby(&db)).await.map_err(timed_out).flatten() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(StoreError::Unavailable("the database is a standby".to_owned())),
+            Err(error) => {
+                roll_back(db, &error).await;
+                Err(error.into())
             }
         }
     }
@@ -121,19 +126,17 @@ impl PgWriter {
     /// Completes the writes in flight, refuses further ones, and closes the connections.
     pub(crate) async fn close(&self) {
         let all = u32::try_from(QUEUE.0).unwrap_or(u32::MAX);
-        let done = self.0.in_flight.acquire_many(all).await;
-        self.0.in_flight.close();
+        let done = self.in_flight.acquire_many(all).await;
+        self.in_flight.close();
         drop(done);
-        self.0.pool.close();
+        self.pool.close();
     }
-}
 
-impl Inner {
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next group of a workspace; after an empty one the task of the workspace ends.
+    /// The next group of a workspace. If it is empty, the task of the workspace must end.
     fn next_group(&self, workspace: &WorkspaceId) -> Group {
         let mut queues = self.queues();
         let group = queues.get_mut(workspace).map(group_commit::take_group).unwrap_or_default();
@@ -144,7 +147,7 @@ impl Inner {
     }
 
     async fn run_groups(self: Arc<Self>, workspace: WorkspaceId) {
-        let _cleanup = CleanupGuard { inner: &self, workspace: &workspace };
+        let _cleanup = CleanupGuard { writer: &self, workspace: &workspace };
         loop {
             let group = self.next_group(&workspace);
             if group.is_empty() {
@@ -152,7 +155,7 @@ impl Inner {
             }
             let (group, outcome) = self.run_group(&workspace, group).await;
             match outcome {
-                // The database refused a value; running each write alone finds whose it is.
+                // The database refused a value. Running each write alone finds the write with this value.
                 Err(StoreError::Internal(_)) if group.len() > 1 => {
                     for write in group {
                         let (alone, outcome) = self.run_group(&workspace, vec![write]).await;
@@ -187,48 +190,38 @@ impl Inner {
     }
 
     async fn try_group(&self, workspace: &WorkspaceId, group: &mut Group) -> Result<i64, GroupError> {
-        let rolled_back = |error: PgError| GroupError { error, is_rolled_back: true };
         let db = self.pool.get().await.map_err(|error| rolled_back(error.into()))?;
+        let outcome = self.commit_group(&db, workspace, group).await;
+        if let Err(GroupError { error, .. }) = &outcome {
+            roll_back(db, error).await;
+        }
+        outcome
+    }
+
+    async fn commit_group(&self, db: &Object, workspace: &WorkspaceId, group: &mut Group) -> Result<i64, GroupError> {
         let ids: HashSet<_> = group.iter().flat_map(|write| &write.info().ids).map(CallId::as_str).collect();
         let keys: HashSet<_> = group.iter().filter_map(|write| write.info().key.as_deref()).collect();
         let (ids, keys): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), keys.into_iter().collect());
-        let begun = timeout(ROUND_TRIP_TIMEOUT, statements::begin(&db, workspace, &ids, &keys)).await;
-        let plan = match begun.map_err(timed_out).flatten() {
-            Ok(plan) => plan,
-            Err(error) => return Err(rolled_back(give_up(db, error).await)),
-        };
+        let plan = round_trip(statements::begin(db, workspace, &ids, &keys)).await.map_err(rolled_back)?;
         let waiting = std::mem::take(group);
-        let (planned, deferred, rows) = match task::spawn_blocking(move || run_plan(waiting, plan)).await {
-            Ok(planned) => planned,
-            Err(error) => {
-                let error = StoreError::Internal(error.to_string()).into();
-                return Err(rolled_back(give_up(db, error).await));
-            }
-        };
+        let planned = task::spawn_blocking(move || run_plan(waiting, plan)).await;
+        let failed = |error: task::JoinError| rolled_back(StoreError::Internal(error.to_string()).into());
+        let (planned, deferred, rows) = planned.map_err(failed)?;
         *group = planned;
         self.queue_again(workspace, deferred);
         if rows.is_empty() {
             // Nothing to write: the commit only ends the transaction.
-            let ended = timeout(ROUND_TRIP_TIMEOUT, db.batch_execute("COMMIT")).await;
-            return match ended.map_err(timed_out).and_then(|ended| Ok(ended?)) {
-                Ok(()) => Ok(0),
-                Err(error) => Err(rolled_back(give_up(db, error).await)),
-            };
+            round_trip(async { Ok(db.batch_execute("COMMIT").await?) }).await.map_err(rolled_back)?;
+            return Ok(0);
         }
-        match timeout(ROUND_TRIP_TIMEOUT, statements::commit(&db, &rows)).await.map_err(timed_out).flatten() {
-            Ok(base) => {
-                self.listener.notify(workspace);
-                Ok(base)
-            }
-            // A conflict is a response of the server: the group is rolled back. Without a response, it can be committed.
-            Err(error) => {
-                let is_rolled_back = error.is_conflict();
-                Err(GroupError { error: give_up(db, error).await, is_rolled_back })
-            }
-        }
+        // A conflict is a response of the server: the group is rolled back. Without a response, it can be committed.
+        let failed = |error: PgError| GroupError { is_rolled_back: error.is_conflict(), error };
+        let base = round_trip(statements::commit(db, &rows)).await.map_err(failed)?;
+        self.listener.notify(workspace);
+        Ok(base)
     }
 
-    /// Puts writes in front of the waiting ones.
+    /// Puts writes in front of the queue.
     fn queue_again(&self, workspace: &WorkspaceId, deferred: Group) {
         let mut queues = self.queues();
         let queue = queues.entry(workspace.clone()).or_default();
@@ -238,15 +231,15 @@ impl Inner {
 
 /// Removes the queue of a workspace when its task panics, so that the next write starts another task.
 struct CleanupGuard<'a> {
-    inner: &'a Inner,
+    writer: &'a PgWriter,
     workspace: &'a WorkspaceId,
 }
 
 impl Drop for CleanupGuard<'_> {
     fn drop(&mut self) {
-        // Only a panic leaves writes; their callers get an error.
+        // The callers of the dropped writes get an error.
         if std::thread::panicking() {
-            drop(self.inner.queues().remove(self.workspace));
+            drop(self.writer.queues().remove(self.workspace));
         }
     }
 }
@@ -269,13 +262,16 @@ fn run_plan(group: Group, mut plan: GroupPlan) -> (Group, Group, GroupRows) {
     (planned, deferred, rows)
 }
 
+async fn round_trip<T>(statements: impl Future<Output = Result<T, PgError>>) -> Result<T, PgError> {
+    timeout(ROUND_TRIP_TIMEOUT, statements).await.map_err(timed_out).flatten()
+}
+
 /// Rolls back a failed transaction. If that fails, drops its session, which must not return to the pool.
-async fn give_up(db: Object, error: PgError) -> PgError {
+async fn roll_back(db: Object, error: &PgError) {
     // A session that timed out would time out again.
     let rollback_timeout = if matches!(error, PgError::NoSession(_)) { Duration::ZERO } else { QUEUE_TIMEOUT };
     let ended = timeout(rollback_timeout, db.batch_execute("ROLLBACK")).await;
     if !matches!(ended, Ok(Ok(()))) {
         drop(Object::take(db));
     }
-    error
 }

@@ -42,19 +42,21 @@ impl GroupTransaction for WriteTransaction {
     type Commit = ();
 }
 
-/// What a write needs of the disk.
+/// What the thread must know of a write before it runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteKind {
-    Writes,
+    Single,
     /// A deletion, which a full disk must not refuse.
-    Erases,
+    Deletion,
+    /// A write of this number of records.
+    Import(usize),
 }
 
 /// The handle of the writer thread, which ends when the handle is dropped or closed.
 pub(crate) struct SqliteWriter {
     queue: mpsc::UnboundedSender<Message>,
-    single: Arc<FairSemaphore>,
-    many: Arc<FairSemaphore>,
+    singles: Arc<FairSemaphore>,
+    imports: Arc<FairSemaphore>,
 }
 
 enum Message {
@@ -79,52 +81,27 @@ impl SqliteWriter {
         thread
             .spawn(move || write_groups(tx, &file, (&notifier, &snapshots), &disk, messages))
             .map_err(|error| StoreError::Open(format!("the writer thread cannot be started: {error}")))?;
-        let (single, many) = (FairSemaphore::new(QUEUE.0, QUEUE.1), FairSemaphore::new(IMPORT_QUEUE.0, IMPORT_QUEUE.1));
-        Ok(Self { queue, single, many })
-    }
-
-    /// Runs a deletion, which is accepted on a full disk.
-    pub(crate) async fn erase<T, F>(&self, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut WriteTransaction) -> Result<T, StoreError> + Send + 'static,
-    {
-        let permit = self.single.acquire(workspace).await?;
-        self.submit(WriteKind::Erases, 1, Some(permit), work).await
+        let (singles, imports) =
+            (FairSemaphore::new(QUEUE.0, QUEUE.1), FairSemaphore::new(IMPORT_QUEUE.0, IMPORT_QUEUE.1));
+        Ok(Self { queue, singles, imports })
     }
 
     /// Runs a write and waits until it is durable. A submitted write is completed even if the caller stops waiting.
-    pub(crate) async fn run<T, F>(&self, workspace: &WorkspaceId, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(&self, workspace: &WorkspaceId, kind: WriteKind, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     {
-        let permit = self.single.acquire(workspace).await?;
-        self.submit(WriteKind::Writes, 1, Some(permit), work).await
-    }
-
-    /// Runs a write of `weight` records.
-    pub(crate) async fn run_many<T, F>(&self, workspace: &WorkspaceId, weight: usize, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut WriteTransaction) -> Result<T, StoreError> + Send + 'static,
-    {
-        let permit = self.many.acquire(workspace).await?;
-        self.submit(WriteKind::Writes, weight, Some(permit), work).await
+        let semaphore = if matches!(kind, WriteKind::Import(_)) { &self.imports } else { &self.singles };
+        self.submit(kind, Some(semaphore.acquire(workspace).await?), work).await
     }
 
     /// Checks that the thread accepts and completes work.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        self.submit(WriteKind::Writes, 1, None, |_| Ok(())).await
+        self.submit(WriteKind::Single, None, |_| Ok(())).await
     }
 
-    async fn submit<T, F>(
-        &self,
-        kind: WriteKind,
-        weight: usize,
-        permit: Option<Permit>,
-        work: F,
-    ) -> Result<T, StoreError>
+    async fn submit<T, F>(&self, kind: WriteKind, permit: Option<Permit>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut WriteTransaction) -> Result<T, StoreError> + Send + 'static,
@@ -135,6 +112,7 @@ impl SqliteWriter {
             let done = work(tx)?;
             Ok(move |()| done)
         };
+        let weight = if let WriteKind::Import(records) = kind { records } else { 1 };
         let (write, response) = queue_write(kind, weight, permit, run_once);
         let closed = |_| StoreError::Unavailable("the writer is closed".to_owned());
         self.queue.send(Message::Write(write)).map_err(closed)?;
@@ -178,8 +156,8 @@ fn write_groups(
         let mut group = group_commit::take_group(&mut queue);
         let mut maintained = Ok(());
         if ballast.is_full(|| maintained = checkpoint_truncate(&tx.db).map(drop)) {
-            let (erasing, refused) = group.into_iter().partition(|write| *write.info() == WriteKind::Erases);
-            group = erasing;
+            let (deletions, refused) = group.into_iter().partition(|write| *write.info() == WriteKind::Deletion);
+            group = deletions;
             let full = Err(StoreError::Full("only deletions are accepted until there is space".to_owned()));
             Vec::into_iter(refused).for_each(|write| write.respond(&full));
         }
@@ -205,7 +183,7 @@ fn write_groups(
             broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
         }
     }
-    // Readers can outlive this connection; the last of them checkpoints the WAL if they are in the way.
+    // Readers can outlive this connection and prevent the checkpoint; then the last of them checkpoints the WAL.
     snapshots.release_snapshots();
     if let Err(error) = checkpoint_truncate(&tx.db) {
         tracing::warn!(error = error.to_string(), "the WAL was not checkpointed");
@@ -232,7 +210,7 @@ fn commit_group(
     };
     let finished = run.and_then(|()| tx.write_deferred());
     let started = Instant::now();
-    let changed = tx.take_changed();
+    let changed = std::mem::take(&mut tx.changed);
     snapshots.begin_invalidation(&changed);
     let outcome = finished.and_then(|()| file.check()).and_then(|()| Ok(tx.db.execute_batch("COMMIT")?));
     snapshots.refresh_snapshots();

@@ -51,7 +51,7 @@ pub(crate) struct WriteTransaction {
     /// Calls that are added to the columns (1), or removed (-1).
     columns: Vec<((String, CallValues), i64)>,
     /// Caches drop these records, and followers are notified after the commit.
-    changed: Vec<(WorkspaceId, CallId)>,
+    pub(crate) changed: Vec<(WorkspaceId, CallId)>,
 }
 
 impl WriteTransaction {
@@ -97,7 +97,7 @@ impl WriteTransaction {
         for (position, change) in std::mem::take(&mut self.terms) {
             let change = match change {
                 // Another change of the group can have left terms at the position.
-                TermChange::Insert(terms_text) if terms.contains_key(&position) => TermChange::Replace(terms_text),
+                TermChange::Insert(text) if terms.contains_key(&position) => TermChange::Replace(text),
                 change => change,
             };
             terms.insert(position, change);
@@ -108,10 +108,6 @@ impl WriteTransaction {
             *columns.entry(call).or_default() += by;
         }
         segment::apply(&self.db, &columns, segment::MAX_CALLS)
-    }
-
-    pub(crate) fn take_changed(&mut self) -> Vec<(WorkspaceId, CallId)> {
-        std::mem::take(&mut self.changed)
     }
 
     fn change_columns(&mut self, workspace: &WorkspaceId, row: &MetricsRow<'_>, by: i64) -> rusqlite::Result<()> {
