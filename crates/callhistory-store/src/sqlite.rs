@@ -80,7 +80,7 @@ impl SqliteStore {
     /// Opens a database with a bound on the size of the WAL.
     fn open_with(path: &Path, thresholds: Thresholds, max_wal_bytes: u64) -> Result<Self, StoreError> {
         let (lock, connection) = open::open_writer(path, rebuild::ensure)?;
-        let secret = connection.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))?;
+        let secret = read::get::cursor_secret(&connection)?;
         let snapshots = Arc::new(SnapshotPool::open(path)?);
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;

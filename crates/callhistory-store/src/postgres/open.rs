@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Row, error::SqlState};
 use super::{
     config::{DatabaseServer, SessionKind},
     error::PgError,
+    read::get::cursor_secret,
 };
 use crate::error::StoreError;
 
@@ -47,8 +48,7 @@ pub(super) async fn prepare(server: &DatabaseServer) -> Result<Vec<u8>, StoreErr
             .await
             .map_err(|error| cannot(&format!("it cannot be migrated: {}", migration_message(&error))))?;
     }
-    let secret = client.query_one("SELECT value FROM secret WHERE name = 'cursor'", &[]).await.map_err(failed)?;
-    secret.try_get(0).map_err(failed)
+    cursor_secret(&client).await.map_err(failed)
 }
 
 /// Whether all migrations are applied. A role that cannot change tables can start on a current database.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use callhistory_model::WorkspaceId;
+use tokio_postgres::{Client, Error};
 
 use crate::{error::StoreError, postgres::pipeline::ConnectionPipeline, results::StoredCall};
 
@@ -27,4 +28,9 @@ pub(crate) async fn get_call(
 pub(crate) async fn last_sequence(pipeline: &ConnectionPipeline, workspace: &WorkspaceId) -> Result<i64, StoreError> {
     let row = pipeline.query(LAST_SEQUENCE, &[&workspace.as_str()]).await?;
     Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+}
+
+/// Reads the secret that cursors are signed with.
+pub(crate) async fn cursor_secret(db: &Client) -> Result<Vec<u8>, Error> {
+    db.query_one("SELECT value FROM secret WHERE name = 'cursor'", &[]).await?.try_get(0)
 }

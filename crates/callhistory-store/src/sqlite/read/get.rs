@@ -11,6 +11,11 @@ pub(crate) fn check(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("SELECT count(*) FROM (SELECT 1 FROM workspace LIMIT 1)", [], |_| Ok(()))
 }
 
+/// Reads the secret that cursors are signed with.
+pub(crate) fn cursor_secret(db: &Connection) -> rusqlite::Result<Vec<u8>> {
+    db.query_row("SELECT value FROM secret WHERE name = 'cursor'", [], |row| row.get(0))
+}
+
 /// Reads a record, with its position.
 pub(crate) fn get_call(
     db: &Connection,
