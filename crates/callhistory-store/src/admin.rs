@@ -1,5 +1,10 @@
 //! Opening databases, and what operators do with them.
 
+#![cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "only the embedded engine takes some arguments")
+)]
+
 use std::{path::Path, sync::Arc};
 
 use callhistory_model::Timestamp;
@@ -27,10 +32,6 @@ pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
 /// # Errors
 ///
 /// Those of [`open`].
-#[cfg_attr(
-    not(feature = "engine"),
-    expect(unused_variables, reason = "the engines take the thresholds, and this build has none")
-)]
 pub async fn open_with(url: &DatabaseUrl, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
@@ -65,10 +66,6 @@ pub async fn open_api_keys(url: &DatabaseUrl) -> Result<Arc<dyn ApiKeyStore>, St
 ///
 /// [`StoreError::Open`] if there is no database or the file exists, and for PostgreSQL, which has its own tools;
 /// [`StoreError::Full`] and [`StoreError::Io`].
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
-)]
 pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<Backup, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
@@ -99,10 +96,6 @@ pub fn rebuild_metrics(url: &DatabaseUrl) -> Result<u64, StoreError> {
 ///
 /// [`StoreError::Open`] if the database exists, if the checksum does not match or the file is damaged, and for PostgreSQL;
 /// [`StoreError::Full`] and [`StoreError::Io`].
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
-)]
 pub fn restore(from: &Path, url: &DatabaseUrl, now: &Timestamp) -> Result<Backup, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
@@ -112,10 +105,6 @@ pub fn restore(from: &Path, url: &DatabaseUrl, now: &Timestamp) -> Result<Backup
 }
 
 /// Checks a database without changing it; with `full`, reads all of an embedded one.
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_variables, reason = "the embedded engine takes it, and this build has none")
-)]
 pub async fn diagnose(url: &DatabaseUrl, full: bool) -> Vec<Diagnostic> {
     match url {
         #[cfg(feature = "sqlite")]
