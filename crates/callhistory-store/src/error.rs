@@ -6,13 +6,13 @@ use callhistory_model::{FieldError, FieldErrors};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The precondition failed; nothing was written.
-    #[error("the record is not as the precondition demands")]
+    #[error("the record does not match the precondition")]
     PreconditionFailed,
     /// The idempotency key was used before for another request; nothing was written.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
     /// A record with this ID exists already; nothing was written.
-    #[error("a record with this id exists")]
+    #[error("a record with this ID exists")]
     IdTaken,
     /// The record has a terminal status, which the update would undo; nothing was written.
     #[error("the record has a final status")]

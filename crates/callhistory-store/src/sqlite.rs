@@ -262,7 +262,7 @@ impl CallStore for SqliteStore {
         let runtime = Handle::current();
         let export = move || {
             let deadline = tokio::time::Instant::now() + export_stream::TIMEOUT;
-            let mut pressure = disk.snapshots();
+            let mut pressure = disk.wal_pressure();
             // A slow reader must not hold the snapshot for ever, and not while the WAL grows.
             let mut send = |chunk| {
                 runtime.block_on(async {

@@ -19,9 +19,9 @@ impl ChangeNotifier {
     /// Receives every notification from now on.
     pub(crate) fn subscribe(&self, workspace: &WorkspaceId) -> watch::Receiver<()> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Rarely, because writers wait for the lock.
+        // Rarely: writers wait for the lock.
         if waiting.len() >= SWEEP_AT && waiting.len().is_power_of_two() {
-            // Followers that left workspaces without changes.
+            // Their followers have hung up, and no change has removed the entries.
             waiting.retain(|_, sender| sender.receiver_count() > 0);
         }
         waiting.entry(workspace.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()

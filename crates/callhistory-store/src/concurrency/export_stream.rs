@@ -15,16 +15,16 @@ const MAX_EXPORTS: usize = 8;
 const MAX_EXPORTS_PER_WORKSPACE: usize = 2;
 /// How long an export may hold its snapshot.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3600);
-/// Chunks that wait for a slow reader.
+/// Maximum number of chunks that wait for a slow reader.
 const CHUNKS: usize = 4;
 /// Size from which a chunk is sent, in bytes.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
-/// Records that an export reads at once.
+/// Number of records that an export reads at once.
 pub(crate) const PAGE: usize = 500;
 
 type Chunk = Result<Bytes, StoreError>;
 
-/// A channel for chunks with a reserved slot for an error: without it, a slow reader could take a part for the whole.
+/// A channel for chunks with a reserved slot for an error: a full channel must not hide that an export is incomplete.
 pub(crate) fn channel() -> (mpsc::Sender<Chunk>, ErrorSlot, mpsc::Receiver<Chunk>) {
     let (chunks, receiver) = mpsc::channel(CHUNKS + 1);
     let error_slot = ErrorSlot(chunks.clone().try_reserve_owned().ok());

@@ -28,12 +28,12 @@ pub(crate) trait GroupTransaction: 'static {
 /// A write in the queue of an engine.
 pub(crate) type QueuedWrite<Tx> = Box<dyn Write<Tx>>;
 
-/// A write on its way through a group.
+/// A write and its caller, who waits for the reply.
 pub(crate) trait Write<Tx: GroupTransaction>: Send {
     fn info(&self) -> &Tx::Info;
     /// The number of records that it writes.
     fn weight(&self) -> usize;
-    /// Does the work, which can panic. After an error, the engine rolls back what the work has done.
+    /// Runs the work; a panic is an error. After an error, the engine rolls back what the work has done.
     fn run(&mut self, tx: &mut Tx) -> Result<(), Tx::Error>;
     /// Replies to the caller with the result of the work, or with the error of the group.
     fn respond(self: Box<Self>, group: &Result<Tx::Commit, StoreError>);
@@ -48,8 +48,8 @@ struct PendingWrite<I, F, E, R, T, P> {
     _permit: P,
 }
 
-/// Makes a write of `weight` records, and the future of its result. The work returns the reply as a function of the commit. The
-/// permit is held until the reply, also if the caller stops waiting.
+/// Makes a write of `weight` records, and the future of its reply, which the work returns as a function of the commit. The permit
+/// is held until the reply, also if the caller stops waiting.
 pub(crate) fn queue_write<Tx, F, R, T, P>(
     info: Tx::Info,
     weight: usize,

@@ -1,4 +1,4 @@
-//! How a PostgreSQL server is reached, and the settings of its sessions.
+//! Connections to a PostgreSQL server, and the settings of their sessions.
 
 use std::{str::FromStr as _, time::Duration};
 
@@ -21,6 +21,7 @@ use crate::{error::StoreError, url::DatabaseUrl};
 
 /// Timeout of a connection, and of waiting for one of a pool: less than the timeout of any client.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) type Session = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
 
 /// The TLS connector of the library, also for Unix sockets: it is called before TLS is negotiated, with an empty host name.
@@ -116,7 +117,7 @@ impl DatabaseServer {
             config.application_name("callhistory");
         }
         config.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(Duration::from_secs(30));
-        // Of several hosts, the primary: a standby does not show the latest writes.
+        // With several hosts, the primary: a standby does not show the latest writes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let tls = Tls(MakeRustlsConnect::new(tls::config(mode, roots.as_deref()).map_err(&invalid)?));
         Ok(Self { config, tls, name })
@@ -129,21 +130,21 @@ impl DatabaseServer {
         Ok(connected.map_err(timed_out)??)
     }
 
-    /// A session that drives itself until its client is dropped.
-    pub(super) async fn client(&self, work: SessionKind) -> Result<Client, PgError> {
+    /// A session that a task drives until its client is dropped.
+    pub(super) async fn client(&self, kind: SessionKind) -> Result<Client, PgError> {
         let (client, session) = self.connect().await?;
         // The next use of the client returns the error of the session.
         tokio::spawn(async { drop(session.await) });
-        timeout(CONNECT_TIMEOUT, configure(&client, work)).await.map_err(timed_out)??;
+        timeout(CONNECT_TIMEOUT, configure(&client, kind)).await.map_err(timed_out)??;
         Ok(client)
     }
 
     /// A pool of at most `size` sessions, opened on demand.
-    pub(super) fn pool(&self, work: SessionKind, size: usize) -> Result<Pool, StoreError> {
+    pub(super) fn pool(&self, kind: SessionKind, size: usize) -> Result<Pool, StoreError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(self.config.clone(), self.tls.clone(), recycling);
         let configured = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
-            Box::pin(async move { configure(client, work).await.map_err(HookError::Backend) })
+            Box::pin(async move { configure(client, kind).await.map_err(HookError::Backend) })
         });
         let pool = Pool::builder(manager).max_size(size).runtime(Runtime::Tokio1).post_create(configured);
         let pool = pool.wait_timeout(Some(CONNECT_TIMEOUT)).create_timeout(Some(2 * CONNECT_TIMEOUT)).build();
@@ -151,12 +152,13 @@ impl DatabaseServer {
     }
 }
 
-pub(super) async fn configure(client: &Client, work: SessionKind) -> Result<(), tokio_postgres::Error> {
-    let settings: Vec<_> = work.settings().into_iter().map(|setting| format!("SET {setting}")).collect();
+/// Applies the settings of a session.
+pub(super) async fn configure(client: &Client, kind: SessionKind) -> Result<(), tokio_postgres::Error> {
+    let settings: Vec<_> = kind.settings().into_iter().map(|setting| format!("SET {setting}")).collect();
     client.batch_execute(&settings.join(";")).await?;
     for setting in PLANNER_SETTINGS {
         match client.batch_execute(&format!("SET {setting}")).await {
-            // Engines with only the protocol have other planners.
+            // Other engines with this protocol have other planners.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
             other => other?,
         }

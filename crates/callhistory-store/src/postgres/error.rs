@@ -11,7 +11,7 @@ use crate::error::StoreError;
 pub(super) enum PgError {
     /// The work returned an error of the store.
     Store(StoreError),
-    /// The server, or the connection to it.
+    /// The server returned an error, or the connection to it failed.
     Database(Error),
     /// No session was available, or the session did not respond in time.
     NoSession(String),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::error::StoreError;
 
-/// Connections that the point reads of all requests share.
+/// Number of connections that the point reads of all requests share.
 const CONNECTIONS: usize = 4;
 /// Timeout of a point read.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl ConnectionPipeline {
         if let Some(connection) = usable() {
             return Ok(connection);
         }
-        // One at a time, so that not all requests connect at once to a server that is back.
+        // One at a time: not all requests may connect at once when the server is back.
         let _opening = timeout(CONNECT_TIMEOUT, self.opening.lock()).await;
         if let Some(connection) = usable() {
             return Ok(connection);

@@ -1,4 +1,4 @@
-//! Encryption of the way to the database, by the modes that its own clients know.
+//! TLS connections to the database, with the modes of PostgreSQL's own clients.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -12,18 +12,18 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
 
-/// How far the server is trusted: the values of `sslmode`.
+/// Whether a connection is encrypted, and what is verified: the values of `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     Disable,
-    /// Encrypted where the server can.
+    /// Encrypted if the server supports it.
     #[default]
     Prefer,
     /// Encrypted without checking the certificate; with root certificates the same as `VerifyCa`.
     Require,
-    /// Encrypted, to a server with a certificate of a known authority.
+    /// Encrypted; a known authority must have issued the certificate.
     VerifyCa,
-    /// The same, issued to the host that was asked for.
+    /// Like `VerifyCa`, and the certificate must be for the host of the URL.
     VerifyFull,
 }
 
@@ -42,7 +42,7 @@ impl FromStr for Mode {
     }
 }
 
-/// The configuration of a mode, with the authorities of a file or else those of the system.
+/// The configuration of a mode, with the root certificates of a file, or those of the system.
 pub(super) fn config(mode: Mode, roots: Option<&str>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
@@ -53,7 +53,7 @@ pub(super) fn config(mode: Mode, roots: Option<&str>) -> Result<ClientConfig, St
         Mode::VerifyCa | Mode::VerifyFull => true,
     };
     if !checks_authority {
-        let anyone = Arc::new(Leniently { provider, authorities: None });
+        let anyone = Arc::new(LenientVerifier { provider, authorities: None });
         return Ok(builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth());
     }
     let roots = Arc::new(authorities(roots)?);
@@ -62,7 +62,7 @@ pub(super) fn config(mode: Mode, roots: Option<&str>) -> Result<ClientConfig, St
     }
     let strict = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
     let strict = strict.map_err(|error| format!("sslrootcert: {error}"))?;
-    let any_host = Arc::new(Leniently { provider, authorities: Some(strict) });
+    let any_host = Arc::new(LenientVerifier { provider, authorities: Some(strict) });
     Ok(builder.dangerous().with_custom_certificate_verifier(any_host).with_no_client_auth())
 }
 
@@ -88,14 +88,14 @@ fn authorities(file: Option<&str>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Takes any certificate, or any of known authorities whatever host it was issued to.
+/// Accepts any certificate, or with authorities any certificate that they issued, for any host.
 #[derive(Debug)]
-struct Leniently {
+struct LenientVerifier {
     provider: Arc<CryptoProvider>,
     authorities: Option<Arc<WebPkiServerVerifier>>,
 }
 
-impl ServerCertVerifier for Leniently {
+impl ServerCertVerifier for LenientVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -109,7 +109,7 @@ impl ServerCertVerifier for Leniently {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
-            severity => severity,
+            result => result,
         }
     }
 

@@ -101,7 +101,7 @@ impl ReadPool {
 /// Returns whether a read must end: its time is over, or it holds too much of the WAL.
 pub(super) fn is_over(disk: &Disk, limit: Duration) -> impl FnMut() -> bool + Send + 'static {
     let deadline = Instant::now() + limit;
-    let pressure = disk.snapshots();
+    let pressure = disk.wal_pressure();
     move || Instant::now() > deadline || pressure.has_changed().unwrap_or(true)
 }
 

@@ -19,7 +19,7 @@ pub(crate) const NOTIFY: &str =
     "SELECT pg_notify('callhistory_change', list.value) FROM unnest($1::text[]) AS list (value)";
 pub(crate) const LISTEN: &str = "LISTEN callhistory_change";
 
-/// Maximum number of expired idempotency keys that one group deletes besides its own.
+/// Maximum number of expired idempotency keys that one group deletes, in addition to those that it uses.
 const EXPIRED_KEYS_PER_GROUP: i64 = 64;
 
 /// In the order of IDs, so that two servers do not deadlock.
@@ -35,7 +35,7 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = workspace.last_sequence + excluded.last_sequence
      RETURNING last_sequence";
 
-/// The columns of a record besides its key and sequence, each with its array type and the cast of an item.
+/// The columns of a record except its key and sequence, each with its array type and the cast of an item.
 const COLUMNS: [(&str, &str, &str); 16] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
@@ -131,7 +131,7 @@ pub(crate) async fn begin(
     let lock = db.prepare_cached(LOCK_CALLS).await?;
     let read = db.prepare_cached(READ_KEYS).await?;
     let workspace_id = workspace.as_str();
-    let (begun, calls, answers) = tokio::join!(
+    let (begun, calls, key_rows) = tokio::join!(
         biased;
         db.batch_execute("BEGIN"),
         async {
@@ -159,7 +159,7 @@ pub(crate) async fn begin(
         let current = CurrentCall { sequence: Sequence::Stored(row.try_get(1)?), body, record: None };
         plan.calls.insert(id, PlannedCall { was_there: true, current: Some(current) });
     }
-    for row in answers? {
+    for row in key_rows? {
         let hash: &[u8] = row.try_get(1)?;
         let keyed = IdempotencyRecord {
             request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
@@ -333,7 +333,7 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
     }));
     let taken = async { Ok::<i64, PgError>(db.query_one(&take, &[workspace, count]).await?.try_get(0)?) };
     let (last, written, committed) = tokio::join!(biased; taken, written, db.batch_execute("COMMIT"));
-    // A failed transaction responds to its commit all the same, and is rolled back.
+    // The server answers the COMMIT of a failed transaction with a rollback, which is no error.
     let last = last?;
     written.into_iter().collect::<Result<(), _>>()?;
     committed?;

@@ -44,7 +44,6 @@ pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
         Ok(Backup { bytes, sha256, ..contents })
     });
     if made.is_err() {
-        // A partial copy is useless.
         drop(remove(&partial));
     }
     made
@@ -134,12 +133,12 @@ pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
     Ok((records != terms).then(|| format!("{records} records have {terms} entries in the full-text index")))
 }
 
-/// The copy does not know what the original issued later: its versions must not be issued again, and followers must start
-/// again, because they have seen changes that are lost.
+/// Prevents versions that the original issued after the backup from being issued again, and makes followers start again,
+/// because they have seen changes that are lost.
 fn reset_history(copy: &Path, now: &Timestamp) -> Result<(), StoreError> {
     let db = Connection::open(copy)?;
     let before: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    // The same copy can be restored again, so counting is not enough; and a clock can go back.
+    // The same copy can be restored twice, so a counter is not enough; and a clock can go back.
     let restored = (now.unix_nanos() / NANOS_PER_MINUTE).max(before + 1);
     db.execute_batch("BEGIN IMMEDIATE")?;
     db.execute("UPDATE workspace SET last_sequence = max(last_sequence, ?1)", [open::first_sequence(restored)])?;

@@ -49,7 +49,7 @@ impl Disk {
         })
     }
 
-    pub(crate) fn snapshots(&self) -> watch::Receiver<u64> {
+    pub(crate) fn wal_pressure(&self) -> watch::Receiver<u64> {
         self.pressure.subscribe()
     }
 
@@ -144,7 +144,7 @@ impl Ballast {
         release_ballast(&self.path);
     }
 
-    /// Whether writes have to wait for room, which is maintenance for now and then, and made by folding the log.
+    /// Whether the disk is full. Checks at intervals whether it has space again, after a checkpoint, which frees some.
     pub(crate) fn is_full(&mut self, checkpoint: impl FnOnce()) -> bool {
         if !self.disk.is_full.load(Ordering::Relaxed) {
             return false;

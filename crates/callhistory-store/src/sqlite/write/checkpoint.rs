@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Pages of the WAL from which it is checkpointed.
+/// Number of pages of the WAL from which the writer checkpoints it.
 const CHECKPOINT_PAGES: i32 = 4000;
 
 /// Counts the pages of the WAL at each commit. The automatic checkpoint of SQLite runs inside a commit and hides its failure.
@@ -53,17 +53,17 @@ pub(crate) fn maintain_wal(
     Ok(())
 }
 
-/// Checkpoints and truncates the WAL; returns whether readers allowed it.
+/// Checkpoints and truncates the WAL; returns whether it completed. Readers can prevent it.
 pub(crate) fn checkpoint_truncate(db: &Connection) -> Result<bool, StoreError> {
-    // Writers wait meanwhile; a checkpoint that is not possible now is tried again after the next commit.
+    // Writes wait meanwhile. A checkpoint that is not possible now is tried again after the next commit.
     db.busy_timeout(Duration::ZERO)?;
     let is_done = checkpoint(db, "PRAGMA wal_checkpoint(TRUNCATE)");
     db.busy_timeout(BUSY_TIMEOUT)?;
     is_done
 }
 
-/// Runs a checkpoint; returns whether it completed. A disk error here can lose acknowledged writes, like one in a commit; a
-/// reader in the way is no error.
+/// Runs a checkpoint; returns whether it completed. A disk error here can lose acknowledged writes, like one in a commit. A
+/// reader that prevents it is no error.
 fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
     match db.query_row(text, [], |row| row.get::<_, i64>(0)).map_err(StoreError::from) {
         Ok(is_held_back) => Ok(is_held_back == 0),
