@@ -112,3 +112,30 @@ pub(crate) fn take_group<Tx: GroupTransaction>(queue: &mut VecDeque<QueuedWrite<
     let single = queue.iter().take(MAX_GROUP).take_while(|write| write.weight() <= 1).count();
     queue.drain(..single.max(1).min(queue.len())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoTransaction;
+
+    impl GroupTransaction for NoTransaction {
+        type Info = ();
+        type Error = StoreError;
+        type Commit = ();
+    }
+
+    /// Groups keep the order of the queue and the maximum size, and a write of many records is alone.
+    #[test]
+    fn a_write_of_many_records_is_a_group_of_its_own() {
+        let write = |weight| queue_write((), weight, (), |_: &mut NoTransaction| Ok(|()| ())).0;
+        let weights = [vec![1, 0, 1, 7, 8, 1], vec![1; MAX_GROUP + 1]].concat();
+        let mut queue: VecDeque<_> = weights.into_iter().map(write).collect();
+        let mut sizes = Vec::new();
+        while !queue.is_empty() {
+            sizes.push(take_group(&mut queue).len());
+        }
+        assert_eq!(sizes, [3, 1, 1, MAX_GROUP, 2]);
+        assert!(take_group(&mut queue).is_empty());
+    }
+}
