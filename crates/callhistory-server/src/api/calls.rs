@@ -41,6 +41,7 @@ use crate::{
         ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Entity tags of versions that the caller has, or `*`."),
     ),
+    security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses(
         (status = 200, description = "The record.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
         (status = 304, description = "The caller has this version already.", headers(("etag" = String, description = "The version of the record."))),
@@ -77,6 +78,7 @@ pub(crate) async fn get_call(
         ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]+$", min_length = 1, max_length = 255,
             description = "A key of the caller's own, 1 to 255 visible ASCII characters, unique to this creation."),
     ),
+    security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallCreate, description = "The record, without `_id`, `createdAt` and `updatedAt`."),
     responses(
         (status = 201, description = "The record was created, now or by an earlier request under the same key.", body = CallRecord,
@@ -117,6 +119,7 @@ pub(crate) async fn create_call(
         ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is one of these versions, or with `*` if it exists."),
         ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
     ),
+    security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallInput, description = "The whole record."),
     responses(
         (status = 200, description = "The record was replaced, or was the same already.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
@@ -161,6 +164,7 @@ pub(crate) async fn replace_call(
         ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is one of these versions, or with `*` if it exists."),
         ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is none of these versions."),
     ),
+    security((), ("apiKey" = ["calls:write", "calls:read"]), ("bearer" = ["calls:write", "calls:read"])),
     request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "What to change."),
     responses(
         (status = 200, description = "The record as it is now.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
@@ -199,6 +203,7 @@ pub(crate) async fn update_call(
         ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is one of these versions, or with `*` if it exists."),
         ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is none of these versions."),
     ),
+    security((), ("apiKey" = ["calls:delete"]), ("bearer" = ["calls:delete"])),
     responses((status = 204, description = "The record is deleted."), DeleteProblems),
 )]
 pub(crate) async fn delete_call(

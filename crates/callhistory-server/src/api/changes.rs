@@ -58,6 +58,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ChangesParameters,
     ),
+    security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses(
         (status = 200, description = "The changes, or with `Accept: text/event-stream` a stream of them, one `CallChange` in each event.",
             content((CallChangePage = "application/json"), ("text/event-stream"))),

@@ -39,6 +39,7 @@ use crate::{
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ExportParameters,
     ),
+    security((), ("apiKey" = ["calls:export"]), ("bearer" = ["calls:export"])),
     responses(
         (status = 200, description = "The records: with `format=ndjson` a `CallRecord` on each line, with `format=csv` a table (RFC 4180).",
             headers(("content-disposition" = String, description = "The name of a file to keep it under.")),

@@ -39,6 +39,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ("content-encoding" = Option<String>, Header, description = "`gzip` where the body is compressed."),
     ),
+    security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(
         content(("application/x-ndjson"), (Vec<CallInput> = "application/json")),
         description = "A `CallInput` with its `_id` on each line, or an array of them.",

@@ -36,6 +36,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         ListParameters,
     ),
+    security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses(
         (status = 200, description = "The records of the page.", body = CallList),
         ScanProblems,

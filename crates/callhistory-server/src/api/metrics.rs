@@ -33,6 +33,7 @@ use crate::{
         ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
         MetricsParameters,
     ),
+    security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses((status = 200, description = "The metrics.", body = CallMetrics), ScanProblems),
 )]
 pub(crate) async fn get_call_metrics(

@@ -1,12 +1,12 @@
 //! The OpenAPI document.
 
 use callhistory_model::{Problem, schema::json_schemas};
-use callhistory_store::Scope;
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
         ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
     },
 };
@@ -24,8 +24,17 @@ ignored silently: an unknown member, header value or parameter is rejected with 
 pub(crate) fn base() -> OpenApi {
     let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
-    let components =
-        ComponentsBuilder::new().schemas_from_iter(schemas).responses_from_iter(problem_components()).build();
+    let key = ApiKeyValue::with_description("x-api-key", "A key of the service, where it takes keys.");
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The same key as `Authorization: Bearer KEY`."))
+        .build();
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .responses_from_iter(problem_components())
+        .security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)))
+        .security_scheme("bearer", SecurityScheme::Http(bearer))
+        .build();
     let info = InfoBuilder::new()
         .title("callhistory")
         .version(env!("CARGO_PKG_VERSION"))
@@ -56,17 +65,7 @@ pub(crate) fn finish(document: OpenApi) -> String {
         finish_parameters(operation);
         give_examples(operation);
         give_sample(operation);
-        give_security(operation);
     }
-    document["components"]["securitySchemes"] = json!({
-        "apiKey": {
-            "type": "apiKey",
-            "in": "header",
-            "name": "x-api-key",
-            "description": "A key of the service, where it takes keys.",
-        },
-        "bearer": { "type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer KEY`." },
-    });
     for response in document["components"]["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         describe_problem_headers(response);
     }
@@ -177,20 +176,6 @@ fn finish_parameters(operation: &mut Map<String, Value>) {
             schema["enum"] = json!(["gzip"]);
         }
     }
-}
-
-/// Without keys, nothing; with them, a key in one of two headers, with the scopes that the operation needs. The handlers ask
-/// for them by type, and a test holds both together.
-fn give_security(operation: &mut Map<String, Value>) {
-    let scopes: &[Scope] = match operation.get("operationId").and_then(Value::as_str).unwrap_or_default() {
-        "create_call" | "replace_call" | "import_calls" => &[Scope::CallsWrite],
-        "update_call" => &[Scope::CallsWrite, Scope::CallsRead],
-        "delete_call" => &[Scope::CallsDelete],
-        "export_calls" => &[Scope::CallsExport],
-        _ => &[Scope::CallsRead],
-    };
-    let scopes: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
-    operation.insert("security".to_owned(), json!([{}, { "apiKey": scopes }, { "bearer": scopes }]));
 }
 
 /// The function of the SDK's example that carries out an operation.
