@@ -54,7 +54,7 @@ pub(crate) fn base() -> OpenApi {
     OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).servers(Some([server])).build()
 }
 
-/// The contract as JSON text: sorted keys, two spaces, one newline at the end.
+/// The contract as JSON text: sorted keys except in examples, two spaces, one newline at the end.
 #[must_use]
 #[expect(clippy::expect_used, reason = "the document is made of values alone, and every test run makes it")]
 pub(crate) fn finish(document: OpenApi) -> String {
@@ -70,7 +70,7 @@ pub(crate) fn finish(document: OpenApi) -> String {
         describe_problem_headers(response);
     }
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
-    text.lines().map(|line| format!("{}\n", with_zeros(line))).collect()
+    text.lines().map(|line| format!("{}\n", examples::unquote(line))).collect()
 }
 
 /// The files of the contract by their names: the OpenAPI document, and the JSON Schemas of records, import lines and changes.
@@ -81,13 +81,6 @@ pub(crate) fn files(document: &str) -> Vec<(String, String)> {
         (format!("{name}.schema.json"), format!("{text}\n"))
     });
     std::iter::once(("callhistory.json".to_owned(), document.to_owned())).chain(schemas).collect()
-}
-
-/// An amount of the examples as the source writes it: a value has no zeros at the end of a number.
-fn with_zeros(line: &str) -> String {
-    let (bare, comma) = line.strip_suffix(',').map_or((line, ""), |bare| (bare, ","));
-    let is_amount = ["\"customer_charge\": 0.1", "\"totalCost\": 0.1"].contains(&bare.trim_start());
-    format!("{bare}{}{comma}", if is_amount { "0" } else { "" })
 }
 
 fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -1,143 +1,213 @@
 //! The examples of the contract. Each request, sent to a workspace that holds the source's example, gets this response;
 //! a creation by `replace_call` to an empty one.
+//!
+//! JSON is text here, in the order and with the digits in which it is sent and stored: a value would sort the members and turn
+//! `0.10` into `0.1`.
 
-use callhistory_model::examples;
+use callhistory_model::examples::{SOURCE_EXAMPLE, source_example};
 use serde_json::{Value, json};
 
-/// The moment at which the examples were made.
-const NOW: &str = "2026-01-01T00:00:00.000Z";
+/// A cursor of a list or of the change feed.
+const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
 
-fn record() -> Value {
-    serde_json::from_str(examples::SOURCE_EXAMPLE).unwrap_or_default()
-}
+/// The first character of an example that is JSON text.
+const JSON: char = '\u{1}';
 
-/// The source's example on one line, as it is stored.
-fn line() -> String {
-    let input = examples::source_example().to_json();
-    format!("{}\n", String::from_utf8_lossy(&input))
-}
+/// A call that has just begun, as it is created.
+const ONGOING_INPUT: &str = r#"{
+  "agentId": "abcdef1234567890",
+  "direction": "outbound",
+  "fromPhoneNumber": "+10000000000",
+  "toPhoneNumber": "+10000000001",
+  "status": "ongoing",
+  "startTime": 1680000000
+}"#;
 
-/// What is created: a call that has just begun.
-fn begun() -> Value {
-    json!({
-        "agentId": "abcdef1234567890",
-        "direction": "outbound",
-        "fromPhoneNumber": "+10000000000",
-        "toPhoneNumber": "+10000000001",
-        "status": "ongoing",
-        "startTime": 1680000000,
-    })
-}
+const ONGOING_RECORD: &str = r#"{
+  "_id": "6955b900a1b2c3d4e5f60718",
+  "workspaceId": "abcdef1234567890",
+  "agentId": "abcdef1234567890",
+  "direction": "outbound",
+  "fromPhoneNumber": "+10000000000",
+  "toPhoneNumber": "+10000000001",
+  "status": "ongoing",
+  "startTime": 1680000000,
+  "metadata": {},
+  "functionCalls": [],
+  "analyzedData": {},
+  "createdAt": "2026-01-01T00:00:00.000Z",
+  "updatedAt": "2026-01-01T00:00:00.000Z"
+}"#;
 
-/// What is written over it: a call that has ended.
-fn ended() -> Value {
-    json!({
-        "agentId": "abcdef1234567890",
-        "status": "completed",
-        "startTime": 1680000000,
-        "endTime": 1680000300,
-        "cost": { "customer_charge": 0.10 },
-        "summary": "Generic conversation summary about customer engagement.",
-    })
-}
+/// A call that has ended, as it is replaced.
+const ENDED_INPUT: &str = r#"{
+  "agentId": "abcdef1234567890",
+  "status": "completed",
+  "startTime": 1680000000,
+  "endTime": 1680000300,
+  "cost": {
+    "customer_charge": 0.10
+  },
+  "summary": "Generic conversation summary about customer engagement."
+}"#;
 
-/// What is imported.
-fn lines() -> [&'static str; 2] {
-    [r#"{"_id":"call-1","status":"completed"}"#, r#"{"_id":"call-2","status":"busy"}"#]
-}
+const ENDED_RECORD: &str = r#"{
+  "_id": "1234567890abcdef",
+  "workspaceId": "abcdef1234567890",
+  "agentId": "abcdef1234567890",
+  "status": "completed",
+  "startTime": 1680000000,
+  "endTime": 1680000300,
+  "cost": {
+    "customer_charge": 0.10
+  },
+  "metadata": {},
+  "functionCalls": [],
+  "summary": "Generic conversation summary about customer engagement.",
+  "analyzedData": {},
+  "createdAt": "2025-01-01T10:00:00Z",
+  "updatedAt": "2026-01-01T00:00:00.000Z"
+}"#;
 
-/// An input as the service stores it.
-fn stored(input: Value, id: &str, created_at: &str) -> Value {
-    let mut record = json!({
-        "_id": id,
-        "workspaceId": "abcdef1234567890",
-        "metadata": {},
-        "functionCalls": [],
-        "analyzedData": {},
-        "createdAt": created_at,
-        "updatedAt": NOW,
-    });
-    for (name, value) in input.as_object().into_iter().flatten() {
-        record[name] = value.clone();
+const PATCH: &str = r#"{
+  "metadata": {
+    "ticket": "A-1009"
+  },
+  "roomName": null
+}"#;
+
+const IMPORT_LINES: &str = r#"{"_id":"call-1","status":"completed"}
+{"_id":"call-2","status":"busy"}
+"#;
+
+const IMPORT_ARRAY: &str = r#"[
+  {
+    "_id": "call-1",
+    "status": "completed"
+  },
+  {
+    "_id": "call-2",
+    "status": "busy"
+  }
+]"#;
+
+const IMPORT_REPORT: &str = r#"{
+  "created": 2,
+  "replaced": 0,
+  "unchanged": 0,
+  "rejected": 0,
+  "errors": []
+}"#;
+
+const METRICS: &str = r#"{
+  "totalCalls": 1,
+  "completedCalls": 1,
+  "failedCalls": 0,
+  "averageDuration": 300,
+  "totalCost": 0.10,
+  "groups": [
+    {
+      "group": {
+        "day": "2023-03-28"
+      },
+      "totalCalls": 1,
+      "completedCalls": 1,
+      "failedCalls": 0,
+      "averageDuration": 300,
+      "totalCost": 0.10,
+      "p50Duration": 300,
+      "p95Duration": 300,
+      "query": "status=completed%2Cfailed&startedAfter=2023-03-27T22:00:00Z&startedBefore=2023-03-28T22:00:00Z"
     }
-    record
+  ]
+}"#;
+
+fn json(text: &str) -> Value {
+    format!("{JSON}{}", text.trim_end()).into()
+}
+
+/// JSON text inside a value that is indented by `columns`.
+fn nested(columns: usize, text: &str) -> String {
+    text.trim_end().replace('\n', &format!("\n{}", " ".repeat(columns)))
 }
 
 /// The example of a request's body.
 pub(crate) fn request(operation: &str, media_type: &str) -> Value {
     match (operation, media_type) {
-        ("create_call", _) => begun(),
-        ("update_call", _) => json!({ "metadata": { "ticket": "A-1009" }, "roomName": null }),
-        ("import_calls", "application/x-ndjson") => format!("{}\n", lines().join("\n")).into(),
-        ("import_calls", _) => serde_json::from_str(&format!("[{}]", lines().join(","))).unwrap_or_default(),
-        _ => ended(),
+        ("create_call", _) => json(ONGOING_INPUT),
+        ("update_call", _) => json(PATCH),
+        ("import_calls", "application/x-ndjson") => IMPORT_LINES.into(),
+        ("import_calls", _) => json(IMPORT_ARRAY),
+        _ => json(ENDED_INPUT),
     }
 }
 
 /// The example of a response body.
 pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value {
     match (operation, media_type) {
-        ("list_calls", _) => json!([record()]),
-        ("create_call", _) => stored(begun(), "6955b900a1b2c3d4e5f60718", NOW),
-        ("replace_call", _) => {
-            let created_at = if status == "201" { NOW } else { "2025-01-01T10:00:00Z" };
-            stored(ended(), "1234567890abcdef", created_at)
+        ("list_calls", _) => json(&format!("[\n  {}\n]", nested(2, SOURCE_EXAMPLE))),
+        ("create_call", _) => json(ONGOING_RECORD),
+        ("replace_call", _) if status == "201" => {
+            json(&ENDED_RECORD.replace("2025-01-01T10:00:00Z", "2026-01-01T00:00:00.000Z"))
         }
+        ("replace_call", _) => json(ENDED_RECORD),
         ("update_call", _) => {
-            let mut patched = record();
-            patched["metadata"] = json!({ "ticket": "A-1009" });
-            patched["updatedAt"] = NOW.into();
-            if let Some(members) = patched.as_object_mut() {
-                members.remove("roomName");
-            }
-            patched
+            let patched = SOURCE_EXAMPLE.replace("  \"roomName\": \"web-1234abcd\",\n", "");
+            let patched = patched.replace("\"metadata\": {}", "\"metadata\": {\n    \"ticket\": \"A-1009\"\n  }");
+            json(&patched.replace("2025-01-01T10:05:00Z", "2026-01-01T00:00:00.000Z"))
         }
-        ("import_calls", _) => json!({ "created": 2, "replaced": 0, "unchanged": 0, "rejected": 0, "errors": [] }),
+        ("import_calls", _) => json(IMPORT_REPORT),
         ("export_calls", "text/csv") => csv().into(),
-        ("export_calls", _) => line().into(),
-        ("get_call_metrics", _) => metrics(),
-        ("list_call_changes", "text/event-stream") => {
-            format!("event: created\nid: {CURSOR}\ndata: {}\n\n", change(&line())).into()
-        }
-        ("list_call_changes", _) => {
-            let change: Value = serde_json::from_str(&change(&line())).unwrap_or_default();
-            json!({ "changes": [change], "cursor": CURSOR, "hasMore": false })
-        }
-        _ => record(),
+        ("export_calls", _) => format!("{}\n", line()).into(),
+        ("get_call_metrics", _) => json(METRICS),
+        ("list_call_changes", "text/event-stream") => events().into(),
+        ("list_call_changes", _) => json(&changes()),
+        _ => json(SOURCE_EXAMPLE),
     }
 }
 
-const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
-
-fn change(line: &str) -> String {
-    let call = line.trim_end();
-    format!(r#"{{"type":"created","_id":"1234567890abcdef","version":1,"at":"2026-01-01T00:00:00Z","call":{call}}}"#)
+/// The source's example on one line, as it is stored.
+fn line() -> String {
+    String::from_utf8_lossy(&source_example().to_json()).into_owned()
 }
 
 fn csv() -> String {
-    let table = [crate::export_csv::csv_header(), crate::export_csv::csv_rows(line().as_bytes())];
+    let table = [crate::export_csv::csv_header(), crate::export_csv::csv_rows(format!("{}\n", line()).as_bytes())];
     table.into_iter().flatten().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
 }
 
-fn metrics() -> Value {
-    json!({
-        "totalCalls": 1,
-        "completedCalls": 1,
-        "failedCalls": 0,
-        "averageDuration": 300,
-        "totalCost": 0.10,
-        "groups": [{
-            "group": { "day": "2023-03-28" },
-            "totalCalls": 1,
-            "completedCalls": 1,
-            "failedCalls": 0,
-            "averageDuration": 300,
-            "totalCost": 0.10,
-            "p50Duration": 300,
-            "p95Duration": 300,
-            "query": "status=completed%2Cfailed&startedAfter=2023-03-27T22:00:00Z&startedBefore=2023-03-28T22:00:00Z",
-        }],
-    })
+fn events() -> String {
+    let call = line();
+    let change = r#"{"type":"created","_id":"1234567890abcdef","version":1,"at":"2026-01-01T00:00:00Z","call":"#;
+    format!("event: created\nid: {CURSOR}\ndata: {change}{call}}}\n\n")
+}
+
+fn changes() -> String {
+    let call = nested(6, SOURCE_EXAMPLE);
+    format!(
+        r#"{{
+  "changes": [
+    {{
+      "type": "created",
+      "_id": "1234567890abcdef",
+      "version": 1,
+      "at": "2026-01-01T00:00:00Z",
+      "call": {call}
+    }}
+  ],
+  "cursor": "{CURSOR}",
+  "hasMore": false
+}}"#
+    )
+}
+
+/// A line of the contract, with an example that is JSON text instead of the string that carried it.
+pub(crate) fn unquote(line: &str) -> String {
+    let Some((start, rest)) = line.split_once(r#""\u0001"#) else { return line.to_owned() };
+    let (string, comma) = rest.strip_suffix(',').map_or((rest, ""), |string| (string, ","));
+    let text: String = serde_json::from_str(&format!("\"{string}")).unwrap_or_default();
+    let columns = start.len() - start.trim_start().len();
+    format!("{start}{}{comma}", nested(columns, &text))
 }
 
 /// The example of a parameter, where the example of the operation has it.

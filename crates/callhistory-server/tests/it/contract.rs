@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{canaries, harness::Server};
 
 pub(crate) static CONTRACT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&CONTRACT_TEXT).unwrap());
-static CONTRACT_TEXT: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static CONTRACT_TEXT: LazyLock<String> = LazyLock::new(|| {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi/callhistory.json");
     std::fs::read_to_string(file).unwrap()
 });
