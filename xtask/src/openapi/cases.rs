@@ -1,4 +1,4 @@
-//! The cases of the rules of compatibility, for our own tests and for another tool.
+//! The cases of the compatibility rules, for the tests and for a comparison with redocly.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,19 +6,19 @@ use json_patch::Patch;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One case of the rules: a small edit of one contract, and the breaks that it must be.
+/// One case: a small edit of a contract, and the breaking changes that it must be.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What happens.
+    /// What the edit does.
     pub name: String,
-    /// What the base has besides.
+    /// A change of the base before the edit.
     #[serde(default)]
     given: Patch,
     edit: Patch,
-    /// Each break as `#/pointer: rule`.
+    /// Each breaking change as `#/pointer: rule`.
     pub expect: BTreeSet<String>,
-    /// Why redocly sees it otherwise.
+    /// Why the verdict of redocly differs.
     pub redocly: Option<String>,
     /// The contract that all cases edit.
     #[serde(skip)]
@@ -32,11 +32,11 @@ impl Case {
     ///
     /// Says which edit does not apply.
     pub fn contracts(&self) -> Result<(Value, Value), String> {
-        let fault = |error: json_patch::PatchError| format!("{:?}: {error}", self.name);
+        let describe = |error: json_patch::PatchError| format!("{:?}: {error}", self.name);
         let mut old = self.base.clone();
-        json_patch::patch(&mut old, &self.given).map_err(fault)?;
+        json_patch::patch(&mut old, &self.given).map_err(describe)?;
         let mut new = old.clone();
-        json_patch::patch(&mut new, &self.edit).map_err(fault)?;
+        json_patch::patch(&mut new, &self.edit).map_err(describe)?;
         Ok((old, new))
     }
 }

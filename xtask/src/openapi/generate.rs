@@ -1,4 +1,4 @@
-//! The contract in `openapi/`: written from the code, and held against it, against the rules and against the last release.
+//! The contract in `openapi/`: generated from the code, and checked against the code, the rules and the last release.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     comparison::BreakingChange,
     compatibility::breaking_changes,
-    lint::{form_faults, unsound},
+    lint::{form_errors, lint},
 };
 use crate::server_command;
 
@@ -25,34 +25,34 @@ const MAX_SHOWN_CHARS: usize = 100;
 pub enum Action {
     /// Write openapi/ from the code
     Generate,
-    /// Check that openapi/ is what the code generates, keeps the rules, and breaks nothing that was released
+    /// Check that openapi/ is what the code generates, follows the rules, and breaks nothing that was released
     ///
-    /// Ends with 0 if all is well, 3 if `generate` mends everything, 1 if a rule or a caller is broken, 2 if a file cannot be
-    /// read.
+    /// Exit code 0 if all checks pass, 3 if `generate` fixes everything, 1 if a rule is violated or a caller broken, 2 if a file
+    /// cannot be read.
     Check(Output),
     /// Make the contract the released one; needs a raised version
     Release,
-    /// Compare two contracts: 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
+    /// Compare two contracts: exit code 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
     Compare {
         /// The contract that callers know
         old: std::path::PathBuf,
-        /// The contract that is to take its place
+        /// The contract that replaces it
         new: std::path::PathBuf,
-        /// How to write what is found
+        /// The format of the findings
         #[command(flatten)]
         output: Output,
     },
 }
 
-/// How findings are written.
+/// The output of the findings.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Output {
-    /// As text, or as annotations of a workflow on GitHub
+    /// Text, or annotations of a GitHub workflow
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
 
-/// The forms of a report.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned text
@@ -62,32 +62,32 @@ pub enum Format {
     Github,
 }
 
-/// How an action ended, as the exit code of the program.
+/// The result of an action: the exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is well.
+    /// All checks pass.
     Fine = 0,
-    /// What is committed is not what the code generates; generating mends it.
+    /// The committed files are not what the code generates; `generate` fixes them.
     Stale = 3,
-    /// A rule is broken, or a caller would be.
+    /// A rule is violated, or a caller would break.
     Broken = 1,
     /// A file cannot be read or written.
     Unreadable = 2,
 }
 
-/// One line of a report with what explains it.
+/// One line of a report, with its explanation.
 #[derive(Debug)]
 struct Notice {
     outcome: Outcome,
     verb: &'static str,
     file: String,
-    /// Where in the file, and what is there.
+    /// JSON pointers into the file, each with a finding.
     places: Vec<(Option<String>, String)>,
-    /// What to run next.
+    /// The command to run next.
     next: Option<String>,
 }
 
-/// What an action found.
+/// The findings of an action.
 #[derive(Debug, Default)]
 pub struct Report(Vec<Notice>);
 
@@ -98,15 +98,15 @@ impl Report {
         &mut self.0[last]
     }
 
-    /// The gravest of what was found: a broken contract is not mended by generating it.
+    /// The most severe outcome: `generate` does not fix a broken contract.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let gravity = [Outcome::Unreadable, Outcome::Broken, Outcome::Stale];
+        let severity = [Outcome::Unreadable, Outcome::Broken, Outcome::Stale];
         let found = |outcome: &Outcome| self.0.iter().any(|notice| notice.outcome == *outcome);
-        gravity.into_iter().find(found).unwrap_or(Outcome::Fine)
+        severity.into_iter().find(found).unwrap_or(Outcome::Fine)
     }
 
-    /// The report in a form. `read` gives the text of a file, in which places become lines.
+    /// The report in a format. `read` returns the text of a file, in which pointers become line numbers.
     #[must_use]
     pub fn render(&self, format: Format, read: impl Fn(&str) -> Option<String>) -> String {
         let notices = self.0.iter();
@@ -148,12 +148,12 @@ impl Notice {
     }
 }
 
-/// A JSON pointer before what is said of it.
+/// The prefix of a finding: its JSON pointer.
 fn place(pointer: Option<&str>) -> String {
     pointer.map(|pointer| format!("#{pointer}: ")).unwrap_or_default()
 }
 
-/// The line of a pretty-printed JSON text on which a pointer's value begins, or the nearest value around it.
+/// The line of a pretty-printed JSON text on which the value of a pointer begins, or the nearest value that contains it.
 fn line_of(text: &str, pointer: &str) -> usize {
     const MARK: &str = "\u{1}here";
     let Ok(document) = serde_json::from_str::<Value>(text) else { return 1 };
@@ -175,7 +175,7 @@ fn line_of(text: &str, pointer: &str) -> usize {
 pub struct Generated(Vec<(String, String)>);
 
 impl Generated {
-    /// The contract that a server writes.
+    /// Runs the server, which writes its contract.
     ///
     /// # Errors
     ///
@@ -196,13 +196,13 @@ impl Generated {
     ///
     /// Fails when a file cannot be read, or the contract is missing.
     pub fn read(folder: &Path) -> Result<Self, String> {
-        let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
+        let describe = |error: std::io::Error| format!("{}: {error}", folder.display());
         let mut files = Vec::new();
-        for file in fs::read_dir(folder).map_err(fault)? {
-            let file = file.map_err(fault)?;
+        for file in fs::read_dir(folder).map_err(describe)? {
+            let file = file.map_err(describe)?;
             let name = format!("openapi/{}", file.file_name().to_string_lossy());
             if name != RELEASED {
-                files.push((name, fs::read_to_string(file.path()).map_err(fault)?));
+                files.push((name, fs::read_to_string(file.path()).map_err(describe)?));
             }
         }
         files.sort();
@@ -247,17 +247,17 @@ fn generate(root: &Path, generated: &Generated) -> Report {
     report
 }
 
-/// Holds the contract against the code, the rules and the last release.
+/// Checks the contract against the code, the rules and the last release.
 #[must_use]
 pub fn check(root: &Path, generated: &Generated) -> Report {
     let mut report = Report::default();
-    current(root, generated, &mut report);
-    sound(generated, &mut report);
-    compatible(root, generated, &mut report);
+    check_files(root, generated, &mut report);
+    check_rules(generated, &mut report);
+    check_compatibility(root, generated, &mut report);
     report
 }
 
-fn current(root: &Path, generated: &Generated, report: &mut Report) {
+fn check_files(root: &Path, generated: &Generated, report: &mut Report) {
     for (name, text) in &generated.0 {
         let committed = fs::read_to_string(root.join(name));
         if committed.as_ref().is_ok_and(|committed| committed == text) {
@@ -280,41 +280,41 @@ fn current(root: &Path, generated: &Generated, report: &mut Report) {
     }
 }
 
-fn sound(generated: &Generated, report: &mut Report) {
+fn check_rules(generated: &Generated, report: &mut Report) {
     let contract = serde_json::from_str(generated.contract()).unwrap_or_default();
-    let faults = unsound(&contract);
-    if faults.is_empty() {
-        report.add(Outcome::Fine, "Sound", CONTRACT);
+    let errors = lint(&contract);
+    if errors.is_empty() {
+        report.add(Outcome::Fine, "Valid", CONTRACT);
         return;
     }
-    let notice = report.add(Outcome::Broken, "Unsound", CONTRACT);
-    notice.places = faults.into_iter().map(|(pointer, fault)| (Some(pointer), fault)).collect();
-    notice.next = Some("cargo xtask openapi generate, once the code has been mended".to_owned());
+    let notice = report.add(Outcome::Broken, "Invalid", CONTRACT);
+    notice.places = errors.into_iter().map(|(pointer, error)| (Some(pointer), error)).collect();
+    notice.next = Some("fix the code, then cargo xtask openapi generate".to_owned());
 }
 
 fn read(path: &Path) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
+    serde_json::from_str(&text).map_err(|error| format!("is not valid JSON: {error}"))
 }
 
-/// A contract that the rules can be asked about. What is malformed could hide a change from them.
+/// A contract that is valid OpenAPI. In an invalid one, changes could be missed.
 fn readable(path: &Path) -> Result<Value, String> {
     let document = read(path)?;
     if !document["paths"].is_object() {
         return Err("has no paths".to_owned());
     }
-    match form_faults(&document).first() {
-        Some((pointer, fault)) => Err(format!("#{pointer}: {fault}")),
+    match form_errors(&document).first() {
+        Some((pointer, error)) => Err(format!("#{pointer}: {error}")),
         None => Ok(document),
     }
 }
 
 fn version(contract: &Value) -> Result<Version, String> {
     let text = contract["info"]["version"].as_str().unwrap_or_default();
-    Version::parse(text).map_err(|error| format!("its version {text:?} is none: {error}"))
+    Version::parse(text).map_err(|error| format!("the version {text:?} is not valid: {error}"))
 }
 
-/// Whether a version says that it may break the callers of another: the first number that is not 0 is greater.
+/// Whether a version may break the callers of another (SemVer): its first number that is not 0 is greater.
 fn may_break(old: &Version, new: &Version) -> bool {
     let leading = |version: &Version| match (version.major, version.minor) {
         (0, 0) => (0, 0, version.patch),
@@ -324,7 +324,7 @@ fn may_break(old: &Version, new: &Version) -> bool {
     leading(new) > leading(old)
 }
 
-fn compatible(root: &Path, generated: &Generated, report: &mut Report) {
+fn check_compatibility(root: &Path, generated: &Generated, report: &mut Report) {
     let new: Value = serde_json::from_str(generated.contract()).unwrap_or_default();
     let found = readable(&root.join(RELEASED))
         .and_then(|old| Ok((breaking_changes(&old, &new)?, version(&old)?, version(&new)?)));
@@ -365,11 +365,11 @@ fn places(findings: Vec<BreakingChange>) -> Vec<(Option<String>, String)> {
 
 fn release(root: &Path, generated: &Generated) -> Report {
     let mut report = Report::default();
-    current(root, generated, &mut report);
-    sound(generated, &mut report);
+    check_files(root, generated, &mut report);
+    check_rules(generated, &mut report);
     let path = root.join(RELEASED);
     if path.exists() {
-        compatible(root, generated, &mut report);
+        check_compatibility(root, generated, &mut report);
     }
     if report.outcome() != Outcome::Fine {
         return report;
@@ -434,7 +434,7 @@ pub fn compare(old: &Path, new: &Path) -> Report {
 /// Where two JSON texts differ, with the values: what is committed with `-`, what is generated with `+`.
 fn differences(committed: &str, generated: &str) -> Vec<(Option<String>, String)> {
     let (Ok(old), Ok(new)) = (serde_json::from_str(committed), serde_json::from_str(generated)) else {
-        return vec![(None, "is no JSON".to_owned())];
+        return vec![(None, "is not valid JSON".to_owned())];
     };
     let mut found = Vec::new();
     differ(&old, &new, String::new(), &mut found);

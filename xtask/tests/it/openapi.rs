@@ -1,11 +1,11 @@
-//! The contract is sound and compatible, and the checks find what is stale, unsound or incompatible.
+//! The contract is valid and compatible, and the checks find what is stale, invalid or incompatible.
 
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use xtask::{
     openapi::generate::{self, Action, Format, Generated, Outcome, Output, Report},
-    openapi::lint::unsound,
+    openapi::lint::lint,
 };
 
 /// The committed files, used as the generated ones: the server's tests prove that they are equal.
@@ -51,11 +51,11 @@ const LIST: &str = "/paths/~1v2~1api~1call-history/get";
 const GET: &str = "/paths/~1v2~1api~1call-history~1{callHistoryId}/get";
 
 #[test]
-fn the_committed_contract_is_sound_and_compatible() {
+fn the_committed_contract_is_valid_and_compatible() {
     let report = check(xtask::root());
     assert_eq!(report.outcome(), Outcome::Fine, "{}", text(&report));
     let text = text(&report);
-    for line in ["     Sound openapi", "Compatible openapi"] {
+    for line in ["     Valid openapi", "Compatible openapi"] {
         assert!(text.contains(line), "{text}");
     }
 }
@@ -159,23 +159,27 @@ fn any_two_contracts_can_be_compared() {
     edit(root.path(), "new.json", |contract| contract.pointer_mut(GET).unwrap()["parameters"] = json!({}));
     let malformed = compare(&old, &new);
     assert_eq!(malformed.outcome(), Outcome::Unreadable);
-    assert!(text(&malformed).contains(&format!("#{GET}/parameters: is no OpenAPI 3.1: ")), "{}", text(&malformed));
+    assert!(
+        text(&malformed).contains(&format!("#{GET}/parameters: is not valid OpenAPI 3.1: ")),
+        "{}",
+        text(&malformed)
+    );
 }
 
-/// Faults of the document and its operations: a place, what is put there, and the fault that it is.
-fn unsound_operations() -> Vec<(String, Value, &'static str)> {
+/// Edits of the document and its operations: a pointer, the new value, and the error that it must be.
+fn invalid_operations() -> Vec<(String, Value, &'static str)> {
     vec![
         ("/info/title".into(), json!("utoipa"), "/info/title"),
         ("/info/contact".into(), json!(null), "/info/contact/name"),
         ("/info/license/identifier".into(), json!("Apache-2.0"), "is not \"MIT OR Apache-2.0\""),
-        ("/info/licence".into(), json!({}), "is no OpenAPI 3.1"),
-        (format!("{GET}/operationID"), json!("get_call"), "is no OpenAPI 3.1"),
-        (format!("{GET}/operationId"), json!("getCall"), "is no name of a method"),
+        ("/info/licence".into(), json!({}), "is not valid OpenAPI 3.1"),
+        (format!("{GET}/operationID"), json!("get_call"), "is not valid OpenAPI 3.1"),
+        (format!("{GET}/operationId"), json!("getCall"), "must be the name of a method"),
         (format!("{GET}/summary"), json!("Get one."), "full stop"),
         (format!("{GET}/tags"), json!(["Calls", "Numbers"]), "or several"),
         (format!("{GET}/x-codeSamples/0/source"), json!("client.fetch_call()"), "calls the SDK's method"),
         (format!("{GET}/parameters/0/example"), json!(null), "is required and has no example"),
-        (format!("{GET}/parameters/0/schema/maxLength"), json!("many"), "is no JSON Schema"),
+        (format!("{GET}/parameters/0/schema/maxLength"), json!("many"), "is not a valid JSON Schema"),
         (format!("{GET}/responses/200/headers/x-request-id"), json!(null), "does not have the header x-request-id"),
         (format!("{GET}/summary"), json!("x".repeat(61)), "at most 60 characters"),
         (format!("{GET}/responses/200/headers/etag/description"), json!(""), "the header etag has no description"),
@@ -183,7 +187,7 @@ fn unsound_operations() -> Vec<(String, Value, &'static str)> {
         (format!("{LIST}/parameters/1/schema"), json!({ "type": "integer" }), "limit has no bound"),
         (format!("{LIST}/responses/200"), json!({ "$ref": "#/components/responses/NotFound" }), "must not be a shared"),
         (format!("{GET}/operationId"), json!(""), "has no operationId"),
-        (format!("{GET}/operationId"), json!("replace_call"), "stands twice"),
+        (format!("{GET}/operationId"), json!("replace_call"), "occurs twice"),
         (format!("{GET}/summary"), json!(null), "has no summary"),
         (format!("{GET}/description"), json!(""), "has no description"),
         (format!("{GET}/tags"), json!(["Unknown"]), "has no tag"),
@@ -198,17 +202,17 @@ fn unsound_operations() -> Vec<(String, Value, &'static str)> {
             json!("free"),
             "does not fit its schema",
         ),
-        (format!("{GET}/responses"), json!({}), "has no answer 400"),
+        (format!("{GET}/responses"), json!({}), "has no response 400"),
     ]
 }
 
-/// Faults of components: a place, what is put there, and the fault that it is.
-fn unsound_components() -> Vec<(String, Value, &'static str)> {
+/// Edits of components: a pointer, the new value, and the error that it must be.
+fn invalid_components() -> Vec<(String, Value, &'static str)> {
     vec![
         (
             "/components/responses/NotFound/content/application~1problem+json/schema/$ref".into(),
             json!("#/components/schemas/LintError"),
-            "is no problem",
+            "must be a problem",
         ),
         (
             "/components/responses/NotFound/content/application~1problem+json/example/status".into(),
@@ -222,7 +226,7 @@ fn unsound_components() -> Vec<(String, Value, &'static str)> {
             "nothing refers to",
         ),
         ("/components/schemas/Cost2".into(), json!({ "type": "string", "description": "A clash." }), "ends in a digit"),
-        ("/components/schemas/CallCost/type".into(), json!("money"), "is no JSON Schema"),
+        ("/components/schemas/CallCost/type".into(), json!("money"), "is not a valid JSON Schema"),
         (
             "/components/schemas/CallRecord/properties/duration/description".into(),
             json!("How long it took."),
@@ -233,12 +237,12 @@ fn unsound_components() -> Vec<(String, Value, &'static str)> {
             json!({ "type": "string", "description": "The agent." }),
             "has no bound",
         ),
-        ("/components/schemas/CallList/maxItems".into(), json!({}), "is no JSON Schema"),
-        ("/components/schemas/CallStatus/maxLength".into(), json!(null), "is no JSON Schema"),
+        ("/components/schemas/CallList/maxItems".into(), json!({}), "is not a valid JSON Schema"),
+        ("/components/schemas/CallStatus/maxLength".into(), json!(null), "is not a valid JSON Schema"),
         ("/components/schemas/CallStatus".into(), json!({ "type": "string", "description": "It." }), "has no bound"),
-        ("/components/schemas/CallCost/additionalProperties/minimum".into(), json!("0"), "is no JSON Schema"),
-        ("/components/responses/NotFound/content".into(), json!({}), "is no problem"),
-        ("/components/responses/NotFound".into(), json!({ "description": "None." }), "is no problem"),
+        ("/components/schemas/CallCost/additionalProperties/minimum".into(), json!("0"), "is not a valid JSON Schema"),
+        ("/components/responses/NotFound/content".into(), json!({}), "must be a problem"),
+        ("/components/responses/NotFound".into(), json!({ "description": "None." }), "must be a problem"),
         (
             "/components/schemas/CallRecord/properties/agentId".into(),
             json!({"type": ["string", "null"]}),
@@ -248,19 +252,19 @@ fn unsound_components() -> Vec<(String, Value, &'static str)> {
         ("/components/schemas/CallRecord/properties/agentId/description".into(), json!(""), "has no description"),
         ("/components/schemas/CallCost/description".into(), json!(null), "has no description"),
         ("/components/schemas/CallCost/default".into(), json!(null), "allows null"),
-        ("/components/schemas/FieldError/properties".into(), json!(null), "says nothing of its members"),
+        ("/components/schemas/FieldError/properties".into(), json!(null), "is an object without properties"),
     ]
 }
 
 #[test]
-fn each_kind_of_unsoundness_is_found() {
-    assert_eq!(unsound(&contract()), []);
-    for (pointer, value, expected) in unsound_operations().into_iter().chain(unsound_components()) {
+fn each_violation_of_a_rule_is_found() {
+    assert_eq!(lint(&contract()), []);
+    for (pointer, value, expected) in invalid_operations().into_iter().chain(invalid_components()) {
         let mut contract = contract();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         contract.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = value;
-        let faults = unsound(&contract);
-        let found = |(place, fault): &(String, String)| format!("{place}: {fault}").contains(expected);
-        assert!(faults.iter().any(found), "{pointer}: {faults:?}");
+        let errors = lint(&contract);
+        let found = |(place, error): &(String, String)| format!("{place}: {error}").contains(expected);
+        assert!(errors.iter().any(found), "{pointer}: {errors:?}");
     }
 }
