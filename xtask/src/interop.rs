@@ -78,9 +78,8 @@ pub fn run(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
     let mut schemathesis = tools.python("schemathesis");
     schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
     schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
-    schemathesis
-        .args(["run", &format!("{base}/openapi.json"), "--checks", "all", "--seed", "1"])
-        .show("schemathesis")?;
+    // All checks are on by default. `--checks all` would also turn on those that the file turns off for an operation.
+    schemathesis.args(["run", &format!("{base}/openapi.json"), "--seed", "1"]).show("schemathesis")?;
     println!("\nEvery tool accepts the contract, after {} s.", started.elapsed().as_secs());
     Ok(())
 }
