@@ -1,4 +1,4 @@
-//! Headers of requests: the one value of a header, as it is or in its typed form.
+//! Headers and parameters of requests: the one value of a header, and how the contract describes both.
 
 use axum::{
     extract::OptionalFromRequestParts,
@@ -6,6 +6,11 @@ use axum::{
 };
 use axum_extra::{TypedHeader, headers::Header};
 use callhistory_model::{FieldError, FieldErrorCode};
+use serde_json::Value;
+use utoipa::openapi::{
+    Required,
+    path::{ParameterBuilder, ParameterIn},
+};
 
 use crate::error::ApiError;
 
@@ -36,4 +41,10 @@ pub(crate) async fn typed<H: Header + 'static, S: Send + Sync>(
         let error = FieldError::new(FieldErrorCode::Malformed, "is malformed");
         ApiError::invalid_header(error.in_parameter(H::name().as_str()))
     })
+}
+
+/// A parameter of the contract. Its `members` are the schema, the description and an example.
+pub(crate) fn parameter(place: ParameterIn, name: &str, members: &Value) -> ParameterBuilder {
+    let members = members.as_object().cloned().into_iter().flatten().collect();
+    ParameterBuilder::new().name(name).parameter_in(place).required(Required::False).extensions(Some(members))
 }

@@ -2,6 +2,6 @@
 
 pub(crate) mod document;
 mod examples;
-pub(crate) mod query_parameters;
+mod query_parameters;
 pub(crate) mod responses;
 pub(crate) mod ui;

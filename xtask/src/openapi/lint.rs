@@ -43,10 +43,17 @@ pub fn lint(contract: &Value) -> Vec<LintError> {
         rules.operation(operation);
         errors.extend(rules.errors);
     }
-    for (name, response) in members(&contract["components"]["responses"]) {
-        let mut rules = Rules { contract, place: format!("/components/responses/{name}"), errors: Vec::new() };
-        rules.problem(response);
-        errors.extend(rules.errors);
+    for (kind, components) in members(&contract["components"]) {
+        for (name, component) in members(components) {
+            let mut rules = Rules { contract, place: format!("/components/{kind}/{name}"), errors: Vec::new() };
+            match kind.as_str() {
+                "responses" => rules.problem(component),
+                "parameters" => rules.parameter(component),
+                "headers" => rules.described(component),
+                _ => {}
+            }
+            errors.extend(rules.errors);
+        }
     }
     let sent = sent_schemas(contract);
     for (name, schema) in members(&contract["components"]["schemas"]) {
@@ -186,7 +193,7 @@ impl Rules<'_> {
             self.error("/x-codeSamples", "has no sample that calls the SDK's method");
         }
         for (index, parameter) in items(&operation["parameters"]).enumerate() {
-            self.parameter(parameter, &format!("/parameters/{index}"));
+            self.refers("parameters", parameter, &format!("/parameters/{index}"));
         }
         for status in ["400", "500", "503"] {
             if operation["responses"].get(status).is_none() {
@@ -210,36 +217,44 @@ impl Rules<'_> {
         }
     }
 
-    fn parameter(&mut self, parameter: &Value, below: &str) {
-        let name = parameter["name"].as_str().unwrap_or("?");
-        if says_nothing(&parameter["description"]) {
-            self.error(below, format!("the parameter {name} has no description"));
+    /// Parameters and headers are components, so that each is described once.
+    fn refers(&mut self, kind: &str, value: &Value, below: &str) {
+        let prefix = format!("#/components/{kind}/");
+        if !value["$ref"].as_str().is_some_and(|reference| reference.starts_with(&prefix)) {
+            self.error(below, format!("is not a reference to {prefix}"));
         }
-        let Some(kind) = parameter["schema"]["type"].as_str() else {
-            self.error(below, format!("the parameter {name} has no single type"));
-            return;
-        };
-        if parameter["required"] == true && parameter["example"].is_null() {
-            self.error(below, format!("the parameter {name} is required and has no example"));
-        }
+    }
+
+    fn parameter(&mut self, parameter: &Value) {
+        self.described(parameter);
+        let kind = parameter["schema"]["type"].as_str().unwrap_or_default();
+        let name = parameter["name"].as_str().unwrap_or_default();
         if matches!(kind, "integer" | "number") && !names_unit(name, &parameter["description"]) {
-            self.error(below, format!("the parameter {name} does not say its unit"));
+            self.error("", "does not say its unit");
         }
-        let mut errors = Vec::new();
-        bound_errors(&parameter["schema"], "", &mut errors);
-        for (_, error) in errors {
-            self.error(below, format!("the parameter {name} {error}"));
+        bound_errors(&parameter["schema"], &self.place, &mut self.errors);
+    }
+
+    /// A parameter or a header has a description, a type and an example of it.
+    fn described(&mut self, value: &Value) {
+        if says_nothing(&value["description"]) {
+            self.error("", "has no description");
+        }
+        if value["schema"]["type"].as_str().is_none() {
+            self.error("", "has no single type");
+        }
+        match value.get("example") {
+            Some(example) => self.fits(&value["schema"], example, ""),
+            None => self.error("", "has no example"),
         }
     }
 
     fn headers(&mut self, response: &Value, below: &str) {
-        if response["headers"]["x-request-id"].is_null() {
-            self.error(below, "does not have the header x-request-id");
+        if response["headers"]["X-Request-Id"].is_null() {
+            self.error(below, "does not have the header X-Request-Id");
         }
         for (name, header) in members(&response["headers"]) {
-            if says_nothing(&header["description"]) || header["schema"]["type"].as_str().is_none() {
-                self.error(below, format!("the header {name} has no description or no single type"));
-            }
+            self.refers("headers", header, &format!("{below}/headers/{name}"));
         }
     }
 
@@ -271,15 +286,19 @@ impl Rules<'_> {
                 self.error(below, format!("has no schema or no example for {media_type}"));
                 continue;
             };
-            let root = json!({ "allOf": [schema], "components": self.contract["components"] });
-            match jsonschema::options().should_validate_formats(true).build(&root) {
-                Ok(validator) => {
-                    for error in validator.iter_errors(example) {
-                        self.error(below, format!("has an example that does not fit its schema: {error}"));
-                    }
+            self.fits(schema, example, below);
+        }
+    }
+
+    fn fits(&mut self, schema: &Value, example: &Value, below: &str) {
+        let root = json!({ "allOf": [schema], "components": self.contract["components"] });
+        match jsonschema::options().should_validate_formats(true).build(&root) {
+            Ok(validator) => {
+                for error in validator.iter_errors(example) {
+                    self.error(below, format!("has an example that does not fit its schema: {error}"));
                 }
-                Err(error) => self.error(below, format!("has an invalid schema for {media_type}: {error}")),
             }
+            Err(error) => self.error(below, format!("has an invalid schema: {error}")),
         }
     }
 }

@@ -178,21 +178,16 @@ fn invalid_operations() -> Vec<(String, Value, &'static str)> {
         (format!("{GET}/summary"), json!("Get one."), "full stop"),
         (format!("{GET}/tags"), json!(["Calls", "Numbers"]), "or several"),
         (format!("{GET}/x-codeSamples/0/source"), json!("client.fetch_call()"), "calls the SDK's method"),
-        (format!("{GET}/parameters/0/example"), json!(null), "is required and has no example"),
-        (format!("{GET}/parameters/0/schema/maxLength"), json!("many"), "is not a valid JSON Schema"),
-        (format!("{GET}/responses/200/headers/x-request-id"), json!(null), "does not have the header x-request-id"),
+        (format!("{GET}/parameters/0/$ref"), json!(null), "parameters/0: is not a reference"),
+        (format!("{GET}/responses/200/headers/ETag"), json!({ "schema": {} }), "headers/ETag: is not a reference"),
+        (format!("{GET}/responses/200/headers/X-Request-Id"), json!(null), "does not have the header X-Request-Id"),
         (format!("{GET}/summary"), json!("x".repeat(61)), "at most 60 characters"),
-        (format!("{GET}/responses/200/headers/etag/description"), json!(""), "the header etag has no description"),
-        (format!("{LIST}/parameters/1/description"), json!("How many online."), "limit does not say its unit"),
-        (format!("{LIST}/parameters/1/schema"), json!({ "type": "integer" }), "limit has no bound"),
         (format!("{LIST}/responses/200"), json!({ "$ref": "#/components/responses/NotFound" }), "must not be a shared"),
         (format!("{GET}/operationId"), json!(""), "has no operationId"),
         (format!("{GET}/operationId"), json!("replace_call"), "occurs twice"),
         (format!("{GET}/summary"), json!(null), "has no summary"),
         (format!("{GET}/description"), json!(""), "has no description"),
         (format!("{GET}/tags"), json!(["Unknown"]), "has no tag"),
-        (format!("{GET}/parameters/0/description"), json!(""), "x-workspace-id has no description"),
-        (format!("{GET}/parameters/0/schema"), json!({}), "x-workspace-id has no single type"),
         (format!("{GET}/responses/404"), json!({"description": "Not found."}), "must be a shared component"),
         (format!("{GET}/responses/404/$ref"), json!("#/components/responses/Gone"), "leads nowhere"),
         (format!("{GET}/responses/200/description"), json!(""), "get/responses/200: has no description"),
@@ -203,6 +198,23 @@ fn invalid_operations() -> Vec<(String, Value, &'static str)> {
             "does not fit its schema",
         ),
         (format!("{GET}/responses"), json!({}), "has no response 400"),
+    ]
+}
+
+/// Edits of parameters and headers: a pointer, the new value, and the error that it must be.
+fn invalid_parameters() -> Vec<(String, Value, &'static str)> {
+    let (parameters, headers) = ("/components/parameters", "/components/headers");
+    vec![
+        (format!("{parameters}/x-workspace-id/description"), json!(""), "x-workspace-id: has no description"),
+        (format!("{parameters}/x-workspace-id/schema"), json!({}), "x-workspace-id: has no single type"),
+        (format!("{parameters}/x-workspace-id/schema/maxLength"), json!("many"), "is not a valid JSON Schema"),
+        (format!("{parameters}/if-match/example"), json!("2"), "if-match: has an example that does not fit its schema"),
+        (format!("{parameters}/wait"), json!({ "name": "wait", "in": "query", "schema": {} }), "wait: has no example"),
+        (format!("{parameters}/wait/description"), json!("How long."), "wait: does not say its unit"),
+        (format!("{parameters}/wait/schema"), json!({ "type": "integer" }), "wait: has no bound"),
+        (format!("{headers}/ETag/description"), json!(""), "ETag: has no description"),
+        (format!("{headers}/ETag"), json!({ "description": "A tag.", "schema": {} }), "ETag: has no example"),
+        (format!("{headers}/Retry-After/example"), json!("soon"), "Retry-After: has an example that does not fit"),
     ]
 }
 
@@ -259,7 +271,9 @@ fn invalid_components() -> Vec<(String, Value, &'static str)> {
 #[test]
 fn each_violation_of_a_rule_is_found() {
     assert_eq!(lint(&contract()), []);
-    for (pointer, value, expected) in invalid_operations().into_iter().chain(invalid_components()) {
+    for (pointer, value, expected) in
+        invalid_operations().into_iter().chain(invalid_parameters()).chain(invalid_components())
+    {
         let mut contract = contract();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         contract.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = value;

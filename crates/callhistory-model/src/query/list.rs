@@ -157,7 +157,8 @@ pub enum SortKey {
 }
 
 impl Sort {
-    const KEYS: [(&'static str, SortKey); 5] = [
+    /// All sort keys with their names.
+    pub const KEYS: [(&'static str, SortKey); 5] = [
         ("startTime", SortKey::StartTime),
         ("createdAt", SortKey::CreatedAt),
         ("updatedAt", SortKey::UpdatedAt),

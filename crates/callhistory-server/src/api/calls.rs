@@ -36,15 +36,11 @@ use crate::{
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "get_call",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Entity tags of versions that the caller has, or `*`."),
-    ),
+    params(Caller<Reads>, CallPath, ReadCondition),
     security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses(
-        (status = 200, description = "The record.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
-        (status = 304, description = "The caller has this version already.", headers(("etag" = String, description = "The version of the record."))),
+        (status = 200, description = "The record.", body = CallRecord, headers(("ETag"))),
+        (status = 304, description = "The record has not changed.", headers(("ETag"))),
         ReadProblems,
     ),
 )]
@@ -73,16 +69,12 @@ pub(crate) async fn get_call(
     path = "/v2/api/call-history",
     operation_id = "create_call",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("idempotency-key" = Option<String>, Header, pattern = "^[!-~]+$", min_length = 1, max_length = 255,
-            description = "A key of the caller's own, 1 to 255 visible ASCII characters, unique to this creation."),
-    ),
+    params(Caller<Writes>, IdempotencyKeyHeader),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallCreate, description = "The record, without `_id`, `createdAt` and `updatedAt`."),
     responses(
-        (status = 201, description = "The record was created, now or by an earlier request under the same key.", body = CallRecord,
-            headers(("etag" = String, description = "The version of the record."), ("location" = String, description = "The path of the record."))),
+        (status = 201, description = "The record was created, by this request or an earlier one with the same key.",
+            body = CallRecord, headers(("ETag"), ("Location"))),
         CreateProblems,
     ),
 )]
@@ -113,17 +105,12 @@ pub(crate) async fn create_call(
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "replace_call",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`, not a word of the routes (`batch`, `changes`, `export`, `metrics`)."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Write only if the record is none of these versions, or with `*` if it does not exist."),
-    ),
+    params(Caller<Writes>, CallPath, WriteCondition),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallInput, description = "The whole record."),
     responses(
-        (status = 200, description = "The record was replaced, or was the same already.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
-        (status = 201, description = "The record was created.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
+        (status = 200, description = "The record was replaced, or is unchanged.", body = CallRecord, headers(("ETag"))),
+        (status = 201, description = "The record was created.", body = CallRecord, headers(("ETag"))),
         WriteProblems,
     ),
 )]
@@ -158,16 +145,11 @@ pub(crate) async fn replace_call(
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "update_call",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Change only if the record is none of these versions."),
-    ),
+    params(Caller<Writes>, CallPath, WriteCondition),
     security((), ("apiKey" = ["calls:write", "calls:read"]), ("bearer" = ["calls:write", "calls:read"])),
-    request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "What to change."),
+    request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "The merge patch."),
     responses(
-        (status = 200, description = "The record as it is now.", body = CallRecord, headers(("etag" = String, description = "The version of the record."))),
+        (status = 200, description = "The updated record.", body = CallRecord, headers(("ETag"))),
         PatchProblems,
     ),
 )]
@@ -197,12 +179,7 @@ pub(crate) async fn update_call(
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "delete_call",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("callHistoryId" = inline(CallId), Path, description = "The id of the record: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("if-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is one of these versions, or with `*` if it exists."),
-        ("if-none-match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#, min_length = 1, max_length = 8192, description = "Delete only if the record is none of these versions."),
-    ),
+    params(Caller<Deletes>, CallPath, WriteCondition),
     security((), ("apiKey" = ["calls:delete"]), ("bearer" = ["calls:delete"])),
     responses((status = 204, description = "The record is deleted."), DeleteProblems),
 )]

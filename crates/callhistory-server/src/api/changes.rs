@@ -26,8 +26,7 @@ use crate::{
     },
     error::ApiError,
     http::body_budget,
-    http::extract::{Parameters, Stream},
-    openapi::query_parameters::ChangesParameters,
+    http::extract::{EventStream, Parameters},
     openapi::responses::ScanProblems,
     state::AppState,
 };
@@ -54,13 +53,10 @@ const RECONNECT: Duration = Duration::from_secs(1);
     path = "/v2/api/call-history/changes",
     operation_id = "list_call_changes",
     tag = "Changes",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ChangesParameters,
-    ),
+    params(Caller<Reads>, Parameters<ChangesQuery>, EventStream),
     security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     responses(
-        (status = 200, description = "The changes, or with `Accept: text/event-stream` a stream of them, one `CallChange` in each event.",
+        (status = 200, description = "The changes, or with `Accept: text/event-stream` events with one `CallChange` each.",
             content((CallChangePage = "application/json"), ("text/event-stream"))),
         ScanProblems,
     ),
@@ -68,7 +64,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 pub(crate) async fn list_call_changes(
     State(app): State<Arc<AppState>>,
     Caller { workspace, grant, .. }: Caller<Reads>,
-    stream: Stream,
+    stream: EventStream,
     Parameters(query): Parameters<ChangesQuery>,
 ) -> Result<Response, ApiError> {
     if stream.wanted {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use callhistory_model::{ExportFormat, ExportQuery, WorkspaceId};
+use callhistory_model::{ExportFormat, ExportQuery};
 use futures_util::stream;
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     error::ApiError,
     export_csv::{csv_header, csv_rows},
     http::extract::Parameters,
-    openapi::query_parameters::ExportParameters,
     openapi::responses::ScanProblems,
     state::AppState,
 };
@@ -35,14 +34,12 @@ use crate::{
     path = "/v2/api/call-history/export",
     operation_id = "export_calls",
     tag = "Import and export",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ExportParameters,
-    ),
+    params(Caller<Exports>, Parameters<ExportQuery>),
     security((), ("apiKey" = ["calls:export"]), ("bearer" = ["calls:export"])),
+    extensions(("x-group-parameters" = json!(true))),
     responses(
-        (status = 200, description = "The records: with `format=ndjson` a `CallRecord` on each line, with `format=csv` a table (RFC 4180).",
-            headers(("content-disposition" = String, description = "The name of a file to keep it under.")),
+        (status = 200, description = "One `CallRecord` per line for `format=ndjson`, a table (RFC 4180) for `format=csv`.",
+            headers(("Content-Disposition")),
             content(("application/x-ndjson"), ("text/csv"))),
         ScanProblems,
     ),
@@ -77,8 +74,8 @@ pub(crate) async fn export_calls(
         let lines = shown.redact_lines(chunk?)?;
         if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }
     });
-    let written = stream::StreamExt::map(written, |chunk| chunk.map_err(broken_off));
-    // A key that is revoked in the middle breaks the export off: it must not look complete.
+    let written = stream::StreamExt::map(written, |chunk| chunk.map_err(aborted));
+    // A key that is revoked in the middle aborts the export: it must not look complete.
     let parts = (Box::pin(written), grant);
     let written = stream::unfold(Some(parts), |parts| async move {
         let (mut written, grant) = parts?;
@@ -99,7 +96,7 @@ pub(crate) async fn export_calls(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-/// Ends the body without its end, so that nobody takes it for the whole. Why is in the log.
-fn broken_off(_: ApiError) -> std::io::Error {
+/// Aborts the body, so that nobody takes it for complete. The log has the reason.
+fn aborted(_: ApiError) -> std::io::Error {
     std::io::Error::other("the export was aborted")
 }

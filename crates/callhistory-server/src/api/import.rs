@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallInput, ImportReport, ProblemCode, WorkspaceId};
+use callhistory_model::{CallInput, ImportReport, ProblemCode};
 use futures_util::StreamExt as _;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
 
 /// How long the sender may send nothing.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Import calls
 ///
 /// Accepts a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
@@ -35,16 +36,16 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
     path = "/v2/api/call-history/batch",
     operation_id = "import_calls",
     tag = "Import and export",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ("content-encoding" = Option<String>, Header, description = "`gzip` where the body is compressed."),
-    ),
+    params(Caller<Writes>, ImportBody),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(
         content(("application/x-ndjson"), (Vec<CallInput> = "application/json")),
         description = "A `CallInput` with its `_id` on each line, or an array of them.",
     ),
-    responses((status = 200, description = "What was written and what was not.", body = ImportReport), ImportProblems),
+    responses(
+        (status = 200, description = "Counts of the records, and the errors of rejected ones.", body = ImportReport),
+        ImportProblems,
+    ),
 )]
 pub(crate) async fn import_calls(
     State(app): State<Arc<AppState>>,

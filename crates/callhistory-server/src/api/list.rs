@@ -8,13 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use callhistory_model::{CallRecord, ListQuery, WorkspaceId, schema::CallList};
+use callhistory_model::{CallRecord, ListQuery, schema::CallList};
 
 use crate::{
     auth::caller::{Caller, Reads},
     error::ApiError,
     http::extract::Parameters,
-    openapi::{query_parameters::ListParameters, responses::ScanProblems},
+    openapi::responses::ScanProblems,
     state::AppState,
 };
 
@@ -32,13 +32,11 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
     path = "/v2/api/call-history",
     operation_id = "list_calls",
     tag = "Calls",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        ListParameters,
-    ),
+    params(Caller<Reads>, Parameters<ListQuery>),
     security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
+    extensions(("x-group-parameters" = json!(true))),
     responses(
-        (status = 200, description = "The records of the page.", body = CallList),
+        (status = 200, description = "The records of the page.", body = CallList, headers(("Link"), ("X-Total-Count"))),
         ScanProblems,
     ),
 )]

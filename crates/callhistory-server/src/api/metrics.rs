@@ -7,13 +7,12 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallMetrics, MetricsQuery, WorkspaceId};
+use callhistory_model::{CallMetrics, MetricsQuery};
 
 use crate::{
     auth::caller::{Caller, Reads},
     error::ApiError,
     http::extract::Parameters,
-    openapi::query_parameters::MetricsParameters,
     openapi::responses::ScanProblems,
     state::AppState,
 };
@@ -29,11 +28,9 @@ use crate::{
     path = "/v2/api/call-history/metrics",
     operation_id = "get_call_metrics",
     tag = "Metrics",
-    params(
-        ("x-workspace-id" = inline(WorkspaceId), Header, description = "The workspace, exactly once: 1 to 128 characters of `[A-Za-z0-9_-]`."),
-        MetricsParameters,
-    ),
+    params(Caller<Reads>, Parameters<MetricsQuery>),
     security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
+    extensions(("x-group-parameters" = json!(true))),
     responses((status = 200, description = "The metrics.", body = CallMetrics), ScanProblems),
 )]
 pub(crate) async fn get_call_metrics(

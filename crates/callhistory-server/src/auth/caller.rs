@@ -8,14 +8,26 @@ use axum::{
 };
 use callhistory_model::{FieldError, FieldErrorCode, ProblemCode, WorkspaceId};
 use callhistory_store::Scope;
+use serde_json::json;
+use utoipa::{
+    IntoParams, PartialSchema as _,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterIn},
+    },
+};
 
 use super::{grant::Grant, key_cache::OTHER_WORKSPACE, token::Token};
-use crate::{error::ApiError, headers::single, state::AppState};
+use crate::{
+    error::ApiError,
+    headers::{parameter, single},
+    state::AppState,
+};
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What an operation required_scope.
+/// The scope that an operation requires.
 pub(crate) trait RequiredScope: Send {
     const SCOPE: Scope;
 }
@@ -66,6 +78,18 @@ impl<N: RequiredScope> FromRequestParts<Arc<AppState>> for Caller<N> {
         }
         grant.require(N::SCOPE)?;
         Ok(Self { workspace, grant, required_scope: PhantomData })
+    }
+}
+
+impl<N> IntoParams for Caller<N> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": WorkspaceId::schema(),
+            "description": "ID of the workspace: 1 to 128 characters of `[A-Za-z0-9_-]`. Must occur exactly once.",
+            "example": "abcdef1234567890",
+        });
+        let header = parameter(ParameterIn::Header, WORKSPACE_ID.as_str(), &members);
+        vec![header.required(Required::True).build()]
     }
 }
 

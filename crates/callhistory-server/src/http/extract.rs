@@ -12,12 +12,20 @@ use callhistory_model::{
     CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ListQuery, MetricsQuery,
 };
 use callhistory_store::IdempotencyKey;
+use serde_json::json;
+use utoipa::{
+    IntoParams, PartialSchema as _,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 pub(crate) use self::{
     body::{CallInputBody, ImportBody, PatchBody},
     conditional::{ReadCondition, WriteCondition, etag},
 };
-use crate::{error::ApiError, headers::single};
+use crate::{
+    error::ApiError,
+    headers::{parameter, single},
+};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -41,6 +49,18 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
             .map_err(|_| refuse(FieldError::new(FieldErrorCode::InvalidId, "is not UTF-8 after percent-decoding")))?;
         let text = parameters.iter().next().map_or("", |(_, text)| text);
         Ok(Self(text.parse().map_err(refuse)?))
+    }
+}
+
+impl IntoParams for CallPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": CallId::schema(),
+            "description": "ID of the call record: 1 to 128 characters of `[A-Za-z0-9_-]`, except the words of other \
+                routes: `batch`, `changes`, `export` and `metrics`.",
+            "example": "1234567890abcdef",
+        });
+        vec![parameter(ParameterIn::Path, "callHistoryId", &members).build()]
     }
 }
 
@@ -91,13 +111,13 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
     }
 }
 
-/// Whether changes are requested as an event stream, and the event after which it resumes.
-pub(crate) struct Stream {
+/// Whether the changes are requested as an event stream, and the event after which it resumes.
+pub(crate) struct EventStream {
     pub(crate) wanted: bool,
     pub(crate) last_event: Option<String>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Stream {
+impl<S: Sync> FromRequestParts<S> for EventStream {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -117,6 +137,18 @@ impl<S: Sync> FromRequestParts<S> for Stream {
             return Err(malformed("has a meaning only with Accept: text/event-stream; use the parameter cursor"));
         }
         Ok(Self { wanted, last_event: last_event.filter(|id| !id.is_empty()) })
+    }
+}
+
+impl IntoParams for EventStream {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": { "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" },
+            "description": "`id` of the last event that was received; overrides `cursor`. Only with `Accept: \
+                text/event-stream`.",
+            "example": "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg",
+        });
+        vec![parameter(ParameterIn::Header, LAST_EVENT_ID.as_str(), &members).build()]
     }
 }
 
@@ -144,5 +176,16 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKeyHeader {
             return Err(ApiError::invalid_header(error.in_parameter(IDEMPOTENCY_KEY.as_str())));
         }
         Ok(Self(Some(IdempotencyKey(String::from_utf8_lossy(key).into_owned()))))
+    }
+}
+
+impl IntoParams for IdempotencyKeyHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+            "description": "Key that the client generates for this creation: 1 to 255 visible ASCII characters.",
+            "example": "order-4711",
+        });
+        vec![parameter(ParameterIn::Header, IDEMPOTENCY_KEY.as_str(), &members).build()]
     }
 }

@@ -1,5 +1,7 @@
 //! The OpenAPI document.
 
+use std::collections::BTreeMap;
+
 use callhistory_model::{Problem, schema::json_schemas};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -11,23 +13,42 @@ use utoipa::{
     },
 };
 
-use super::{examples, responses::problem_components};
+use super::{
+    examples,
+    responses::{headers, problem_components},
+};
 
-const DESCRIPTION: &str = "\
-The call history of voice-agent platforms: one record for each call, kept exactly as it was written.
+const DESCRIPTION: &str = r#"The call history of voice-agent platforms: one record per call, stored exactly as it was written.
 
-Numbers are exact: an amount of `0.10` comes back as `0.10`. Times are Unix seconds or RFC 3339 in UTC. Nothing is \
-ignored silently: an unknown member, header value or parameter is rejected with a problem that names it. Every error is \
-`application/problem+json` (RFC 9457) with a stable `code`, and every response has the header `x-request-id`.";
+Numbers are exact: an amount of `0.10` is returned as `0.10`. Unknown members, header values and parameters are rejected
+with a problem that names them. Every error is `application/problem+json` (RFC 9457) with a stable `code`, and every
+response has the header `X-Request-Id`.
+
+## Filter syntax
+
+| filter | matches |
+|---|---|
+| `a,b` | any of these values |
+| `!a,b` | none of these values, and records without a value |
+| `*` | any value |
+| `!*` | records without a value |
+| `+1800*` | phone numbers with this prefix |
+
+A backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
+
+## Times
+
+A parameter that is a time is RFC 3339, or a date for the start of that day in UTC, or Unix seconds. The time of a call is
+its `startTime`, or `createdAt` for records without it."#;
 
 /// The document without its paths. It replaces everything that the library would derive from the manifest.
 pub(crate) fn base() -> OpenApi {
     let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
-    let key = ApiKeyValue::with_description("x-api-key", "A key of the service, where it takes keys.");
+    let key = ApiKeyValue::with_description("x-api-key", "API key, if the server requires keys.");
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The same key as `Authorization: Bearer KEY`."))
+        .description(Some("The API key as `Authorization: Bearer KEY`."))
         .build();
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
@@ -43,10 +64,10 @@ pub(crate) fn base() -> OpenApi {
         .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build()))
         .build();
     let tags = [
-        ("Calls", "Single records, and lists of them."),
+        ("Calls", "Single records, and lists of records."),
         ("Metrics", "Counts, sums and percentiles."),
-        ("Import and export", "Whole histories, as streams."),
-        ("Changes", "What was created, updated and deleted."),
+        ("Import and export", "Streams of whole histories."),
+        ("Changes", "Created, updated and deleted records in commit order."),
     ];
     let tags = tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
     let server =
@@ -61,14 +82,18 @@ pub(crate) fn finish(document: OpenApi) -> String {
     // Through a value, whose keys are sorted: the order of utoipa's extensions is not stable.
     let mut document = serde_json::to_value(document).expect("the contract serialises");
     for operation in operations(&mut document) {
-        describe_headers(operation);
-        finish_parameters(operation);
         give_examples(operation);
         give_sample(operation);
+        members(operation.get_mut("responses"))
+            .filter(|(_, response)| response.get("$ref").is_none())
+            .for_each(|(_, response)| refer_to_headers(response));
     }
-    for response in document["components"]["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        describe_problem_headers(response);
-    }
+    // A response without a body is sent before the request is parsed.
+    members(document.pointer_mut("/components/responses"))
+        .filter(|(_, response)| response.get("content").is_some())
+        .for_each(|(_, response)| refer_to_headers(response));
+    document["components"]["parameters"] = share_parameters(&mut document);
+    document["components"]["headers"] = headers();
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
     text.lines().map(|line| format!("{}\n", examples::unquote(line))).collect()
 }
@@ -83,131 +108,75 @@ pub(crate) fn files(document: &str) -> Vec<(String, String)> {
     std::iter::once(("callhistory.json".to_owned(), document.to_owned())).chain(schemas).collect()
 }
 
-fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
-    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
-    paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+/// The members of an object, if there is one.
+fn members(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.and_then(Value::as_object_mut).into_iter().flatten()
 }
 
-/// Adds the header `x-request-id` to every response, so that no operation has to describe it. Headers that a handler
-/// describes are in every response too, those of a list where they apply.
-fn describe_headers(operation: &mut Map<String, Value>) {
-    let is_list = operation.get("operationId").is_some_and(|id| id == "list_calls");
-    let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
-    for response in responses.filter_map(Value::as_object_mut).filter(|response| !response.contains_key("$ref")) {
-        let headers = response.entry("headers").or_insert_with(|| json!({}));
-        headers["x-request-id"] = request_id_header();
-        for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            header["required"] = true.into();
-        }
-        describe_rates(headers, false);
-        if is_list {
-            headers["link"] = json!({
-                "description": "The next page (RFC 8288, `rel=\"next\"`), relative to this request; absent on the last page.",
-                "schema": { "type": "string" },
-            });
-            headers["x-total-count"] = json!({
-                "description": "The records on all pages; only with `includeTotal=true`.",
-                "schema": { "type": "integer", "minimum": 0 },
-            });
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    members(document.get_mut("paths")).flat_map(|(_, path)| members(Some(path))).map(|(_, operation)| operation)
+}
+
+/// Adds the headers of every response, and replaces each header by a reference to its component.
+fn refer_to_headers(response: &mut Value) {
+    for name in ["RateLimit", "RateLimit-Policy", "X-Request-Id"] {
+        let header = &mut response["headers"][name];
+        if header.is_null() {
+            *header = json!({});
         }
     }
-}
-
-fn request_id_header() -> Value {
-    json!({
-        "description": "The id of the request: the caller's own, or one that was made for it.",
-        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
-    })
-}
-
-/// What is left of what a key may ask for, in the form of the field's input standard.
-fn describe_rates(headers: &mut Value, required: bool) {
-    headers["ratelimit-policy"] = json!({
-        "description": "Where the service bounds it, what a key may ask for: `q` requests or records in `w` seconds.",
-        "schema": { "type": "string" },
-        "required": required,
-    });
-    headers["ratelimit"] = json!({
-        "description": "The `r` requests that are left at once; after `t` seconds there are more.",
-        "schema": { "type": "string" },
-    });
-}
-
-/// What every problem carries; what has no body is refused before there is a request.
-fn describe_problem_headers(response: &mut Value) {
-    let Some(problem) = response.pointer("/content/application~1problem+json/example") else { return };
-    let is_about_rate = problem["status"] == 429;
-    let (may_pass, is_about_key) = (problem["code"] == "unavailable" || is_about_rate, problem["status"] == 401);
-    let mut headers = json!({ "x-request-id": request_id_header() });
-    if may_pass {
-        headers["retry-after"] = json!({
-            "description": "The seconds after which to try again.",
-            "schema": { "type": "integer", "minimum": 1 },
-        });
+    for (name, header) in members(response.get_mut("headers")).filter(|(_, header)| header.get("$ref").is_none()) {
+        *header = json!({ "$ref": format!("#/components/headers/{name}") });
     }
-    if is_about_key {
-        headers["www-authenticate"] =
-            json!({ "description": "How to say who asks: `Bearer`.", "schema": { "type": "string" } });
-    }
-    for header in headers.as_object_mut().into_iter().flat_map(Map::values_mut) {
-        header["required"] = true.into();
-    }
-    describe_rates(&mut headers, is_about_rate);
-    response["headers"] = headers;
 }
 
-/// An optional header is absent or a text, never null; and there is one coding that a body may have.
-fn finish_parameters(operation: &mut Map<String, Value>) {
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
-    for parameter in parameters {
-        let is_coding = parameter["name"] == "content-encoding";
-        let schema = &mut parameter["schema"];
-        if schema["type"] == json!(["string", "null"]) {
-            schema["type"] = json!("string");
-        }
-        if is_coding {
-            schema["enum"] = json!(["gzip"]);
+/// Replaces the parameters of all operations by references, and returns them by the keys of their components: the name of the
+/// parameter, after that of the operation if two operations give it different meanings.
+fn share_parameters(document: &mut Value) -> Value {
+    let mut meanings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for operation in operations(document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let known = meanings.entry(parameter["name"].to_string()).or_default();
+            if !known.contains(parameter) {
+                known.push(parameter.clone());
+            }
         }
     }
+    let mut components = Map::new();
+    for operation in operations(document) {
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap_or_default();
+            let is_shared = meanings[&parameter["name"].to_string()].len() == 1;
+            let key = if is_shared { name.to_owned() } else { format!("{id}.{name}") };
+            let reference = json!({ "$ref": format!("#/components/parameters/{key}") });
+            components.insert(key, std::mem::replace(parameter, reference));
+        }
+    }
+    components.into()
 }
 
-/// The function of the SDK's example that carries out an operation.
-fn give_sample(operation: &mut Map<String, Value>) {
+/// The function of the SDK's samples that calls the operation.
+fn give_sample(operation: &mut Value) {
     const SAMPLES: &str = include_str!("../../samples/operations.rs");
-    let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default();
-    let start = format!("async fn {id}(");
+    let start = format!("async fn {}(", operation["operationId"].as_str().unwrap_or_default());
     let lines = SAMPLES.lines().skip_while(|line| !line.contains(&start));
-    let mut source: String = lines.take_while(|line| *line != "}").map(|line| format!("{line}\n")).collect();
+    let source: String = lines.take_while(|line| *line != "}").map(|line| format!("{line}\n")).collect();
     if !source.is_empty() {
-        source.push_str("}\n");
-        let source = source.trim_start_matches("pub(crate) ");
-        operation
-            .insert("x-codeSamples".to_owned(), json!([{ "lang": "Rust", "label": "Rust SDK", "source": source }]));
+        let source = format!("{}}}\n", source.trim_start_matches("pub(crate) "));
+        operation["x-codeSamples"] = json!([{ "lang": "Rust", "label": "Rust SDK", "source": source }]);
     }
 }
 
-/// An example for every body, and for the parameters that make it. Tests send each request and compare the response.
-fn give_examples(operation: &mut Map<String, Value>) {
-    let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if let Some(content) = operation.get_mut("requestBody").and_then(|body| body.get_mut("content")) {
-        set_examples(content, |media_type| examples::request(&id, media_type));
+/// An example for every body. Tests send each request and compare the response.
+fn give_examples(operation: &mut Value) {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    for (media_type, content) in members(operation.pointer_mut("/requestBody/content")) {
+        content["example"] = examples::request(&id, media_type);
     }
-    for (status, response) in operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten() {
-        if let Some(content) = response.get_mut("content") {
-            set_examples(content, |media_type| examples::response(&id, status, media_type));
+    for (status, response) in members(operation.get_mut("responses")) {
+        for (media_type, content) in members(response.get_mut("content")) {
+            content["example"] = examples::response(&id, status, media_type);
         }
-    }
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten();
-    for parameter in parameters {
-        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-        if let Some(example) = examples::parameter(&id, &name) {
-            parameter["example"] = example;
-        }
-    }
-}
-
-fn set_examples(content: &mut Value, example: impl Fn(&str) -> Value) {
-    for (media_type, content) in content.as_object_mut().into_iter().flatten() {
-        content["example"] = example(media_type);
     }
 }

@@ -5,10 +5,10 @@
 //! `0.10` into `0.1`.
 
 use callhistory_model::examples::{SOURCE_EXAMPLE, source_example};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A cursor of a list or of the change feed.
-const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
+pub(crate) const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
 
 /// The first character of an example that is JSON text.
 const JSON: char = '\u{1}';
@@ -208,22 +208,4 @@ pub(crate) fn unquote(line: &str) -> String {
     let text: String = serde_json::from_str(&format!("\"{string}")).unwrap_or_default();
     let columns = start.len() - start.trim_start().len();
     format!("{start}{}{comma}", nested(columns, &text))
-}
-
-/// The example of a parameter, where the example of the operation has it.
-pub(crate) fn parameter(operation: &str, name: &str) -> Option<Value> {
-    let example = match (operation, name) {
-        (_, "x-workspace-id") => json!("abcdef1234567890"),
-        (_, "callHistoryId") => json!("1234567890abcdef"),
-        ("create_call", "idempotency-key") => json!("order-4711"),
-        ("list_calls" | "get_call_metrics", "status") => json!("completed,failed"),
-        ("list_calls", "startedAfter") => json!("2023-01-01T00:00:00Z"),
-        ("list_calls", "limit") => json!(50),
-        ("get_call_metrics", "groupBy") => json!("day"),
-        ("get_call_metrics", "timezone") => json!("Europe/Berlin"),
-        ("list_call_changes", "limit") => json!(100),
-        ("export_calls", "agentId") => json!("abcdef1234567890"),
-        _ => return None,
-    };
-    Some(example)
 }

@@ -1,12 +1,14 @@
-//! The error responses of the contract: one component per status, to which the operations refer.
+//! The error responses and the response headers of the contract: components, to which the operations refer.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use callhistory_model::{CallInput, ListQuery, ProblemCode};
 use callhistory_store::StoreError;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use serde_json::{Value, json};
+use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder};
 
+use super::examples::CURSOR;
 use crate::{
     auth::{
         key_cache::{OTHER_WORKSPACE, WRONG_KEY},
@@ -15,7 +17,9 @@ use crate::{
     error::{ApiError, FAILED, FULL, UNAVAILABLE},
 };
 
-/// The error responses of the contract: one component for each status, to which the operations refer.
+const REQUEST_ID: &str = "0f8fad5b-d9cb-469f";
+
+/// One component for each status.
 const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (StatusCode::BAD_REQUEST, "BadRequest", "A header, a parameter or the JSON text is invalid; `errors` names it."),
     (StatusCode::UNAUTHORIZED, "Unauthorized", "The API key is missing, invalid or expired."),
@@ -76,13 +80,59 @@ pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa
         let mut response = ResponseBuilder::new().description(*description);
         // A status without an example is sent before there is a parsed request, without a body.
         if let Some(error) = example(*status) {
-            let example = serde_json::to_value(error.problem("0f8fad5b-d9cb-469f")).unwrap_or_default();
+            let example = serde_json::to_value(error.problem(REQUEST_ID)).unwrap_or_default();
             let schema = Ref::from_schema_name("Problem");
             let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
             response = response.content("application/problem+json", content);
         }
+        response = match *status {
+            StatusCode::UNAUTHORIZED => response.header("WWW-Authenticate", Header::default()),
+            StatusCode::TOO_MANY_REQUESTS => response
+                .header("Retry-After", Header::default())
+                .header_ref("RateLimit-Policy", Ref::new("#/components/headers/TooManyRequests.RateLimit-Policy")),
+            StatusCode::SERVICE_UNAVAILABLE => response.header("Retry-After", Header::default()),
+            _ => response,
+        };
         ((*name).to_owned(), response.build().into())
     })
+}
+
+/// The components of response headers.
+pub(crate) fn headers() -> Value {
+    let text = &json!({ "type": "string" });
+    let id = &json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" });
+    let (count, seconds) = (&json!({ "type": "integer", "minimum": 0 }), &json!({ "type": "integer", "minimum": 1 }));
+    let next = format!("<?limit=50&cursor={CURSOR}>; rel=\"next\"");
+    let policy = "Rate limit of the API key: `q` requests or records in `w` seconds.";
+    json!({
+        "Content-Disposition":
+            always(header(text, "attachment; filename=\"call-history.ndjson\"", "Suggested file name.")),
+        "ETag": always(header(text, "\"2\"", "Version of the record, as an entity tag.")),
+        "Link": header(text, next, "URL of the next page (RFC 8288, `rel=\"next\"`), relative to the request. Absent on \
+            the last page."),
+        "Location": always(header(text, "/v2/api/call-history/6955b900a1b2c3d4e5f60718", "Path of the record.")),
+        "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining requests (`r`), and the seconds until there are \
+            more (`t`)."),
+        "RateLimit-Policy":
+            header(text, "\"requests\";q=100;w=1", &format!("{policy} Sent if the server limits the key.")),
+        "Retry-After": always(header(seconds, 1, "Seconds to wait before a retry.")),
+        "TooManyRequests.RateLimit-Policy": always(header(text, "\"requests\";q=100;w=1", policy)),
+        "WWW-Authenticate": always(header(text, "Bearer", "Authentication scheme: `Bearer`.")),
+        "X-Request-Id":
+            always(header(id, REQUEST_ID, "ID of the request: the one that the client sent, or else a generated one.")),
+        "X-Total-Count":
+            header(count, 1234, "Total number of matching records. Only with `includeTotal=true`."),
+    })
+}
+
+fn header(schema: &Value, example: impl Into<Value>, description: &str) -> Value {
+    json!({ "schema": schema, "example": example.into(), "description": description })
+}
+
+/// A header of every response that refers to it.
+fn always(mut header: Value) -> Value {
+    header["required"] = true.into();
+    header
 }
 
 /// A typical error of each status, made as the service makes it.

@@ -27,9 +27,23 @@ fn id_of(operation: &Value) -> &str {
     operation["operationId"].as_str().unwrap()
 }
 
-/// What an example makes of a parameter: its place, its name and its text.
+/// The optional parameters in the example of an operation; it has all required ones.
+const OPTIONAL: [(&str, &[&str]); 5] = [
+    ("list_calls", &["status", "startedAfter", "limit"]),
+    ("create_call", &["idempotency-key"]),
+    ("get_call_metrics", &["status", "groupBy", "timezone"]),
+    ("list_call_changes", &["limit"]),
+    ("export_calls", &["agentId"]),
+];
+
+/// The parameters in the example of an operation: the place, the name and the text of each.
 fn examples_of(operation: &Value) -> Vec<(&str, &str, String)> {
-    let parameters = operation["parameters"].as_array().unwrap().iter();
+    let id = id_of(operation);
+    let is_sent = |parameter: &&Value| {
+        let name = parameter["name"].as_str().unwrap();
+        parameter["required"] == true || OPTIONAL.iter().any(|(of, names)| *of == id && names.contains(&name))
+    };
+    let parameters = operation["parameters"].as_array().unwrap().iter().filter(is_sent);
     let text = |example: &Value| match example {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -11,11 +11,16 @@ use axum_extra::headers::{ContentType, Mime};
 use bytes::Bytes;
 use callhistory_model::{CallInput, CallPatch, CallRecord, ProblemCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use crate::{
     error::ApiError,
-    headers::{single, typed},
+    headers::{parameter, single, typed},
     import::format::ImportFormat,
     state::AppState,
 };
@@ -81,6 +86,17 @@ impl<S: Send + Sync> FromRequest<S> for ImportBody {
             }
         };
         Ok(Self { format, gzip, body })
+    }
+}
+
+impl IntoParams for ImportBody {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": { "type": "string", "enum": ["gzip"] },
+            "description": "Compression of the body.",
+            "example": "gzip",
+        });
+        vec![parameter(ParameterIn::Header, header::CONTENT_ENCODING.as_str(), &members).build()]
     }
 }
 

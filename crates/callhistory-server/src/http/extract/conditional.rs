@@ -8,8 +8,16 @@ use axum_extra::headers::{ETag, Header, IfMatch, IfNoneMatch};
 use bytes::Bytes;
 use callhistory_model::{FieldError, FieldErrorCode};
 use callhistory_store::{Precondition, VersionSet};
+use serde_json::json;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
 
-use crate::{error::ApiError, headers::typed};
+use crate::{
+    error::ApiError,
+    headers::{parameter, typed},
+};
 
 /// The largest size of the entity tags of one header, in bytes.
 const MAX_CONDITION_BYTES: usize = 8192;
@@ -48,6 +56,27 @@ async fn condition<H: Header + 'static, S: Send + Sync>(parts: &mut Parts, state
     typed(parts, state).await
 }
 
+/// A header of entity tags in the contract.
+fn condition_parameter(name: &HeaderName, description: &str) -> Parameter {
+    let members = json!({
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_CONDITION_BYTES,
+            "pattern": r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#,
+        },
+        "description": description,
+        "example": "\"2\"",
+    });
+    parameter(ParameterIn::Header, name.as_str(), &members).build()
+}
+
+fn if_none_match() -> Parameter {
+    let description = "Proceed only if the record has none of these versions, or with `*` if it does not exist. \
+        Otherwise a read is answered with 304, a write with 412.";
+    condition_parameter(&header::IF_NONE_MATCH, description)
+}
+
 /// The version of a record as an entity tag: the sequence of its last change.
 pub(crate) fn etag(sequence: i64) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(format!("\"{sequence}\""))).unwrap_or(HeaderValue::from_static("*"))
@@ -82,6 +111,12 @@ impl<S: Send + Sync> FromRequestParts<S> for ReadCondition {
     }
 }
 
+impl IntoParams for ReadCondition {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![if_none_match()]
+    }
+}
+
 /// `If-Match` and `If-None-Match` of a write, to be checked in its transaction.
 pub(crate) struct WriteCondition(pub(crate) Precondition);
 
@@ -94,6 +129,13 @@ impl<S: Send + Sync> FromRequestParts<S> for WriteCondition {
         let if_none_match =
             condition::<IfNoneMatch, S>(parts, state).await?.map(|_| versions(parts, &header::IF_NONE_MATCH));
         Ok(Self(Precondition { if_match, if_none_match }))
+    }
+}
+
+impl IntoParams for WriteCondition {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "Proceed only if the record has one of these versions, or with `*` if it exists.";
+        vec![condition_parameter(&header::IF_MATCH, description), if_none_match()]
     }
 }
 
