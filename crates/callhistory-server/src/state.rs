@@ -14,7 +14,7 @@ use crate::{
     },
     http::body_budget::BodyBudget,
     ids::{Clock, IdGenerator, Randomness},
-    telemetry::prometheus::Meters,
+    telemetry::prometheus::PrometheusRegistry,
 };
 
 /// The state of the service.
@@ -27,8 +27,8 @@ pub struct AppState {
     /// The API keys; `None` if the service does not require keys.
     pub(crate) keys: Option<Arc<KeyCache>>,
     pub(crate) body_budget: BodyBudget,
-    /// Metrics of requests, if they are exported.
-    pub(crate) meters: Option<Meters>,
+    /// Metrics of the process, if they are exported.
+    pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
     pub(crate) traces: bool,
     /// The rate limits of keys, if there are any.
@@ -46,7 +46,7 @@ impl AppState {
             stop: CancellationToken::new(),
             keys: None,
             body_budget: BodyBudget::default(),
-            meters: None,
+            metrics: None,
             traces: false,
             rate_limiter: None,
         }
@@ -75,8 +75,8 @@ impl AppState {
 
     /// The same service, which records metrics of its requests.
     #[must_use]
-    pub fn with_meters(mut self, meters: Meters) -> Self {
-        self.meters = Some(meters);
+    pub fn with_metrics(mut self, metrics: PrometheusRegistry) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

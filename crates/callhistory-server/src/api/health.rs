@@ -60,7 +60,7 @@ fn reason(error: &StoreError) -> &'static str {
 }
 
 async fn metrics(State(app): State<Arc<AppState>>, _: NoQuery) -> Response {
-    let Some(meters) = &app.meters else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(metrics) = &app.metrics else { return StatusCode::NOT_FOUND.into_response() };
     let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, media_type)], meters.render(&*app.store)).into_response()
+    ([(header::CONTENT_TYPE, media_type)], metrics.render(&*app.store)).into_response()
 }

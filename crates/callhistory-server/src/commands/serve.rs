@@ -17,7 +17,7 @@ use crate::{
     config::{cli::DemoSettings, settings::Settings},
     http::{limits::Limits, server, tls::Tls},
     state::AppState,
-    telemetry::prometheus::Meters,
+    telemetry::prometheus::PrometheusRegistry,
 };
 
 /// Connections of operators and their tools at a time.
@@ -97,7 +97,7 @@ async fn serve(
         state = state.with_traces();
     }
     if operations.is_some() {
-        state = state.with_meters(Meters::start()?);
+        state = state.with_metrics(PrometheusRegistry::install()?);
     }
     let state = Arc::new(state);
     // A supervisor is notified once connections are accepted, and from then on that the process is not stuck.

@@ -25,7 +25,7 @@ use crate::{
     state::AppState,
     telemetry::{
         self,
-        prometheus::{InFlightGuard, Meters},
+        prometheus::{InFlightGuard, PrometheusRegistry},
     },
 };
 
@@ -87,7 +87,7 @@ impl RequestContext {
         }
         let name = Self::name_of(route.as_ref());
         let span = app.traces.then(|| telemetry::span(request.headers(), method, name, &request_id));
-        let _in_flight = app.meters.as_ref().map(Meters::begin);
+        let _in_flight = app.metrics.as_ref().map(PrometheusRegistry::begin_request);
         Self { app: Arc::clone(app), started, request_id, method, route, rate_limit, span, _in_flight }
     }
 
@@ -124,8 +124,8 @@ impl RequestContext {
             telemetry::finish(&span, status);
         }
         let (route, time) = (Self::name_of(route.as_ref()), started.elapsed());
-        if let Some(meters) = &app.meters {
-            meters.answered(route, method, status, time);
+        if let Some(metrics) = &app.metrics {
+            metrics.record_response(route, method, status, time);
         }
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         tracing::info!(request_id = request_id.as_str(), method, route, status, micros, message = "request");
