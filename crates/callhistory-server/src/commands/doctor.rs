@@ -64,8 +64,8 @@ fn surroundings(settings: &Settings, origins: &[String], connections: usize, now
     } else {
         Diagnostic::ok("clock", format!("says {now}"))
     });
-    #[cfg(target_os = "linux")]
-    if let Some(files) = file_limit() {
+    #[cfg(unix)]
+    if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
         let needed = connections as u64 + SPARE_FILES;
         let detail = format!("{files} files may be open, for {connections} connections");
         diagnostics.push(if files < needed {
@@ -75,13 +75,6 @@ fn surroundings(settings: &Settings, origins: &[String], connections: usize, now
         });
     }
     diagnostics
-}
-
-#[cfg(target_os = "linux")]
-fn file_limit() -> Option<u64> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
 }
 
 /// What was found about the keys.

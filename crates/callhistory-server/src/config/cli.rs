@@ -100,7 +100,7 @@ pub enum KeyCommand {
         /// The public part of the old key
         id: String,
         /// How long the old key is still accepted: 30m, 24h, 7d
-        #[arg(long, default_value = "24h", value_parser = parse_time, value_name = "TIME")]
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "TIME")]
         overlap: Duration,
     },
 }
@@ -121,23 +121,8 @@ pub struct NewKey {
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub name: String,
     /// Lifetime, such as 90d; unlimited by default
-    #[arg(long, value_parser = parse_time, value_name = "TIME")]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     pub expires_in: Option<Duration>,
-}
-
-/// A time as a whole number with its unit.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let error = || format!("{text:?} is no time such as 30m, 24h or 90d");
-    let (number, unit) = text.split_at(text.len().saturating_sub(1));
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(error()),
-    };
-    let number: u64 = number.parse().map_err(|_| error())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(error)
 }
 
 /// What to import.
