@@ -1,4 +1,4 @@
-//! Connections whose peers have only so much time.
+//! Timeouts and limits of connections.
 
 use std::{
     io,
@@ -23,14 +23,14 @@ use tokio::{
 
 use super::limits::Limits;
 
-/// The largest part of a body that is handed to a shared connection at a time, in bytes. hyper buffers each part whole and
-/// drops a body once it has the last one: a request whose body is one large part would be over before the peer takes any of it.
+/// The largest part of a body that a shared connection gets at a time, in bytes. hyper buffers whole parts, and drops a body once
+/// it has the last one: with one large part, the request would count as finished before the peer takes any of it.
 const SHARED_PART_BYTES: usize = 16 * 1024;
 
-/// In a crowd, a connection that sends nothing has this part of the time that it has otherwise.
-const PATIENCE_STEPS: u32 = 10;
+/// The steps of a time limit. At each of them, an inactive connection ends early if few connections are free.
+const LIMIT_STEPS: u32 = 10;
 
-/// The semaphore of all connections.
+/// Limits the number of connections.
 #[derive(Clone)]
 pub(crate) struct ConnectionLimiter {
     semaphore: Arc<Semaphore>,
@@ -46,39 +46,39 @@ impl ConnectionLimiter {
         Arc::clone(&self.semaphore).acquire_owned().await.ok()
     }
 
-    /// Whether there are few semaphore left.
-    fn is_crowded(&self) -> bool {
+    /// Whether less than a quarter of the connections is free.
+    fn is_nearly_full(&self) -> bool {
         self.semaphore.available_permits() < self.total / 4
     }
 
-    /// Waits for a client that has so much time, and less of it in a crowd; `None` where it was too slow.
+    /// Waits for a client until the time limit, which is shorter when few connections are free; `None` after a timeout.
     pub(crate) async fn wait_for<T>(&self, limit: Duration, client: impl Future<Output = T>) -> Option<T> {
-        let is_over = async {
-            for _ in 0..PATIENCE_STEPS {
-                tokio::time::sleep(limit / PATIENCE_STEPS).await;
-                if self.is_crowded() {
+        let timed_out = async {
+            for _ in 0..LIMIT_STEPS {
+                tokio::time::sleep(limit / LIMIT_STEPS).await;
+                if self.is_nearly_full() {
                     break;
                 }
             }
         };
         tokio::select! {
-            done = client => Some(done),
-            () = is_over => None,
+            result = client => Some(result),
+            () = timed_out => None,
         }
     }
 }
 
-/// What is going on on a connection.
+/// The activity of a connection.
 pub(crate) struct ConnectionState {
-    began: Instant,
+    opened: Instant,
     phase: AtomicU8,
-    /// Several requests share the connection: bytes between them need not be the head of one.
+    /// HTTP/2: requests share the connection, so not all bytes between them are a head.
     is_shared: AtomicBool,
-    /// Requests in flight, and those of them that wait for the peer.
+    /// Requests in flight, and how many of them wait for the peer.
     in_flight_count: AtomicUsize,
     waiting_for_peer: AtomicUsize,
-    /// When something last went on, in milliseconds since the beginning.
-    last: AtomicU64,
+    /// The last activity, in milliseconds after `opened`.
+    last_activity: AtomicU64,
 }
 
 impl ConnectionState {
@@ -88,12 +88,12 @@ impl ConnectionState {
 
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            began: Instant::now(),
+            opened: Instant::now(),
             phase: AtomicU8::new(Self::IDLE),
             is_shared: AtomicBool::new(false),
             in_flight_count: AtomicUsize::new(0),
             waiting_for_peer: AtomicUsize::new(0),
-            last: AtomicU64::new(0),
+            last_activity: AtomicU64::new(0),
         })
     }
 
@@ -102,21 +102,21 @@ impl ConnectionState {
     }
 
     fn touch(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
+        let millis = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_activity.store(millis, Ordering::Relaxed);
     }
 
-    fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    fn last_activity(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Ends when the peer of a shared connection has taken nothing of what it asked for in this time.
+    /// Ends when all requests of a shared connection wait for the peer, and it has taken nothing for this long.
     pub(crate) async fn stalled(&self, limit: Duration) {
         loop {
             tokio::time::sleep(limit / 4).await;
             let waiting = self.waiting_for_peer.load(Ordering::Relaxed);
-            let all = waiting > 0 && waiting == self.in_flight_count.load(Ordering::Relaxed);
-            if all && self.last().elapsed() >= limit {
+            let all_wait = waiting > 0 && waiting == self.in_flight_count.load(Ordering::Relaxed);
+            if all_wait && self.last_activity().elapsed() >= limit {
                 return;
             }
         }
@@ -125,28 +125,26 @@ impl ConnectionState {
 
 /// One request in flight, from its head to the last byte of its response.
 pub(crate) struct InFlightRequest {
-    connection_state: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     waits_for_peer: bool,
 }
 
 impl InFlightRequest {
-    pub(crate) fn begin(connection_state: &Arc<ConnectionState>) -> Self {
-        connection_state.in_flight_count.fetch_add(1, Ordering::Relaxed);
-        Self { connection_state: Arc::clone(connection_state), waits_for_peer: false }
+    pub(crate) fn begin(state: &Arc<ConnectionState>) -> Self {
+        state.in_flight_count.fetch_add(1, Ordering::Relaxed);
+        Self { state: Arc::clone(state), waits_for_peer: false }
     }
 
     fn set_waiting_for_peer(&mut self, waits: bool) {
-        if waits != self.waits_for_peer {
-            self.waits_for_peer = waits;
-            let waiting = &self.connection_state.waiting_for_peer;
-            if waits {
-                waiting.fetch_add(1, Ordering::Relaxed)
-            } else {
-                waiting.fetch_sub(1, Ordering::Relaxed)
-            };
+        let waiting = &self.state.waiting_for_peer;
+        match (self.waits_for_peer, waits) {
+            (false, true) => drop(waiting.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(waiting.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
         }
+        self.waits_for_peer = waits;
         if waits {
-            self.connection_state.touch();
+            self.state.touch();
         }
     }
 }
@@ -154,18 +152,18 @@ impl InFlightRequest {
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.set_waiting_for_peer(false);
-        self.connection_state.touch();
-        if self.connection_state.in_flight_count.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.connection_state.phase.store(ConnectionState::ANSWERED, Ordering::Relaxed);
+        self.state.touch();
+        if self.state.in_flight_count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.state.phase.store(ConnectionState::ANSWERED, Ordering::Relaxed);
         }
     }
 }
 
-/// The body of a response, which counts for its request.
+/// The body of a response, whose request is in flight until its end.
 pub(crate) struct TrackedBody {
     body: Body,
     in_flight: InFlightRequest,
-    /// What is left of a part that was too large.
+    /// The rest of a part that was too large.
     rest: Bytes,
 }
 
@@ -185,7 +183,7 @@ impl hyper::body::Body for TrackedBody {
         if this.rest.is_empty() {
             let frame = Pin::new(&mut this.body).poll_frame(cx);
             this.in_flight.set_waiting_for_peer(frame.is_ready());
-            let is_shared = this.in_flight.connection_state.is_shared.load(Ordering::Relaxed);
+            let is_shared = this.in_flight.state.is_shared.load(Ordering::Relaxed);
             match frame {
                 Poll::Ready(Some(Ok(frame))) if is_shared && frame.is_data() => {
                     this.rest = frame.into_data().unwrap_or_default();
@@ -213,8 +211,8 @@ impl hyper::body::Body for TrackedBody {
     }
 }
 
-/// A timer that is only moved when it fires or must fire earlier, because moving it for each request would cost more
-/// than the rest of the wrapper.
+/// A timer that is only reset when it fires or must fire earlier: resetting it for each request would cost more than the rest of
+/// the stream.
 #[derive(Default)]
 struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
@@ -237,13 +235,13 @@ impl LazyTimer {
     }
 }
 
-/// A stream that fails when its peer is too slow for what the connection is doing.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer is too slow.
 pub(crate) struct TimeoutStream {
     stream: TcpStream,
-    connection_state: Arc<ConnectionState>,
-    crowd: ConnectionLimiter,
+    state: Arc<ConnectionState>,
+    limiter: ConnectionLimiter,
     limits: Limits,
-    /// When the head began, or else when the connection last did something.
+    /// The start of the head, or else the last activity.
     since: Instant,
     reading: LazyTimer,
     writing: LazyTimer,
@@ -253,15 +251,15 @@ pub(crate) struct TimeoutStream {
 impl TimeoutStream {
     pub(crate) fn new(
         stream: TcpStream,
-        connection_state: Arc<ConnectionState>,
-        crowd: ConnectionLimiter,
+        state: Arc<ConnectionState>,
+        limiter: ConnectionLimiter,
         limits: Limits,
     ) -> Self {
         let (reading, writing) = (LazyTimer::default(), LazyTimer::default());
-        Self { stream, connection_state, crowd, limits, since: Instant::now(), reading, writing, stalled_since: None }
+        Self { stream, state, limiter, limits, since: Instant::now(), reading, writing, stalled_since: None }
     }
 
-    /// Passes a write on, and fails when the peer has taken nothing for too long.
+    /// Writes, and fails when the peer has taken nothing for too long.
     fn write(
         &mut self,
         cx: &mut Context<'_>,
@@ -270,8 +268,8 @@ impl TimeoutStream {
         let written = write(Pin::new(&mut self.stream), cx);
         if written.is_ready() {
             self.stalled_since = None;
-            // Pings do not keep a shared connection alive.
-            if !self.connection_state.is_shared.load(Ordering::Relaxed) {
+            // A shared connection also writes responses to pings, which must not keep it alive.
+            if !self.state.is_shared.load(Ordering::Relaxed) {
                 self.since = Instant::now();
             }
             return written;
@@ -289,39 +287,33 @@ impl AsyncRead for TimeoutStream {
         let this = self.get_mut();
         let filled = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            let connection_state = &this.connection_state;
-            let is_head = match connection_state.phase.load(Ordering::Relaxed) {
+            let state = &this.state;
+            let is_head = match state.phase.load(Ordering::Relaxed) {
                 ConnectionState::IDLE => true,
-                ConnectionState::ANSWERED => !connection_state.is_shared.load(Ordering::Relaxed),
+                ConnectionState::ANSWERED => !state.is_shared.load(Ordering::Relaxed),
                 _ => false,
             };
-            if buffer.filled().len() > filled
-                && is_head
-                && connection_state.in_flight_count.load(Ordering::Relaxed) == 0
-            {
-                connection_state.phase.store(ConnectionState::HEAD, Ordering::Relaxed);
+            if buffer.filled().len() > filled && is_head && state.in_flight_count.load(Ordering::Relaxed) == 0 {
+                state.phase.store(ConnectionState::HEAD, Ordering::Relaxed);
                 this.since = Instant::now();
             }
             return Poll::Ready(result);
         }
-        if this.connection_state.in_flight_count.load(Ordering::Relaxed) > 0 {
+        if this.state.in_flight_count.load(Ordering::Relaxed) > 0 {
             return Poll::Pending;
         }
-        let (since, limit) = match this.connection_state.phase.load(Ordering::Relaxed) {
-            // A connection that never sent anything has no more time than one that sent half a head.
+        let (since, limit) = match this.state.phase.load(Ordering::Relaxed) {
             ConnectionState::IDLE | ConnectionState::HEAD => (this.since, this.limits.head),
-            // What keeps a shared connection alive is requests, not bytes.
-            _ if this.connection_state.is_shared.load(Ordering::Relaxed) => {
-                (this.connection_state.last(), this.limits.idle)
-            }
+            // Requests keep a shared connection alive, bytes do not.
+            _ if this.state.is_shared.load(Ordering::Relaxed) => (this.state.last_activity(), this.limits.idle),
             _ => (this.since, this.limits.idle),
         };
-        let mut deadline = since + limit / PATIENCE_STEPS;
+        let mut deadline = since + limit / LIMIT_STEPS;
         while this.reading.is_due(cx, deadline) {
-            if deadline >= since + limit || this.crowd.is_crowded() {
+            if deadline >= since + limit || this.limiter.is_nearly_full() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            deadline += limit / PATIENCE_STEPS;
+            deadline += limit / LIMIT_STEPS;
         }
         Poll::Pending
     }
