@@ -1,4 +1,4 @@
-//! Who calls, and what the caller may do.
+//! Authentication and authorization: API keys, grants, rate limits.
 
 pub(crate) mod caller;
 pub(crate) mod grant;

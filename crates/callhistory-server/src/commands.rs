@@ -79,10 +79,10 @@ pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCod
 fn run_with_runtime(settings: &Settings, command: &Command, environment: Environment) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry = telemetry::start(&settings.log, runtime.handle())?;
-    let traces = telemetry.traces();
+    let has_traces = telemetry.has_traces();
     let result = runtime.block_on(async {
         match command {
-            Command::Demo(demo) => serve::demo(settings, demo, traces, environment).await,
+            Command::Demo(demo) => serve::demo(settings, demo, has_traces, environment).await,
             Command::Keys { command } => {
                 let keys = callhistory_store::open_api_keys(&settings.database_url()?).await?;
                 print(&keys::run(&*keys, command, environment).await?);
@@ -109,7 +109,7 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
                 let result = import_export::export(&store, &export.workspace, &export.query, output).await;
                 close(&store).await.and(result)
             }
-            _ => serve::run(settings, traces, environment).await,
+            _ => serve::run(settings, has_traces, environment).await,
         }
     });
     // While the runtime can still send what is left.

@@ -1,4 +1,4 @@
-//! Error responses: the one place that maps errors to statuses.
+//! Error responses. Only this file maps errors to statuses.
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -7,23 +7,22 @@ use axum::{
 use callhistory_model::{CallRecord, FieldError, FieldErrorCode, FieldErrors, Problem, ProblemCode};
 use callhistory_store::StoreError;
 
-/// Seconds after which a client may try again what the service could not do.
+/// Seconds after which a client may retry when the service is not available.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// How a caller can say who it is.
+/// The authentication scheme.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 pub(crate) const FAILED: &str = "The service failed; its log has more under the request id.";
 pub(crate) const FULL: &str = "The disk is full; this was not written. Reads go on.";
 pub(crate) const UNAVAILABLE: &str = "The store cannot do this now; try again.";
 
-/// A refusal on its way to the caller. The text of its fields reaches the caller; what only the operator may know is
-/// logged where the error arises.
+/// An error response. Its texts are for the caller; what only the operator may know is logged where the error occurs.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     code: ProblemCode,
     detail: String,
     errors: Vec<FieldError>,
-    /// Seconds after which to try again, where that is known.
+    /// Seconds after which to retry, if known.
     retry_after: Option<u32>,
 }
 
@@ -32,7 +31,7 @@ impl ApiError {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    fn with_faults(code: ProblemCode, errors: Vec<FieldError>) -> Self {
+    fn with_errors(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => only.to_string(),
             several => format!("{} things are wrong; errors lists them.", several.len()),
@@ -44,22 +43,22 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The errors of a body that is to be a record.
+    /// The errors of a body that should be a record.
     pub(crate) fn invalid_record(FieldErrors(errors): FieldErrors) -> Self {
         match errors.as_slice() {
             [FieldError { code: FieldErrorCode::Malformed, detail, .. }] => {
                 Self::new(ProblemCode::MalformedJson, format!("The body {detail}."))
             }
-            _ => Self::with_faults(ProblemCode::InvalidRecord, errors),
+            _ => Self::with_errors(ProblemCode::InvalidRecord, errors),
         }
     }
 
     pub(crate) fn invalid_header(error: FieldError) -> Self {
-        Self::with_faults(ProblemCode::InvalidHeader, vec![error])
+        Self::with_errors(ProblemCode::InvalidHeader, vec![error])
     }
 
     pub(crate) fn invalid_parameters(errors: Vec<FieldError>) -> Self {
-        Self::with_faults(ProblemCode::InvalidParameter, errors)
+        Self::with_errors(ProblemCode::InvalidParameter, errors)
     }
 
     pub(crate) fn call_not_found() -> Self {
@@ -111,7 +110,7 @@ impl ApiError {
             ProblemCode::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was reused"),
             ProblemCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available now"),
             ProblemCode::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "The disk is full"),
-            // The model may know codes that this service never gives.
+            // The model also has a value for unknown codes, which the service never sends.
             ProblemCode::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
         }
     }

@@ -1,4 +1,4 @@
-//! The HTTP server and what every request passes.
+//! The HTTP server, its limits, its middleware and its extractors.
 
 pub(crate) mod body_budget;
 pub(crate) mod extract;

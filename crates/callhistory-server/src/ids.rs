@@ -10,9 +10,9 @@ use chrono::{DateTime, Utc};
 
 use crate::error::ApiError;
 
-/// Tells the time.
+/// Returns the current time.
 pub type Clock = fn() -> DateTime<Utc>;
-/// Gives 64 unpredictable bits.
+/// Returns 64 unpredictable bits.
 pub type Randomness = fn() -> u64;
 
 /// Generates the IDs of records and requests.
@@ -20,14 +20,16 @@ pub(crate) struct IdGenerator {
     clock: Clock,
     randomness: Randomness,
     last_call_id: Mutex<u128>,
-    /// The first half of request IDs, which is random for this process, and the counter of the second half.
-    requests: (u64, AtomicU64),
+    /// The first half of request IDs, which is random for this process.
+    process: u64,
+    /// The second half of the next request ID.
+    next_request: AtomicU64,
 }
 
 impl IdGenerator {
     pub(crate) fn new(clock: Clock, randomness: Randomness) -> Self {
-        let requests = (randomness(), AtomicU64::new(randomness()));
-        Self { clock, randomness, last_call_id: Mutex::new(0), requests }
+        let (process, next_request) = (randomness(), AtomicU64::new(randomness()));
+        Self { clock, randomness, last_call_id: Mutex::new(0), process, next_request }
     }
 
     /// A new record ID: 24 hexadecimal digits, 12 of the Unix time in milliseconds and 12 random ones. The IDs of one server sort
@@ -42,18 +44,10 @@ impl IdGenerator {
 
     /// A unique request ID of 32 hexadecimal digits. It need not be unpredictable, so it costs no system call.
     pub(crate) fn request_id(&self) -> String {
-        let (process, next) = &self.requests;
-        let id = (u128::from(*process) << 64) | u128::from(next.fetch_add(1, Ordering::Relaxed));
-        hex(&id.to_be_bytes())
+        format!("{:016x}{:016x}", self.process, self.next_request.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

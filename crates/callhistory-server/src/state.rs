@@ -1,4 +1,4 @@
-//! The state that handlers share: plain fields.
+//! The state that handlers share.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ pub struct AppState {
     pub(crate) ids: IdGenerator,
     /// Cancelled when the service stops: followers of the change feed must not delay it.
     pub(crate) stop: CancellationToken,
-    /// The API keys; `None` if the service does not require keys.
+    /// `None` if the service does not require keys.
     pub(crate) keys: Option<Arc<KeyCache>>,
     pub(crate) body_budget: BodyBudget,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
-    pub(crate) traces: bool,
+    pub(crate) has_traces: bool,
     /// The rate limits of keys, if there are any.
     pub(crate) rate_limiter: Option<Arc<RateLimiter>>,
 }
@@ -47,7 +47,7 @@ impl AppState {
             keys: None,
             body_budget: BodyBudget::default(),
             metrics: None,
-            traces: false,
+            has_traces: false,
             rate_limiter: None,
         }
     }
@@ -83,7 +83,7 @@ impl AppState {
     /// The same service, which traces its requests.
     #[must_use]
     pub fn with_traces(mut self) -> Self {
-        self.traces = true;
+        self.has_traces = true;
         self
     }
 

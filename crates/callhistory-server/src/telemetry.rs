@@ -1,4 +1,4 @@
-//! What the service says about itself: its log on standard error, and its traces to a collector.
+//! Telemetry: the log on standard error, and traces to a collector.
 
 use std::{
     cell::RefCell,
@@ -36,23 +36,23 @@ use tracing_subscriber::{
 mod log_writer;
 pub mod prometheus;
 
-/// The spans that go to the collector.
+/// The target of the spans that go to the collector.
 const TRACES: &str = "callhistory_traces";
 /// The largest response of a collector that is read, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// How long a collector may take.
+/// How long a collector may take to respond.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The log and the traces of a process. What is still to be written and sent goes out when it is dropped.
+/// The log and the traces of a process. On drop, it writes and sends what is left.
 pub struct Telemetry {
     _log: WorkerGuard,
     traces: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Whether there is a collector for traces.
+    /// Whether traces go to a collector.
     #[must_use]
-    pub fn traces(&self) -> bool {
+    pub fn has_traces(&self) -> bool {
         self.traces.is_some()
     }
 }
@@ -65,27 +65,25 @@ impl Drop for Telemetry {
     }
 }
 
-/// Reads a filter of the log.
+/// Parses a filter of the log.
 ///
 /// # Errors
 ///
 /// Fails when it is not a list of levels and targets such as `info` or `warn,callhistory_server=debug`.
-pub fn check(filter: &str) -> Result<EnvFilter, String> {
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(filter).map_err(|error| format!("--log {filter} is not a filter: {error}"))
 }
 
-/// Starts the log, lines for people on a terminal and JSON elsewhere, and the traces, where the standard variables name a
+/// Starts the log, in plain text on a terminal and as JSON elsewhere, and the traces, if the standard variables name a
 /// collector. The runtime sends them.
-///
-/// Lines are written by a thread of their own, and lost where nobody reads them: a log that is not taken must not stop
-/// the service.
 ///
 /// # Errors
 ///
-/// Those of [`check`], and of variables that name no collector that can be reached.
+/// Those of [`parse_filter`], and of variables that name no usable collector.
 pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
-    let filter = check(filter)?.add_directive(format!("{TRACES}=off").parse().map_err(|_| "no directive".to_owned())?);
-    let traces = collector(runtime)?;
+    let filter = parse_filter(filter)?
+        .add_directive(format!("{TRACES}=off").parse().map_err(|error| format!("{TRACES}: {error}"))?);
+    let traces = trace_provider(runtime)?;
     let (writer, log) = log_writer::start(std::io::stderr());
     let exported = traces.as_ref().map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
@@ -115,19 +113,19 @@ where
         line.write_str("\",\"level\":\"")?;
         line.write_str(event.metadata().level().as_str())?;
         line.write_str("\"")?;
-        let mut members = Members { line: &mut line, result: Ok(()) };
-        event.record(&mut members);
-        members.result?;
+        let mut fields = JsonFields { line: &mut line, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
         line.write_str(",\"target\":\"")?;
         line.write_str(event.metadata().target())?;
         line.write_str("\"}\n")
     }
 }
 
-/// The time in microseconds, of which only the second is put into words, and once.
+/// Writes the time with microseconds. The text up to the second is cached: most lines share it with the line before.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the log says when it was written, whatever the service takes for the time"
+    reason = "the log has the time of the machine, also where a test sets that of the service"
 )]
 fn write_time(line: &mut Writer<'_>) -> fmt::Result {
     thread_local! {
@@ -141,21 +139,21 @@ fn write_time(line: &mut Writer<'_>) -> fmt::Result {
         line.write_str(text)
     })?;
     let mut digits = *b"000000Z";
-    let mut left = now.timestamp_subsec_micros();
+    let mut rest = now.timestamp_subsec_micros();
     for digit in digits[..6].iter_mut().rev() {
-        *digit += (left % 10) as u8;
-        left /= 10;
+        *digit += (rest % 10) as u8;
+        rest /= 10;
     }
     line.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }
 
-/// The fields of an event as members of an object.
-struct Members<'a, 'b> {
+/// The fields of an event as members of a JSON object.
+struct JsonFields<'a, 'b> {
     line: &'a mut Writer<'b>,
     result: fmt::Result,
 }
 
-impl Members<'_, '_> {
+impl JsonFields<'_, '_> {
     fn add(&mut self, field: &Field, value: impl Display) {
         self.begin(field);
         let Self { line, result } = self;
@@ -174,7 +172,7 @@ impl Members<'_, '_> {
     }
 }
 
-impl Visit for Members<'_, '_> {
+impl Visit for JsonFields<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
             self.begin(field);
@@ -203,8 +201,8 @@ impl Visit for Members<'_, '_> {
     }
 }
 
-/// The way to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names.
-fn collector(runtime: &Handle) -> Result<Option<SdkTracerProvider>, String> {
+/// The exporter to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names.
+fn trace_provider(runtime: &Handle) -> Result<Option<SdkTracerProvider>, String> {
     let variable = |name| environment(name).filter(|value| !value.is_empty());
     let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
     let Some((name, endpoint)) = names.iter().find_map(|name| Some((name, variable(name)?))) else { return Ok(None) };
@@ -214,14 +212,15 @@ fn collector(runtime: &Handle) -> Result<Option<SdkTracerProvider>, String> {
         return Ok(None);
     }
     if !endpoint.starts_with("http://") {
-        return Err(format!("{name} must begin with http://: a collector is reached on the machine or its network"));
+        return Err(format!("{name} must begin with http://: TLS to a collector is not supported"));
     }
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     if let Some(other) = protocols.into_iter().find_map(variable).filter(|protocol| protocol != "http/protobuf") {
-        return Err(format!("traces are sent as http/protobuf, and not as {other}"));
+        return Err(format!("the traces protocol {other} is not supported; use http/protobuf"));
     }
-    let client = Collector { runtime: runtime.clone(), client: Client::builder(TokioExecutor::new()).build_http() };
-    // The variables say the rest: headers, timeout, and the path behind the endpoint.
+    let client =
+        CollectorClient { runtime: runtime.clone(), client: Client::builder(TokioExecutor::new()).build_http() };
+    // The library reads the rest from its variables: headers, timeout, and the path after the endpoint.
     let exporter = SpanExporter::builder().with_http().with_http_client(client).with_timeout(COLLECTOR_TIMEOUT).build();
     let exporter = exporter.map_err(|error| format!("{name}: {error}"))?;
     let mut resource = Resource::builder();
@@ -231,25 +230,25 @@ fn collector(runtime: &Handle) -> Result<Option<SdkTracerProvider>, String> {
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the standard variables of traces are read here alone")]
+#[expect(clippy::disallowed_methods, reason = "only this file reads the standard variables of traces")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Sends traces from the exporter's own thread through the runtime.
+/// Sends traces on the runtime, because the thread of the exporter has none.
 #[derive(Debug)]
-struct Collector {
+struct CollectorClient {
     runtime: Handle,
     client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
 }
 
 #[async_trait::async_trait]
-impl HttpClient for Collector {
+impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
         let sent = self.runtime.spawn(async move {
-            let answer = client.request(request.map(Full::new)).await?;
-            let (parts, body) = answer.into_parts();
+            let response = client.request(request.map(Full::new)).await?;
+            let (parts, body) = response.into_parts();
             let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
         });
@@ -257,8 +256,8 @@ impl HttpClient for Collector {
     }
 }
 
-/// The span of one request, below that of its caller if it brings one. It holds the route and never the path.
-pub(crate) fn span(headers: &HeaderMap, method: &str, route: &str, request_id: &str) -> Span {
+/// The span of one request, a child of the span that its headers name. It has the route and never the path.
+pub(crate) fn request_span(headers: &HeaderMap, method: &str, route: &str, request_id: &str) -> Span {
     let span = tracing::info_span!(
         target: TRACES,
         "request",
@@ -271,12 +270,12 @@ pub(crate) fn span(headers: &HeaderMap, method: &str, route: &str, request_id: &
         request.id = request_id,
     );
     let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
-    // A caller that sends no trace, or none that can be read, has no part in this one.
+    // Fails where the caller sends no valid trace; the span is then a root.
     drop(span.set_parent(parent));
     span
 }
 
-pub(crate) fn finish(span: &Span, status: u16) {
+pub(crate) fn record_status(span: &Span, status: u16) {
     span.record("http.response.status_code", status);
     if status >= 500 {
         span.record("otel.status_code", "ERROR");

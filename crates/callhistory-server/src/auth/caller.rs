@@ -49,7 +49,7 @@ required_scope! {
     Exports: CallsExport;
 }
 
-/// Who asks: a caller who may do what the operation is, in this workspace. Without keys, whoever names it.
+/// The workspace of a request, and a grant with the required scope. Without keys, every request has one.
 pub(crate) struct Caller<N> {
     pub(crate) workspace: WorkspaceId,
     pub(crate) grant: Grant,
@@ -63,8 +63,7 @@ impl<N: RequiredScope> FromRequestParts<Arc<AppState>> for Caller<N> {
         let mut key = None;
         if let Some(keys) = &state.keys {
             check_query(parts)?;
-            let sent = sent_key(parts)?;
-            let known = keys.check(sent, state.now_nanos()).await?;
+            let known = keys.check(sent_key(parts)?, state.now_nanos()).await?;
             if let Some(limiter) = &state.rate_limiter {
                 limiter.charge_request(&known.id, parts.extensions.get())?;
             }
@@ -72,8 +71,7 @@ impl<N: RequiredScope> FromRequestParts<Arc<AppState>> for Caller<N> {
         }
         let grant = state.grant(key);
         let workspace = workspace(parts)?;
-        let bound = grant.workspace();
-        if bound.is_some_and(|bound| *bound != workspace) {
+        if grant.workspace().is_some_and(|allowed| *allowed != workspace) {
             return Err(ApiError::new(ProblemCode::WorkspaceForbidden, OTHER_WORKSPACE));
         }
         grant.require(N::SCOPE)?;
@@ -103,14 +101,14 @@ fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
     text.parse().map_err(refuse)
 }
 
-/// Refuses a key in the query string by name: addresses end up in logs, histories and referrers.
+/// Refuses a key in the query string: URLs end up in logs, histories and referrers.
 fn check_query(parts: &Parts) -> Result<(), ApiError> {
     let names = ["apikey", "xapikey", "key", "token", "accesstoken", "authorization"];
     let Some(query) = parts.uri.query() else { return Ok(()) };
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
-        if names.contains(&plain.to_ascii_lowercase().as_str()) || value.starts_with(Token::PREFIX) {
+        let letters: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
+        if names.contains(&letters.to_ascii_lowercase().as_str()) || value.starts_with(Token::PREFIX) {
             let detail = "a key is not taken from the query string, which ends up in logs; send it as x-api-key, and \
                           revoke it if it was a real one";
             let error = FieldError::new(FieldErrorCode::Unknown, detail).in_parameter(name);
@@ -120,7 +118,7 @@ fn check_query(parts: &Parts) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The key that a request carries, in one of two headers.
+/// The key of a request, from one of two headers.
 fn sent_key(parts: &Parts) -> Result<&str, ApiError> {
     let plain = single(parts, &API_KEY)?;
     let bearer = single(parts, &header::AUTHORIZATION)?;
@@ -140,6 +138,6 @@ fn sent_key(parts: &Parts) -> Result<&str, ApiError> {
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim_start_matches(' '))
         }),
     };
-    // What is no key is a wrong key.
+    // Anything else is a wrong key.
     Ok(value.unwrap_or_default())
 }

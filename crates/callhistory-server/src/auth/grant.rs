@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{error::ApiError, ids::Clock};
 
-/// What the key of a request allows, and the request's way to ask again.
+/// What the key of a request allows.
 #[derive(Clone)]
 pub(crate) struct Grant {
     /// `None` if the service does not require keys.
@@ -60,19 +60,19 @@ impl Grant {
         self.limited_key().map_or(Ok(()), |(limiter, key)| limiter.charge_records(key, count))
     }
 
-    /// Slows a stream of records down to what the key may read. They are counted only where that is bounded.
+    /// Slows a stream of records down to the rate limit of the key. They are counted only if there is one.
     pub(crate) async fn throttle(&self, count: impl FnOnce() -> usize) {
         if let Some((limiter, key)) = self.limited_key() {
             limiter.throttle(key, u32::try_from(count()).unwrap_or(u32::MAX)).await;
         }
     }
 
-    /// Whether this caller sees records as they are.
+    /// Whether this caller may see phone numbers.
     pub(crate) fn sees_phone_numbers(&self) -> bool {
         self.allows(Scope::PhoneNumbersRead)
     }
 
-    /// A record as this caller may see it.
+    /// Removes from a record what this caller may not see.
     pub(crate) fn redact(&self, body: bytes::Bytes) -> Result<bytes::Bytes, ApiError> {
         if self.sees_phone_numbers() {
             return Ok(body);
@@ -80,25 +80,25 @@ impl Grant {
         CallRecord::redact_phone_numbers(&body).map(Into::into).map_err(|error| ApiError::internal(&error))
     }
 
-    /// The same for records that each have a line.
+    /// The same for records on a line each.
     pub(crate) fn redact_lines(&self, lines: bytes::Bytes) -> Result<bytes::Bytes, ApiError> {
         if self.sees_phone_numbers() {
             return Ok(lines);
         }
-        let mut shown = Vec::with_capacity(lines.len());
+        let mut redacted = Vec::with_capacity(lines.len());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line = CallRecord::redact_phone_numbers(line).map_err(|error| ApiError::internal(&error))?;
-            shown.extend_from_slice(line.as_bytes());
-            shown.push(b'\n');
+            redacted.extend_from_slice(line.as_bytes());
+            redacted.push(b'\n');
         }
-        Ok(shown.into())
+        Ok(redacted.into())
     }
 
-    /// Refuses to write a phone number that was read masked: the real one would be lost.
+    /// Refuses a masked phone number of a caller who may only read masked ones: the real one would be overwritten.
     pub(crate) fn check_phone_numbers(&self, from: Option<&str>, to: Option<&str>) -> Result<(), FieldErrors> {
         let numbers = [("/fromPhoneNumber", from), ("/toPhoneNumber", to)];
-        let is_lost = |number: &str| CallRecord::is_redacted(number) && !self.allows(Scope::PhoneNumbersRead);
-        let masked = numbers.into_iter().filter(|(_, number)| number.is_some_and(is_lost));
+        let overwrites = |number: &str| CallRecord::is_redacted(number) && !self.allows(Scope::PhoneNumbersRead);
+        let masked = numbers.into_iter().filter(|(_, number)| number.is_some_and(overwrites));
         let error = |(pointer, _): (&str, _)| {
             let detail = format!("is masked; leave it out, or use a key with the scope {}", Scope::PhoneNumbersRead);
             FieldError::new(FieldErrorCode::NotWritable, detail).prefix_pointer(pointer)
@@ -111,19 +111,19 @@ impl Grant {
         self.check_phone_numbers(input.from_phone_number.as_deref(), input.to_phone_number.as_deref())
     }
 
-    /// Refuses a filter whose answer would tell phone numbers to those who may not see them.
+    /// Refuses a filter whose result would reveal phone numbers that this caller may not see.
     pub(crate) fn check_filter(&self, filter: &CallFilter) -> Result<(), ApiError> {
-        let asks = filter.from_phone_number.is_some()
+        let reveals = filter.from_phone_number.is_some()
             || filter.to_phone_number.is_some()
             || filter.phone_number.is_some()
             || filter.search.as_ref().is_some_and(|search| search.chars().any(char::is_numeric));
-        if asks { self.require(Scope::PhoneNumbersRead) } else { Ok(()) }
+        if reveals { self.require(Scope::PhoneNumbersRead) } else { Ok(()) }
     }
 
-    /// Ends when the key is no longer accepted; never, where there are no keys.
+    /// Completes when the key is no longer accepted; never, if the service does not require keys.
     pub(crate) async fn ended(&self) {
         let (Some(keys), Some(key)) = (&self.keys, &self.key) else { return std::future::pending().await };
-        while !keys.is_over(key, (self.clock)().timestamp_nanos_opt().unwrap_or_default()).await {
+        while !keys.has_ended(key, (self.clock)().timestamp_nanos_opt().unwrap_or_default()).await {
             tokio::time::sleep(KEY_LIFETIME).await;
         }
     }

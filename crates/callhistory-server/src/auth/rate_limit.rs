@@ -1,4 +1,4 @@
-//! How much a key may ask for: token buckets in requests and in records read.
+//! Rate limits of keys: token buckets of requests, and of records that are read.
 
 use std::{
     num::NonZeroU32,
@@ -19,24 +19,24 @@ use crate::error::ApiError;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// The records of the largest page: a bucket that holds fewer could never pay for it.
+/// The records of the largest page. A bucket must hold as many, or the page could never be read.
 const MIN_RECORDS: NonZeroU32 = NonZeroU32::new(1000).expect("a thousand is not zero");
-/// Keys whose buckets are kept before the full ones are forgotten.
+/// The number of keys from which on full buckets are removed.
 const MAX_KEYS: usize = 10_000;
 
-/// What a key may ask for in a second; `None` is no bound.
+/// What a key may request in a second; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
-    /// Requests in a second, and at once.
+    /// Requests in a second. The burst is as large.
     pub requests: Option<NonZeroU32>,
-    /// Records read in a second. At once it may be as many, or the 1,000 of the largest page where that is more.
+    /// Records read in a second. The burst is as large, and at least the 1,000 records of the largest page.
     pub records: Option<NonZeroU32>,
 }
 
-/// Time since some fixed moment. It never goes back.
+/// Returns the time since some fixed moment. It never goes back.
 pub type MonotonicClock = fn() -> Duration;
 
-/// The clock of the limiters, which is given to them so that tests can stop it.
+/// The clock of the limiters, an argument so that tests can stop it.
 #[derive(Clone, Copy, Debug)]
 struct LimiterClock(MonotonicClock);
 
@@ -65,7 +65,7 @@ pub(crate) struct RateLimiter {
 pub(crate) struct RateLimitState(Arc<OnceLock<Option<u32>>>);
 
 impl RateLimiter {
-    /// `None` where nothing is bounded.
+    /// `None` if there is no limit.
     pub(crate) fn new(rates: Rates, clock: MonotonicClock) -> Option<Self> {
         let Rates { requests, records } = rates;
         let clock = LimiterClock(clock);
@@ -78,15 +78,16 @@ impl RateLimiter {
             (rate, bucket(quota))
         });
         let requests = requests.map(|rate| (rate, bucket(Quota::per_second(rate)).with_middleware()));
-        (requests.is_some() || records.is_some())
-            .then(|| Some(Self { requests, records, policy: HeaderValue::try_from(policy).ok()?, clock }))
-            .flatten()
+        if requests.is_none() && records.is_none() {
+            return None;
+        }
+        Some(Self { requests, records, policy: HeaderValue::try_from(policy).ok()?, clock })
     }
 
     /// Takes one request from the bucket of a key.
-    pub(crate) fn charge_request(&self, key: &str, left: Option<&RateLimitState>) -> Result<(), ApiError> {
+    pub(crate) fn charge_request(&self, key: &str, state: Option<&RateLimitState>) -> Result<(), ApiError> {
         let Some((rate, bucket)) = &self.requests else {
-            left.map(|left| left.0.set(None));
+            state.map(|state| state.0.set(None));
             return Ok(());
         };
         if bucket.len() > MAX_KEYS {
@@ -94,20 +95,24 @@ impl RateLimiter {
         }
         let taken = bucket.check_key(&key.to_owned());
         let remaining = taken.as_ref().map_or(0, governor::middleware::StateSnapshot::remaining_burst_capacity);
-        left.map(|left| left.0.set(Some(remaining)));
+        state.map(|state| state.0.set(Some(remaining)));
         taken.map(drop).map_err(|until| {
             refused(&format!("This key may send {rate} requests in a second."), until.wait_time_from(self.clock.now()))
         })
     }
 
+    /// The bucket of records, its rate, and this number of records, but not more than the bucket holds; `None` for none.
+    fn records(&self, count: u32) -> Option<(&Keyed<NoOpMiddleware<Duration>>, NonZeroU32, NonZeroU32)> {
+        let (rate, bucket) = self.records.as_ref()?;
+        Some((bucket, *rate, NonZeroU32::new(count)?.min((*rate).max(MIN_RECORDS))))
+    }
+
     /// Takes the records of a page from the bucket of a key, before they are read.
     pub(crate) fn charge_records(&self, key: &str, count: u32) -> Result<(), ApiError> {
-        let (Some((rate, bucket)), Some(count)) = (&self.records, NonZeroU32::new(count)) else { return Ok(()) };
+        let Some((bucket, rate, count)) = self.records(count) else { return Ok(()) };
         if bucket.len() > MAX_KEYS {
             bucket.retain_recent();
         }
-        // More than a bucket holds is a whole bucket.
-        let count = count.min((*rate).max(MIN_RECORDS));
         match bucket.check_key_n(&key.to_owned(), count) {
             Ok(Err(until)) => {
                 let detail = format!("This key may read {rate} records in a second; a page counts as its limit.");
@@ -119,18 +124,16 @@ impl RateLimiter {
 
     /// Waits until a key may read this number of further records: a stream is slowed down, not aborted.
     pub(crate) async fn throttle(&self, key: &str, count: u32) {
-        let (Some((_, bucket)), Some(count)) = (&self.records, NonZeroU32::new(count)) else { return };
-        let key = key.to_owned();
-        if bucket.until_key_n_ready(&key, count).await.is_err() {
-            // More than a bucket holds is a whole bucket.
-            let _ = bucket.until_key_n_ready(&key, MIN_RECORDS).await;
+        if let Some((bucket, _, count)) = self.records(count) {
+            // Cannot fail: the bucket holds the count.
+            let _ = bucket.until_key_n_ready(&key.to_owned(), count).await;
         }
     }
 
-    /// Says what was asked for, and what is left of it.
-    pub(crate) fn describe(&self, headers: &mut HeaderMap, left: &RateLimitState) {
+    /// Adds the headers with the limits and what remains of them.
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap, state: &RateLimitState) {
         // A request that was refused before its key was known has no bucket.
-        let Some(remaining) = left.0.get() else { return };
+        let Some(remaining) = state.0.get() else { return };
         headers.insert(POLICY, self.policy.clone());
         let Some(remaining) = remaining else { return };
         if let Ok(text) = HeaderValue::try_from(format!("\"requests\";r={remaining};t=1")) {
@@ -139,7 +142,7 @@ impl RateLimiter {
     }
 }
 
-/// An example of a refusal, for the contract.
+/// An example of the error, for the contract.
 pub(crate) const TOO_MANY: &str = "This key may send 100 requests in a second.";
 
 pub(crate) fn refused(detail: &str, wait: Duration) -> ApiError {

@@ -4,13 +4,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::ids::hex;
 
-/// A key as its owner has it: `ch_live_<id>_<secret>_<checksum>`, the id of 12 hexadecimal digits, the secret of 64, the
-/// checksum of 8. The prefix and the checksum let scanners for leaked secrets find it and tell it from a made-up one.
+/// A key as its owner has it: `ch_live_<id>_<secret>_<checksum>`, with 12, 64 and 8 hexadecimal digits. The prefix and the
+/// checksum let scanners for leaked secrets find real keys.
 pub struct Token(String);
 
 impl Token {
     pub(crate) const PREFIX: &str = "ch_live_";
-    /// Random bytes of a key: six of its id, and 32 of its secret.
+    /// Random bytes of a key: six for its ID, and 32 for its secret.
     pub const RANDOM_BYTES: usize = 38;
 
     /// A new key.
@@ -21,16 +21,16 @@ impl Token {
         Self(format!("{text}_{}", checksum(&text)))
     }
 
-    /// Reads what a caller sent; `None` where it cannot be a key.
+    /// Parses what a caller sent; `None` if it cannot be a key.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (body, sum) = text.rsplit_once('_')?;
         let (id, secret) = body.strip_prefix(Self::PREFIX)?.split_once('_')?;
         let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let sound = id.len() == 12 && secret.len() == 64 && is_hex(id) && is_hex(secret) && checksum(body) == sum;
-        sound.then(|| Self(text.to_owned()))
+        let is_valid = id.len() == 12 && secret.len() == 64 && is_hex(id) && is_hex(secret) && checksum(body) == sum;
+        is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// The whole key, to be shown once.
+    /// The whole key, which is shown once.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -42,7 +42,7 @@ impl Token {
         &self.0[Self::PREFIX.len()..Self::PREFIX.len() + 12]
     }
 
-    /// What is kept of it. 256 random bits need no slow hash: there is nothing to guess.
+    /// The digest that is stored. A secret of 256 random bits needs no slow hash, because it cannot be guessed.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         Self::digest_of(&self.0)
@@ -52,7 +52,7 @@ impl Token {
         Sha256::digest(text).into()
     }
 
-    /// What would be the public part of a text.
+    /// The public part of a text, which need not be a key.
     pub(crate) fn id_in(text: &str) -> Option<&str> {
         text.strip_prefix(Self::PREFIX)?.split('_').next()
     }
@@ -62,10 +62,10 @@ fn checksum(text: &str) -> String {
     hex(&Sha256::digest(text)[..4])
 }
 
-/// What is accepted as a key is the text of the key that its own bytes make.
+/// Asserts that a text that is accepted is the key that its random bytes make.
 #[cfg(fuzzing)]
 pub fn assert_only_keys_parse(text: &str) {
-    // With its checksum as well, which no mutation finds.
+    // Also with the right checksum, which no mutation finds.
     for text in [text, &format!("{text}_{}", checksum(text))] {
         let Some(token) = Token::parse(text) else { continue };
         assert_is_created(&token, text);

@@ -14,7 +14,7 @@ pub(super) fn run(sources: &SettingSources, command: ConfigCommand) -> Result<()
         ConfigCommand::Print => print(sources.print().trim_end()),
         ConfigCommand::Check => {
             let settings = &sources.cli.settings;
-            telemetry::check(&settings.log)?;
+            telemetry::parse_filter(&settings.log)?;
             let (url, tls) = (settings.database_url()?, settings.tls()?);
             let tls = if tls.is_some() { ", with TLS" } else { "" };
             print(&format!("These settings are valid: {url} at {}{tls}.", settings.listen));

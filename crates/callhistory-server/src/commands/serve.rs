@@ -39,19 +39,19 @@ struct Service<'a> {
 }
 
 /// Serves the database of the settings.
-pub(super) async fn run(settings: &Settings, traces: bool, environment: Environment) -> Result<(), CommandError> {
+pub(super) async fn run(settings: &Settings, has_traces: bool, environment: Environment) -> Result<(), CommandError> {
     let url = settings.database_url()?;
     let store = callhistory_store::open(&url).await?;
     let keys = open_api_keys(settings, &url).await?;
     let service = Service { url: &url, store, keys, workspace: "abcdef1234567890", newest: None };
-    serve(settings, service, traces, environment).await
+    serve(settings, service, has_traces, environment).await
 }
 
 /// Serves a throw-away database that is full of made-up calls.
 pub(super) async fn demo(
     settings: &Settings,
     demo: &DemoSettings,
-    traces: bool,
+    has_traces: bool,
     environment: Environment,
 ) -> Result<(), CommandError> {
     let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
@@ -62,7 +62,7 @@ pub(super) async fn demo(
     demo::fill(&store, calls, &environment.timestamp()).await?;
     let keys = open_api_keys(settings, &url).await?;
     let service = Service { url: &url, store, keys, workspace: demo::WORKSPACE, newest };
-    serve(settings, service, traces, environment).await
+    serve(settings, service, has_traces, environment).await
 }
 
 /// The keys of a database, where callers need them.
@@ -73,7 +73,7 @@ async fn open_api_keys(settings: &Settings, url: &DatabaseUrl) -> Result<Option<
 async fn serve(
     settings: &Settings,
     service: Service<'_>,
-    traces: bool,
+    has_traces: bool,
     environment: Environment,
 ) -> Result<(), CommandError> {
     let listener = listen(settings.listen, "--listen")?;
@@ -93,7 +93,7 @@ async fn serve(
     if let Some(keys) = keys {
         state = state.with_keys(keys).with_rates(settings.rates(), environment.monotonic);
     }
-    if traces {
+    if has_traces {
         state = state.with_traces();
     }
     if operations.is_some() {

@@ -1,4 +1,4 @@
-//! The memory of all bodies together, bounded so that slow clients cannot take all of it.
+//! A memory budget for all bodies together, so that slow clients cannot exhaust the memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +13,12 @@ use crate::error::ApiError;
 
 /// Request and response bodies of all callers together, in KiB.
 const TOTAL_KIB: usize = 48 * 1024;
-/// Bodies up to this size are not counted, in bytes: the number of connections bounds these.
+/// Bodies up to this size do not count, in bytes: the limit of connections bounds them.
 const FREE_BYTES: usize = 16 * 1024;
-/// How long a request waits for the memory of its body.
+/// How long a request waits for its share of the budget.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The memory of bodies.
+/// The memory budget of bodies.
 pub(crate) struct BodyBudget(Arc<Semaphore>);
 
 /// A response body with its share of the budget, until its last byte is sent.
@@ -40,7 +40,7 @@ impl Default for BodyBudget {
 }
 
 impl BodyBudget {
-    /// Waits for the memory of a body that is to come, of this number of bytes at most.
+    /// Waits for the share of a request body of at most this number of bytes.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if bytes <= FREE_BYTES {
             return Ok(None);
@@ -49,7 +49,7 @@ impl BodyBudget {
         permit.map_err(|_| full())?.map(Some).map_err(|_| full())
     }
 
-    /// Counts a response body until its last byte is sent. It does not wait: what waits is in memory as well.
+    /// Counts a response body until its last byte is sent. It does not wait, because the body is in memory already.
     pub(crate) fn keep<T>(&self, body: T) -> Result<Bytes, ApiError>
     where
         T: AsRef<[u8]> + Into<Bytes> + Send + 'static,

@@ -1,17 +1,17 @@
-//! The limits of connections.
+//! Limits of connections.
 
 use std::time::Duration;
 
 /// Limits of connections and requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Open connections; further ones wait in the queue of the kernel.
     pub connections: usize,
     /// From the start of a connection, or the first byte of a later request's head, to the last byte of the head.
     pub head: Duration,
     /// Between requests of one connection.
     pub idle: Duration,
-    /// How long a client may read no byte of a response.
+    /// While a client reads no byte of a response.
     pub write: Duration,
     /// How long a shutdown waits for requests in flight.
     pub drain: Duration,

@@ -1,4 +1,4 @@
-//! What happens to every request: framing checks, request ID, tracing, metrics, the log line.
+//! The middleware of every request: framing checks, request ID, tracing, metrics, the log line.
 
 use std::{
     convert::Infallible,
@@ -53,12 +53,12 @@ where
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let context = RequestContext::begin(&self.app, &mut request);
         let inner = check_framing(&request).map(|()| self.inner.call(request));
-        let answer = context.answer(inner);
+        let response = context.respond(inner);
         if is_read {
-            return Box::pin(async move { Ok(answer.await) });
+            return Box::pin(async move { Ok(response.await) });
         }
-        // hyper drops the handler of a client that hangs up, and with it half a write: writes have a task of their own.
-        let task = tokio::spawn(answer);
+        // hyper drops the handler when a client hangs up. A write must not stop halfway, so it runs in a task of its own.
+        let task = tokio::spawn(response);
         Box::pin(async move { Ok(task.await.unwrap_or_else(|error| ApiError::internal(&error).into_response())) })
     }
 }
@@ -85,19 +85,15 @@ impl RequestContext {
         if let Some(rate_limit) = &rate_limit {
             request.extensions_mut().insert(rate_limit.clone());
         }
-        let name = Self::name_of(route.as_ref());
-        let span = app.traces.then(|| telemetry::span(request.headers(), method, name, &request_id));
+        let span = app
+            .has_traces
+            .then(|| telemetry::request_span(request.headers(), method, route_template(route.as_ref()), &request_id));
         let _in_flight = app.metrics.as_ref().map(PrometheusRegistry::begin_request);
         Self { app: Arc::clone(app), started, request_id, method, route, rate_limit, span, _in_flight }
     }
 
-    /// The route template instead of the path: an id is not the log's business.
-    fn name_of(route: Option<&MatchedPath>) -> &str {
-        route.map_or("-", MatchedPath::as_str)
-    }
-
     /// Adds the request ID and headers to the response, renders errors, and writes the log line.
-    async fn answer(self, inner: Result<impl Future<Output = Result<Response, Infallible>>, ApiError>) -> Response {
+    async fn respond(self, inner: Result<impl Future<Output = Result<Response, Infallible>>, ApiError>) -> Response {
         let Self { app, started, request_id, method, route, rate_limit, span, _in_flight } = self;
         let run = async {
             match inner {
@@ -117,13 +113,13 @@ impl RequestContext {
         }
         finish_headers(response.headers_mut(), &request_id);
         if let Some((limiter, rate_limit)) = app.rate_limiter.as_ref().zip(rate_limit) {
-            limiter.describe(response.headers_mut(), &rate_limit);
+            limiter.add_headers(response.headers_mut(), &rate_limit);
         }
         let status = response.status().as_u16();
         if let Some(span) = span {
-            telemetry::finish(&span, status);
+            telemetry::record_status(&span, status);
         }
-        let (route, time) = (Self::name_of(route.as_ref()), started.elapsed());
+        let (route, time) = (route_template(route.as_ref()), started.elapsed());
         if let Some(metrics) = &app.metrics {
             metrics.record_response(route, method, status, time);
         }
@@ -133,33 +129,38 @@ impl RequestContext {
     }
 }
 
+/// The route template. Logs and metrics have it instead of the path, which has IDs.
+fn route_template(route: Option<&MatchedPath>) -> &str {
+    route.map_or("-", MatchedPath::as_str)
+}
+
 /// The caller's request ID if it is valid: 1 to 128 characters of `[A-Za-z0-9._-]`, exactly once. Anything else is
 /// replaced, as the response shows.
 fn accepted_request_id(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(REQUEST_ID).iter();
     let text = lines.next()?.to_str().ok()?;
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (lines.next().is_none() && (1..=128).contains(&text.len()) && text.chars().all(sound)).then(|| text.to_owned())
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (lines.next().is_none() && (1..=128).contains(&text.len()) && text.chars().all(is_valid)).then(|| text.to_owned())
 }
 
-/// Refuses requests that a proxy in front could read in another way.
+/// Refuses requests that a proxy in front could interpret differently.
 fn check_framing(request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let refuse = |detail: &str| Err(ApiError::new(ProblemCode::InvalidRequest, detail));
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), request.uri().authority()) {
-        // In HTTP/2 the target says it.
+        // In HTTP/2 the target names the host.
         (None, Some(_)) if request.version() == Version::HTTP_2 => {}
         (None, _) => return refuse("The request has no Host header."),
         (Some(_), _) if hosts.next().is_some() => return refuse("The request has more than one Host header."),
         (Some(host), Some(target)) if !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {
-            return refuse("The Host header and the target of the request say different hosts.");
+            return refuse("The Host header and the target of the request name different hosts.");
         }
         (Some(_), _) => {}
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        // The HTTP library looks for "chunked" at the end and would hand on the rest undecoded.
+        // hyper only checks that the last coding is "chunked", and would leave other codings undecoded.
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return refuse("The only Transfer-Encoding is chunked, exactly once.");
         }
@@ -167,7 +168,7 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// An unknown method is the caller's own text and stays out of the log.
+/// The method for logs and metrics. An unknown one is text of the caller, which must not get there.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -186,6 +187,6 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Records are personal data: no shared cache keeps them, and a private one asks again each time.
+    // Records are personal data: shared caches must not keep them, and private ones must revalidate them.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
 }

@@ -1,4 +1,4 @@
-//! The certificate of the service, which may change while it runs.
+//! TLS, with a certificate that can be replaced while the service runs.
 
 use std::{
     io,
@@ -24,18 +24,17 @@ struct Inner {
 }
 
 impl Tls {
-    /// Reads a chain of certificates, the service's own first, and its private key, both in PEM.
+    /// Reads a chain of certificates, that of the service first, and its private key, both in PEM.
     ///
     /// # Errors
     ///
-    /// Says which file is not what it should be, or that both do not belong together.
+    /// Names the file that is not valid, or says that the files do not match.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, String> {
         let current = RwLock::new(read(certificate, key)?);
         Ok(Self(Arc::new(Inner { certificate: certificate.to_owned(), key: key.to_owned(), current })))
     }
 
-    /// Reads the files again; `true` where they are others than before. What is wrong with them changes nothing: new
-    /// connections get the certificate that was good.
+    /// Reads the files again; `true` if they have changed. After an error, new connections still get the old certificate.
     ///
     /// # Errors
     ///
@@ -56,7 +55,7 @@ impl Tls {
     }
 }
 
-/// The settings of connections, and the bytes that they were made of.
+/// The configuration, and the bytes of the files.
 fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, Vec<u8>), String> {
     let bytes = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let (chain_text, key_text) = (bytes(certificate)?, bytes(key)?);

@@ -486,7 +486,10 @@ async fn keys_are_made_and_revoked_beside_a_running_server() {
         (&["create", "--workspace", "w", "--scopes", "calls:reed"], "the scopes are calls:read"),
         (&["create", "--scopes", "calls:read"], "--workspace"),
         (&["create", "--operator", "--workspace", "w", "--scopes", "calls:read"], "cannot be used with"),
-        (&["create", "--operator", "--scopes", "calls:read", "--expires-in", "soon"], "invalid value 'soon' for '--expires-in"),
+        (
+            &["create", "--operator", "--scopes", "calls:read", "--expires-in", "soon"],
+            "invalid value 'soon' for '--expires-in",
+        ),
     ] {
         let (good, _, errors) = keys(arguments);
         assert!(!good && errors.contains(reason), "{errors}");

@@ -314,7 +314,7 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
     assert!(!text.contains("canary"), "{text}");
     for (name, value, reason) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "must begin with http://"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not as grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "protocol grpc is not supported"),
     ] {
         let mut command = crate::binary::command(directory.path());
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").env(name, value);
