@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use callhistory_model::{ExportFormat, ExportQuery};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 
 use crate::{
     auth::caller::{Caller, Exports},
@@ -59,32 +59,25 @@ pub(crate) async fn export_calls(
         ExportFormat::Csv => csv_header()?,
     };
     let rest = stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
-    let records = stream::StreamExt::chain(stream::iter(first.map(Ok)), rest);
-    let (shown, paced) = (grant.clone(), grant.clone());
-    let records = stream::StreamExt::then(records, move |chunk| {
-        let grant = paced.clone();
+    let reader = grant.clone();
+    let parts = stream::iter(first.map(Ok)).chain(rest).then(move |chunk| {
+        let grant = reader.clone();
         async move {
-            if let Ok(lines) = &chunk {
-                grant.throttle(|| lines.iter().filter(|byte| **byte == b'\n').count()).await;
-            }
-            chunk
+            let lines = chunk?;
+            grant.throttle(|| lines.iter().filter(|byte| **byte == b'\n').count()).await;
+            let lines = grant.redact_lines(lines)?;
+            if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }
         }
     });
-    let written = stream::StreamExt::map(records, move |chunk| {
-        let lines = shown.redact_lines(chunk?)?;
-        if format == ExportFormat::Csv { csv_rows(&lines) } else { Ok(lines) }
-    });
-    let written = stream::StreamExt::map(written, |chunk| chunk.map_err(aborted));
-    // A key that is revoked in the middle aborts the export: it must not look complete.
-    let parts = (Box::pin(written), grant);
-    let written = stream::unfold(Some(parts), |parts| async move {
-        let (mut written, grant) = parts?;
+    // A key that is revoked aborts the export: it must not look complete.
+    let parts = stream::unfold(Some((Box::pin(parts), grant)), |state| async move {
+        let (mut parts, grant) = state?;
         tokio::select! {
-            chunk = stream::StreamExt::next(&mut written) => Some((chunk?, Some((written, grant)))),
+            part = parts.next() => Some((part?.map_err(aborted), Some((parts, grant)))),
             () = grant.ended() => Some((Err(std::io::Error::other("the key has expired or is revoked")), None)),
         }
     });
-    let body = stream::StreamExt::chain(stream::iter([Ok(head)]), written);
+    let body = stream::iter([Ok(head)]).chain(parts);
     let (media_type, name) = match format {
         ExportFormat::Ndjson => ("application/x-ndjson", "attachment; filename=\"call-history.ndjson\""),
         ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"call-history.csv\""),
@@ -96,7 +89,7 @@ pub(crate) async fn export_calls(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-/// Aborts the body, so that nobody takes it for complete. The log has the reason.
+/// Aborts the body, so that it does not look complete. The log has the reason.
 fn aborted(_: ApiError) -> std::io::Error {
     std::io::Error::other("the export was aborted")
 }
