@@ -1,4 +1,4 @@
-//! Imports.
+//! Imports: formats, splitting into records, and the pipeline.
 
 pub mod format;
 pub mod pipeline;

@@ -1,6 +1,6 @@
 //! The formats of an import.
 
-/// How the records of an import follow each other.
+/// How an import separates its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportFormat {
     /// One record on each line.

@@ -1,4 +1,4 @@
-//! The import pipeline: a stream of any size is split into records, parsed strictly, and written in groups.
+//! The import pipeline: splits a stream of any size into records, parses them strictly, and writes them in batches.
 
 use std::{io::Write as _, sync::Arc};
 
@@ -16,30 +16,30 @@ use super::{
 };
 use crate::{auth::grant::Grant, error::ApiError};
 
-/// Records of one transaction.
-const GROUP_RECORDS: usize = 1000;
-/// The size at which a transaction is full, in bytes.
-const GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Compressed bytes that are unpacked at a time: at most a thousand times as many come out.
+/// Records of one batch, which is one transaction.
+const BATCH_RECORDS: usize = 1000;
+/// The size at which a batch is full, in bytes.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Compressed bytes that are decompressed at a time, to at most a thousand times as many.
 const GZIP_STEP: usize = 1024;
-/// How many times its size a compressed body may unpack to, beyond what is small anyway.
+/// The largest compression ratio of a body. It does not apply to the first decompressed bytes.
 const GZIP_RATIO: u64 = 100;
 const GZIP_FREE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Why an import ended before its end.
+/// Why an import was aborted.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportFailure {
     /// The store failed; what was written before stays.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The stream is to be an array of records, and is none.
+    /// The stream is not an array of records, but should be.
     #[error("the body is not a JSON array of records")]
     NotAnArray,
-    /// The compressed stream is none.
+    /// The stream is not gzip, but should be.
     #[error("the body is not gzip: {0}")]
     Gzip(std::io::Error),
-    /// The compressed stream unpacks to more than is plausible.
-    #[error("the body unpacks to more than {GZIP_RATIO} times its size")]
+    /// The compression ratio of the stream is too high.
+    #[error("the body decompresses to more than {GZIP_RATIO} times its size")]
     Bomb,
 }
 
@@ -62,24 +62,24 @@ impl From<ImportFailure> for ApiError {
             }
             ImportFailure::Bomb => Self::new(
                 ProblemCode::BodyTooLarge,
-                format!("The body unpacks to more than {GZIP_RATIO} times its size; send it in another form."),
+                format!("The body decompresses to more than {GZIP_RATIO} times its size; send it uncompressed."),
             ),
         }
     }
 }
 
-/// A group on its way to the disk: the line of each record, and what became of it.
-struct Writing {
+/// A batch that is being written: the line of each record, and its outcome.
+struct BatchInFlight {
     lines: Vec<u64>,
     outcomes: JoinHandle<Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError>>,
 }
 
-/// What becomes of the records of an import.
+/// What an import does with its records.
 #[derive(Clone)]
 pub enum Target {
-    /// They are written to a workspace.
+    /// Writes them to a workspace.
     Store(Arc<dyn CallStore>, WorkspaceId),
-    /// They are checked and not written: those of one workspace, or each one as it is. What passes counts as created.
+    /// Only checks them, for a workspace or for the one that each names. Valid records count as created.
     Check(Option<WorkspaceId>),
 }
 
@@ -95,16 +95,16 @@ impl Target {
 /// An import in progress: bytes go in, records are written to the store. Its memory does not grow with the stream.
 pub struct Import {
     target: Target,
-    /// What the caller may do; `None` where the operator imports.
+    /// What the caller may do; `None` for the operator.
     pub(crate) grant: Option<Grant>,
     gzip: Option<MultiGzDecoder<Vec<u8>>>,
-    packed_bytes: u64,
-    unpacked_bytes: u64,
+    compressed_bytes: u64,
+    decompressed_bytes: u64,
     splitter: RecordSplitter,
-    group: Vec<RawRecord>,
-    group_bytes: usize,
-    /// The group before, on its way to the disk while the next one is read.
-    writing: Option<Writing>,
+    batch: Vec<RawRecord>,
+    batch_bytes: usize,
+    /// The previous batch, which is written while this one is read.
+    in_flight: Option<BatchInFlight>,
     report: ImportReport,
 }
 
@@ -116,106 +116,107 @@ impl Import {
             target,
             grant: None,
             gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
-            packed_bytes: 0,
-            unpacked_bytes: 0,
+            compressed_bytes: 0,
+            decompressed_bytes: 0,
             splitter: RecordSplitter::new(form, CallRecord::MAX_BYTES),
-            group: Vec::new(),
-            group_bytes: 0,
-            writing: None,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            in_flight: None,
             report: ImportReport::default(),
         }
     }
 
-    /// What has been written so far; the last groups may still be missing.
+    /// The outcome so far, without the last batches.
     #[must_use]
     pub fn report(&self) -> &ImportReport {
         &self.report
     }
 
-    /// Takes the next bytes of the stream.
+    /// Processes the next bytes of the stream.
     ///
     /// # Errors
     ///
-    /// The import cannot go on; what was written stays.
+    /// The import is aborted; records that were written stay.
     pub async fn push(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
         if self.gzip.is_none() {
-            return self.take(bytes, now).await;
+            return self.split(bytes, now).await;
         }
         for step in bytes.chunks(GZIP_STEP) {
-            let plain = self.unpack(step)?;
-            self.take(&plain, now).await?;
+            let plain = self.decompress(step)?;
+            self.split(&plain, now).await?;
         }
         Ok(())
     }
 
-    fn unpack(&mut self, packed: &[u8]) -> Result<Vec<u8>, ImportFailure> {
+    fn decompress(&mut self, compressed: &[u8]) -> Result<Vec<u8>, ImportFailure> {
         let Some(decoder) = &mut self.gzip else { return Ok(Vec::new()) };
-        decoder.write_all(packed).map_err(ImportFailure::Gzip)?;
+        decoder.write_all(compressed).map_err(ImportFailure::Gzip)?;
         decoder.flush().map_err(ImportFailure::Gzip)?;
         let plain = std::mem::take(decoder.get_mut());
-        self.packed_bytes += packed.len() as u64;
-        self.unpacked_bytes += plain.len() as u64;
-        if self.unpacked_bytes > GZIP_FREE_BYTES + GZIP_RATIO * self.packed_bytes {
+        self.compressed_bytes += compressed.len() as u64;
+        self.decompressed_bytes += plain.len() as u64;
+        if self.decompressed_bytes > GZIP_FREE_BYTES + GZIP_RATIO * self.compressed_bytes {
             return Err(ImportFailure::Bomb);
         }
         Ok(plain)
     }
 
-    async fn take(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
-        // In steps, so that a large chunk does not become a large group.
+    async fn split(&mut self, bytes: &[u8], now: &Timestamp) -> Result<(), ImportFailure> {
+        // In steps, so that a large chunk does not make a large batch.
         for step in bytes.chunks(8 * 1024) {
-            let before = self.group.len();
-            self.splitter.push(step, &mut self.group);
+            let before = self.batch.len();
+            self.splitter.push(step, &mut self.batch);
             if self.splitter.is_no_array {
                 return Err(ImportFailure::NotAnArray);
             }
-            self.group_bytes += self.group[before..].iter().map(RawRecord::size).sum::<usize>();
-            if self.group.len() >= GROUP_RECORDS || self.group_bytes >= GROUP_BYTES {
-                self.write_group(now).await?;
+            self.batch_bytes += self.batch[before..].iter().map(RawRecord::size).sum::<usize>();
+            if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
+                self.write_batch(now).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes the end of the stream, and waits until all of it is on disk.
+    /// Ends the stream, and waits until all records are on disk.
     ///
     /// # Errors
     ///
-    /// The end could not be written; what was written before stays.
+    /// The last records could not be written; earlier ones stay.
     pub async fn finish(mut self, now: &Timestamp) -> Result<ImportReport, ImportFailure> {
         if let Some(mut decoder) = self.gzip.take() {
             decoder.try_finish().map_err(ImportFailure::Gzip)?;
             let plain = std::mem::take(decoder.get_mut());
-            self.take(&plain, now).await?;
+            self.split(&plain, now).await?;
         }
-        self.splitter.finish(&mut self.group);
+        self.splitter.finish(&mut self.batch);
         if self.splitter.is_no_array {
             return Err(ImportFailure::NotAnArray);
         }
-        self.write_group(now).await?;
-        self.settle().await?;
+        self.write_batch(now).await?;
+        self.finish_batch().await?;
         Ok(self.report)
     }
 
-    /// Reads the group, and hands it over once the one before is on disk.
-    async fn write_group(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
-        let group = std::mem::take(&mut self.group);
-        self.group_bytes = 0;
-        let (target, grant, moment) = (self.target.clone(), self.grant.clone(), now.clone());
-        // Reading takes milliseconds for a group: off the threads that serve requests.
-        let read = tokio::task::spawn_blocking(move || {
-            group.into_iter().map(|item| read_item(item, &target, grant.as_ref(), &moment)).collect::<Vec<_>>()
+    /// Parses the batch, waits for the previous one, and starts to write it.
+    async fn write_batch(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let (target, grant, time) = (self.target.clone(), self.grant.clone(), now.clone());
+        // Parsing a batch takes milliseconds, so it must not run on the threads that serve requests.
+        let parsed = tokio::task::spawn_blocking(move || {
+            let parse = |record: RawRecord| (record.line, parse_record(record, &target, grant.as_ref(), &time));
+            batch.into_iter().map(parse).collect::<Vec<_>>()
         });
-        let read = read.await.map_err(|error| StoreError::Internal(error.to_string()))?;
-        self.settle().await?;
-        let (mut lines, mut calls) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
-        for item in read {
-            match item {
-                Ok((line, call)) => {
+        let parsed = parsed.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+        self.finish_batch().await?;
+        let (mut lines, mut calls) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
+        for (line, call) in parsed {
+            match call {
+                Ok(call) => {
                     lines.push(line);
                     calls.push(call);
                 }
-                Err((line, errors)) => self.reject(line, errors),
+                Err(errors) => self.reject(line, errors),
             }
         }
         if calls.is_empty() {
@@ -227,13 +228,13 @@ impl Import {
         };
         let now = now.clone();
         let outcomes = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
-        self.writing = Some(Writing { lines, outcomes });
+        self.in_flight = Some(BatchInFlight { lines, outcomes });
         Ok(())
     }
 
-    /// Waits for the group that is being written, and counts what it did.
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(Writing { lines, outcomes }) = self.writing.take() else { return Ok(()) };
+    /// Waits for the batch that is being written, and counts its outcomes.
+    async fn finish_batch(&mut self) -> Result<(), StoreError> {
+        let Some(BatchInFlight { lines, outcomes }) = self.in_flight.take() else { return Ok(()) };
         let outcomes = outcomes.await.map_err(|error| StoreError::Internal(error.to_string()))??;
         for (line, outcome) in lines.into_iter().zip(outcomes) {
             match outcome {
@@ -259,40 +260,34 @@ impl Import {
     }
 }
 
-/// The record of one line, or why it is none.
-fn read_item(
-    item: RawRecord,
+/// Parses and checks one record.
+fn parse_record(
+    record: RawRecord,
     target: &Target,
     grant: Option<&Grant>,
     now: &Timestamp,
-) -> Result<(u64, (CallId, CallInput)), (u64, FieldErrors)> {
-    let RawRecord { line, text } = item;
-    let text = text.map_err(|error| (line, FieldErrors(vec![error])))?;
-    let input = CallInput::from_json(&text).map_err(|errors| (line, errors))?;
-    let mut errors =
-        grant.map_or(Ok(()), |grant| grant.check_input(&input)).err().map_or(Vec::new(), |errors| errors.0);
-    let named = input.workspace_id.as_ref().zip(target.workspace());
-    if let Some((other, workspace)) = named.filter(|(other, workspace)| other != workspace) {
-        let detail = format!("is {:?}, but the import goes to {:?}", other.as_str(), workspace.as_str());
+) -> Result<(CallId, CallInput), FieldErrors> {
+    let input = CallInput::from_json(&record.text.map_err(|error| FieldErrors(vec![error]))?)?;
+    let grant_errors = grant.and_then(|grant| grant.check_input(&input).err());
+    let mut errors = grant_errors.map_or(Vec::new(), |errors| errors.0);
+    if let Some((named, workspace)) = input.workspace_id.as_ref().zip(target.workspace())
+        && named != workspace
+    {
+        let detail = format!("is {:?}, but the import goes to {:?}", named.as_str(), workspace.as_str());
         errors.push(FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer("/workspaceId"));
     }
-    match input.id.clone() {
-        Some(id) if errors.is_empty() => {
-            if let Target::Check(workspace) = target {
-                check(workspace.as_ref(), &id, input.clone(), now).map_err(|errors| (line, errors))?;
-            }
-            return Ok((line, (id, input)));
-        }
-        Some(_) => {}
-        None => {
-            let detail = "is missing; each record of an import has its id, so that it can be sent again";
-            errors.push(FieldError::new(FieldErrorCode::Missing, detail).prefix_pointer("/_id"));
-        }
+    if input.id.is_none() {
+        let detail = "is missing; each record of an import has its id, so that it can be sent again";
+        errors.push(FieldError::new(FieldErrorCode::Missing, detail).prefix_pointer("/_id"));
     }
-    Err((line, FieldErrors(errors)))
+    let Some(id) = input.id.clone().filter(|_| errors.is_empty()) else { return Err(FieldErrors(errors)) };
+    if let Target::Check(workspace) = target {
+        check(workspace.as_ref(), &id, input.clone(), now)?;
+    }
+    Ok((id, input))
 }
 
-/// Whether a record would be stored. Where nobody says for which workspace, any name of one does.
+/// Checks a record without a store. If neither the caller nor the record names a workspace, any workspace will do.
 fn check(workspace: Option<&WorkspaceId>, id: &CallId, input: CallInput, now: &Timestamp) -> Result<(), FieldErrors> {
     let named = workspace.or(input.workspace_id.as_ref()).cloned();
     let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|error| FieldErrors(vec![error]))?;

@@ -1,12 +1,12 @@
-//! Cutting a stream into the texts of its records, in memory that is bounded by one of them.
+//! Splits a stream into the texts of its records. Its memory is bounded by the largest record.
 
 use callhistory_model::{FieldError, FieldErrorCode};
 
 use super::format::ImportFormat;
 
-/// One record of a stream, or why its text cannot be had.
+/// The text of a record, or why it cannot be read.
 pub(crate) struct RawRecord {
-    /// The number of the line, or the state in the array; from 1 on.
+    /// The number of the line, or the position in the array; from 1 on.
     pub(crate) line: u64,
     pub(crate) text: Result<Vec<u8>, FieldError>,
 }
@@ -28,15 +28,15 @@ enum SplitterState {
     Element(bool),
     /// In an item.
     Value { depth: usize, string: bool, escaped: bool },
-    /// Behind an item.
+    /// After an item.
     Comma,
-    /// Behind the array.
+    /// After the array.
     End,
-    /// Behind something that cannot be made sense of.
-    Lost,
+    /// After a syntax error.
+    Failed,
 }
 
-/// Cuts bytes, as they come, into records.
+/// Splits bytes into records as they arrive.
 pub(crate) struct RecordSplitter {
     state: SplitterState,
     max_bytes: usize,
@@ -44,7 +44,7 @@ pub(crate) struct RecordSplitter {
     text: Vec<u8>,
     too_long: bool,
     first: bool,
-    /// The stream is to be an array, and does not even begin as one.
+    /// The stream should be an array, but does not begin like one.
     pub(crate) is_no_array: bool,
 }
 
@@ -57,12 +57,12 @@ impl RecordSplitter {
         Self { state, max_bytes, line: 1, text: Vec::new(), too_long: false, first: true, is_no_array: false }
     }
 
-    /// Takes bytes and gives the records that they complete.
+    /// Processes bytes and adds the records that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8], items: &mut Vec<RawRecord>) {
         if self.state == SplitterState::Line {
             let mut lines = bytes.split(|byte| *byte == b'\n');
-            if let Some(begun) = lines.next() {
-                self.add(begun);
+            if let Some(rest) = lines.next() {
+                self.add(rest);
             }
             for line in lines {
                 self.end_line(items);
@@ -73,13 +73,13 @@ impl RecordSplitter {
         bytes.iter().for_each(|byte| self.step(*byte, items));
     }
 
-    /// Takes the end of the stream.
+    /// Ends the stream.
     pub(crate) fn finish(&mut self, items: &mut Vec<RawRecord>) {
         match self.state {
             SplitterState::Line => self.end_line(items),
             SplitterState::Start => self.is_no_array = true,
-            SplitterState::End | SplitterState::Lost => {}
-            _ => self.lose("ends before the array does", items),
+            SplitterState::End | SplitterState::Failed => {}
+            _ => self.fail("ends before the array does", items),
         }
     }
 
@@ -93,7 +93,7 @@ impl RecordSplitter {
         }
     }
 
-    /// Gives the text gathered so far as a record.
+    /// Adds the text so far as a record.
     fn end_item(&mut self, items: &mut Vec<RawRecord>) {
         let text = std::mem::take(&mut self.text);
         let text = if std::mem::take(&mut self.too_long) {
@@ -111,7 +111,7 @@ impl RecordSplitter {
             self.text.drain(..3);
         }
         if !self.too_long && self.text.iter().all(u8::is_ascii_whitespace) {
-            // An empty line is no record, but counts.
+            // An empty line is not a record, but counts as a line.
             self.text.clear();
             self.line += 1;
         } else {
@@ -119,26 +119,26 @@ impl RecordSplitter {
         }
     }
 
-    /// Stops at a malformed array: the rest cannot be split into records.
-    fn lose(&mut self, what: &str, items: &mut Vec<RawRecord>) {
-        let detail = format!("{what}; nothing after this state was read");
+    /// Fails at a syntax error, after which the rest cannot be split.
+    fn fail(&mut self, what: &str, items: &mut Vec<RawRecord>) {
+        let detail = format!("{what}; the rest was not read");
         items.push(RawRecord { line: self.line, text: Err(FieldError::new(FieldErrorCode::Malformed, detail)) });
         self.text = Vec::new();
-        self.state = SplitterState::Lost;
+        self.state = SplitterState::Failed;
     }
 
     fn step(&mut self, byte: u8, items: &mut Vec<RawRecord>) {
         let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
-            SplitterState::Lost | SplitterState::Line => {}
+            SplitterState::Failed | SplitterState::Line => {}
             SplitterState::Value { depth, string, escaped } => self.inside(byte, depth, string, escaped, items),
             _ if blank => {}
-            // The mark that some editors put before UTF-8.
+            // The byte order mark that some editors write.
             SplitterState::Start if matches!(byte, 0xef | 0xbb | 0xbf) => {}
             SplitterState::Start if byte == b'[' => self.state = SplitterState::Element(true),
             SplitterState::Start => {
                 self.is_no_array = true;
-                self.state = SplitterState::Lost;
+                self.state = SplitterState::Failed;
             }
             SplitterState::Element(true) if byte == b']' => self.state = SplitterState::End,
             SplitterState::Comma if byte == b']' => self.state = SplitterState::End,
@@ -147,9 +147,9 @@ impl RecordSplitter {
                 self.add(&[byte]);
                 self.state = SplitterState::Value { depth: 1, string: false, escaped: false };
             }
-            SplitterState::Element(_) => self.lose("has something else than a record here", items),
-            SplitterState::Comma => self.lose("has no comma between two records here", items),
-            SplitterState::End => self.lose("has something after the array", items),
+            SplitterState::Element(_) => self.fail("has something other than a record here", items),
+            SplitterState::Comma => self.fail("has no comma between two records here", items),
+            SplitterState::End => self.fail("has something after the array", items),
         }
     }
 
@@ -172,7 +172,7 @@ impl RecordSplitter {
     }
 }
 
-/// The records of a stream that comes in chunks of this size: each with its line, and its text where it has one.
+/// The records of a stream that arrives in chunks of this size, each with its line, and its text if it is valid.
 #[cfg(fuzzing)]
 #[must_use]
 pub fn split_in_chunks(stream: &[u8], is_array: bool, chunk: usize) -> Vec<(u64, Option<Vec<u8>>)> {
