@@ -20,20 +20,20 @@ use crate::{
     telemetry,
 };
 
-/// How long the writer may take to finish what it has when the server stops.
+/// How long the store may take to finish its writes when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a command failed, for the last line of standard error.
+/// Why a command failed: the last line on standard error.
 pub type CommandError = Box<dyn std::error::Error>;
 
-/// What a command takes from the system that it runs on.
+/// What a command takes from the operating system.
 #[derive(Clone, Copy)]
 pub struct Environment {
     /// The time.
     pub now: Clock,
     /// Random bits for IDs, which need not be secret.
     pub random: Randomness,
-    /// The time since some moment, which never goes back.
+    /// The time since some fixed moment. It never goes back.
     pub monotonic: MonotonicClock,
     /// The random bytes of an API key.
     pub secret: fn() -> Result<[u8; Token::RANDOM_BYTES], String>,
@@ -45,15 +45,15 @@ impl Environment {
     }
 }
 
-/// Runs the command of these settings until its end.
+/// Runs the command of these settings.
 ///
 /// # Errors
 ///
-/// Says why the command could not do what it is for.
+/// Says why the command failed.
 pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCode, CommandError> {
     let settings = &sources.cli.settings;
     let command = sources.cli.command.as_ref().unwrap_or(&Command::Serve);
-    // Those that need neither a log nor a pool of threads.
+    // The first commands need neither a log nor a thread pool.
     match command {
         Command::Config { command } => config::run(sources, *command)?,
         Command::Openapi { write } => write_contract(write.as_deref())?,
@@ -65,7 +65,7 @@ pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCod
         Command::Restore { file } => {
             let url = settings.database_url()?;
             let backup = callhistory_store::restore(file, &url, &environment.timestamp())?;
-            print(&format!("{url} holds {}. Followers of the change feed have to start again.", describe(&backup)));
+            print(&format!("{url} holds {}. Followers of the change feed must start again.", describe(&backup)));
         }
         Command::RebuildMetrics => {
             let calls = callhistory_store::rebuild_metrics(&settings.database_url()?)?;
@@ -112,9 +112,9 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
             _ => serve::run(settings, has_traces, environment).await,
         }
     });
-    // While the runtime can still send what is left.
+    // Sends the last traces, which needs the runtime.
     drop(telemetry);
-    // A stuck task must not hold up the end of the process.
+    // A task that hangs must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -138,13 +138,13 @@ fn write_contract(folder: Option<&Path>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Closes the store. A disk that hangs must not hold the process for ever; no write that is lost here was acknowledged.
+/// Closes the store. A disk that hangs must not keep the process alive; a write that is lost here was not acknowledged.
 async fn close(store: &Arc<dyn CallStore>) -> Result<(), CommandError> {
     let closed = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
     closed.map_err(|_| "the database did not close in time; every acknowledged write is on disk".into())
 }
 
-/// Writes to standard output, which nobody needs to read: a closed pipe is no reason to end.
+/// Prints a line, and ignores a closed standard output.
 fn print(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }

@@ -41,7 +41,7 @@ async fn readyz(State(app): State<Arc<AppState>>, _: NoQuery) -> Result<impl Int
     if let Some(keys) = &app.keys
         && !keys.can_be_read().await
     {
-        reasons.push("keys: cannot be read; nobody can be let in");
+        reasons.push("keys: cannot be read; no caller can be authorized");
     }
     if reasons.is_empty() {
         return Ok(([(header::CONTENT_TYPE, "application/json")], r#"{"status":"ready"}"#));

@@ -1,4 +1,4 @@
-//! A made-up but believable history, the same for the same seed and end.
+//! A generated history, the same for the same seed and end.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 pub const WORKSPACE: &str = "demo";
 
 const DAYS: i64 = 30;
-/// Writes handed to the store at a time, enough to share commits.
+/// Writes in flight, enough to share commits.
 const WRITES_IN_FLIGHT: usize = 256;
 
 struct Flow {
@@ -91,7 +91,7 @@ const FLOWS: &[Flow] = &[
 ///
 /// # Errors
 ///
-/// Fails only if a made-up value breaks a rule of the record.
+/// Fails only if a generated value breaks a rule of the record.
 pub fn history(seed: u64, calls: u32, end: DateTime<Utc>) -> Result<Vec<(CallId, CallInput)>, FieldError> {
     let mut rng = Rng::with_seed(seed);
     let first = end.timestamp_millis() - DAYS * 86_400_000;
@@ -121,7 +121,7 @@ fn status(rng: &mut Rng, age_millis: i64) -> CallStatus {
         78..84 => CallStatus::Failed,
         84..89 => CallStatus::Busy,
         89..93 => CallStatus::Canceled,
-        // What a platform leaves behind when it never learns how a call ended.
+        // A platform leaves these behind when it never learns how a call ended.
         93 => CallStatus::Ongoing,
         94 => CallStatus::Active,
         95 => CallStatus::InProgress,
@@ -170,7 +170,7 @@ fn call(rng: &mut Rng, number: usize, start: i64, end: i64) -> Result<(CallId, C
     Ok((id, input))
 }
 
-/// What is known of a call once it has been held and analysed.
+/// Adds what is known of a completed and analysed call.
 fn complete(rng: &mut Rng, input: &mut CallInput, flow: &Flow, start: i64) -> Result<(), FieldError> {
     let length = rng.i64(20_000..480_000);
     let ended = start + length;
@@ -215,7 +215,7 @@ fn timestamp(millis: i64) -> Result<Timestamp, FieldError> {
     Ok(moment.unwrap_or_default().into())
 }
 
-/// Writes a history into a store, many records to a commit.
+/// Writes a history into a store.
 ///
 /// # Errors
 ///

@@ -12,13 +12,13 @@ use crate::{
     http::limits::Limits,
 };
 
-/// Nothing was recorded before this: a clock that says so is wrong. In seconds since 1970, it is 2025.
+/// A clock before 2025 is wrong. In seconds since 1970.
 const EARLIEST_SECOND: i64 = 1_735_689_600;
 const NANOS: i64 = 1_000_000_000;
-/// A key that ends within this time is worth a word, in nanoseconds: thirty days.
-const SOON: i64 = 30 * 86_400 * NANOS;
-/// File descriptors beside those of connections.
-const SPARE_FILES: u64 = 256;
+/// A key that expires within thirty days gets a warning. In nanoseconds.
+const EXPIRES_SOON: i64 = 30 * 86_400 * NANOS;
+/// File descriptors that are not for connections.
+const OTHER_FILES: u64 = 256;
 
 /// Prints the diagnostics; the exit code is 0, 1 or 2 by the worst of them.
 pub(super) fn run(sources: &SettingSources, full: bool, json: bool, now: &Timestamp) -> Result<ExitCode, CommandError> {
@@ -26,14 +26,15 @@ pub(super) fn run(sources: &SettingSources, full: bool, json: bool, now: &Timest
     let url = settings.database_url()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let connections = Limits::default().connections;
-    let mut diagnostics = surroundings(settings, &sources.changed(), connections, now);
+    let mut diagnostics = environment(settings, &sources.changed(), connections, now);
     diagnostics.extend(runtime.block_on(async {
         let mut found = callhistory_store::diagnose(&url, full).await;
-        // Where the database is broken or does not exist, so are the keys; to open them would create it.
-        let exists = !found
-            .iter()
-            .any(|diagnostic| matches!(diagnostic.name, "database" | "schema") && diagnostic.severity != Severity::Ok);
-        if exists && let Ok(store) = callhistory_store::open_api_keys(&url).await {
+        // Opening the keys of a database that does not exist would create it.
+        let is_missing =
+            |found: &Diagnostic| matches!(found.name, "database" | "schema") && found.severity != Severity::Ok;
+        if !found.iter().any(is_missing)
+            && let Ok(store) = callhistory_store::open_api_keys(&url).await
+        {
             found.push(api_keys(&*store, settings.require_keys, now).await);
         }
         found
@@ -46,12 +47,12 @@ pub(super) fn run(sources: &SettingSources, full: bool, json: bool, now: &Timest
     })
 }
 
-/// What was found about the settings, the clock and the limits of the process.
-fn surroundings(settings: &Settings, origins: &[String], connections: usize, now: &Timestamp) -> Vec<Diagnostic> {
-    let said = if origins.is_empty() { "all are the default".to_owned() } else { origins.join(", ") };
-    let mut diagnostics = vec![Diagnostic::ok("settings", said)];
+/// Checks the settings, the clock and the limits of the process.
+fn environment(settings: &Settings, changed: &[String], connections: usize, now: &Timestamp) -> Vec<Diagnostic> {
+    let changed = if changed.is_empty() { "all are the default".to_owned() } else { changed.join(", ") };
+    let mut diagnostics = vec![Diagnostic::ok("settings", changed)];
     if settings.allow_unauthenticated_network {
-        let detail = "whoever reaches the port reads and writes every workspace (allow_unauthenticated_network)";
+        let detail = "anyone who reaches the port can read and write every workspace (allow_unauthenticated_network)";
         diagnostics.push(Diagnostic::warning("exposure", detail));
     } else if !settings.listen.ip().is_loopback() && settings.tls_cert.is_none() {
         diagnostics.push(Diagnostic::warning("exposure", "keys and records cross the network without TLS"));
@@ -60,13 +61,13 @@ fn surroundings(settings: &Settings, origins: &[String], connections: usize, now
         diagnostics.push(Diagnostic::error("tls", reason));
     }
     diagnostics.push(if now.unix_nanos() < EARLIEST_SECOND * NANOS {
-        Diagnostic::error("clock", format!("says {now}, which cannot be"))
+        Diagnostic::error("clock", format!("says {now}, which is wrong"))
     } else {
         Diagnostic::ok("clock", format!("says {now}"))
     });
     #[cfg(unix)]
     if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        let needed = connections as u64 + SPARE_FILES;
+        let needed = connections as u64 + OTHER_FILES;
         let detail = format!("{files} files may be open, for {connections} connections");
         diagnostics.push(if files < needed {
             Diagnostic::warning("limits", format!("{detail}; {needed} would be enough"))
@@ -77,34 +78,37 @@ fn surroundings(settings: &Settings, origins: &[String], connections: usize, now
     diagnostics
 }
 
-/// What was found about the keys.
+/// Checks the keys.
 async fn api_keys(store: &dyn ApiKeyStore, required: bool, now: &Timestamp) -> Diagnostic {
     let all = match store.list_keys().await {
         Ok(all) => all,
         Err(error) => return Diagnostic::error("keys", error.to_string()),
     };
     let active: Vec<_> = all.iter().filter(|key| keys::state(key, now) == "active").collect();
-    let ends_soon = |end: &Timestamp| end.unix_nanos() - now.unix_nanos() < SOON;
-    let soon: Vec<_> = active.iter().filter(|key| key.expires_at.as_ref().is_some_and(ends_soon)).collect();
+    let expires_soon = |end: &Timestamp| end.unix_nanos() - now.unix_nanos() < EXPIRES_SOON;
+    let soon: Vec<_> = active.iter().filter(|key| key.expires_at.as_ref().is_some_and(expires_soon)).collect();
     let detail = format!("{} active of {}", active.len(), all.len());
     match soon.as_slice() {
-        _ if required && active.is_empty() => Diagnostic::error("keys", format!("{detail}; nobody can be let in")),
+        _ if required && active.is_empty() => {
+            Diagnostic::error("keys", format!("{detail}; no caller can be authorized"))
+        }
         _ if !required && !active.is_empty() => {
-            Diagnostic::warning("keys", format!("{detail}, and nobody is asked for one: require_keys is off"))
+            Diagnostic::warning("keys", format!("{detail}, but keys are not required: require_keys is off"))
         }
         [] => Diagnostic::ok("keys", detail),
-        [first, ..] => {
-            Diagnostic::warning("keys", format!("{detail}; {} within thirty days, first {}", soon.len(), first.id))
-        }
+        [first, ..] => Diagnostic::warning(
+            "keys",
+            format!("{detail}; {} expire within thirty days, the first is {}", soon.len(), first.id),
+        ),
     }
 }
 
-/// The worst that was found.
+/// The highest severity.
 fn worst(diagnostics: &[Diagnostic]) -> Severity {
     diagnostics.iter().map(|diagnostic| diagnostic.severity).max().unwrap_or(Severity::Ok)
 }
 
-/// The diagnostics as lines, or as one JSON object.
+/// The diagnostics, one on each line, or as one JSON object.
 fn render(diagnostics: &[Diagnostic], as_json: bool) -> String {
     if as_json {
         let found: Vec<_> = diagnostics

@@ -1,4 +1,4 @@
-//! The sub-commands `import` and `export`: whole histories between files and the database, without a server.
+//! The sub-commands `import` and `export`: copy whole histories between files and the database, without a server.
 
 use std::{
     collections::HashSet,
@@ -22,15 +22,15 @@ use crate::{
 };
 
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Plain progress lines come at most this often.
+/// The interval of progress lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Imports files, `-` for standard input, one after the other; without a store it checks them and writes nothing.
+/// Imports files in order, `-` for standard input; without a store it only checks them.
 ///
 /// # Errors
 ///
-/// What stops the import, and after all files that records were rejected.
+/// Says what stopped the import, or that records of a file were rejected.
 pub(super) async fn import(
     store: Option<&Arc<dyn CallStore>>,
     workspace: Option<&str>,
@@ -52,9 +52,9 @@ pub(super) async fn import(
             let pointer = error.pointer.as_deref().unwrap_or("");
             eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
         }
-        let told = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
-        if report.rejected > told {
-            eprintln!("{}: and {} more", file.display(), report.rejected - told);
+        let listed = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
+        if report.rejected > listed {
+            eprintln!("{}: and {} more", file.display(), report.rejected - listed);
         }
         let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
         let name = file.display();
@@ -83,7 +83,7 @@ async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp)
     };
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut length = fill(&mut *input, &mut chunk)?;
-    // The first bytes tell what it is; a record begins with a brace, an array with a bracket.
+    // The first byte of a record is a brace, that of an array a bracket.
     let gzip = chunk[..length].starts_with(&GZIP_MAGIC);
     let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
     let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -102,7 +102,7 @@ async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp)
     Ok(report)
 }
 
-/// Reads until the chunk is full or the input at its end: a pipe gives as little as it likes.
+/// Reads until the chunk is full or the input ends. A single read of a pipe can return less.
 fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < chunk.len() {
@@ -116,16 +116,16 @@ fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usiz
 
 fn first_unpacked(packed: &[u8]) -> Vec<u8> {
     let mut first = Vec::new();
-    // A stream that ends here continues in the next chunk.
+    // The error is only that the chunk ends within the stream.
     let _ = flate2::read::MultiGzDecoder::new(packed).take(1024).read_to_end(&mut first);
     first
 }
 
-/// Exports what a query string of `export_calls` asks for to a file, or to standard output.
+/// Exports the records that a query string of `export_calls` selects to a file, or to standard output.
 ///
 /// # Errors
 ///
-/// What is wrong with the query, or what stops the export; an unfinished file is taken away.
+/// Says what is wrong with the query, or what stopped the export. An incomplete file is deleted.
 pub(super) async fn export(
     store: &Arc<dyn CallStore>,
     workspace: &str,
@@ -137,12 +137,12 @@ pub(super) async fn export(
     let Some(path) = output else {
         let mut output = std::io::stdout().lock();
         return match write_export(store, &workspace, &query, &mut output, "export").await {
-            // Whoever reads has seen enough, as `head` does.
+            // The reader has enough, like `head`.
             Err(error) if is_broken_pipe(&error) => Ok(()),
             result => result,
         };
     };
-    // Under another name until it is whole, so that nobody takes a part for the history.
+    // A temporary name, so that an incomplete file does not look complete.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     write_export(store, &workspace, &query, &mut file, &path.display().to_string()).await?;
@@ -162,7 +162,7 @@ async fn write_export(
     output: &mut impl std::io::Write,
     name: &str,
 ) -> Result<(), CommandError> {
-    let describe = |_| "the export cannot be written as a table";
+    let describe = |_| "a record cannot be converted to CSV";
     let mut chunks = store.export_calls(workspace, &query.filter).await?;
     let mut progress = Progress::new(name, None);
     let mut records = 0;
@@ -187,7 +187,7 @@ fn parse_workspace(text: &str) -> Result<WorkspaceId, CommandError> {
     text.parse().map_err(|error: FieldError| format!("--workspace {error}").into())
 }
 
-/// How far it is: a bar on a terminal, plain lines elsewhere, and nothing where it is done at once.
+/// The progress: a bar on a terminal, lines elsewhere.
 struct Progress {
     bar: Option<ProgressBar>,
     name: String,

@@ -1,4 +1,4 @@
-//! The sub-command `keys`: making, listing, revoking and replacing the keys of callers, beside a running server.
+//! The sub-command `keys`: creates, lists, revokes and rotates API keys, also while a server runs.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::{
     config::cli::{KeyCommand, NewKey},
 };
 
-/// Carries out a command and returns what is to be printed.
+/// Runs a command and returns its output.
 ///
 /// # Errors
 ///
-/// Says what is wrong with the command, or why the store could not do it.
+/// Says what is wrong with the command, or why the store failed.
 pub(super) async fn run(
     store: &dyn ApiKeyStore,
     command: &KeyCommand,
@@ -31,17 +31,16 @@ pub(super) async fn run(
         KeyCommand::List => Ok(table(&store.list_keys().await?, &now)),
         KeyCommand::Revoke { id } => {
             let id = public_part(id);
-            if store.revoke_key(id, now).await? {
-                return Ok(format!("{id} is revoked; every server refuses it within a second."));
+            if !store.revoke_key(id, now).await? {
+                return Err(not_found(id));
             }
-            Err(format!("there is no key {id}; keys list shows them all").into())
+            Ok(format!("{id} is revoked; every server refuses it within a second."))
         }
         KeyCommand::Rotate { id, overlap } => {
             let id = public_part(id);
-            let old =
-                store.find_key(id).await?.ok_or_else(|| format!("there is no key {id}; keys list shows them all"))?;
+            let old = store.find_key(id).await?.ok_or_else(|| not_found(id))?;
             if state(&old, &now) != "active" {
-                return Err(format!("the key {id} has expired or is revoked; create another with keys create").into());
+                return Err(format!("the key {id} has expired or is revoked; create another with `keys create`").into());
             }
             let token = Token::new(&random()?);
             let key = ApiKey {
@@ -59,7 +58,11 @@ pub(super) async fn run(
     }
 }
 
-/// Whoever has the whole key at hand may give it: only its public part is used.
+fn not_found(id: &str) -> CommandError {
+    format!("there is no key {id}; `keys list` lists all keys").into()
+}
+
+/// The public part of a key, or the text itself if it is not a whole key.
 fn public_part(id: &str) -> &str {
     id.strip_prefix("ch_live_").and_then(|rest| rest.split('_').next()).unwrap_or(id)
 }
@@ -90,7 +93,7 @@ fn later(now: &Timestamp, time: Duration) -> Result<Timestamp, CommandError> {
     nanos.map(Timestamp::from_unix_nanos).ok_or_else(|| "the time is too long".into())
 }
 
-/// How a key is: active, expired or revoked.
+/// The state of a key: active, expired or revoked.
 pub(crate) fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
     if key.is_revoked(now.unix_nanos()) {
         "revoked"
@@ -101,9 +104,9 @@ pub(crate) fn state(key: &ApiKey, now: &Timestamp) -> &'static str {
     }
 }
 
-/// One line for each key, in columns.
+/// A table with one line for each key.
 fn table(keys: &[ApiKey], now: &Timestamp) -> String {
-    let moment = |moment: &Option<Timestamp>| moment.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let time = |time: &Option<Timestamp>| time.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let header = ["ID", "STATE", "WORKSPACE", "SCOPES", "CREATED", "ENDS", "USED", "NAME"].map(str::to_owned);
     let rows = keys.iter().map(|key| {
         let ends = [&key.revoked_at, &key.expires_at].into_iter().flatten().min_by_key(|end| end.unix_nanos());
@@ -113,8 +116,8 @@ fn table(keys: &[ApiKey], now: &Timestamp) -> String {
             key.workspace.as_ref().map_or_else(|| "(operator)".to_owned(), ToString::to_string),
             key.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             key.created_at.to_string(),
-            moment(&ends.cloned()),
-            moment(&key.used_at),
+            time(&ends.cloned()),
+            time(&key.used_at),
             key.name.clone(),
         ]
     });

@@ -20,21 +20,21 @@ use crate::{
     telemetry::prometheus::PrometheusRegistry,
 };
 
-/// Connections of operators and their tools at a time.
+/// Open connections of operators and their tools.
 const OPERATIONS_CONNECTIONS: usize = 32;
-/// Connections that may wait to be accepted, such as those of clients that come back after a restart. Beyond it the kernel
-/// lets a client wait for a second, or resets its connection.
+/// Connections that may wait to be accepted, such as those of clients that reconnect after a restart. The kernel delays further
+/// ones by a second, or resets them.
 const BACKLOG: u32 = 4096;
-/// How often the files of the certificate are compared with those in use.
+/// How often the files of the certificate are checked for changes.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The database that is served, and what the first lines say of it.
+/// The database to serve, and the examples for the welcome text.
 struct Service<'a> {
     url: &'a DatabaseUrl,
     store: Arc<dyn CallStore>,
     keys: Option<Arc<dyn ApiKeyStore>>,
     workspace: &'a str,
-    /// The newest call of a history that is there already.
+    /// The ID of the newest call of a generated history.
     newest: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn run(settings: &Settings, has_traces: bool, environment: Envi
     serve(settings, service, has_traces, environment).await
 }
 
-/// Serves a throw-away database that is full of made-up calls.
+/// Serves a temporary database with generated calls.
 pub(super) async fn demo(
     settings: &Settings,
     demo: &DemoSettings,
@@ -65,7 +65,7 @@ pub(super) async fn demo(
     serve(settings, service, has_traces, environment).await
 }
 
-/// The keys of a database, where callers need them.
+/// The keys of a database, if callers need one.
 async fn open_api_keys(settings: &Settings, url: &DatabaseUrl) -> Result<Option<Arc<dyn ApiKeyStore>>, CommandError> {
     Ok(if settings.require_keys { Some(callhistory_store::open_api_keys(url).await?) } else { None })
 }
@@ -100,7 +100,7 @@ async fn serve(
         state = state.with_metrics(PrometheusRegistry::install()?);
     }
     let state = Arc::new(state);
-    // A supervisor is notified once connections are accepted, and from then on that the process is not stuck.
+    // The supervisor is notified when connections are accepted, and then regularly that the process is alive.
     notify_supervisor(&[NotifyState::Ready]);
     if let Some(interval) = sd_notify::watchdog_enabled() {
         tokio::spawn(feed_watchdog(interval / 2));
@@ -116,7 +116,7 @@ async fn serve(
     Ok(())
 }
 
-/// Notifies a supervisor such as systemd, where there is one that listens.
+/// Notifies a supervisor such as systemd, if there is one.
 fn notify_supervisor(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the supervisor could not be notified");
@@ -133,7 +133,7 @@ async fn feed_watchdog(interval: Duration) {
 fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, CommandError> {
     let bind = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the connections of the process before.
+        // A restart must not wait until the old connections of the port have timed out.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -142,7 +142,7 @@ fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, CommandError> 
     Ok(bind().map_err(failed)?)
 }
 
-/// Uses a certificate that has been replaced for new connections, without a restart.
+/// Reloads a certificate that has been replaced.
 async fn reload_certificate(tls: Tls) {
     loop {
         tokio::time::sleep(CERTIFICATE_INTERVAL).await;
@@ -154,10 +154,10 @@ async fn reload_certificate(tls: Tls) {
     }
 }
 
-/// The first lines of the output: the address, and commands that work when pasted.
+/// The welcome text: the address, and commands to paste.
 fn welcome(base: &str, service: &Service<'_>) -> String {
     let Service { url, workspace, newest, .. } = service;
-    // A workspace that is not the example's own would be refused in its body.
+    // The workspace of the body must be that of the header.
     let body =
         examples::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
     let mut text = format!(
@@ -177,7 +177,7 @@ Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
     );
     if let Some(id) = newest {
         text.push_str(&format!(
-            "\n\nThe workspace {workspace:?} is full of made-up calls, which are deleted when the server stops. The newest:\n\
+            "\n\nThe workspace {workspace:?} has generated calls, which are deleted when the server stops. The newest:\n\
              curl -sS -w '\\n' {base}/v2/api/call-history/{id} -H 'x-workspace-id: {workspace}'\n\
              The failed ones, and all of them by day:\n\
              curl -sS -w '\\n' '{base}/v2/api/call-history?status=failed&limit=3' -H 'x-workspace-id: {workspace}'\n\
@@ -187,8 +187,8 @@ Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
     text
 }
 
-/// A token that the first signal to stop cancels. The signals are caught from the call on, not from the first poll: one
-/// that comes at once must not kill the program half-way.
+/// A token that the first SIGINT or SIGTERM cancels. The handlers are installed at once, not at the first poll, so that an early
+/// signal does not kill the process.
 fn stop_on_signal() -> std::io::Result<CancellationToken> {
     #[cfg(unix)]
     let (mut interrupt, mut terminate) = {

@@ -25,7 +25,7 @@ pub enum Command {
     Serve,
     /// Migrate the database to the schema of this version and end; `serve` does the same first
     Migrate,
-    /// Serve a throw-away history of a few thousand calls over the last thirty days
+    /// Serve a temporary database with a few thousand generated calls of the last thirty days
     Demo(DemoSettings),
     /// Create, list, revoke and rotate API keys; a server may run on the same database
     Keys {
@@ -52,7 +52,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Rebuild the data that metrics are read from, where `doctor --full` finds it wrong; the server must not run
+    /// Rebuild the data of metrics if `doctor --full` finds errors in it; the server must not run
     RebuildMetrics,
     /// Show, check and explain the settings
     Config {
@@ -165,42 +165,40 @@ pub struct DemoSettings {
 }
 
 impl Cli {
-    /// Refuses settings that would expose the records, contradict each other, or have no effect.
+    /// Rejects settings that would expose the records, contradict each other, or have no effect.
     ///
     /// # Errors
     ///
-    /// Says what is wrong and what would be right.
+    /// Says what is wrong and what to do.
     pub fn check(&self) -> Result<(), String> {
         let Settings { listen, data_dir, require_keys, allow_unauthenticated_network, .. } = &self.settings;
-        let places = [
+        let databases = [
             ("--data-dir", data_dir.is_some()),
             ("--database-url", self.settings.database_url.is_some()),
             ("--database-url-file", self.settings.database_url_file.is_some()),
         ];
-        let places: Vec<_> = places.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-        if let [first, second, ..] = places.as_slice() {
-            return Err(format!("{first} and {second} both say where the records are; give one of them"));
+        let databases: Vec<_> = databases.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
+        if let [first, second, ..] = databases.as_slice() {
+            return Err(format!("{first} and {second} both name a database; set one of them"));
         }
-        if matches!(self.command, Some(Command::Demo(_))) && !places.is_empty() {
-            return Err("demo serves a throw-away directory; leave --data-dir and --database-url out".to_owned());
+        if matches!(self.command, Some(Command::Demo(_))) && !databases.is_empty() {
+            return Err("demo serves a temporary database; omit --data-dir and --database-url".to_owned());
         }
         if self.settings.tls_cert.is_some() != self.settings.tls_key.is_some() {
-            return Err("--tls-cert and --tls-key belong together; give both or none".to_owned());
+            return Err("--tls-cert and --tls-key belong together; set both or none".to_owned());
         }
         let rates = self.settings.rates();
         if !require_keys && (rates.requests.is_some() || rates.records.is_some()) {
-            return Err(
-                "--requests-per-second and --records-per-second bound keys: they need --require-keys".to_owned()
-            );
+            return Err("--requests-per-second and --records-per-second limit keys; set --require-keys".to_owned());
         }
         if *require_keys && *allow_unauthenticated_network {
             return Err("--require-keys and --allow-unauthenticated-network contradict each other".to_owned());
         }
         if !listen.ip().is_loopback() && !require_keys && !allow_unauthenticated_network {
             return Err(format!(
-                "refusing to listen on {listen} without keys: whoever reaches this port could read and write the records \
-                 of every workspace. Pass --require-keys, listen on loopback (127.0.0.1:{}) behind a proxy that checks \
-                 its callers, or pass --allow-unauthenticated-network to do it all the same.",
+                "refusing to listen on {listen} without keys: anyone who reaches this port could read and write the \
+                 records of every workspace. Set --require-keys, listen on loopback (127.0.0.1:{}) behind a proxy that \
+                 authenticates its callers, or set --allow-unauthenticated-network to do it anyway.",
                 listen.port()
             ));
         }
@@ -208,11 +206,11 @@ impl Cli {
     }
 }
 
-/// Refuses a misspelt level, which the log's own reader would take for the name of a module and fall silent.
+/// Rejects a misspelt level, which the library would interpret as the name of a module, so that nothing would be logged.
 fn check_log(filter: &str) -> Result<(), String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     match filter.split(',').find(|part| !part.contains('=') && !levels.contains(&part.trim())) {
-        Some(part) => Err(format!("--log {filter}: {part:?} is no level; the levels are {}", levels.join(", "))),
+        Some(part) => Err(format!("--log {filter}: {part:?} is not a level; use one of {}", levels.join(", "))),
         None => Ok(()),
     }
 }

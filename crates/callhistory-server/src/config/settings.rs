@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{auth::rate_limit::Rates, http::tls::Tls};
 
-/// The settings of a running server.
+/// The settings of a server.
 #[derive(Debug, Args)]
 pub struct Settings {
     /// A file of settings, such as `config example` prints; variables and flags override it
@@ -38,7 +38,7 @@ pub struct Settings {
     /// Requests that each key may send in a second; unlimited by default
     #[arg(long, global = true, env = "CALLHISTORY_REQUESTS_PER_SECOND", value_name = "NUMBER")]
     pub requests_per_second: Option<NonZeroU32>,
-    /// Records that each key may read in a second, at least the 1,000 of a page at once; unlimited by default
+    /// Records that each key may read in a second, in bursts of at least the 1,000 of a page; unlimited by default
     #[arg(long, global = true, env = "CALLHISTORY_RECORDS_PER_SECOND", value_name = "NUMBER")]
     pub records_per_second: Option<NonZeroU32>,
     /// The certificate chain of the server, in PEM; reloaded when it changes
@@ -47,7 +47,7 @@ pub struct Settings {
     /// The private key of the certificate, in PEM
     #[arg(long, global = true, env = "CALLHISTORY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Listen beyond loopback although there are no keys: whoever reaches the port reads and writes every workspace
+    /// Listen beyond loopback without keys: anyone who reaches the port can read and write every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
     /// Log filter: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
@@ -65,7 +65,7 @@ impl Settings {
         self.tls_cert.as_ref().zip(self.tls_key.as_ref()).map(|(cert, key)| Tls::load(cert, key)).transpose()
     }
 
-    /// What each key may ask for.
+    /// The rate limits of each key.
     #[must_use]
     pub fn rates(&self) -> Rates {
         Rates { requests: self.requests_per_second, records: self.records_per_second }

@@ -1,4 +1,4 @@
-//! Where each setting comes from: its default, the file, its variable, or its flag, each over the one before.
+//! The sources of settings: a flag overrides a variable, a variable the file, and the file the default.
 
 use std::{ffi::OsString, path::Path};
 
@@ -9,14 +9,14 @@ use toml::{Table, Value};
 
 use super::cli::Cli;
 
-/// What is not written into a file: the file's own name.
+/// Settings that a file cannot have: its own name.
 const NOT_IN_FILES: &[&str] = &["config"];
 /// Settings that may hold a password.
 const SECRETS: &[&str] = &["database_url"];
 
-/// The settings of one start, and where each was said.
+/// The settings of one start, and the source of each.
 pub struct SettingSources {
-    /// What to do, and how.
+    /// The command and its settings.
     pub cli: Cli,
     matches: ArgMatches,
     file: Option<(String, Table)>,
@@ -24,9 +24,9 @@ pub struct SettingSources {
 
 /// Why there are no settings.
 pub enum ConfigError {
-    /// What the reader of flags says, help and version included.
+    /// An invalid flag, or a request for help or the version.
     Flags(clap::Error),
-    /// What is wrong with the file, a variable, or the settings together.
+    /// An invalid file, variable, or combination of settings.
     Settings(String),
 }
 
@@ -41,7 +41,7 @@ impl SettingSources {
     ///
     /// # Errors
     ///
-    /// Says what is wrong, where, and what there is instead.
+    /// Says what is wrong, where, and what to do.
     pub fn load(arguments: impl Iterator<Item = OsString>, variables: &[OsString]) -> Result<Self, ConfigError> {
         let arguments: Vec<_> = arguments.collect();
         check_variables(variables)?;
@@ -50,12 +50,11 @@ impl SettingSources {
         let file = plain.get_one::<std::path::PathBuf>("config").map(|path| read(path)).transpose()?;
         let mut command = Cli::command();
         for (name, value) in file.iter().flat_map(|(_, table)| table) {
-            let text =
-                text(value).ok_or_else(|| format!("{name} is neither a text, nor a number, nor true or false"))?;
+            let text = text(value).ok_or_else(|| format!("{name} is not a string, an integer, true or false"))?;
             command = command.mut_arg(name, |setting| setting.default_value(text));
         }
         let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| match &file {
-            // It was fine without the file.
+            // The same arguments were valid without the file.
             Some((path, _)) => ConfigError::Settings(format!("{path}: {error}")),
             None => ConfigError::Flags(error),
         })?;
@@ -64,15 +63,15 @@ impl SettingSources {
         Ok(Self { cli, matches, file })
     }
 
-    /// The settings that are not the default, each with where it was said.
+    /// The settings that are not the default, each with its source.
     #[must_use]
     pub fn changed(&self) -> Vec<String> {
-        let said = |setting: Arg| Some(format!("{} ({})", setting.get_id(), self.origin(&setting)?));
-        settings().filter_map(said).collect()
+        let describe = |setting: Arg| Some(format!("{} ({})", setting.get_id(), self.source(&setting)?));
+        settings().filter_map(describe).collect()
     }
 
-    /// Where a setting was said; `None` where it is the default.
-    fn origin(&self, setting: &Arg) -> Option<String> {
+    /// The flag, variable or file that sets a setting; `None` for a default.
+    fn source(&self, setting: &Arg) -> Option<String> {
         let name = setting.get_id().as_str();
         let in_file = self.file.as_ref().filter(|(_, table)| table.contains_key(name));
         match self.matches.value_source(name) {
@@ -82,34 +81,31 @@ impl SettingSources {
         }
     }
 
-    /// Each setting with its value and its origin, as a file that says the same; secrets are left out of it.
+    /// A file with the same settings, each with its source; passwords are left out.
     #[must_use]
     pub fn print(&self) -> String {
         let mut lines = Vec::new();
         for setting in settings() {
             let name = setting.get_id().as_str();
             let value = self.matches.get_raw(name).and_then(|mut values| values.next()?.to_str().map(str::to_owned));
-            let origin = self.origin(&setting).unwrap_or_else(|| "default".to_owned());
-            // A flag that was not given has no value of its own.
-            let unset =
-                if matches!(setting.get_action(), ArgAction::SetTrue) { Some("false".to_owned()) } else { None };
+            let source = self.source(&setting).unwrap_or_else(|| "default".to_owned());
+            // A flag that is not set has no value.
+            let unset = is_flag(&setting).then(|| "false".to_owned());
             lines.push(match value.or(unset) {
-                Some(value) => (format!("{name} = {}", literal(&setting, &masked(name, &value))), origin),
-                None => (format!("# {name} is not set"), String::new()),
+                Some(value) => (format!("{name} = {}", to_toml(&setting, &redact(name, &value))), Some(source)),
+                None => (format!("# {name} is not set"), None),
             });
         }
-        let width =
-            lines.iter().filter(|(_, origin)| !origin.is_empty()).map(|(line, _)| line.len()).max().unwrap_or(0);
-        lines.iter().fold(String::new(), |mut text, (line, origin)| {
-            let line = if origin.is_empty() { line.clone() } else { format!("{line:width$}  # {origin}") };
-            text.push_str(&line);
-            text.push('\n');
-            text
-        })
+        let width = lines.iter().filter(|(_, source)| source.is_some()).map(|(line, _)| line.len()).max().unwrap_or(0);
+        let print = |(line, source): &(String, Option<String>)| match source {
+            Some(source) => format!("{line:width$}  # {source}\n"),
+            None => format!("{line}\n"),
+        };
+        lines.iter().map(print).collect()
     }
 }
 
-/// A file with every setting, what it is for, and its default.
+/// A file with every setting, its description, and its default or an example.
 #[must_use]
 pub fn example() -> String {
     let mut text = "# The settings of callhistory-server, each with its default or an example. A CALLHISTORY_* variable overrides\n\
@@ -119,14 +115,14 @@ pub fn example() -> String {
         let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
         let value = setting.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
         let name = setting.get_id().as_str();
-        let value = value.unwrap_or_else(|| sample(name).to_owned());
-        text.push_str(&format!("\n# {help}\n# {name} = {}\n", literal(&setting, &value)));
+        let value = value.unwrap_or_else(|| example_value(name).to_owned());
+        text.push_str(&format!("\n# {help}\n# {name} = {}\n", to_toml(&setting, &value)));
     }
     text
 }
 
-/// A value for a setting that has no default.
-fn sample(name: &str) -> &'static str {
+/// An example for a setting without a default.
+fn example_value(name: &str) -> &'static str {
     match name {
         "data_dir" => "/var/lib/callhistory",
         "database_url" => "postgres://callhistory@localhost/callhistory",
@@ -145,17 +141,25 @@ fn settings() -> impl Iterator<Item = Arg> {
     settings.into_iter().filter(|setting| setting.get_env().is_some())
 }
 
-/// The value as TOML writes it: a text in quotes, anything else bare.
-fn literal(setting: &Arg, value: &str) -> String {
-    let is_flag = matches!(setting.get_action(), ArgAction::SetTrue);
-    let is_number = value.parse::<u64>().is_ok();
-    if is_flag || is_number { value.to_owned() } else { Value::String(value.to_owned()).to_string() }
+fn is_flag(setting: &Arg) -> bool {
+    matches!(setting.get_action(), ArgAction::SetTrue)
 }
 
-fn masked(name: &str, value: &str) -> String {
-    // An invalid URL can contain a password as well.
-    let redact = |url: &str| url.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.to_string());
-    if SECRETS.contains(&name) { redact(value) } else { value.to_owned() }
+/// The value as TOML: strings in quotes, flags and integers without.
+fn to_toml(setting: &Arg, value: &str) -> String {
+    if is_flag(setting) || value.parse::<u64>().is_ok() {
+        value.to_owned()
+    } else {
+        Value::String(value.to_owned()).to_string()
+    }
+}
+
+fn redact(name: &str, value: &str) -> String {
+    if !SECRETS.contains(&name) {
+        return value.to_owned();
+    }
+    // An invalid URL can contain a password, too.
+    value.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.to_string())
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -168,37 +172,37 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<(String, Table), String> {
-    let place = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?;
-    // The library's message quotes the line, which may hold a password.
+    let path_text = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path_text}: {error}"))?;
+    // The full message of the library quotes the line, which may have a password.
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-        format!("{place}:{line}: {}", error.message())
+        format!("{path_text}:{line}: {}", error.message())
     })?;
     let names: Vec<String> = settings().map(|setting| setting.get_id().to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| !NOT_IN_FILES.contains(name)).collect();
     match table.keys().find(|key| !names.contains(&key.as_str())) {
-        Some(key) => Err(format!("{place}: there is no setting {key:?}{}", nearest(key, &names))),
-        None => Ok((place, table)),
+        Some(key) => Err(format!("{path_text}: there is no setting {key:?}{}", suggestion(key, &names))),
+        None => Ok((path_text, table)),
     }
 }
 
-/// Refuses a `CALLHISTORY_*` variable that no setting reads: a misspelt one would be ignored without a word.
+/// Rejects a `CALLHISTORY_*` variable that no setting reads, because a misspelt one would be ignored silently.
 fn check_variables(variables: &[OsString]) -> Result<(), String> {
     let known: Vec<String> = settings().filter_map(|setting| setting.get_env()?.to_str().map(str::to_owned)).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     for name in variables.iter().filter_map(|name| name.to_str()).filter(|name| name.starts_with("CALLHISTORY_")) {
         if !known.contains(&name) {
-            return Err(format!("no setting reads the variable {name}{}", nearest(name, &known)));
+            return Err(format!("no setting reads the variable {name}{}", suggestion(name, &known)));
         }
     }
     Ok(())
 }
 
-/// What was probably meant, or else what there is.
-fn nearest(name: &str, known: &[&str]) -> String {
+/// The name that was probably meant, or else all names.
+fn suggestion(name: &str, known: &[&str]) -> String {
     match nearest_name(name, known.iter().copied()) {
         Some(closest) => format!("; did you mean {closest}?"),
-        None => format!("; there are {}", known.join(", ")),
+        None => format!("; use one of {}", known.join(", ")),
     }
 }

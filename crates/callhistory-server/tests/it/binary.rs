@@ -266,13 +266,13 @@ fn a_start_that_cannot_work_says_why() {
         (&["--database-url", "mysql://x"], "mysql"),
         (&["--listen", "nonsense"], "--listen"),
         (&["--log", "info,a=b=c"], "--log info,a=b=c"),
-        (&["--log", "verbose"], "\"verbose\" is no level"),
+        (&["--log", "verbose"], "\"verbose\" is not a level"),
         (&["--database-url", "sqlite:"], "names no file"),
         (&["--database-url", "sqlite::memory:"], "names no file"),
         (&["--database-url", "sqlite:x.db?mode=ro"], "names no file"),
         (&["--no-such-flag"], "--no-such-flag"),
-        (&["--data-dir", "a", "--database-url", "sqlite:b"], "give one of them"),
-        (&["demo", "--data-dir", "a"], "throw-away"),
+        (&["--data-dir", "a", "--database-url", "sqlite:b"], "set one of them"),
+        (&["demo", "--data-dir", "a"], "temporary"),
     ];
     for (arguments, expected) in cases {
         let output = command(directory.path()).args(arguments).output().unwrap();

@@ -187,13 +187,13 @@ fn doctor_reports_ok_warnings_and_errors() {
         ]
     );
     let (code, printed, _) = run(path, &["doctor", "--require-keys"]);
-    assert!(code == 2 && printed.contains("nobody can be let in"), "{printed}");
+    assert!(code == 2 && printed.contains("no caller can be authorized"), "{printed}");
     let made = run(path, &["keys", "create", "--operator", "--scopes", "calls:read", "--expires-in", "3d"]);
     assert_eq!(made.0, 0);
     let (code, printed, _) = run(path, &["doctor", "--require-keys", "--log", "warn"]);
     assert!(
         code == 1
-            && printed.contains("1 within thirty days")
+            && printed.contains("1 expire within thirty days")
             && printed.contains("require_keys (--require-keys), log (--log)"),
         "{printed}"
     );

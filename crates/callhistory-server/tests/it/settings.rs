@@ -62,18 +62,18 @@ fn what_is_wrong_with_settings_is_said() {
     let path = directory.path();
     let cases = [
         ("listn = \"127.0.0.1:1\"", "there is no setting \"listn\"; did you mean listen?"),
-        ("colour = 1", "there are listen, operations_listen, data_dir"),
+        ("colour = 1", "use one of listen, operations_listen, data_dir"),
         ("[server]\nlisten = \"127.0.0.1:1\"", "there is no setting \"server\""),
         ("listen = 1\nlisten = 2", "a.toml:"),
-        ("listen = [1]", "listen is neither"),
+        ("listen = [1]", "listen is not a string"),
         ("listen = \"nonsense\"", "a.toml: error: invalid value 'nonsense'"),
         ("requests_per_second = 0\nrequire_keys = true", "a.toml: error: invalid value '0'"),
         ("tls_cert = \"a\"", "belong together"),
-        ("data_dir = \"a\"\ndatabase_url_file = \"b\"", "give one of them"),
+        ("data_dir = \"a\"\ndatabase_url_file = \"b\"", "set one of them"),
         ("database_url_file = \"missing\"", "missing: No such file"),
         ("tls_cert = \"missing\"\ntls_key = \"missing\"", "missing: No such file"),
         ("listen = \"0.0.0.0:1\"", "without keys"),
-        ("log = \"loud\"", "\"loud\" is no level"),
+        ("log = \"loud\"", "\"loud\" is not a level"),
         ("config = \"b.toml\"", "there is no setting \"config\""),
         ("database_url = \"postgres://u:hunter2@h/d", "a.toml:1: "),
     ];
@@ -110,7 +110,7 @@ fn the_example_is_complete_and_works() {
         let line = line.unwrap_or_else(|| panic!("the example has no {name}")).trim_start_matches("# ");
         std::fs::write(directory.path().join("one.toml"), line).unwrap();
         let (good, printed, errors) = run(directory.path(), &[], &["config", "print", "--config", "one.toml"]);
-        let refused = ["belong together", "need --require-keys"].iter().any(|reason| errors.contains(reason));
+        let refused = ["belong together", "set --require-keys"].iter().any(|reason| errors.contains(reason));
         assert!(refused || (good && printed.contains(" # one.toml")), "{line}: {errors}");
     }
 }
