@@ -92,13 +92,13 @@ impl<N> IntoParams for Caller<N> {
 }
 
 fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
-    let refuse = |error: FieldError| ApiError::invalid_header(error.in_parameter(WORKSPACE_ID.as_str()));
+    let invalid = |error: FieldError| ApiError::invalid_header(error.in_parameter(WORKSPACE_ID.as_str()));
     let value = single(parts, &WORKSPACE_ID)?
-        .ok_or_else(|| refuse(FieldError::new(FieldErrorCode::Missing, "is required: the id of the workspace")))?;
+        .ok_or_else(|| invalid(FieldError::new(FieldErrorCode::Missing, "is required: the id of the workspace")))?;
     let text = value.to_str().map_err(|_| {
-        refuse(FieldError::new(FieldErrorCode::InvalidId, "has bytes that are not visible ASCII characters"))
+        invalid(FieldError::new(FieldErrorCode::InvalidId, "has bytes that are not visible ASCII characters"))
     })?;
-    text.parse().map_err(refuse)
+    text.parse().map_err(invalid)
 }
 
 /// Refuses a key in the query string: URLs end up in logs, histories and referrers.

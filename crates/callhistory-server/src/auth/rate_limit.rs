@@ -132,7 +132,7 @@ impl RateLimiter {
 
     /// Adds the headers with the limits and what remains of them.
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap, state: &RateLimitState) {
-        // A request that was refused before its key was known has no bucket.
+        // A request that was rejected before its key was known has no bucket.
         let Some(remaining) = state.0.get() else { return };
         headers.insert(POLICY, self.policy.clone());
         let Some(remaining) = remaining else { return };

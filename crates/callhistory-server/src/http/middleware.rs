@@ -146,15 +146,15 @@ fn accepted_request_id(headers: &HeaderMap) -> Option<String> {
 /// Refuses requests that a proxy in front could interpret differently.
 fn check_framing(request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
-    let refuse = |detail: &str| Err(ApiError::new(ProblemCode::InvalidRequest, detail));
+    let reject = |detail: &str| Err(ApiError::new(ProblemCode::InvalidRequest, detail));
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), request.uri().authority()) {
         // In HTTP/2 the target names the host.
         (None, Some(_)) if request.version() == Version::HTTP_2 => {}
-        (None, _) => return refuse("The request has no Host header."),
-        (Some(_), _) if hosts.next().is_some() => return refuse("The request has more than one Host header."),
+        (None, _) => return reject("The request has no Host header."),
+        (Some(_), _) if hosts.next().is_some() => return reject("The request has more than one Host header."),
         (Some(host), Some(target)) if !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {
-            return refuse("The Host header and the target of the request name different hosts.");
+            return reject("The Host header and the target of the request name different hosts.");
         }
         (Some(_), _) => {}
     }
@@ -162,7 +162,7 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
     if let Some(coding) = codings.next() {
         // hyper only checks that the last coding is "chunked", and would leave other codings undecoded.
         if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return refuse("The only Transfer-Encoding is chunked, exactly once.");
+            return reject("The only Transfer-Encoding is chunked, exactly once.");
         }
     }
     Ok(())
