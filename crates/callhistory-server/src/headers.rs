@@ -1,10 +1,6 @@
 //! Headers and parameters of requests: the one value of a header, and how the contract describes both.
 
-use axum::{
-    extract::OptionalFromRequestParts,
-    http::{HeaderName, HeaderValue, request::Parts},
-};
-use axum_extra::{TypedHeader, headers::Header};
+use axum::http::{HeaderName, HeaderValue, request::Parts};
 use callhistory_model::{FieldError, FieldErrorCode};
 use serde_json::Value;
 use utoipa::openapi::{
@@ -25,22 +21,6 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
             Err(ApiError::invalid_header(error.in_parameter(name.as_str())))
         }
     }
-}
-
-/// A header in its typed form, if it is there.
-pub(crate) async fn typed<H: Header + 'static, S: Send + Sync>(
-    parts: &mut Parts,
-    state: &S,
-) -> Result<Option<H>, ApiError> {
-    // An absent list header would decode as an empty list, which is another condition than none.
-    if !parts.headers.contains_key(H::name()) {
-        return Ok(None);
-    }
-    let header = <TypedHeader<H> as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
-    header.map(|header| header.map(|TypedHeader(header)| header)).map_err(|_| {
-        let error = FieldError::new(FieldErrorCode::Malformed, "is malformed");
-        ApiError::invalid_header(error.in_parameter(H::name().as_str()))
-    })
 }
 
 /// A parameter of the contract. Its `members` are the schema, the description and an example.

@@ -7,10 +7,10 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderValue, header, request::Parts},
 };
-use axum_extra::headers::{ContentType, Mime};
 use bytes::Bytes;
-use callhistory_model::{CallInput, CallPatch, CallRecord, ProblemCode};
+use callhistory_model::{CallInput, CallPatch, CallRecord, FieldError, FieldErrorCode, ProblemCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mime::Mime;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{
@@ -20,7 +20,7 @@ use utoipa::{
 
 use crate::{
     error::ApiError,
-    headers::{parameter, single, typed},
+    headers::{parameter, single},
     import::format::ImportFormat,
     state::AppState,
 };
@@ -68,14 +68,14 @@ pub(crate) struct ImportBody {
 impl<S: Send + Sync> FromRequest<S> for ImportBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
         let gzip = match single(&parts, &header::CONTENT_ENCODING)?.map(HeaderValue::as_bytes) {
             None => false,
             Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => true,
             Some(_) => return refuse_media_type("The only Content-Encoding of an import is gzip."),
         };
-        let format = match media_type(&mut parts, state).await?.as_deref() {
+        let format = match media_type(&parts)?.as_deref() {
             Some("application/x-ndjson") => ImportFormat::Lines,
             Some("application/json") => ImportFormat::Array,
             _ => {
@@ -105,13 +105,15 @@ fn refuse_media_type<T>(detail: &str) -> Result<T, ApiError> {
 }
 
 /// The media type of the body without its parameters, if it is in UTF-8.
-async fn media_type<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Option<String>, ApiError> {
-    single(parts, &header::CONTENT_TYPE)?;
-    let media_type: Option<ContentType> = typed(parts, state).await?;
-    let utf8 = |mime: &Mime| {
-        mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"))
-    };
-    Ok(media_type.map(Mime::from).filter(utf8).map(|mime| mime.essence_str().to_owned()))
+fn media_type(parts: &Parts) -> Result<Option<String>, ApiError> {
+    let Some(value) = single(parts, &header::CONTENT_TYPE)? else { return Ok(None) };
+    let mime: Mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        ApiError::invalid_header(
+            FieldError::new(FieldErrorCode::Malformed, "is malformed").in_parameter("content-type"),
+        )
+    })?;
+    let is_utf8 = mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"));
+    Ok(is_utf8.then(|| mime.essence_str().to_owned()))
 }
 
 /// The body of one record, in one of the media types that are accepted for it, with its share of the budget.
@@ -120,11 +122,11 @@ async fn record_body(
     app: &Arc<AppState>,
     accepted: &[&str],
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
     }
-    let media_type = media_type(&mut parts, app).await?;
+    let media_type = media_type(&parts)?;
     if !media_type.is_some_and(|name| accepted.contains(&name.as_str())) {
         return Err(ApiError::media_type_not_accepted(accepted));
     }
