@@ -158,6 +158,13 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
             vec![with("CALLHISTORY_QUERY_COMPARISONS", "500000", "test --locked -p callhistory-store queries")],
         ),
     ];
+    let alone = |engine: &str| {
+        let mut check =
+            cargo(&format!("check --locked -p callhistory-server --no-default-features --features {engine}"));
+        check.env("RUSTFLAGS", "-D warnings");
+        check
+    };
+    tests.push(test("each engine alone", &[], vec![alone("sqlite"), alone("postgres")]));
     let server = target.join("dist/callhistory-server");
     let ignored: [(&str, &'static [Requirement]); 6] = [
         ("a_full_disk_refuses_writes_alone", &[UNSHARE]),

@@ -188,6 +188,7 @@ impl CallArrayBuilder {
         self.json.len()
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         each_call(&self.json, &self.ends)
     }

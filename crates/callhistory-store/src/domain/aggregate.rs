@@ -3,15 +3,11 @@
 use std::collections::HashMap;
 
 use callhistory_model::{
-    Amount, CallFilter, CallMetrics, CallRecord, CallStatus, CallType, Direction, ExactDecimal, FieldError,
-    FieldErrorCode, GroupKey, MetricsGroup, OneOf, Timestamp,
+    CallFilter, CallMetrics, ExactDecimal, FieldError, FieldErrorCode, GroupKey, MetricsGroup, OneOf, Timestamp,
 };
 use chrono_tz::Tz;
 
-use super::{
-    search_terms::charge,
-    time_bucket::{TimeBucket, bucket, label, time_zone},
-};
+use super::time_bucket::{TimeBucket, bucket, label, time_zone};
 use crate::error::StoreError;
 
 /// Maximum size of the queries of all groups, in bytes.
@@ -28,22 +24,6 @@ pub(crate) struct MetricsRow<'a> {
     pub(crate) call_flow_id: Option<&'a str>,
     pub(crate) direction: Option<&'a str>,
     pub(crate) call_type: Option<&'a str>,
-}
-
-#[cfg(feature = "sqlite")]
-impl<'a> MetricsRow<'a> {
-    pub(crate) fn of(record: &'a CallRecord) -> Self {
-        Self {
-            sort_time: record.sort_time_nanos(),
-            duration: record.duration_nanos(),
-            cost: charge(record).map(Amount::nanos),
-            status: record.status.as_ref().map(CallStatus::as_str),
-            agent_id: record.agent_id.as_deref(),
-            call_flow_id: record.call_flow_id.as_deref(),
-            direction: record.direction.as_ref().map(Direction::as_str),
-            call_type: record.call_type.as_ref().map(CallType::as_str),
-        }
-    }
 }
 
 /// The value of one dimension of a group.
@@ -203,7 +183,6 @@ impl MetricsAggregator {
     }
 
     /// Adds records that are aggregated already, without groups.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn add_aggregate(&mut self, aggregates: &Aggregate) {
         self.all.add_all(aggregates);
     }

@@ -75,6 +75,9 @@ impl<'a> PgListing<'a> {
         if self.bodies.is_empty() {
             let Candidates { entries, more, strategy } = self.candidates(db, window, thresholds).await?;
             let mut page = Page { more, strategy: Some(strategy), ..Page::default() };
+            if let Some(first) = entries.first() {
+                page.calls.reserve(entries.len(), &first.body);
+            }
             entries.iter().for_each(|entry| page.calls.push(&entry.body));
             page.last = entries.into_iter().next_back().map(|entry| entry.position);
             return Ok(page);

@@ -1,6 +1,6 @@
 //! Rebuilds the segments from the records, and verifies them.
 
-use callhistory_model::{CallFilter, GroupKey, WorkspaceId};
+use callhistory_model::{Amount, CallFilter, CallRecord, CallStatus, CallType, Direction, GroupKey, WorkspaceId};
 use rusqlite::Connection;
 
 use super::{
@@ -9,7 +9,10 @@ use super::{
     segment::{self, CallValues, FORMAT_VERSION, MAX_CALLS},
 };
 use crate::{
-    domain::aggregate::{MetricsAggregator, MetricsRow},
+    domain::{
+        aggregate::{MetricsAggregator, MetricsRow},
+        search_terms::charge,
+    },
     error::StoreError,
     sqlite::read::fulltext::CompiledFilter,
 };
@@ -102,6 +105,19 @@ pub(crate) const COLUMNS: &str =
     "c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type";
 
 impl<'a> MetricsRow<'a> {
+    pub(crate) fn of(record: &'a CallRecord) -> Self {
+        Self {
+            sort_time: record.sort_time_nanos(),
+            duration: record.duration_nanos(),
+            cost: charge(record).map(Amount::nanos),
+            status: record.status.as_ref().map(CallStatus::as_str),
+            agent_id: record.agent_id.as_deref(),
+            call_flow_id: record.call_flow_id.as_deref(),
+            direction: record.direction.as_ref().map(Direction::as_str),
+            call_type: record.call_type.as_ref().map(CallType::as_str),
+        }
+    }
+
     pub(crate) fn read(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
         Ok(Self {
