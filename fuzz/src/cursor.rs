@@ -1,4 +1,4 @@
-//! A cursor: no text is accepted but those that this database has given out.
+//! A cursor: only texts that this database has issued are accepted.
 #![no_main]
 
 use callhistory_store::fuzzing::assert_only_given_cursors_open;

@@ -1,11 +1,11 @@
-//! The stream of an import: however it is cut into chunks, it has the same records, and no more bytes than came in.
+//! The stream of an import: its records do not depend on its chunks, and have no more bytes than the stream.
 #![no_main]
 
 use callhistory_server::fuzzing::split_in_chunks;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    // The first two bytes say the form and the size of the chunks.
+    // The first two bytes are the format and the size of the chunks.
     let [form, chunk, stream @ ..] = input else { return };
     let is_array = form % 2 == 1;
     let whole = split_in_chunks(stream, is_array, stream.len().max(1));

@@ -1,4 +1,4 @@
-//! A key: what is accepted is exactly the text of a key that could have been created.
+//! An API key: only the text of a key that could have been created is accepted.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

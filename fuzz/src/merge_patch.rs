@@ -1,4 +1,4 @@
-//! A merge patch: applying it gives what RFC 7396 says, by the implementation of another crate.
+//! A merge patch: the result equals that of another implementation of RFC 7396.
 #![no_main]
 
 use callhistory_model::{CallPatch, CallRecord, examples};
@@ -10,7 +10,7 @@ fuzz_target!(|json: &[u8]| {
     let record: CallRecord = serde_json::from_str(examples::COMPLETE_EXAMPLE).expect("the example is a record");
     let Ok(input) = patch.apply(&record) else { return };
     let mut expected: Value = serde_json::from_slice(&record.to_json()).expect("a record is JSON");
-    // Digits beyond those of a float are another target's: both sides are read as values here.
+    // Numbers are compared as floats: another target checks their digits.
     let Ok(patch) = serde_json::from_slice::<Value>(json) else { return };
     json_patch::merge(&mut expected, &patch);
     let mut found: Value = serde_json::to_value(&input).expect("an input serialises");

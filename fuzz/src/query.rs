@@ -1,4 +1,4 @@
-//! The query of a list, of metrics and of the feed: what is accepted is written as a query that means the same.
+//! The queries of lists, metrics and the change feed: an accepted query is written as an equal query.
 #![no_main]
 
 use callhistory_model::{ChangesQuery, ListQuery, MetricsQuery};

@@ -1,12 +1,12 @@
-//! A record: what is accepted is written as JSON that is accepted again and says the same, digit for digit; and a client can
-//! read what is stored.
+//! A record: an accepted input is written as JSON that is accepted and equal, digit for digit. A client can read the stored
+//! record.
 #![no_main]
 
 use callhistory_model::{CallInput, CallRecord};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &[u8]| {
-    // The lenient reader of a client must survive whatever it gets.
+    // The lenient parser of a client must not panic.
     drop(serde_json::from_slice::<CallRecord>(json));
     let Ok(input) = CallInput::from_json(json) else { return };
     let written = serde_json::to_vec(&input).expect("an input serialises");

@@ -1,4 +1,4 @@
-//! A time: what is accepted is RFC 3339 for another parser as well, means the same, and keeps its text.
+//! A time: another parser accepts it as RFC 3339 with the same value, and its text is kept.
 #![no_main]
 
 use callhistory_model::Timestamp;

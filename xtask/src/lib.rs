@@ -6,6 +6,7 @@ pub mod interop;
 pub mod openapi;
 pub mod repository;
 pub mod setup;
+mod source_rules;
 pub mod system;
 pub mod tidy;
 

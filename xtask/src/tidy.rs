@@ -7,6 +7,7 @@ use toml::Table;
 use crate::{
     imports,
     repository::{Tree, read_tree, source, sources},
+    source_rules,
 };
 
 const MAX_FILE_LINES: usize = 500;
@@ -68,6 +69,8 @@ pub fn check(tree: &Tree) -> Vec<String> {
         manifests,
         edges,
         imports::check,
+        source_rules::sql,
+        source_rules::type_names,
         inclusions,
         operations,
         migrations,
@@ -139,16 +142,20 @@ fn words(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// Words of the past and sentences that need a translation, each with the word of the field.
+/// Old names and phrases, each with its replacement. A phrase is found in names too, such as `so_long` or `SoLong`.
 fn old_words(tree: &Tree) -> Vec<String> {
     // In two parts, so that this file does not find itself.
-    let words = [
+    let phrases = [
         (concat!("under", " way"), "in flight, or in progress"),
         (concat!("made", " anew"), "rebuilt"),
         (concat!("broken", " off"), "aborted"),
-        (concat!("is", " told"), "is notified"),
+        (concat!("breaks", " off"), "aborts, or is aborted"),
+        (concat!("is", " told"), "is notified, or is reported"),
         (concat!("so", " many"), "the number, or this number of"),
         (concat!("the", " seam"), "the storage interface"),
+        (concat!("from", " afar"), "by positions"),
+    ];
+    let names = [
         (concat!("numbers", ":read"), "phone-numbers:read"),
         (concat!("put", "_call"), "replace_call"),
         (concat!("patch", "_call"), "update_call"),
@@ -156,22 +163,55 @@ fn old_words(tree: &Tree) -> Vec<String> {
         (concat!("call", "_changes"), "list_call_changes"),
         (concat!("Call", "Draft"), "CallInput"),
         (concat!("Fault", "Code"), "FieldErrorCode"),
+        (concat!("Cro", "wd"), "ConnectionLimiter"),
+        (concat!("Sur", "round"), "RequestLayer"),
+        (concat!("Wit", "ness"), "ContractObserver"),
+        (concat!("Creation", "Key"), "IdempotencyKeyHeader"),
+        (concat!("spend", "_records"), "charge_records"),
+        (concat!("page_of", "_few"), "page_by_filter_then_sort"),
+        (concat!("page_by", "_looks"), "page_by_bounded_scan"),
+        (concat!("is", "_passing"), "is_transient"),
+        (concat!("open", "_set"), "extensible_enum"),
         (concat!("debug", "_assertions)"), "an argument: tests run the code that users run"),
     ];
+    let phrases = phrases.map(|(phrase, better)| (forms(phrase), better));
     let is_checked = |path: &str| {
         let has_words = [".rs", ".md", ".json", ".yml", ".yaml"].iter().any(|end| path.ends_with(end));
         has_words && !path.starts_with("fuzz/seeds/") && !path.ends_with("package-lock.json")
     };
     let mut faults = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| is_checked(path)) {
-        for (line, number) in text.lines().zip(1..) {
-            let starts = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
-            let has = |word: &str| line.match_indices(word).any(|(at, _)| starts(at));
-            let found = words.iter().filter(|(word, _)| has(word));
-            faults.extend(found.map(|(word, better)| format!("{path}:{number}: {word:?}: write {better:?}")));
+        let starts = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        let found =
+            names.iter().flat_map(|(name, better)| text.match_indices(name).map(move |(at, _)| (at, name, better)));
+        let found = found.filter(|(at, ..)| starts(*at)).map(|(at, name, better)| (at, *name, better));
+        let in_phrases = phrases.iter().flat_map(|(forms, better)| {
+            find_phrase(text, forms).into_iter().map(move |at| (at, forms[0].as_str(), better))
+        });
+        for (at, word, better) in found.chain(in_phrases) {
+            let line = text[..at].matches('\n').count() + 1;
+            faults.push(format!("{path}:{line}: {word:?}: write {better:?}"));
         }
     }
     faults
+}
+
+/// A phrase, and its forms in names.
+fn forms(phrase: &str) -> [String; 3] {
+    let capitalized = |word: &str| word[..1].to_uppercase() + &word[1..];
+    [phrase.to_owned(), phrase.replace(' ', "_"), phrase.split(' ').map(capitalized).collect()]
+}
+
+/// Where a phrase or one of its forms begins. Only the last form, in CamelCase, may follow a letter.
+fn find_phrase(text: &str, forms: &[String; 3]) -> Vec<usize> {
+    let mut found = Vec::new();
+    for (form, is_camel) in forms.iter().zip([false, false, true]) {
+        let starts = |at: usize| is_camel || !text[..at].ends_with(char::is_alphanumeric);
+        let ends = |at: usize| !text[at..].starts_with(char::is_lowercase);
+        let places = text.match_indices(form.as_str()).map(|(at, _)| at);
+        found.extend(places.filter(|at| starts(*at) && ends(at + form.len())));
+    }
+    found
 }
 
 fn layout(tree: &Tree) -> Vec<String> {

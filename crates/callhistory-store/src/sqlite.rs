@@ -364,7 +364,7 @@ mod tests {
 
     /// A reader that does not read is ended before the WAL fills the disk, and not earlier.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stuck_export_does_not_hold_the_wal_for_ever() {
+    async fn a_stuck_export_ends_before_the_wal_fills_the_disk() {
         let (size, end) = write_during_a_stuck_export(6_000_000).await;
         assert!(size < 12_000_000, "the WAL has {size} bytes");
         assert!(matches!(end, Some(StoreError::Unavailable(_))), "{end:?}");
@@ -374,7 +374,7 @@ mod tests {
 
     /// A panic in a write does not end the writer thread.
     #[tokio::test]
-    async fn a_write_that_panics_harms_no_other() {
+    async fn a_panicking_write_does_not_fail_other_writes() {
         let directory = tempfile::TempDir::new().unwrap();
         let store = SqliteStore::open(&directory.path().join("a.db"), Thresholds::default()).unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();

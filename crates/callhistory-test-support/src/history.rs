@@ -1,18 +1,18 @@
-//! Generated call histories, the same for the same seed. The documentation calls them A and B.
+//! Generated call histories, equal for equal seeds. The documentation calls them A and B.
 //!
-//! History A is friendly: ordered ids, whole seconds, few distinct values. History B has the properties of real data:
-//! random ids, microseconds, steep popularity, many distinct values, long transcripts.
+//! History A is simple: ordered IDs, whole seconds, few distinct values. History B has the properties of real data: random
+//! IDs, microseconds, a skewed distribution, many distinct values, long transcripts.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat};
 use fastrand::Rng;
 
-/// The largest workspace of a history, to which most measurements ask.
+/// The largest workspace of a history, which most measurements use.
 pub const WORKSPACE: &str = "bench";
 /// The workspaces of history B with their percentage of all calls.
 const WORKSPACES: [(&str, u8); 4] = [(WORKSPACE, 70), ("bench-2", 20), ("bench-3", 9), ("bench-4", 1)];
-/// Words of history B that are read by people; the others are made of syllables.
+/// The most frequent words of history B; the others are made of syllables.
 const COMMON_WORDS: &str = "the caller asked about order parcel delivery and was told when it would arrive agent customer wanted \
     appointment moved to afternoon refund started invoice address changed payment failed card expired account locked reset \
     password please call back tomorrow morning support ticket opened closed resolved escalated manager complaint quality \
@@ -178,8 +178,8 @@ fn ordered(rng: &mut Rng, number: u32, start_micros: i64) -> Call {
 }
 
 fn real(rng: &mut Rng, words: &Words, start: i64) -> Call {
-    // Of a steep popularity: the first of fifty agents takes a fifth of all calls.
-    let agent = steep(rng, 50);
+    // A skewed distribution: the first of fifty agents has a fifth of all calls.
+    let agent = zipf(rng, 50);
     let flow = agent * 3 + rng.usize(0..1 + agent % 3);
     let status = pick(
         rng,
@@ -255,7 +255,7 @@ fn write_transcript(rng: &mut Rng, words: &Words, json: &mut String) {
     json.push(']');
 }
 
-/// One of several values, each with its weight; the weights add up to 100.
+/// One of several values by their weights, whose sum is 100.
 fn pick<'a>(rng: &mut Rng, values: &[(&'a str, u8)]) -> &'a str {
     let mut at = rng.u8(0..100);
     for (value, weight) in values {
@@ -267,9 +267,9 @@ fn pick<'a>(rng: &mut Rng, values: &[(&'a str, u8)]) -> &'a str {
     values[0].0
 }
 
-/// An index below `count`, of which the small ones are much more frequent: the popularity falls with the rank.
-fn steep(rng: &mut Rng, count: usize) -> usize {
-    // A number to the power of a uniform one is distributed as 1 / rank.
+/// An index below `count` with a Zipf distribution: the frequency falls with the rank.
+fn zipf(rng: &mut Rng, count: usize) -> usize {
+    // A number to the power of a uniform one has the density 1 / rank.
     let rank = (count as f64 + 1.0).powf(rng.f64());
     (rank as usize).clamp(1, count) - 1
 }
@@ -313,7 +313,7 @@ fn rfc3339(micros: i64) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// A vocabulary whose words are as unevenly frequent as those of a language.
+/// A vocabulary with the word frequencies of a natural language.
 struct Words(Vec<String>);
 
 impl Words {
@@ -328,7 +328,7 @@ impl Words {
     }
 
     fn word(&self, rng: &mut Rng) -> &str {
-        &self.0[steep(rng, self.0.len())]
+        &self.0[zipf(rng, self.0.len())]
     }
 
     fn write_text(&self, rng: &mut Rng, words: usize, text: &mut String) {

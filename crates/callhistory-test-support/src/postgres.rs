@@ -20,25 +20,25 @@ use crate::programs::postgres_programs;
 const MISSING: &str = "the PostgreSQL server programs (initdb, postgres) are missing: run `cargo xtask setup`, which gets them, \
                        or install PostgreSQL";
 
-/// A running cluster, reached over a socket in its own folder. It ends with this value or with the process, whichever is
-/// first and however that comes about.
+/// A running cluster with a socket in its own folder. It is stopped when this value is dropped or the process ends, even by
+/// SIGKILL.
 pub struct Cluster {
     directory: TempDir,
     programs: PathBuf,
     user: Option<(u32, u32)>,
-    /// The watcher stops the cluster when this is closed.
+    /// The watcher stops the cluster when its input is closed.
     watcher: Option<(Child, ChildStdin)>,
     databases: AtomicU32,
 }
 
 impl Cluster {
-    /// Makes and starts a cluster with settings beyond the usual ones.
+    /// Creates and starts a cluster with additional settings.
     ///
     /// # Errors
     ///
-    /// Says what to do where the server programs are missing or fail.
+    /// Fails if the server programs are missing or fail, and says what to do.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
-        // A test program lies in `deps/` of its profile, which lies in the target directory.
+        // A test program is in `deps/` of its profile in the target folder.
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let programs = postgres_programs(program.ancestors().take(4))?.ok_or(MISSING)?;
         let text = |error: io::Error| format!("a throw-away PostgreSQL cluster cannot be made: {error}");
@@ -57,7 +57,7 @@ impl Cluster {
         )?;
         let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).map_err(text)?;
         let socket = cluster.directory.path().display();
-        // PGPORT in the environment would name another socket.
+        // Otherwise PGPORT in the environment would name another socket.
         let common = format!(
             "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{socket}'\nmax_connections = 400\n"
         );
@@ -71,7 +71,7 @@ impl Cluster {
         self.directory.path().join("data")
     }
 
-    /// The folder of the cluster, in which its socket is.
+    /// The folder of the cluster, with its socket.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -85,7 +85,7 @@ impl Cluster {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        // The folder that this process stands in may be closed to the other user.
+        // The other user may not be allowed to enter the current folder of this process.
         command.current_dir(self.directory.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
@@ -110,7 +110,7 @@ impl Cluster {
         Err(format!("{program}: {}\n{log}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Starts a watcher that outlives this process: whoever is killed cannot clean up.
+    /// Starts a watcher that outlives this process, because a killed process cannot clean up.
     fn watch(&mut self) -> io::Result<()> {
         let script = "cat >/dev/null; \"$0\"/pg_ctl -D \"$1\"/data -m immediate -w stop; rm -rf \"$1\"";
         let mut command = Command::new("sh");
@@ -118,7 +118,7 @@ impl Cluster {
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
         }
-        // A group of its own, so that an interrupt at the terminal reaches it only through the closed pipe.
+        // In its own process group, an interrupt at the terminal does not reach it.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut watcher = command.spawn()?;
         let stdin = watcher.stdin.take().ok_or_else(|| io::Error::other("the watcher has no input"))?;
@@ -132,21 +132,21 @@ impl Cluster {
         self.run("pg_ctl", &["start", "-w", "-t", "60", "-l", log], &["-D"], &self.data())
     }
 
-    /// Stops the server as a crash would, and starts it again.
+    /// Stops the server like a crash, and restarts it.
     ///
     /// # Errors
     ///
-    /// Where that fails, in the words of the server.
+    /// Fails with the log of the server.
     pub fn crash_and_restart(&self) -> Result<(), String> {
         self.run("pg_ctl", &["stop", "-w", "-m", "immediate"], &["-D"], &self.data())?;
         self.up()
     }
 
-    /// Has the server speak TLS over TCP with a certificate and its key, both as PEM.
+    /// Enables TLS over TCP with a certificate and its key, both in PEM.
     ///
     /// # Errors
     ///
-    /// Where the files cannot be written, or the server does not start with them.
+    /// Fails if the files cannot be written, or the server does not start with them.
     pub fn serve_tls(&self, certificate: &str, key: &str) -> Result<(), String> {
         let write = |name: &str, text: &str| {
             let file = self.data().join(name);
@@ -162,16 +162,16 @@ impl Cluster {
         self.crash_and_restart()
     }
 
-    /// A new database, which is a copy of another one, or empty.
+    /// Creates a database, empty or as a copy of a template; returns its name.
     ///
     /// # Errors
     ///
-    /// Where it cannot be made.
+    /// Fails with the error of the server.
     pub fn database(&self, template: Option<&str>) -> Result<String, String> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let create = format!("CREATE DATABASE {name} TEMPLATE {}", template.unwrap_or("template0"));
         let url = self.url("postgres");
-        // The client programs of PostgreSQL are not part of every package. A thread of its own: the caller may be async.
+        // Not every package has the client programs of PostgreSQL. The caller may be async and must not block its runtime.
         let made = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
@@ -205,7 +205,7 @@ impl Drop for Cluster {
     }
 }
 
-/// The user to step down to, where this process is the super-user's: the server programs refuse that one.
+/// The user and group that run the server programs if this process is run by root, which they refuse.
 fn unprivileged(own: &Path) -> Result<Option<(u32, u32)>, String> {
     if fs::metadata(own).map_err(|error| error.to_string())?.uid() != 0 {
         return Ok(None);

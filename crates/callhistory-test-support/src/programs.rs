@@ -1,4 +1,4 @@
-//! Where the server programs of PostgreSQL are.
+//! Finds the server programs of PostgreSQL.
 
 use std::{
     fs,
@@ -6,9 +6,9 @@ use std::{
     process::Command,
 };
 
-/// The folder below `target/` into which `cargo xtask setup` installs the programs where the machine has none.
+/// The folder below `target/` into which `cargo xtask setup` installs the programs on a machine without them.
 pub const INSTALL_FOLDER: &str = "postgres";
-/// The oldest version that the store takes.
+/// The oldest version that the store supports.
 const MIN_VERSION: u32 = 13;
 
 /// The folder with `initdb` and `pg_ctl`: the one that `CALLHISTORY_TEST_POSTGRES` names, else the one that `cargo xtask
@@ -16,7 +16,7 @@ const MIN_VERSION: u32 = 13;
 ///
 /// # Errors
 ///
-/// Fails where the variable names a folder without the programs.
+/// Fails if the variable names a folder without the programs.
 #[expect(clippy::disallowed_methods, reason = "a test harness takes its settings from the environment")]
 pub fn postgres_programs<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<Option<PathBuf>, String> {
     if let Some(folder) = std::env::var_os("CALLHISTORY_TEST_POSTGRES").map(PathBuf::from) {
@@ -39,12 +39,12 @@ pub fn postgres_programs<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Res
     Ok(found.map(|(_, folder)| folder))
 }
 
-/// The major version of the programs in a folder, where they are all there, run, and are recent enough.
+/// The major version of the programs in a folder, if all exist, run, and are recent enough.
 fn version(folder: &Path) -> Option<u32> {
     if !folder.join("initdb").exists() || !folder.join("pg_ctl").exists() {
         return None;
     }
-    // Programs whose libraries are missing are there and do not run.
+    // Programs without their libraries exist and do not run.
     let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let version = text.strip_prefix("postgres (PostgreSQL) ")?.split(|letter: char| !letter.is_ascii_digit()).next()?;

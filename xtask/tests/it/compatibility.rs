@@ -1,4 +1,4 @@
-//! The rules of compatibility: each case is a small edit of one contract, and the breaks that it must be.
+//! The rules of compatibility: each case is a small edit of a contract, with its expected findings.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use xtask::openapi::{cases::cases, compatibility::breaking_changes};
 
 #[test]
-fn every_case_is_judged_as_it_says() {
+fn every_case_has_its_expected_findings() {
     let mut names = BTreeSet::new();
     let mut wrong = Vec::new();
     for case in cases(xtask::root()).unwrap() {
@@ -18,7 +18,7 @@ fn every_case_is_judged_as_it_says() {
             wrong.push(format!("{:?}: found {found:?}, expected {:?}", case.name, case.expect));
         }
         assert!(case.redocly.is_none_or(|reason| reason.len() > 20), "{}: a disagreement has a reason", case.name);
-        assert!(names.insert(case.name.clone()), "{} stands twice", case.name);
+        assert!(names.insert(case.name.clone()), "{} occurs twice", case.name);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(names.len() >= 130, "only {} cases", names.len());
@@ -29,9 +29,8 @@ fn committed_contract() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A contract breaks nothing in itself, whatever it holds.
 #[test]
-fn the_same_contract_is_compatible() {
+fn a_contract_is_compatible_with_itself() {
     let contract = committed_contract();
     assert_eq!(breaking_changes(&contract, &contract).unwrap(), []);
     for wrong in [json!({}), json!([]), json!({"openapi": "3.0.3", "paths": {}})] {
@@ -40,33 +39,36 @@ fn the_same_contract_is_compatible() {
     }
 }
 
-/// Whatever single value is taken out of our own contract, the rules find it in one direction or the other, except where
-/// it explains.
+/// If any single value is removed from the contract, except explanations, the rules find a break in one of the two directions.
 #[test]
-fn no_change_of_the_contract_goes_unseen() {
+fn every_removal_from_the_contract_is_found() {
     let contract = committed_contract();
-    let mut places = Vec::new();
-    collect(&contract, String::new(), &mut places);
-    // What is the same without it: the usual value, any JSON at all, an answer without a body, keys that may be left out.
-    let usual = |place: &str| {
-        let value = contract.pointer(place).unwrap();
-        let usual = [json!(false), json!(true), json!({}), json!([])].contains(value) && !place.ends_with("/schema");
-        usual || place.starts_with("/servers") || place.ends_with("/security") || place.ends_with("/431/$ref")
+    let mut pointers = Vec::new();
+    collect(&contract, String::new(), &mut pointers);
+    // Values that are the default: the contract is the same without them.
+    let is_default = |pointer: &str| {
+        let value = contract.pointer(pointer).unwrap();
+        let is_default =
+            [json!(false), json!(true), json!({}), json!([])].contains(value) && !pointer.ends_with("/schema");
+        is_default
+            || pointer.starts_with("/servers")
+            || pointer.ends_with("/security")
+            || pointer.ends_with("/431/$ref")
     };
-    places.retain(|place| !usual(place));
-    assert!(places.len() > 1500, "only {} places", places.len());
-    let halves = places.split_at(places.len() / 2);
+    pointers.retain(|pointer| !is_default(pointer));
+    assert!(pointers.len() > 1500, "only {} pointers", pointers.len());
+    let halves = pointers.split_at(pointers.len() / 2);
     let unseen: Vec<_> = std::thread::scope(|scope| {
         let halves = [halves.0, halves.1].map(|half| scope.spawn(|| unseen(&contract, half)));
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
     });
-    assert_eq!(unseen, Vec::<String>::new(), "of {} places", places.len());
+    assert_eq!(unseen, Vec::<String>::new(), "of {} pointers", pointers.len());
 }
 
-fn unseen(contract: &Value, places: &[String]) -> Vec<String> {
+fn unseen(contract: &Value, pointers: &[String]) -> Vec<String> {
     let mut unseen = Vec::new();
-    for place in places {
-        let (parent, name) = place.rsplit_once('/').unwrap();
+    for pointer in pointers {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
         let mut changed = contract.clone();
         let around = changed.pointer_mut(parent).unwrap();
         match around {
@@ -74,18 +76,18 @@ fn unseen(contract: &Value, places: &[String]) -> Vec<String> {
             Value::Array(items) => drop(items.remove(name.parse().unwrap())),
             _ => unreachable!(),
         }
-        // What is wider one way is narrower the other way.
+        // A wider schema in one direction is a narrower one in the other.
         let both = breaking_changes(contract, &changed).is_ok_and(|found| found.is_empty())
             && breaking_changes(&changed, contract).is_ok_and(|found| found.is_empty());
         if both {
-            unseen.push(place.clone());
+            unseen.push(pointer.clone());
         }
     }
     unseen
 }
 
-fn collect(value: &Value, place: String, places: &mut Vec<String>) {
-    const NOTES: [&str; 10] = [
+fn collect(value: &Value, pointer: String, pointers: &mut Vec<String>) {
+    const EXPLANATIONS: [&str; 10] = [
         "description",
         "summary",
         "example",
@@ -100,20 +102,20 @@ fn collect(value: &Value, place: String, places: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (name, below) in members {
-                // A property may have the name of a note.
-                let is_note = NOTES.contains(&name.as_str()) && !place.ends_with("/properties");
-                if !is_note {
-                    let place = format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
-                    places.push(place.clone());
-                    collect(below, place, places);
+                // A property may have the name of an explanation.
+                let is_explanation = EXPLANATIONS.contains(&name.as_str()) && !pointer.ends_with("/properties");
+                if !is_explanation {
+                    let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    pointers.push(pointer.clone());
+                    collect(below, pointer, pointers);
                 }
             }
         }
         Value::Array(items) => {
             for (index, below) in items.iter().enumerate() {
-                let place = format!("{place}/{index}");
-                places.push(place.clone());
-                collect(below, place, places);
+                let pointer = format!("{pointer}/{index}");
+                pointers.push(pointer.clone());
+                collect(below, pointer, pointers);
             }
         }
         _ => {}

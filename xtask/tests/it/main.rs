@@ -1,4 +1,4 @@
-//! The checks pass on this repository, and each fails on a fault that is seeded for it.
+//! The checks pass on this repository, and each finds its seeded fault.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod architecture;

@@ -1,4 +1,4 @@
-//! The contract is valid and compatible, and the checks find what is stale, invalid or incompatible.
+//! The committed contract passes its checks; each check finds stale, invalid or incompatible contracts.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use xtask::{
     openapi::lint::lint,
 };
 
-/// The committed files, used as the generated ones: the server's tests prove that they are equal.
+/// The committed files serve as the generated ones: a test of the server asserts that they are equal.
 fn generated() -> Generated {
     Generated::read(&xtask::root().join("openapi")).unwrap()
 }
@@ -51,7 +51,7 @@ const LIST: &str = "/paths/~1v2~1api~1call-history/get";
 const GET: &str = "/paths/~1v2~1api~1call-history~1{callHistoryId}/get";
 
 #[test]
-fn the_committed_contract_is_valid_and_compatible() {
+fn the_committed_contract_passes_every_check() {
     let report = check(xtask::root());
     assert_eq!(report.outcome(), Outcome::Fine, "{}", text(&report));
     let text = text(&report);
@@ -99,9 +99,9 @@ fn an_annotation_names_the_line() {
     assert!(text.contains(&start), "{text}");
 }
 
-/// A break is found unless the version says it; the released contract changes only with a raised version.
+/// A break is refused unless the version announces it; the released contract changes only with a new version.
 #[test]
-fn a_break_cannot_land_and_a_release_needs_a_version() {
+fn a_breaking_change_needs_a_new_version() {
     let root = copy();
     let root = root.path();
     let released = "openapi/released.json";
@@ -122,7 +122,7 @@ fn a_break_cannot_land_and_a_release_needs_a_version() {
     assert_eq!(check(root).outcome(), Outcome::Fine, "0.1.0 says that it breaks 0.0.9");
     assert_eq!(run(root, &Action::Release).outcome(), Outcome::Fine);
     assert_eq!(fs::read_to_string(root.join(released)).unwrap(), generated().contract());
-    // The same version with another contract, although it breaks nothing.
+    // The same version with another contract is refused, even if it is compatible.
     edit(root, released, |contract| contract["info"]["title"] = "calls".into());
     let refused = run(root, &Action::Release);
     assert_eq!(refused.outcome(), Outcome::Broken);
@@ -166,7 +166,7 @@ fn any_two_contracts_can_be_compared() {
     );
 }
 
-/// Edits of the document and its operations: a pointer, the new value, and the error that it must be.
+/// Faults of the document and its operations: a pointer, the value to set there, and the expected error.
 fn invalid_operations() -> Vec<(String, Value, &'static str)> {
     vec![
         ("/info/title".into(), json!("utoipa"), "/info/title"),
@@ -201,7 +201,7 @@ fn invalid_operations() -> Vec<(String, Value, &'static str)> {
     ]
 }
 
-/// Edits of parameters and headers: a pointer, the new value, and the error that it must be.
+/// Faults of parameters and headers: a pointer, the value to set there, and the expected error.
 fn invalid_parameters() -> Vec<(String, Value, &'static str)> {
     let (parameters, headers) = ("/components/parameters", "/components/headers");
     vec![
@@ -218,7 +218,7 @@ fn invalid_parameters() -> Vec<(String, Value, &'static str)> {
     ]
 }
 
-/// Edits of components: a pointer, the new value, and the error that it must be.
+/// Faults of components: a pointer, the value to set there, and the expected error.
 fn invalid_components() -> Vec<(String, Value, &'static str)> {
     vec![
         (
@@ -269,7 +269,7 @@ fn invalid_components() -> Vec<(String, Value, &'static str)> {
 }
 
 #[test]
-fn each_violation_of_a_rule_is_found() {
+fn each_lint_rule_finds_its_fault() {
     assert_eq!(lint(&contract()), []);
     for (pointer, value, expected) in
         invalid_operations().into_iter().chain(invalid_parameters()).chain(invalid_components())

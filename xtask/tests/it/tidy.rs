@@ -1,12 +1,15 @@
 //! One seeded fault for each rule.
 
+use std::sync::LazyLock;
+
 use xtask::{
     repository::{Tree, read_tree},
     tidy::check,
 };
 
 fn tree() -> Tree {
-    read_tree(xtask::root()).unwrap()
+    static TREE: LazyLock<Tree> = LazyLock::new(|| read_tree(xtask::root()).unwrap());
+    TREE.clone()
 }
 
 #[test]
@@ -55,6 +58,9 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded(model, add(concat!("fn f() { unimple", "mented!() }"))), "write what is missing");
     assert_found(&seeded(model, add(concat!("fn f() { d", "bg!(1) }"))), "take it out");
     assert_found(&seeded(model, add(concat!("// What is under", " way."))), "in flight");
+    assert_found(&seeded(model, add(concat!("fn a_fault_is", "_told_in_time() {}"))), "is reported");
+    assert_found(&seeded(model, add(concat!("struct RequestsUnder", "Way;"))), "in flight");
+    assert_eq!(seeded(model, add("// This told us nothing.")), Vec::<String>::new());
     assert_found(&seeded("docs/operating.md", add(concat!("The scope numbers", ":read."))), "phone-numbers:read");
     assert_found(&seeded(model, add(concat!("fn f() { if cfg!(debug", "_assertions) {} }"))), "an argument");
     assert_found(&seeded(model, add("fn f() {\t}")), "tab");
@@ -102,6 +108,29 @@ fn imports_go_down_and_form_no_cycle() {
     // A name in a comment or a string is no import.
     let words = |text: &str| format!("{text}\n// crate::query::list\nconst WORDS: &str = \"crate::query::list\";\n");
     assert_eq!(seeded(&scalar, words), Vec::<String>::new());
+}
+
+#[test]
+fn sql_is_in_its_modules_only() {
+    let statement = |text: &str| format!("{text}\nconst QUERY: &str = \"SELECT body FROM call\";\n");
+    let store = "crates/callhistory-store/src";
+    assert_found(&seeded(&format!("{store}/domain/page.rs"), statement), "domain/page.rs: contains SQL");
+    assert_eq!(seeded(&format!("{store}/sqlite/read/get.rs"), statement), Vec::<String>::new());
+    // Comments, attributes and tests may mention it.
+    let mention = |text: &str| {
+        format!(
+            "{text}\n/// SELECT body\nfn f() {{}}\nmod tests {{\n    const QUERY: &str = \"SELECT body FROM call\";\n}}\n"
+        )
+    };
+    assert_eq!(seeded(&format!("{store}/domain/page.rs"), mention), Vec::<String>::new());
+}
+
+#[test]
+fn a_type_name_has_one_meaning_in_its_crate() {
+    let define = |text: &str| format!("{text}\npub(crate) enum CallInput {{}}\n");
+    let faults = seeded("crates/callhistory-model/src/spelling.rs", define);
+    assert_found(&faults, "each define CallInput");
+    assert_eq!(seeded("crates/callhistory-server/src/ids.rs", define), Vec::<String>::new());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the questions of an error answer.
+//! The predicates and messages of errors.
 
 use std::{error::Error as _, time::Duration};
 
@@ -32,7 +32,7 @@ async fn not_found_carries_the_problem() {
 }
 
 #[tokio::test]
-async fn the_text_names_the_place_and_not_the_content() {
+async fn the_message_has_pointers_and_no_content() {
     let stub = Stub::start([Reply::problem(422, INVALID)]).await;
     let error = client(&stub.url).replace_call(ID, &input()).await.unwrap_err();
     assert!(error.is_invalid_request() && !error.was_accepted());
@@ -42,9 +42,9 @@ async fn the_text_names_the_place_and_not_the_content() {
 }
 
 #[tokio::test]
-async fn each_status_answers_its_question() {
-    type Question = fn(&Error) -> bool;
-    let questions: [(u16, Question); 10] = [
+async fn each_status_has_its_predicate() {
+    type Predicate = fn(&Error) -> bool;
+    let cases: [(u16, Predicate); 10] = [
         (400, Error::is_invalid_request),
         (413, Error::is_invalid_request),
         (415, Error::is_invalid_request),
@@ -56,10 +56,10 @@ async fn each_status_answers_its_question() {
         (504, Error::is_timeout),
         (503, Error::is_retryable),
     ];
-    for (status, question) in questions {
+    for (status, predicate) in cases {
         let stub = Stub::start([Reply::new(status, &["content-type: text/html"], "<h1>secret</h1>")]).await;
         let error = builder(&stub.url).max_retries(0).build().unwrap().get_call(ID).await.unwrap_err();
-        assert!(question(&error), "{status}: {error:?}");
+        assert!(predicate(&error), "{status}: {error:?}");
         assert_eq!((error.status(), error.problem()), (Some(status), None));
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
@@ -73,7 +73,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn an_invalid_id_is_refused_before_anything_is_sent() {
+async fn an_invalid_id_is_refused_before_a_request_is_sent() {
     let stub = Stub::start([]).await;
     let client = client(&stub.url);
     for id in ["", "a/b", "..", "metrics", "a?b"] {
@@ -85,7 +85,7 @@ async fn an_invalid_id_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_announced_body_that_is_too_large_is_not_read() {
+async fn a_response_with_a_too_large_content_length_is_not_read() {
     let length = format!("content-length: {}", ClientBuilder::MAX_RECORD_BYTES + 1);
     let (error, requests) = get(Reply::raw(200, &[&length], "").hold()).await;
     assert_eq!((error.status(), requests, error.is_retryable()), (Some(200), 1, false));
@@ -93,14 +93,14 @@ async fn an_announced_body_that_is_too_large_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_body_that_grows_too_large_is_not_read_to_its_end() {
+async fn a_response_that_grows_too_large_is_not_read_to_its_end() {
     let (error, requests) = get(Reply::raw(200, &[], &" ".repeat(ClientBuilder::MAX_RECORD_BYTES + 1)).hold()).await;
     assert_eq!((error.status(), requests), (Some(200), 1));
     assert!(error.to_string().contains("more than 8388608 bytes"), "{error}");
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_record_is_not_quoted() {
+async fn an_invalid_record_is_not_quoted_in_the_error() {
     let wrong = examples::SOURCE_EXAMPLE.replace("1680000000", r#""+15550100""#);
     let (error, requests) = get(Reply::json(200, &wrong)).await;
     assert_eq!((error.status(), requests, error.was_accepted()), (Some(200), 1, false));
@@ -109,7 +109,7 @@ async fn a_body_that_is_no_record_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_breaks_was_accepted_and_is_not_repeated() {
+async fn a_write_with_a_truncated_response_was_accepted_and_is_not_retried() {
     let broken = || Reply::raw(201, &["content-length: 1000"], "{\"_id\": ");
     let stub = Stub::start([broken(), broken()]).await;
     let client = client(&stub.url);
@@ -123,8 +123,8 @@ async fn a_write_whose_answer_breaks_was_accepted_and_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn each_time_limit_is_a_timeout() {
-    // The second answer must begin within it.
+async fn each_time_limit_causes_a_timeout_error() {
+    // The head of the second response must arrive within this limit.
     let short = Duration::from_secs(2);
     let stalled = || [Reply::nothing().hold(), Reply::raw(200, &["content-length: 1000"], "{").hold()];
     for limit in [ClientBuilder::timeout, ClientBuilder::read_timeout] {

@@ -1,4 +1,4 @@
-//! The SDK against a scripted service.
+//! The SDK against a stub server.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 

@@ -1,4 +1,4 @@
-//! What is sent, and what is made of a good answer.
+//! The requests of operations on single records, and their decoded responses.
 
 use callhistory_client::{CallStatus, Client, Error, model::examples};
 
@@ -37,7 +37,7 @@ async fn put_sends_the_record_with_its_digits() {
 }
 
 #[tokio::test]
-async fn create_sends_a_key_of_its_own() {
+async fn create_sends_a_new_idempotency_key() {
     let created = || Reply::json(201, examples::SOURCE_EXAMPLE);
     let stub = Stub::start([created(), created()]).await;
     let client = client(&stub.url);
@@ -75,15 +75,15 @@ async fn digits_and_unknown_members_and_values_are_kept() {
 }
 
 #[test]
-fn futures_and_errors_can_cross_threads() {
-    fn crosses<T: Send>(value: T) -> T {
+fn futures_and_errors_are_send() {
+    fn is_send<T: Send>(value: T) -> T {
         value
     }
     fn is_shared<T: Send + Sync + 'static>() {}
     is_shared::<Client>();
     is_shared::<Error>();
     let client = client("http://127.0.0.1:1");
-    drop(crosses(client.get_call(ID)));
-    drop(crosses(client.replace_call(ID, &input())));
-    drop(crosses(client.create_call(&input())));
+    drop(is_send(client.get_call(ID)));
+    drop(is_send(client.replace_call(ID, &input())));
+    drop(is_send(client.create_call(&input())));
 }

@@ -1,4 +1,4 @@
-//! What is tried again, how often, and when.
+//! Which requests are retried, how often, and when.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn good() -> Reply {
 }
 
 #[tokio::test]
-async fn passing_failures_are_retried() {
+async fn transient_failures_are_retried() {
     let html = Reply::new(502, &["content-type: text/html"], "<h1>Bad gateway</h1>");
     let truncated = Reply::raw(200, &["content-length: 1000"], "{");
     for failure in [html, truncated, Reply::nothing(), Reply::new(408, &[], ""), Reply::new(429, &[], "")] {
@@ -38,7 +38,7 @@ async fn a_retried_create_keeps_its_key() {
 }
 
 #[tokio::test]
-async fn retries_end() {
+async fn retries_are_limited_and_back_off() {
     let stub = Stub::start(std::iter::repeat_n(Reply::new(503, &[], ""), 10)).await;
     let error = client(&stub.url).get_call(ID).await.unwrap_err();
     assert_eq!((stub.seen().len(), error.attempts(), error.is_retryable()), (4, 4, true));
@@ -50,14 +50,14 @@ async fn retries_end() {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_service_is_not_retried() {
+async fn an_internal_error_is_not_retried() {
     let stub = Stub::start([Reply::new(500, &[], ""), good()]).await;
     let error = client(&stub.url).get_call(ID).await.unwrap_err();
     assert_eq!((error.status(), error.is_retryable(), stub.seen().len()), (Some(500), false, 1));
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for() {
+async fn retry_after_delays_the_retry() {
     let stub = Stub::start([Reply::new(503, &["retry-after: 1"], ""), good()]).await;
     client(&stub.url).get_call(ID).await.unwrap();
     let seen = stub.seen();
@@ -65,7 +65,7 @@ async fn retry_after_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_is_left_to_the_caller() {
+async fn a_long_retry_after_is_returned_to_the_caller() {
     let stub = Stub::start([Reply::new(429, &["retry-after: 61"], ""), good()]).await;
     let error = client(&stub.url).get_call(ID).await.unwrap_err();
     assert!(error.is_rate_limited() && error.is_retryable());
@@ -73,7 +73,7 @@ async fn a_long_retry_after_is_left_to_the_caller() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_again() {
+async fn a_refused_connection_is_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

@@ -1,11 +1,11 @@
-//! What a client can be made of.
+//! The settings of a client.
 
 use callhistory_client::Client;
 
 use crate::{WORKSPACE, builder};
 
 #[test]
-fn a_base_url_that_cannot_work_is_refused() {
+fn an_unusable_base_url_is_refused() {
     for url in [
         "",
         "127.0.0.1:8080",
@@ -38,7 +38,7 @@ fn the_workspace_is_required_and_checked() {
 }
 
 #[test]
-fn the_key_is_shown_nowhere() {
+fn the_api_key_is_never_printed() {
     let builder = builder("http://127.0.0.1:8080").api_key("hidden");
     let before = format!("{builder:?}");
     let after = format!("{:?}", builder.build().unwrap());

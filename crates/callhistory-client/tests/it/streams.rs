@@ -1,4 +1,4 @@
-//! What the operations on many records send, and how their streams go on.
+//! The requests of operations on many records, and the resumption of their streams.
 
 use callhistory_client::{CallFilter, CallInput, ListQuery, OneOf, model::examples};
 use futures_util::TryStreamExt as _;
@@ -31,7 +31,7 @@ fn chunk(text: &str) -> String {
 
 #[tokio::test]
 async fn pages_follow_the_cursor_of_the_link() {
-    // The target has commas, another link comes first, and the last page has none.
+    // The target contains commas, another link precedes it, and the last page has no link.
     let links = [
         "link: <?a=1,2>; rel=\"first\", <?status=a,b&limit=5&cursor=one%2D1>; rel=\"next\"",
         "link: <https://elsewhere.example.com/x?cursor=two>; rel=\"next\"",
@@ -48,7 +48,7 @@ async fn pages_follow_the_cursor_of_the_link() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_comes_again_is_an_error() {
+async fn a_repeated_cursor_is_an_error() {
     let link = "link: <?cursor=same>; rel=\"next\"";
     let stub = Stub::start([page(link), page(link), page(link)]).await;
     let result: Result<Vec<_>, _> = client(&stub.url).stream_calls(ListQuery::default()).try_collect().await;
@@ -57,9 +57,9 @@ async fn a_cursor_that_comes_again_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_export_goes_on_behind_its_last_record() {
+async fn an_interrupted_export_resumes_after_its_last_record() {
     let whole = |lines: &[String]| lines.iter().map(|line| chunk(line)).collect::<String>() + "0\r\n\r\n";
-    // The first connection breaks in the middle of a line, the second one ends in the middle of one.
+    // The first response is aborted in the middle of a line, the second one ends there.
     let broken = chunk(&line("c", 30)) + &chunk(&line("b", 20)) + &chunk(&line("a", 10)[..40]);
     let cut_off = chunk(&line("b", 20)) + &chunk(&line("ab", 10)[..40]) + "0\r\n\r\n";
     let rest = whole(&[line("b", 20), line("ab", 20), line("a", 10)]);
@@ -76,7 +76,7 @@ async fn an_export_goes_on_behind_its_last_record() {
 }
 
 #[tokio::test]
-async fn an_import_is_sent_in_parts_and_added_up() {
+async fn an_import_is_sent_in_parts_and_its_reports_are_summed() {
     let report = |line: u64| {
         let error = format!(r#"{{"line":{line},"pointer":"/status","code":"too_short","detail":"is empty"}}"#);
         Reply::json(200, &format!(r#"{{"created":1,"replaced":2,"unchanged":3,"rejected":4,"errors":[{error}]}}"#))
@@ -95,7 +95,7 @@ async fn an_import_is_sent_in_parts_and_added_up() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_repeated_has_succeeded() {
+async fn a_retried_deletion_that_finds_no_record_succeeds() {
     let gone = || {
         Reply::problem(
             404,

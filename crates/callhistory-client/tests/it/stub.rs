@@ -1,4 +1,4 @@
-//! A service that gives the answers of a script, one for each request, and remembers what it was sent.
+//! A stub server: it sends scripted responses, one for each request, and records the requests.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Bytes to send, and how long the connection then stays open and silent.
+/// The bytes of a response, and how long the connection then stays open.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
@@ -23,7 +23,7 @@ impl Reply {
         Self::raw(status, &[headers, &[&length]].concat(), body)
     }
 
-    /// Without a length of the body, so that the end of the connection is its end.
+    /// A response without Content-Length: the body ends with the connection.
     pub(crate) fn raw(status: u16, headers: &[&str], body: &str) -> Self {
         let head = format!("HTTP/1.1 {status} Scripted\r\nconnection: close\r\nx-request-id: req-{status}\r\n");
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
@@ -38,7 +38,7 @@ impl Reply {
         Self::new(status, &["content-type: application/problem+json"], body)
     }
 
-    /// No byte at all: the connection ends, or stays silent with [`Reply::hold`].
+    /// No bytes: the connection is closed, or stays open with [`Reply::hold`].
     pub(crate) fn nothing() -> Self {
         Self { bytes: Vec::new(), hold: Duration::ZERO }
     }
@@ -101,7 +101,7 @@ async fn serve(mut stream: TcpStream, reply: Reply, log: Arc<Mutex<Vec<Seen>>>) 
         }
     };
     log.lock().unwrap().push(seen);
-    // A client that refuses an answer hangs up before its end.
+    // A client that rejects a response disconnects before its end.
     let _ = stream.write_all(&reply.bytes).await;
     tokio::time::sleep(reply.hold).await;
 }

@@ -1,4 +1,4 @@
-//! The record as it stands on the wire.
+//! The wire format of records.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod data_model;

@@ -1,10 +1,10 @@
-//! What is refused: one error for each thing that is wrong, with its place, its code and a sentence.
+//! Validation: one error for each fault, with its pointer, code and detail.
 
 use std::time::{Duration, Instant};
 
 use callhistory_model::{Amount, CallInput, CallRecord, Timestamp};
 
-/// Milliseconds here; quadratic work would take hours. No busy machine reaches it.
+/// Linear time is milliseconds and quadratic time hours, so that this limit also holds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn errors(json: &[u8]) -> Vec<String> {
@@ -31,7 +31,7 @@ fn accepted(json: &str) {
 }
 
 #[test]
-fn what_is_not_one_json_object() {
+fn a_document_must_be_one_json_object() {
     let deep = "[".repeat(1 << 20);
     for text in [
         "",
@@ -58,7 +58,7 @@ fn what_is_not_one_json_object() {
 }
 
 #[test]
-fn members_of_the_wrong_type() {
+fn members_of_the_wrong_type_are_refused() {
     let kinds = [
         ("true", "boolean"),
         ("1", "number"),
@@ -78,7 +78,7 @@ fn members_of_the_wrong_type() {
             let document = format!("{{\"{name}\": {value}}}");
             match kind {
                 "null" => refused(&document, &[&format!("/{name} null_not_allowed")]),
-                // Times have a form of their own.
+                // Times have a format.
                 "string" if name.ends_with("edAt") => refused(&document, &[&format!("/{name} invalid_time")]),
                 _ if kind == expected => accepted(&document),
                 _ => {
@@ -91,7 +91,6 @@ fn members_of_the_wrong_type() {
     }
 }
 
-/// Each sentence says what would have been right.
 #[test]
 fn details_name_what_is_accepted() {
     let cases = [
@@ -117,7 +116,7 @@ fn details_name_what_is_accepted() {
 }
 
 #[test]
-fn unknown_and_repeated_members() {
+fn unknown_and_repeated_members_are_refused() {
     let errors = CallInput::from_json(br#"{"agentID": "a", "wholly": 1, "a/b~c": 1}"#).unwrap_err();
     let found: Vec<_> = errors.iter().map(|error| error.pointer.as_deref().unwrap()).collect();
     assert_eq!(found, ["/agentID", "/wholly", "/a~1b~0c"]);
@@ -130,7 +129,7 @@ fn unknown_and_repeated_members() {
 }
 
 #[test]
-fn text_that_is_none() {
+fn invalid_text_is_refused() {
     refused(r#"{"summary": "a\u0000b"}"#, &["/summary nul_character"]);
     refused(r#"{"summary": "\ud800"}"#, &["/summary invalid_string"]);
     refused(r#"{"metadata": {"a": ["\udc00"]}}"#, &["/metadata/a/0 invalid_string"]);
@@ -143,7 +142,7 @@ fn text_that_is_none() {
 }
 
 #[test]
-fn bounds_of_text() {
+fn text_has_length_limits() {
     let text = |name: &str, chars: usize| format!(r#"{{"{name}": "{}"}}"#, "é".repeat(chars));
     for (name, max) in
         [("agentId", 256), ("roomName", 256), ("fromPhoneNumber", 128), ("callId", 256), ("recordingUrl", 2048)]
@@ -164,7 +163,7 @@ fn bounds_of_text() {
 }
 
 #[test]
-fn ids() {
+fn ids_are_validated() {
     for good in ["a", "A-Z_09", &"x".repeat(128)] {
         accepted(&format!(r#"{{"_id": "{good}", "workspaceId": "{good}"}}"#));
     }
@@ -182,7 +181,7 @@ fn ids() {
 }
 
 #[test]
-fn numbers_and_their_units() {
+fn numbers_have_ranges_and_units() {
     for good in ["0", "1737062894.9754236", "1.680000000e9", "1680000000.000000000", "9151487999.999999999", "-0"] {
         accepted(&format!(r#"{{"startTime": {good}}}"#));
     }
@@ -204,7 +203,7 @@ fn numbers_and_their_units() {
     for (bad, code) in time {
         refused(format!(r#"{{"startTime": {bad}}}"#), &[&format!("/startTime {code}")]);
     }
-    // A zero is a zero and a power of ten is itself, however they are written.
+    // Only the value counts, not its notation.
     for good in ["0e20", "-0E+999", "0.00000000001e18", "0.0000000000000000000000000000001e38"] {
         accepted(&format!(r#"{{"startTime": {good}}}"#));
     }
@@ -224,7 +223,7 @@ fn numbers_and_their_units() {
 }
 
 #[test]
-fn text_around_a_number_is_no_number() {
+fn text_around_a_number_is_refused() {
     for text in [
         "", " 1", "1 ", "0e5 ", "1\n", "+1", ".5", "5.", "0x1", "01", "1_000", "NaN", "Infinity", "-", "--1", "1e",
         "1,0",
@@ -270,9 +269,9 @@ fn times_are_rfc_3339_in_utc() {
     }
 }
 
-/// Whatever the machine's clock says, the service can read its own stamps.
+/// A wrong clock does not produce timestamps that the service cannot parse.
 #[test]
-fn stamps_of_any_clock_are_readable() {
+fn timestamps_of_any_clock_can_be_parsed() {
     for seconds in [-1_000_000, 0, 1_767_225_600, 9_151_488_000, 200_000_000_000] {
         let stamp = Timestamp::from(chrono::DateTime::from_timestamp(seconds, 0).unwrap());
         assert_eq!(stamp.as_str().parse::<Timestamp>().unwrap(), stamp);
@@ -280,7 +279,7 @@ fn stamps_of_any_clock_are_readable() {
 }
 
 #[test]
-fn members_that_contradict_each_other() {
+fn contradictory_members_are_refused() {
     refused(r#"{"startTime": 2, "endTime": 1.999999999}"#, &["/endTime end_before_start"]);
     accepted(r#"{"startTime": 2, "endTime": 2.0}"#);
     let times = |created: &str, updated: &str| format!(r#"{{"updatedAt": "{updated}", "createdAt": "{created}"}}"#);
@@ -297,7 +296,7 @@ fn nesting_is_bounded_everywhere() {
     let arrays = |levels: usize| format!(r#"{{"functionCalls": {}{}}}"#, "[".repeat(levels), "]".repeat(levels));
     accepted(&arrays(64));
     assert!(CallInput::from_json(arrays(65).as_bytes()).is_err());
-    // Half a million levels neither overflow the stack nor take long, wherever they stand.
+    // Half a million levels neither overflow the stack nor take long, in any member.
     for name in ["metadata", "functionCalls", "cost", "status", "unknown"] {
         let hostile = format!("{{\"{name}\": {}{}}}", "[".repeat(1 << 19), "]".repeat(1 << 19));
         let started = Instant::now();
@@ -309,14 +308,14 @@ fn nesting_is_bounded_everywhere() {
 }
 
 #[test]
-fn hostile_sizes_stay_cheap() {
+fn hostile_sizes_take_bounded_time() {
     let started = Instant::now();
     let long_name = format!(r#"{{"{}": 1}}"#, "n".repeat(1 << 20));
     assert!(CallInput::from_json(long_name.as_bytes()).is_err());
     let many: Vec<_> = (0..100_000).map(|n| format!("\"m{n}\":1")).collect();
     let many = format!("{{{}}}", many.join(","));
     assert_eq!(CallInput::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of errors is bounded");
-    // What members say of each other counts too.
+    // Errors of contradictory members count too.
     let unknown: String = (0..99).map(|n| format!("\"m{n}\":1,")).collect();
     let times = r#""createdAt": "2025-01-02T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z""#;
     let many = format!(r#"{{{unknown} "startTime": 2, "endTime": 1, {times}}}"#);
@@ -327,7 +326,7 @@ fn hostile_sizes_stay_cheap() {
 }
 
 #[test]
-fn every_fault_is_reported_at_once() {
+fn all_errors_are_reported_together() {
     refused(
         r#"{"startTime": "x", "status": 1, "cost": {"customer_charge": "1"}, "extra": 1, "agentId": null}"#,
         &[

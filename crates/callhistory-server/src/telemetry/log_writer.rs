@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_log_waits_for_all_lines_in_order() {
+    fn every_line_is_written_in_order() {
         let output = Output::default();
         let (mut lines, guard) = start(output.clone());
         for number in 0..10_000 {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_nobody_reads_is_bounded_and_reports_lost_lines() {
+    fn an_unread_log_has_bounded_memory_and_reports_lost_lines() {
         let output = Output::default();
         let (mut lines, guard) = start(output.clone());
         let blocked = output.0.lock().unwrap();

@@ -1,24 +1,24 @@
-//! The change feed over HTTP: pages, waiting, streams.
+//! The change feed over HTTP: pages, long polls, streams.
 
 use std::time::{Duration, Instant};
 
 use callhistory_client::{CallInput, CallPatch, CallStatus, ChangesQuery};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
 
 use crate::{
     contract::check_schema,
-    harness::{Answer, Server},
+    harness::{Response, Server, WORKSPACE},
 };
 
 const CHANGES: &str = "/v2/api/call-history/changes";
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
-async fn changes(server: &Server, query: &str) -> Answer {
+async fn changes(server: &Server, query: &str) -> Response {
     server.send(Method::GET, &format!("{CHANGES}?{query}"), &[], "").await
 }
 
-fn cursor(answer: &Answer) -> String {
+fn cursor(answer: &Response) -> String {
     answer.json()["cursor"].as_str().unwrap().to_owned()
 }
 
@@ -27,7 +27,7 @@ fn input(status: CallStatus) -> CallInput {
 }
 
 #[tokio::test]
-async fn changes_come_in_order_with_the_record_in_its_last_one() {
+async fn changes_are_ordered_and_the_last_one_has_the_record() {
     let server = Server::start().await;
     let client = server.client();
     client.replace_call("a", &input(CallStatus::Ongoing)).await.unwrap();
@@ -51,7 +51,7 @@ async fn changes_come_in_order_with_the_record_in_its_last_one() {
     );
     assert_eq!(page.changes[2].call.as_ref().unwrap().status, Some(CallStatus::Completed));
     assert!(!page.has_more);
-    // Who has seen the final status may undo it, once.
+    // With the version of the final status as precondition, the status can be reopened once.
     let seen = client.if_version(&version);
     let reopened = CallPatch::from(input(CallStatus::Ongoing));
     assert_eq!(seen.update_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
@@ -68,7 +68,7 @@ async fn changes_come_in_order_with_the_record_in_its_last_one() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_with_a_change_or_with_its_time() {
+async fn a_wait_ends_with_a_change_or_a_timeout() {
     let server = Server::start().await;
     let start = cursor(&changes(&server, "").await);
     let begun = Instant::now();
@@ -79,7 +79,7 @@ async fn a_wait_ends_with_a_change_or_with_its_time() {
     let query = format!("cursor={start}&wait=60");
     let waiting = changes(&server, &query);
     let writing = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.wait_for_request("wait=60").await;
         server.client().replace_call("a", &CallInput::default()).await.unwrap();
     };
     let (answer, ()) = tokio::join!(waiting, writing);
@@ -88,13 +88,13 @@ async fn a_wait_ends_with_a_change_or_with_its_time() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_after_the_last_event() {
+async fn a_stream_resumes_after_last_event_id() {
     let server = Server::start().await;
     let client = server.client();
     for id in ["a", "b", "c"] {
         client.replace_call(id, &CallInput::default()).await.unwrap();
     }
-    let answer = server.first_events(CHANGES, &[("x-workspace-id", crate::harness::WORKSPACE), STREAM], 3).await;
+    let answer = server.first_events(CHANGES, &[("x-workspace-id", WORKSPACE), STREAM], 3).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
     let line = |name: &str, body: &str| -> Vec<String> {
         body.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
@@ -106,8 +106,8 @@ async fn a_stream_goes_on_after_the_last_event() {
     let page = server.send(Method::GET, CHANGES, &accept, "").await;
     assert_eq!(page.header("content-type"), "application/json");
     let ids = line("id: ", &answer.body);
-    // The first id is where the stream starts, before any event.
-    let headers = [("x-workspace-id", crate::harness::WORKSPACE), STREAM, ("last-event-id", ids[2].as_str())];
+    // The first ID is the cursor at which the stream starts.
+    let headers = [("x-workspace-id", WORKSPACE), STREAM, ("last-event-id", ids[2].as_str())];
     let rest = server.first_events(CHANGES, &headers, 1).await;
     assert!(line("data: ", &rest.body)[0].contains("\"_id\":\"c\""), "{}", rest.body);
     for (path, headers) in [
@@ -123,7 +123,7 @@ async fn a_stream_goes_on_after_the_last_event() {
 }
 
 #[tokio::test]
-async fn the_sdk_follows_while_others_write() {
+async fn the_sdk_follows_changes_during_writes() {
     let server = Server::start().await;
     let client = server.client();
     let writer = {
@@ -137,7 +137,7 @@ async fn the_sdk_follows_while_others_write() {
     let reader = async {
         let (mut seen, mut cursor) = (Vec::new(), None);
         while seen.len() < 50 {
-            // Each time a new stream, from the cursor that was kept.
+            // Each iteration opens a new stream at the last cursor.
             let mut pages = std::pin::pin!(client.follow_changes(cursor.clone()));
             let page = pages.try_next().await.unwrap().unwrap();
             seen.extend(page.changes.iter().map(|change| change.version));
@@ -149,36 +149,20 @@ async fn the_sdk_follows_while_others_write() {
     assert_eq!(seen, (1..=50).collect::<Vec<u64>>());
 }
 
-/// A stop does not wait for those who wait for changes.
 #[tokio::test]
-async fn a_stop_ends_streams_and_waits() {
+async fn a_shutdown_ends_streams_and_waits() {
     let mut server = Server::start().await;
     let start = cursor(&changes(&server, "").await);
     let path = server.url(&format!("{CHANGES}?cursor={start}"));
-    let request = || reqwest::Client::new().get(&path).header("x-workspace-id", crate::harness::WORKSPACE);
-    let stream = request().header(STREAM.0, STREAM.1).send().await.unwrap();
-    let wait =
-        reqwest::Client::new().get(format!("{path}&wait=60")).header("x-workspace-id", crate::harness::WORKSPACE);
-    let wait = tokio::spawn(wait.send());
-    server.asked_for("wait=60").await;
+    let request = |path: &str| reqwest::Client::new().get(path).header("x-workspace-id", WORKSPACE);
+    let mut stream = request(&path).header(STREAM.0, STREAM.1).send().await.unwrap();
+    let wait = tokio::spawn(request(&format!("{path}&wait=60")).send());
+    server.wait_for_request("wait=60").await;
     let begun = Instant::now();
     server.stop.cancel();
-    let chunks: Vec<_> = tokio_stream_chunks(stream).await;
-    assert!(chunks.iter().all(Result::is_ok), "the stream did not end in order");
+    while stream.chunk().await.expect("the stream is aborted").is_some() {}
     assert_eq!(wait.await.unwrap().unwrap().status(), StatusCode::OK);
     (&mut server.task).await.unwrap();
-    // Long before the minute of the wait.
+    // Far less than the minute of the wait.
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
-}
-
-async fn tokio_stream_chunks(response: reqwest::Response) -> Vec<Result<(), reqwest::Error>> {
-    let chunks = futures_util::stream::unfold(Some(response), |response| async move {
-        let mut response = response?;
-        match response.chunk().await {
-            Ok(Some(_)) => Some((Ok(()), Some(response))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    chunks.collect().await
 }

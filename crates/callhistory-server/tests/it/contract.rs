@@ -1,4 +1,4 @@
-//! Every answer of these tests is held against the contract of the repository, on its way out of the service.
+//! Every response in these tests is checked against the committed contract.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use hyper::body::{Frame, SizeHint};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::{canaries, harness::Server};
+use crate::{harness::Server, log_redaction};
 
 /// The contract, with the components of parameters and headers in the place of their references.
 pub(crate) static CONTRACT: LazyLock<Value> = LazyLock::new(|| {
@@ -49,11 +49,20 @@ fn resolve(value: &mut Value, components: &Value) {
     }
 }
 
-/// Headers that HTTP itself and the whole service bring, of which the contract need not speak.
+/// Headers of HTTP itself and of the whole service, which the contract need not describe.
 const GENERAL_HEADERS: [&str; 6] =
     ["allow", "cache-control", "content-length", "content-type", "vary", "x-content-type-options"];
 
-/// A validator for each schema of the contract's components, and for what else has a schema by its JSON.
+/// Every operation of the contract with its path and method.
+pub(crate) fn operations() -> impl Iterator<Item = (&'static str, Method, &'static Value)> {
+    CONTRACT["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, operation)| {
+            (path.as_str(), Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(), operation)
+        })
+    })
+}
+
+/// Compiled validators by the JSON of their schemas.
 static SCHEMAS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
 fn validator(schema: &Value) -> Arc<Validator> {
@@ -68,57 +77,57 @@ fn fits(schema: &Value, value: &Value) -> Result<(), String> {
     validator(schema).validate(value).map_err(|error| format!("{error} in {value}"))
 }
 
-/// Panics if a JSON text is not what a component says.
+/// Panics if a JSON text does not fit the schema of a component.
 pub(crate) fn check_schema(name: &str, json: &str) {
     let body = serde_json::from_str(json).unwrap();
     fits(&json!({ "$ref": format!("#/components/schemas/{name}") }), &body).unwrap();
 }
 
-/// One request.
+/// An observed request.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) sent: HeaderMap,
-    /// The body, as far as the service read it.
+    /// The part of the body that the service read.
     pub(crate) body: Arc<Mutex<Vec<u8>>>,
 }
 
-/// What went through a service, and what of it the contract does not provide for.
+/// The requests of a server, and the responses that violate the contract.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
+pub(crate) struct ContractObserver {
     pub(crate) exchanges: Mutex<Vec<Exchange>>,
     pub(crate) violations: Mutex<Vec<String>>,
 }
 
-/// What is done with as much of a body as there is.
-type Look = Box<dyn Fn(&[u8]) + Send>;
+/// Receives the bytes of a body.
+type OnBody = Box<dyn Fn(&[u8]) + Send>;
 
-/// A body that is read along, and looked at as soon as its end is known; one without an end, at each of its parts.
-struct Along {
+/// A body that passes its bytes to a function at its end; an endless body does so at each chunk.
+struct ObservedBody {
     inner: Body,
     read: Vec<u8>,
     is_endless: bool,
-    look: Option<Look>,
+    on_body: Option<OnBody>,
 }
 
-impl Along {
-    fn body(inner: Body, is_endless: bool, look: impl Fn(&[u8]) + Send + 'static) -> Body {
-        let along = Self { inner, read: Vec::new(), is_endless, look: Some(Box::new(look)) };
-        if along.inner.is_end_stream() {
-            along.look();
+impl ObservedBody {
+    fn body(inner: Body, is_endless: bool, on_body: impl Fn(&[u8]) + Send + 'static) -> Body {
+        let observed = Self { inner, read: Vec::new(), is_endless, on_body: Some(Box::new(on_body)) };
+        if observed.inner.is_end_stream() {
+            observed.report();
         }
-        Body::new(along)
+        Body::new(observed)
     }
 
-    fn look(&self) {
-        if let Some(look) = &self.look {
-            look(&self.read);
+    fn report(&self) {
+        if let Some(on_body) = &self.on_body {
+            on_body(&self.read);
         }
     }
 }
 
-impl hyper::body::Body for Along {
+impl hyper::body::Body for ObservedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -129,12 +138,12 @@ impl hyper::body::Body for Along {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => self.read.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
-            // What broke off is no answer.
-            Some(Err(_)) => self.look = None,
+            // An aborted body is not checked.
+            Some(Err(_)) => self.on_body = None,
             None => {}
         }
         if frame.is_none() || self.is_endless || self.inner.is_end_stream() {
-            self.look();
+            self.report();
         }
         Poll::Ready(frame)
     }
@@ -148,40 +157,40 @@ impl hyper::body::Body for Along {
     }
 }
 
-/// Stands around a service and holds each of its answers against the contract.
-pub(crate) async fn watch(State(witness): State<Arc<Witness>>, request: Request, next: Next) -> Response {
+/// The middleware that checks each response against the contract.
+pub(crate) async fn observe(State(observer): State<Arc<ContractObserver>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let (method, uri, sent) = (parts.method.clone(), parts.uri.clone(), parts.headers.clone());
     let exchange = Exchange { method: method.clone(), uri: uri.clone(), sent, body: Arc::default() };
     let read = Arc::clone(&exchange.body);
-    canaries::keep(uri.to_string().as_bytes());
-    // The request id is there to be logged, and the host is the service's own.
+    log_redaction::add_canaries(uri.to_string().as_bytes());
+    // Request and trace IDs are logged on purpose, and the host is that of the server.
     let names =
         parts.headers.iter().filter(|(name, _)| !["x-request-id", "host", "traceparent"].contains(&name.as_str()));
-    names.for_each(|(_, value)| canaries::keep(value.as_bytes()));
-    let body = Along::body(body, false, move |sent| {
-        canaries::keep(sent);
+    names.for_each(|(_, value)| log_redaction::add_canaries(value.as_bytes()));
+    let body = ObservedBody::body(body, false, move |sent| {
+        log_redaction::add_canaries(sent);
         *read.lock().unwrap() = sent.to_vec();
     });
-    witness.exchanges.lock().unwrap().push(exchange);
+    observer.exchanges.lock().unwrap().push(exchange);
     let (parts, body) = next.run(Request::from_parts(parts, body)).await.into_parts();
     let (status, headers) = (parts.status, parts.headers.clone());
     let is_endless = headers.get("content-type").is_some_and(|media_type| media_type == "text/event-stream");
     let is_record = template(uri.path()).is_some();
-    let body = Along::body(body, is_endless, move |read| {
-        // What a refusal says of itself is not a caller's.
+    let body = ObservedBody::body(body, is_endless, move |read| {
+        // The text of an error is not data of a caller.
         if is_record && status.is_success() {
-            canaries::keep(read);
+            log_redaction::add_canaries(read);
         }
         if let Err(violation) = check(&method, uri.path(), status, &headers, read) {
             let uri: String = uri.to_string().chars().take(200).collect();
-            witness.violations.lock().unwrap().push(format!("{method} {uri} answered {status}: {violation}"));
+            observer.violations.lock().unwrap().push(format!("{method} {uri} returned {status}: {violation}"));
         }
     });
     Response::from_parts(parts, body)
 }
 
-/// The path of the contract that answers a path.
+/// The path template of the contract for a path.
 pub(crate) fn template(path: &str) -> Option<&'static str> {
     let paths = CONTRACT["paths"].as_object().unwrap();
     let by_id = "/v2/api/call-history/{callHistoryId}";
@@ -189,7 +198,7 @@ pub(crate) fn template(path: &str) -> Option<&'static str> {
     paths.get_key_value(path).map(|(path, _)| path.as_str()).or(id.map(|_| by_id))
 }
 
-/// Whether the contract provides for an answer: its status, media type, headers and body.
+/// Checks the status, media type, headers and body of a response against the contract.
 fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("not ASCII"));
     text("x-request-id").ok_or("there is no x-request-id")?;
@@ -249,7 +258,7 @@ fn check_body(media_type: &str, schema: &Value, body: &[u8]) -> Result<(), Strin
     match media_type {
         "application/x-ndjson" => text.lines().try_for_each(|line| fits(&component("CallRecord"), &json(line)?)),
         "text/event-stream" => {
-            // The last event may still be on its way.
+            // The last event may be incomplete.
             let events = text.rfind("\n\n").map_or("", |end| &text[..end]);
             let mut data = events.lines().filter_map(|line| line.strip_prefix("data: "));
             data.try_for_each(|data| fits(&component("CallChange"), &json(data)?))
@@ -270,9 +279,8 @@ fn component(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// A witness that sees nothing would let everything pass.
 #[test]
-fn the_witness_finds_what_the_contract_does_not_have() {
+fn the_observer_reports_each_violation() {
     let (get, path) = (Method::GET, "/v2/api/call-history/1234567890abcdef");
     let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
         let pairs = pairs.iter();
@@ -309,7 +317,7 @@ fn the_witness_finds_what_the_contract_does_not_have() {
     }
 }
 
-/// The contract is text: a value would have lost the zero.
+/// The test reads the text: a parsed number would lose the zero.
 #[test]
 fn the_examples_keep_their_digits() {
     let amounts =
@@ -318,9 +326,9 @@ fn the_examples_keep_their_digits() {
     assert!(amounts.len() >= 8 && amounts.iter().all(|line| line.contains(": 0.10")), "{amounts:?}");
 }
 
-/// The document is the same each time it is generated: nothing in it depends on the order of a hash map.
+/// Nothing in the document depends on the order of a hash map.
 #[test]
-fn generating_is_deterministic() {
+fn generation_is_deterministic() {
     let first = callhistory_server::contract_document();
     for _ in 0..20 {
         assert_eq!(callhistory_server::contract_document(), first);
@@ -334,7 +342,7 @@ fn the_committed_files_are_the_generated_ones() {
     for (name, text) in &files {
         assert_eq!(&std::fs::read_to_string(folder.join(name)).unwrap(), text, "run cargo xtask openapi generate");
     }
-    // The contract of the last release is kept, and not generated.
+    // The contract of the last release is not generated.
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), files.len() + 1);
 }
 
@@ -350,7 +358,7 @@ async fn the_served_contract_is_the_committed_one() {
     assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, answer.body.len()));
 }
 
-/// The reference page works without a network: whatever it refers to is served here, under a policy that forbids the rest.
+/// The reference page works without a network: the server has every file that it refers to, and its policy forbids others.
 #[tokio::test]
 async fn the_reference_page_is_complete() {
     let server = Server::start().await;

@@ -1,4 +1,4 @@
-//! Every example of the contract is sent, raw and by the SDK, and answered as it says.
+//! Every example of the contract is sent, raw and by the SDK; the response equals the example.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,18 +10,10 @@ use reqwest::Method;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    contract::{CONTRACT, CONTRACT_TEXT, Exchange, template},
-    harness::{Answer, Server},
-    operations,
+    contract::{CONTRACT, CONTRACT_TEXT, Exchange, operations, template},
+    harness::{Response, Server},
+    samples,
 };
-
-/// Every operation with its path and method.
-fn contract_operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
-    CONTRACT["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
-        let methods = methods.as_object().unwrap().iter();
-        methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
-    })
-}
 
 fn id_of(operation: &Value) -> &str {
     operation["operationId"].as_str().unwrap()
@@ -36,7 +28,7 @@ const OPTIONAL: [(&str, &[&str]); 5] = [
     ("export_calls", &["agentId"]),
 ];
 
-/// The parameters in the example of an operation: the place, the name and the text of each.
+/// The parameters in the example of an operation: location, name and text.
 fn examples_of(operation: &Value) -> Vec<(&str, &str, String)> {
     let id = id_of(operation);
     let is_sent = |parameter: &&Value| {
@@ -56,10 +48,11 @@ fn examples_of(operation: &Value) -> Vec<(&str, &str, String)> {
         .collect()
 }
 
-/// The example of a body on one line, in the order and with the digits of the contract, which a parsed value has not.
-fn text_of(path: &str, method: &str, body: &[&str], media_type: &str) -> String {
+/// The example of a body on one line, in the order and with the digits of the contract, which a parsed value loses.
+fn text_of(path: &str, method: &Method, body: &[&str], media_type: &str) -> String {
+    let method = method.as_str().to_lowercase();
     let keys =
-        ["paths", path, method].into_iter().chain(body.iter().copied()).chain(["content", media_type, "example"]);
+        ["paths", path, &method].into_iter().chain(body.iter().copied()).chain(["content", media_type, "example"]);
     let text = keys.fold(CONTRACT_TEXT.as_str(), |object, key| {
         serde_json::from_str::<HashMap<&str, &RawValue>>(object).unwrap()[key].get()
     });
@@ -69,7 +62,7 @@ fn text_of(path: &str, method: &str, body: &[&str], media_type: &str) -> String 
     }
 }
 
-/// The source's example in the workspace, but for what is created.
+/// A server that has the documented example, unless the operation creates it.
 async fn server_for(operation: &str, status: &str) -> Server {
     let server = Server::start().await;
     if (operation, status) != ("replace_call", "201") {
@@ -78,19 +71,19 @@ async fn server_for(operation: &str, status: &str) -> Server {
     server
 }
 
-/// The request that the examples of an operation make, for one media type of its body and one of its answer.
+/// Sends the example request of an operation, for one media type of its body and one of its response.
 async fn send(
     server: &Server,
     template: &str,
-    method: &str,
+    method: &Method,
     operation: &Value,
     sent: Option<&str>,
     wanted: Option<&str>,
-) -> Answer {
+) -> Response {
     let mut headers: Vec<(String, String)> = Vec::new();
     let (mut path, mut query) = (template.to_owned(), Vec::new());
-    for (place, name, text) in examples_of(operation) {
-        match place {
+    for (location, name, text) in examples_of(operation) {
+        match location {
             "path" => path = path.replace(&format!("{{{name}}}"), &text),
             "query" => query.push(format!("{name}={text}")),
             _ => headers.push((name.to_owned(), text)),
@@ -113,15 +106,14 @@ async fn send(
         path = format!("{path}?{}", query.join("&"));
     }
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
     if wanted == Some("text/event-stream") {
         return server.first_events(&path, &headers, 1).await;
     }
-    server.send_bare(method, &path, &headers, body.into_bytes()).await
+    server.send_bare(method.clone(), &path, &headers, body.into_bytes()).await
 }
 
-/// A body without what is different each time: cursors, and the ID of a creation.
-fn settled(operation: &str, body: &str) -> String {
+/// A body without values that differ each time: cursors, and the ID of a creation.
+fn without_random_values(operation: &str, body: &str) -> String {
     let name = match operation {
         "list_call_changes" if body.starts_with('{') => "\"cursor\":\"",
         "list_call_changes" => {
@@ -134,7 +126,7 @@ fn settled(operation: &str, body: &str) -> String {
     format!("{before}{}", rest.split_once('"').unwrap().1)
 }
 
-/// The media types of a body; none where there is none.
+/// The media types of a body; `None` if it has no body.
 fn media_types(body: &Value) -> Vec<Option<&str>> {
     match body["content"].as_object() {
         Some(content) => content.keys().map(|name| Some(name.as_str())).collect(),
@@ -143,9 +135,9 @@ fn media_types(body: &Value) -> Vec<Option<&str>> {
 }
 
 #[tokio::test]
-async fn every_example_is_answered_as_it_says() {
+async fn every_example_request_returns_its_example_response() {
     let mut bodies = 0;
-    for (path, method, operation) in contract_operations() {
+    for (path, method, operation) in operations() {
         let id = id_of(operation);
         let successes =
             operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
@@ -153,11 +145,15 @@ async fn every_example_is_answered_as_it_says() {
             for sent in media_types(&operation["requestBody"]) {
                 for wanted in media_types(response) {
                     let server = server_for(id, status).await;
-                    let answer = send(&server, path, method, operation, sent, wanted).await;
+                    let answer = send(&server, path, &method, operation, sent, wanted).await;
                     assert_eq!(answer.status.as_str(), status, "{id}: {}", answer.body);
                     let Some(wanted) = wanted else { continue };
-                    let example = text_of(path, method, &["responses", status], wanted);
-                    assert_eq!(settled(id, &answer.body), settled(id, &example), "{id} {status} {wanted}");
+                    let example = text_of(path, &method, &["responses", status], wanted);
+                    assert_eq!(
+                        without_random_values(id, &answer.body),
+                        without_random_values(id, &example),
+                        "{id} {status} {wanted}"
+                    );
                     bodies += 1;
                 }
             }
@@ -166,9 +162,9 @@ async fn every_example_is_answered_as_it_says() {
     assert!(bodies >= 13, "only {bodies} examples were found");
 }
 
-/// The problems that a request can bring about; the others say that the service is slow, full or broken.
+/// The other problems mean that the service is slow, full or faulty.
 #[tokio::test]
-async fn every_problem_that_can_be_provoked_is_as_its_example() {
+async fn every_problem_that_a_request_can_cause_equals_its_example() {
     let server = server_for("get_call", "200").await;
     let (json, one) = (("content-type", "application/json"), "/v2/api/call-history/1234567890abcdef");
     let cases = [
@@ -190,20 +186,20 @@ async fn every_problem_that_can_be_provoked_is_as_its_example() {
     }
 }
 
-/// Runs the code sample of an operation, and returns what it read as JSON.
+/// Runs the code sample of an operation; returns its result as JSON.
 async fn run_sample(id: &str, client: &Client) -> Value {
     let read = match id {
-        "list_calls" => serde_json::to_value(operations::list_calls(client).await.unwrap()),
-        "create_call" => serde_json::to_value(operations::create_call(client).await.unwrap()),
-        "import_calls" => serde_json::to_value(operations::import_calls(client).await.unwrap()),
-        "list_call_changes" => serde_json::to_value(operations::list_call_changes(client).await.unwrap()),
-        "export_calls" => serde_json::to_value(operations::export_calls(client).await.unwrap()),
-        "get_call_metrics" => serde_json::to_value(operations::get_call_metrics(client).await.unwrap()),
-        "get_call" => serde_json::to_value(operations::get_call(client).await.unwrap()),
-        "replace_call" => serde_json::to_value(operations::replace_call(client).await.unwrap()),
-        "update_call" => serde_json::to_value(operations::update_call(client).await.unwrap()),
+        "list_calls" => serde_json::to_value(samples::list_calls(client).await.unwrap()),
+        "create_call" => serde_json::to_value(samples::create_call(client).await.unwrap()),
+        "import_calls" => serde_json::to_value(samples::import_calls(client).await.unwrap()),
+        "list_call_changes" => serde_json::to_value(samples::list_call_changes(client).await.unwrap()),
+        "export_calls" => serde_json::to_value(samples::export_calls(client).await.unwrap()),
+        "get_call_metrics" => serde_json::to_value(samples::get_call_metrics(client).await.unwrap()),
+        "get_call" => serde_json::to_value(samples::get_call(client).await.unwrap()),
+        "replace_call" => serde_json::to_value(samples::replace_call(client).await.unwrap()),
+        "update_call" => serde_json::to_value(samples::update_call(client).await.unwrap()),
         "delete_call" => {
-            operations::delete_call(client).await.unwrap();
+            samples::delete_call(client).await.unwrap();
             Ok(Value::Null)
         }
         _ => panic!("{id} has no arm here; write its function in samples/operations.rs"),
@@ -211,34 +207,34 @@ async fn run_sample(id: &str, client: &Client) -> Value {
     read.unwrap()
 }
 
-/// The SDK's method, path, parameters and body are those of the contract's example, and it reads the example's answer.
+/// The SDK sends the method, path, parameters and body of the example, and reads its response.
 #[tokio::test]
 async fn every_code_sample_sends_its_example() {
-    for (path, method, operation) in contract_operations() {
+    for (path, method, operation) in operations() {
         let id = id_of(operation);
         let server = server_for(id, "200").await;
-        server.witness.exchanges.lock().unwrap().clear();
+        server.observer.exchanges.lock().unwrap().clear();
         let mut read = run_sample(id, &server.client()).await;
-        let exchanges = server.witness.exchanges.lock().unwrap().clone();
+        let exchanges = server.observer.exchanges.lock().unwrap().clone();
         let [exchange] = exchanges.as_slice() else { panic!("{id}: {} requests", exchanges.len()) };
 
         let examples = examples_of(operation);
         let mut expected_path = path.to_owned();
-        for (_, name, text) in examples.iter().filter(|(place, ..)| *place == "path") {
+        for (_, name, text) in examples.iter().filter(|(location, ..)| *location == "path") {
             expected_path = expected_path.replace(&format!("{{{name}}}"), text);
         }
-        assert_eq!(exchange.method.as_str(), method.to_uppercase(), "{id}");
+        assert_eq!(exchange.method, method, "{id}");
         assert_eq!(exchange.uri.path(), expected_path, "{id}");
-        let of_place = |wanted: &str| {
-            let pairs = examples.iter().filter(|(place, ..)| *place == wanted);
+        let at_location = |wanted: &str| {
+            let pairs = examples.iter().filter(|(location, ..)| *location == wanted);
             let mut pairs: Vec<_> = pairs.map(|(_, name, text)| ((*name).to_owned(), text.clone())).collect();
             pairs.sort();
             pairs
         };
-        assert_eq!(query_of(exchange.uri.query()), of_place("query"), "{id}");
-        for (name, text) in of_place("header") {
+        assert_eq!(query_of(exchange.uri.query()), at_location("query"), "{id}");
+        for (name, text) in at_location("header") {
             let sent = exchange.sent.get(&name).unwrap_or_else(|| panic!("{id} does not send {name}"));
-            // The key of a creation is random.
+            // Idempotency keys are random.
             assert!(sent == text.as_str() || name == "idempotency-key", "{id}: {name} is {sent:?}");
         }
         let body = exchange.body.lock().unwrap().clone();
@@ -276,7 +272,7 @@ fn query_of(query: Option<&str>) -> Vec<(String, String)> {
     pairs
 }
 
-/// Parameters of which the SDK has no use, each with its reason.
+/// Parameters that the SDK does not send, each with its reason.
 const NOT_SENT: [(&str, &[&str]); 6] = [
     ("another name of callFlowId", &["pathwayId"]),
     ("startedAfter and startedBefore say it", &["dateRange"]),
@@ -289,29 +285,27 @@ const NOT_SENT: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// The SDK can send every parameter that the contract has, and sends no other.
+/// The SDK sends no other parameter.
 #[tokio::test]
-async fn the_sdk_has_every_parameter_of_the_contract() {
+async fn the_sdk_sends_every_parameter_of_the_contract() {
     let server = server_for("get_call", "200").await;
     use_everything(&server.client()).await;
-    let exchanges = server.witness.exchanges.lock().unwrap().clone();
-    for (path, method, operation) in contract_operations() {
+    let exchanges = server.observer.exchanges.lock().unwrap().clone();
+    for (path, method, operation) in operations() {
         let id = id_of(operation);
-        let is_mine = |exchange: &&Exchange| {
-            template(exchange.uri.path()) == Some(path) && exchange.method.as_str().eq_ignore_ascii_case(method)
-        };
+        let is_mine = |exchange: &&Exchange| template(exchange.uri.path()) == Some(path) && exchange.method == method;
         let mine: Vec<_> = exchanges.iter().filter(is_mine).collect();
         assert!(!mine.is_empty(), "{id} was not used");
         let parameters = operation["parameters"].as_array().unwrap();
-        let of_place = |place: &'static str| {
-            let parameters = parameters.iter().filter(move |parameter| parameter["in"] == place);
+        let at_location = |location: &'static str| {
+            let parameters = parameters.iter().filter(move |parameter| parameter["in"] == location);
             parameters.map(|parameter| parameter["name"].as_str().unwrap().replace("NAME", "campaign"))
         };
         let sent: BTreeSet<_> =
             mine.iter().flat_map(|exchange| query_of(exchange.uri.query())).map(|(name, _)| name).collect();
-        let known: BTreeSet<_> = of_place("query").collect();
+        let known: BTreeSet<_> = at_location("query").collect();
         assert!(sent.is_subset(&known), "{id} sends {sent:?}");
-        for name in of_place("query").chain(of_place("header")) {
+        for name in at_location("query").chain(at_location("header")) {
             let is_sent = sent.contains(&name) || mine.iter().any(|exchange| exchange.sent.contains_key(&name));
             let full = format!("{id} {name}");
             let is_absent =
@@ -321,7 +315,7 @@ async fn the_sdk_has_every_parameter_of_the_contract() {
     }
 }
 
-/// Every operation with all that it can be asked for.
+/// Calls every operation with all of its parameters.
 async fn use_everything(client: &Client) {
     let query = "agentId=a&callFlowId=b&batchId=c&status=busy&direction=inbound&callType=sip&fromPhoneNumber=1&toPhoneNumber=2\
         &phoneNumber=3&callIds=x&startedAfter=2026-01-01&startedBefore=2026-01-02&updatedAfter=2026-01-01\

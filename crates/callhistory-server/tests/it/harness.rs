@@ -1,4 +1,4 @@
-//! A server of its own for each test, on a free port and an empty directory.
+//! A server for each test, on a free port and in an empty folder.
 
 use std::{
     net::SocketAddr,
@@ -18,6 +18,7 @@ use callhistory_server::{
     router, serve,
 };
 use callhistory_store::{ApiKeyStore, CallStore};
+pub(crate) use callhistory_test_support::PATIENCE;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -30,43 +31,44 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    canaries,
-    contract::{self, Witness},
+    contract::{self, ContractObserver},
+    log_redaction,
 };
 
 pub(crate) const WORKSPACE: &str = "abcdef1234567890";
-/// How long a test waits for what must happen. It is reached only where it never happens, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The ID of the documented example.
+pub(crate) const ID: &str = "1234567890abcdef";
+pub(crate) const CALLS: &str = "/v2/api/call-history";
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<dyn CallStore>,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<()>,
-    /// What was sent and answered.
-    pub(crate) witness: Arc<Witness>,
-    /// The keys that callers need, if they do.
+    /// The requests, and the responses that violate the contract.
+    pub(crate) observer: Arc<ContractObserver>,
+    /// The API keys, if the server requires them.
     pub(crate) keys: Option<Arc<dyn ApiKeyStore>>,
     _directory: TempDir,
 }
 
-/// Whatever a test looked for, each answer that it was given is what the contract says.
+/// Whatever a test asserts, every response that it got fits the contract.
 impl Drop for Server {
     fn drop(&mut self) {
-        let mut violations = std::mem::take(&mut *self.witness.violations.lock().unwrap());
-        violations.extend(canaries::leaks());
+        let mut violations = std::mem::take(&mut *self.observer.violations.lock().unwrap());
+        violations.extend(log_redaction::take_leaks());
         assert!(violations.is_empty() || std::thread::panicking(), "{}", violations.join("\n"));
     }
 }
 
-/// An answer, read to its end.
-pub(crate) struct Answer {
+/// A response with its whole body.
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -80,26 +82,27 @@ impl Answer {
     }
 }
 
-/// Time stands still at 2026-01-01T00:00:00Z.
+/// The clock stands still at 2026-01-01T00:00:00Z.
 pub(crate) fn fixed_clock() -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_225_600, 0).unwrap()
 }
 
-/// The clock of rate limiters that stands still: nothing is earned back, however slow the machine is.
+/// A clock of rate limiters that stands still: no permits are refilled, however slow the machine is.
 pub(crate) fn stopped_clock() -> Duration {
     Duration::from_secs(1)
 }
 
-/// Distinct numbers in a fixed order.
+/// Distinct increasing numbers.
 fn counter() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed) << 20
 }
 
 impl Server {
-    /// Waits until a request whose target has this text has come.
-    pub(crate) async fn asked_for(&self, text: &str) {
-        let has_come = || self.witness.exchanges.lock().unwrap().iter().any(|sent| sent.uri.to_string().contains(text));
+    /// Waits until a request arrives whose target contains this text.
+    pub(crate) async fn wait_for_request(&self, text: &str) {
+        let has_come =
+            || self.observer.exchanges.lock().unwrap().iter().any(|sent| sent.uri.to_string().contains(text));
         let asked = async {
             while !has_come() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -112,7 +115,7 @@ impl Server {
         Self::with_limits(Limits::default()).await
     }
 
-    /// A server that asks its callers for keys.
+    /// A server that requires API keys.
     pub(crate) async fn with_keys() -> Self {
         Self::of(Limits::default(), Some((Rates::default(), stopped_clock)), None).await
     }
@@ -121,7 +124,7 @@ impl Server {
         Self::of(Limits::default(), None, Some(tls)).await
     }
 
-    /// The same, with a bound on what each key may ask for, by a clock of the test's choice.
+    /// A server that requires API keys and has rate limits, with a clock of the test.
     pub(crate) async fn with_rates(requests: u32, records: u32, clock: MonotonicClock) -> Self {
         let rates = Rates { requests: NonZeroU32::new(requests), records: NonZeroU32::new(records) };
         Self::of(Limits::default(), Some((rates, clock)), None).await
@@ -131,9 +134,9 @@ impl Server {
         Self::of(limits, None, None).await
     }
 
-    /// Any server; with rates it asks for keys.
+    /// With rates, the server requires API keys.
     pub(crate) async fn of(limits: Limits, rates: Option<(Rates, MonotonicClock)>, tls: Option<Tls>) -> Self {
-        canaries::listen();
+        log_redaction::start_scanner();
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
         let store = callhistory_store::open(&url.parse().unwrap()).await.unwrap();
@@ -149,10 +152,10 @@ impl Server {
         if let Some((keys, (rates, clock))) = keys.as_ref().zip(rates) {
             app = app.with_keys(Arc::clone(keys)).with_rates(rates, clock);
         }
-        let witness = Arc::default();
-        let watched = router(Arc::new(app)).layer(from_fn_with_state(Arc::clone(&witness), contract::watch));
-        let task = tokio::spawn(serve(listener, watched, limits, tls, stop.clone()));
-        Self { address, store, stop, task, witness, keys, _directory: directory }
+        let observer = Arc::default();
+        let observed = router(Arc::new(app)).layer(from_fn_with_state(Arc::clone(&observer), contract::observe));
+        let task = tokio::spawn(serve(listener, observed, limits, tls, stop.clone()));
+        Self { address, store, stop, task, observer, keys, _directory: directory }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -163,32 +166,32 @@ impl Server {
         Client::builder(&self.url("")).workspace(WORKSPACE).max_retries(0).build().unwrap()
     }
 
-    /// Sends a request under the usual workspace.
-    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    /// Sends a request for the default workspace.
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut all = vec![("x-workspace-id", WORKSPACE)];
         all.extend(headers);
         self.send_bare(method, path, &all, body.as_bytes().to_vec()).await
     }
 
-    /// The same without any header of its own.
+    /// Sends a request with these headers only.
     pub(crate) async fn send_bare(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Answer {
+    ) -> Response {
         let mut request = reqwest::Client::new().request(method, self.url(path)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, body: response.text().await.unwrap() }
+        Response { status, headers, body: response.text().await.unwrap() }
     }
 
-    /// The start of a stream, up to this number of events.
-    pub(crate) async fn first_events(&self, path: &str, headers: &[(&str, &str)], count: usize) -> Answer {
+    /// Reads the start of an event stream, up to this number of events.
+    pub(crate) async fn first_events(&self, path: &str, headers: &[(&str, &str)], count: usize) -> Response {
         let mut request = reqwest::Client::new().get(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -200,27 +203,27 @@ impl Server {
             let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.unwrap();
             body.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
         }
-        // What opens the stream is no event.
+        // The stream opens with a cursor, which is not an event.
         let events = body.split_inclusive("\n\n").skip(usize::from(!body.starts_with("event"))).collect();
         let opening = body.split("\n\n").next().unwrap().lines().filter(|line| line.starts_with("id: "));
         let opening: String = opening.map(|line| format!("{line}\n")).collect();
         let events: String = events;
-        Answer { status, headers, body: format!("{opening}{events}") }
+        Response { status, headers, body: format!("{opening}{events}") }
     }
 
-    pub(crate) async fn put(&self, id: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn put(&self, id: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
         self.send(Method::PUT, &format!("/v2/api/call-history/{id}"), &all, body).await
     }
 
-    pub(crate) async fn post(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn post(&self, headers: &[(&str, &str)], body: &str) -> Response {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
         self.send(Method::POST, "/v2/api/call-history", &all, body).await
     }
 
-    pub(crate) async fn get(&self, id: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn get(&self, id: &str, headers: &[(&str, &str)]) -> Response {
         self.send(Method::GET, &format!("/v2/api/call-history/{id}"), headers, "").await
     }
 
@@ -236,7 +239,7 @@ impl Server {
     }
 }
 
-/// What is left to read; a connection that was reset ends there.
+/// Reads until the connection is closed or reset.
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     drop(stream.read_to_end(&mut bytes).await);

@@ -1,19 +1,17 @@
-//! Lists, numbers and their parameters over HTTP and through the SDK. What filters mean is the store's exam.
+//! Lists, metrics and their parameters over HTTP and through the SDK. The tests of the store check the meaning of filters.
 
 use callhistory_client::{CallFilter, CallInput, GroupKey, ListQuery, MetricsQuery, OneOf};
 use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::harness::{Answer, PATIENCE, Server};
+use crate::harness::{CALLS, PATIENCE, Response, Server};
 
-const LIST: &str = "/v2/api/call-history";
-
-async fn list(server: &Server, query: &str) -> Answer {
-    server.send(Method::GET, &format!("{LIST}?{query}"), &[], "").await
+async fn list(server: &Server, query: &str) -> Response {
+    server.send(Method::GET, &format!("{CALLS}?{query}"), &[], "").await
 }
 
-fn ids(answer: &Answer) -> Vec<String> {
+fn ids(answer: &Response) -> Vec<String> {
     answer.json().as_array().unwrap().iter().map(|call| call["_id"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -31,19 +29,19 @@ async fn fill(server: &Server, count: u32) {
 }
 
 #[tokio::test]
-async fn an_empty_workspace_is_an_empty_list() {
+async fn an_empty_workspace_has_an_empty_list() {
     let server = Server::start().await;
     let answer = list(&server, "includeTotal=true").await;
     assert_eq!((answer.status, answer.body.as_str(), answer.header("x-total-count")), (StatusCode::OK, "[]", "0"));
     assert!(!answer.headers.contains_key("link"));
-    let numbers = server.send(Method::GET, &format!("{LIST}/metrics"), &[], "").await;
+    let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
     let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00}"#;
-    assert_eq!(numbers.body, expected);
-    assert_eq!(server.send(Method::GET, &format!("{LIST}/export"), &[], "").await.body, "");
+    assert_eq!(metrics.body, expected);
+    assert_eq!(server.send(Method::GET, &format!("{CALLS}/export"), &[], "").await.body, "");
 }
 
 #[tokio::test]
-async fn a_list_answers_the_stored_bytes() {
+async fn a_list_returns_the_stored_bytes() {
     let server = Server::start().await;
     let written = server
         .put(
@@ -56,11 +54,11 @@ async fn a_list_answers_the_stored_bytes() {
     let some = list(&server, "fields=cost,_id,summary,callId").await;
     let expected = r#"[{"_id":"c1","cost":{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300},"summary":"The caller returns an order and asks for a refund.","callId":"CA0123456789abcdef"}]"#;
     assert_eq!(some.body, expected);
-    assert_eq!(server.send(Method::HEAD, LIST, &[], "").await.status, StatusCode::OK);
+    assert_eq!(server.send(Method::HEAD, CALLS, &[], "").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_by_link_and_by_number() {
+async fn pages_are_reached_by_link_and_by_number() {
     let server = Server::start().await;
     fill(&server, 25).await;
     let mut seen = Vec::new();
@@ -85,7 +83,7 @@ async fn pages_follow_each_other_by_link_and_by_number() {
 }
 
 #[tokio::test]
-async fn documented_forms_are_understood() {
+async fn documented_filter_forms_are_accepted() {
     let server = Server::start().await;
     fill(&server, 5).await;
     server
@@ -114,7 +112,7 @@ async fn documented_forms_are_understood() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_refused_by_name() {
+async fn invalid_list_parameters_are_named() {
     let server = Server::start().await;
     let cases = [
         ("statu=busy", "statu unknown", "did you mean \"status\"?"),
@@ -188,17 +186,17 @@ async fn what_cannot_be_understood_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn faults_are_said_all_at_once_and_in_bounds() {
+async fn all_parameter_errors_are_reported_together() {
     let server = Server::start().await;
     let long = format!("metadata.{}=1", "x".repeat(1025));
     assert_eq!(list(&server, &long).await.json()["errors"][0]["code"], "too_long");
-    let elsewhere = server.send(Method::GET, &format!("{LIST}/changes?statu=busy"), &[], "").await;
+    let elsewhere = server.send(Method::GET, &format!("{CALLS}/changes?statu=busy"), &[], "").await;
     assert!(!elsewhere.body.contains("did you mean"), "{}", elsewhere.body);
     assert_eq!(list(&server, "limit=0&sort=x&nothing=1").await.json()["errors"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]
-async fn metrics_that_cannot_be_understood_are_refused_by_name() {
+async fn invalid_metrics_parameters_are_named() {
     let server = Server::start().await;
     for (query, detail) in [
         ("groupBy=dya", "did you mean \"day\"?"),
@@ -208,7 +206,7 @@ async fn metrics_that_cannot_be_understood_are_refused_by_name() {
         ("groupBy=day&timezone=Europe/Berln", "did you mean \"Europe/Berlin\"?"),
         ("limit=1", "is unknown"),
     ] {
-        let answer = server.send(Method::GET, &format!("{LIST}/metrics?{query}"), &[], "").await;
+        let answer = server.send(Method::GET, &format!("{CALLS}/metrics?{query}"), &[], "").await;
         assert!(
             answer.status == StatusCode::BAD_REQUEST && answer.body.replace('\\', "").contains(detail),
             "{query}: {}",
@@ -217,9 +215,9 @@ async fn metrics_that_cannot_be_understood_are_refused_by_name() {
     }
 }
 
-/// Nothing that a user types is a query of the index or a pattern of the database.
+/// No text of a user is part of a full-text query or a pattern.
 #[tokio::test]
-async fn search_takes_any_text_as_words() {
+async fn search_treats_any_text_as_words() {
     let server = Server::start().await;
     server.put("c1", &[], r#"{"summary":"A 100% refund OR nothing: \"order\" NEAR(a b) AND col:x*","fromPhoneNumber":"+14155550123"}"#).await;
     for text in [
@@ -245,11 +243,11 @@ async fn search_takes_any_text_as_words() {
         }
         assert_eq!(ids(&answer), expected, "{text}: {}", answer.body);
     }
-    // As many as there may be, of the kind that costs most.
+    // The maximum number of the most expensive values.
     let many: Vec<_> = (0..1000).map(|number| format!("1234567890{number}*")).collect();
     for mark in ["", "!"] {
         for route in ["", "/metrics", "/export"] {
-            let path = format!("{LIST}{route}?phoneNumber={mark}{}&updatedAfter=2020-01-01", many.join(","));
+            let path = format!("{CALLS}{route}?phoneNumber={mark}{}&updatedAfter=2020-01-01", many.join(","));
             assert_eq!(server.send(Method::GET, &path, &[], "").await.status, StatusCode::OK, "{mark} {route}");
         }
     }
@@ -263,11 +261,11 @@ fn encode(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_sdk_goes_through_all_pages() {
+async fn the_sdk_reads_all_pages() {
     let server = Server::start().await;
     fill(&server, 60).await;
     let client = server.client();
-    // With a comma in it, which the link to the next page must survive.
+    // The commas must survive in the link to the next page.
     let filter = CallFilter { agent_id: Some(OneOf::any(["a", "nobody"])), ..CallFilter::default() };
     let query = ListQuery { filter: filter.clone(), limit: Some(7), include_total: true, ..ListQuery::default() };
     let page = client.list_calls(&query).await.unwrap();
@@ -298,10 +296,10 @@ async fn the_sdk_goes_through_all_pages() {
 }
 
 #[tokio::test]
-async fn a_million_dimes_are_a_hundred_thousand() {
+async fn sums_of_costs_are_exact() {
     let server = Server::start().await;
     let cents = |charge: &str| format!(r#"{{"cost":{{"customer_charge":{charge}}},"duration":0.1}}"#);
-    // 0.1 cannot be held in binary; a thousand of them tell as well as a million.
+    // 0.1 has no exact binary representation.
     let calls = (0..1000).map(|number| {
         let mut input = CallInput::from_json(cents("0.10").as_bytes()).unwrap();
         input.id = Some(format!("d{number}").parse().unwrap());
@@ -311,14 +309,14 @@ async fn a_million_dimes_are_a_hundred_thousand() {
     server.put("big1", &[], &cents("999999999.999999999")).await;
     server.put("big2", &[], &cents("999999999.999999999")).await;
     server.put("less", &[], &cents("-0.000000001")).await;
-    let metrics = server.send(Method::GET, &format!("{LIST}/metrics"), &[], "").await;
+    let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
     let expected = r#"{"totalCalls":1003,"completedCalls":0,"failedCalls":0,"averageDuration":0.1,"totalCost":2000000099.999999997}"#;
     assert_eq!(metrics.body, expected);
-    let dimes = server.send(Method::GET, &format!("{LIST}/metrics?minCost=0.1&maxCost=0.1"), &[], "").await;
+    let dimes = server.send(Method::GET, &format!("{CALLS}/metrics?minCost=0.1&maxCost=0.1"), &[], "").await;
     assert!(dimes.body.contains(r#""totalCost":100.00"#), "{}", dimes.body);
 }
 
-/// Large records end a page early, which a cursor takes note of and a number cannot.
+/// A cursor continues after a page that large records ended early; a page number cannot.
 #[tokio::test]
 async fn a_page_of_large_records_ends_early() {
     let server = Server::start().await;
@@ -342,15 +340,15 @@ async fn a_page_of_large_records_ends_early() {
     assert!((3..20).contains(&feed.changes.len()) && feed.has_more, "{}", feed.changes.len());
 }
 
-/// A legal record must not hold up the writes of others by the way in which it is indexed.
+/// Indexing a valid record must not delay the writes of others.
 #[tokio::test]
-async fn a_record_with_a_long_path_is_written_at_once() {
+async fn a_record_with_a_long_path_is_indexed_in_linear_time() {
     let server = Server::start().await;
     let items = vec!["1"; 200_000].join(",");
     let record = format!(r#"{{"metadata":{{"{}":[{items}],"short":2}}}}"#, "x".repeat(500_000));
     let begun = std::time::Instant::now();
     assert_eq!(server.put("c1", &[], &record).await.status, StatusCode::CREATED);
-    // Half a second; quadratic work would take hours.
+    // Half a second; quadratic time would be hours.
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     assert_eq!(ids(&list(&server, "metadata.short=2").await), ["c1"]);
 }

@@ -1,23 +1,24 @@
-//! The service as its callers meet it: through the SDK, through raw HTTP for what the SDK cannot send, and as a program.
+//! The service through its public surface: the SDK, raw HTTP for what the SDK cannot send, and the program.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
+mod auth;
 mod binary;
 mod calls;
-mod canaries;
 mod changes;
+mod connections;
 mod contract;
+mod demo;
 mod examples;
 mod harness;
-mod keys;
+mod header_vectors;
+mod import_export;
 mod list;
-mod operate;
-#[path = "../../samples/operations.rs"]
+mod log_redaction;
 mod operations;
 mod postgres;
-mod proofs;
-mod refusals;
+#[path = "../../samples/operations.rs"]
+mod samples;
 mod settings;
+mod system;
 mod tenancy;
-mod transfer;
-mod vectors;
-mod wire;
+mod validation;

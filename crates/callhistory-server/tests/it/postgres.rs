@@ -1,7 +1,10 @@
-//! The program over PostgreSQL: several of them, one database.
+//! Several servers with one PostgreSQL database.
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,37 +24,41 @@ use crate::{
 
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]).unwrap());
 
-/// The URL of a new database, with a password that must not be seen.
+/// The URL of a new database, with a password that must not be printed.
 fn database() -> String {
     CLUSTER.url(&CLUSTER.database(None).unwrap()).replace("callhistory@", "callhistory:s3cret@")
 }
 
 #[test]
-fn migrate_makes_the_database_and_names_it_without_its_password() {
+fn migrate_creates_the_schema_and_hides_the_password() {
     let (directory, url) = (TempDir::new().unwrap(), database());
     for _ in 0..2 {
         let output = command(directory.path()).args(["migrate", "--database-url", &url]).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && said.contains("has the schema of this version"), "{said}");
-        assert!(!said.contains("s3cret") && !String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && printed.contains("has the schema of this version"), "{printed}");
+        assert!(!printed.contains("s3cret") && !String::from_utf8_lossy(&output.stderr).contains("s3cret"));
     }
     let output =
         command(directory.path()).args(["--database-url", "postgres://me:s3cret@127.0.0.1:1/x"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("cannot use the database postgres://me@127.0.0.1:1/x"), "{said}");
-    assert!(!said.contains("s3cret"));
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && printed.contains("cannot use the database postgres://me@127.0.0.1:1/x"),
+        "{printed}"
+    );
+    assert!(!printed.contains("s3cret"));
 }
 
-/// Writes through one program and reads through the next; goes on with the next where one is gone.
-async fn write(clients: Arc<Vec<Client>>, writer: usize) {
+/// Writes through one server and reads through the next; continues with another server after a crash.
+async fn write(clients: Arc<Vec<Client>>, writer: usize, written: Arc<AtomicUsize>) {
     for number in 0..30 {
-        let (id, mut place) = (format!("c{writer}-{number}"), writer + number);
-        while let Err(error) = clients[place % 3].replace_call(&id, &CallInput::default()).await {
+        let (id, mut server) = (format!("c{writer}-{number}"), writer + number);
+        while let Err(error) = clients[server % 3].replace_call(&id, &CallInput::default()).await {
             assert!(error.is_retryable() || error.is_connect(), "{error}");
-            place += 1;
+            server += 1;
         }
-        if let Err(error) = clients[(place + 1) % 3].get_call(&id).await {
-            assert!(error.is_connect() || error.is_retryable(), "{id} is not read where it was not written: {error}");
+        written.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = clients[(server + 1) % 3].get_call(&id).await {
+            assert!(error.is_connect() || error.is_retryable(), "{id} cannot be read through another server: {error}");
         }
     }
 }
@@ -69,15 +76,22 @@ async fn follow(client: Client) -> Vec<(u64, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_programs_are_one_service_and_one_may_die() {
+async fn three_servers_are_one_service_and_one_may_crash() {
     let (directory, url) = (TempDir::new().unwrap(), database());
     let start = || Running::start(directory.path(), &["--database-url", &url]);
     let mut programs = [start(), start(), start()];
     assert!(!programs[0].welcome.contains("s3cret"));
     let clients = Arc::new(programs.iter().map(|program| program.client("w")).collect::<Vec<_>>());
     let followers: Vec<_> = clients[..2].iter().map(|client| tokio::spawn(follow(client.clone()))).collect();
-    let writers: Vec<_> = (0..16).map(|writer| tokio::spawn(write(Arc::clone(&clients), writer))).collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let written = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> =
+        (0..16).map(|writer| tokio::spawn(write(Arc::clone(&clients), writer, Arc::clone(&written)))).collect();
+    let some_are_written = async {
+        while written.load(Ordering::Relaxed) < 50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, some_are_written).await.unwrap();
     programs[2].signal("-9");
     for writer in writers {
         writer.await.unwrap();

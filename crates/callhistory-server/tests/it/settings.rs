@@ -4,17 +4,17 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::binary::command;
+use crate::binary::{Running, command, output_of};
 
-/// Runs the program to its end: whether it was content, and what it printed and complained of.
+/// Runs the program to its end; returns whether it succeeded, its output and its error output.
 fn run(directory: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (bool, String, String) {
-    let output = command(directory).envs(variables.iter().copied()).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
+    let child = command(directory).envs(variables.iter().copied()).args(arguments).spawn().unwrap();
+    let (code, printed, errors) = output_of(child);
+    (code == 0, printed, errors)
 }
 
 #[test]
-fn each_layer_goes_before_the_one_below() {
+fn flags_override_variables_and_variables_override_the_file() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     std::fs::write(
@@ -44,7 +44,7 @@ fn each_layer_goes_before_the_one_below() {
     let (_, printed, _) = run(path, &variables[..2], &["config", "print", "--log", "error"]);
     assert_eq!(line(&printed, "listen"), "listen = \"127.0.0.1:1002\" # CALLHISTORY_LISTEN");
     assert_eq!(line(&printed, "log"), "log = \"error\" # --log");
-    // What is printed is a file that says the same.
+    // The output is a valid settings file with the same values.
     let own = printed.replace("postgres://user@db.example/calls", "postgres://db.example/calls");
     std::fs::write(
         path.join("b.toml"),
@@ -57,7 +57,7 @@ fn each_layer_goes_before_the_one_below() {
 }
 
 #[test]
-fn what_is_wrong_with_settings_is_said() {
+fn invalid_settings_are_named() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let cases = [
@@ -89,12 +89,12 @@ fn what_is_wrong_with_settings_is_said() {
     std::fs::write(path.join("url"), "postgres://u:hunter2@h/d\n").unwrap();
     let (good, printed, errors) = run(path, &[("CALLHISTORY_DATABASE_URL_FILE", "url")], &["config", "check"]);
     assert!(good && printed.contains("valid: postgres://u") && !printed.contains("hunter2"), "{printed}{errors}");
-    assert!(!path.join("callhistory-data").exists(), "a check left something behind");
+    assert!(!path.join("callhistory-data").exists(), "a check created files");
 }
 
-/// The printed example names every setting, and each of its lines can be used.
+/// Each line of the printed example can be used.
 #[test]
-fn the_example_is_complete_and_works() {
+fn the_example_names_every_setting() {
     let directory = TempDir::new().unwrap();
     let (good, example, _) = run(directory.path(), &[], &["config", "example"]);
     assert!(good);
@@ -121,4 +121,16 @@ fn the_configuration_page_holds_the_example() {
     let (_, example, _) = run(TempDir::new().unwrap().path(), &[], &["config", "example"]);
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md")).unwrap();
     assert!(page.contains(&format!("```toml\n{example}```\n")), "docs/configuration.md must hold:\n{example}");
+}
+
+#[test]
+fn settings_come_from_flags_or_variables() {
+    let directory = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("here.db").display());
+    drop(Running::start(directory.path(), &["--database-url", &url]));
+    assert!(directory.path().join("here.db").exists() && !directory.path().join("callhistory-data").exists());
+    let mut command = command(directory.path());
+    command.env("CALLHISTORY_LISTEN", "127.0.0.1:0").env("CALLHISTORY_DATA_DIR", "from-variable");
+    let server = Running::spawn(&mut command);
+    assert!(server.welcome.contains("from-variable/callhistory.db"), "{}", server.welcome);
 }

@@ -90,7 +90,7 @@ fn input(number: usize) -> CallInput {
         "metadata":{{"campaign":"spring"}},"analyzedData":{{"score":{}}},"summary":"about a parcel {number}"}}"#,
         number % 2,
         number % 3,
-        // Far away in the order of time and of costs.
+        // Rare values at one end of the order of time and of costs.
         if number < 50 { "busy" } else { ["completed", "failed"][number % 2] },
         number,
         1_767_225_600 + number * 300,
@@ -137,16 +137,16 @@ fn list(db: &Connection, query: &str, thresholds: Thresholds) -> Vec<CallPage> {
     pages
 }
 
-/// What no plan may do: go through a table or an index, or leave the workspace out.
+/// The steps of a plan that scan a table or an index, or search without the workspace.
 fn errors(db: &Connection, text: &str) -> Vec<String> {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
-    // What is bound does not matter to the plan.
+    // The plan does not depend on the values.
     let values = vec![rusqlite::types::Null; statement.parameter_count()];
     let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
-    let is_sound = |step: &String| {
+    let is_allowed = |step: &String| {
         let words: Vec<_> = step.split(' ').collect();
         match words[0] {
-            // The index of terms with an expression; the values of a list; what another step has made.
+            // The full-text index with an expression; the values of a list; the result of another step.
             "SCAN" => {
                 step.contains("VIRTUAL TABLE INDEX") && (step.contains(":M") || step.starts_with("SCAN json_each"))
                     || step.starts_with("SCAN (")
@@ -160,11 +160,11 @@ fn errors(db: &Connection, text: &str) -> Vec<String> {
             _ => true,
         }
     };
-    steps.map(Result::unwrap).filter(|step| !is_sound(step)).collect()
+    steps.map(Result::unwrap).filter(|step| !is_allowed(step)).collect()
 }
 
 #[test]
-fn no_pair_of_filter_and_sort_scans() {
+fn no_filter_and_sort_scans_a_table() {
     let database = Database::new(400);
     let mut db = database.reader();
     let note = |event: TraceEvent<'_>| {
@@ -178,7 +178,7 @@ fn no_pair_of_filter_and_sort_scans() {
         let name = |query: &str| query.split('=').next().unwrap().to_owned();
         let pairs = FILTERS[at..].iter().filter(|other| name(other) != name(filter));
         let filters = pairs.map(|other| format!("{filter}&{other}")).chain([(*filter).to_owned()]);
-        // Each pair of filters under one sort after the other, and each filter under all of them.
+        // Each pair of filters with one of the sorts, and each filter with all of them.
         queries
             .extend(filters.enumerate().map(|(number, pair)| format!("{pair}&{}", SORTS[(at + number) % SORTS.len()])));
         queries.extend(SORTS.iter().map(|sort| format!("{filter}&{sort}")));
@@ -200,7 +200,7 @@ fn no_pair_of_filter_and_sort_scans() {
     }
     db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
     let statements = STATEMENTS.with_borrow(Clone::clone);
-    // Statements inside the index of terms are its own.
+    // The full-text index runs statements of its own.
     let ours = statements.iter().filter(|text| text.starts_with("SELECT") && !text.contains("call_term_"));
     let ours: Vec<_> = ours.collect();
     assert!(ours.len() > 200, "{} statements of {} queries", ours.len(), queries.len());
@@ -225,7 +225,7 @@ fn no_pair_of_filter_and_sort_scans() {
 }
 
 #[test]
-fn a_scan_would_be_found() {
+fn the_check_finds_scans() {
     let database = Database::new(1);
     let db = database.reader();
     for bad in [
@@ -300,15 +300,15 @@ fn no_body_is_parsed_when_it_is_read() {
         let query = ListQuery::from_query("limit=2&agentId=a1").unwrap();
         let page = store.list_calls(&workspace(), &query).await.unwrap();
         assert_eq!(&page.calls.json()[..], b"[no JSON,no JSON]");
-        // The numbers come from elsewhere.
+        // Metrics are read from the segments.
         let metrics = MetricsQuery::from_query("groupBy=day,agentId&timezone=Europe/Berlin").unwrap();
         assert_eq!(store.get_call_metrics(&workspace(), &metrics).await.unwrap().total_calls, 30);
     });
 }
 
-/// A cached record is invalidated before its write is acknowledged, whatever the order of reads and writes.
+/// A cached record is invalidated before the write is acknowledged.
 #[test]
-fn a_read_after_an_answered_write_sees_it() {
+fn a_read_after_an_acknowledged_write_sees_it() {
     let database = Database::new(1);
     let runtime = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {

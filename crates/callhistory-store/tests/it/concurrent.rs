@@ -1,4 +1,4 @@
-//! What must hold while many write at once.
+//! Concurrent writes, reads, exports and change feeds.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,15 +11,16 @@ use std::{
 
 use callhistory_model::{CallInput, CallPatch, CallRecord, ChangeType, ListQuery};
 use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, VersionSet, WrittenCall};
+use callhistory_test_support::PATIENCE;
 use fastrand::Rng;
 
-use crate::conformance::{Database, PATIENCE, at, id, if_match, input, put, workspace};
+use crate::conformance::{Database, at, id, if_match, input, put, workspace};
 
-/// Creates a record under the key of a number, again where the store is too busy, as a caller does.
-pub(crate) async fn create_with_key(store: &dyn CallStore, call: &str, number: usize) -> WrittenCall {
+/// Creates a record with an idempotency key; retries while the store is busy.
+async fn create_with_key(store: &dyn CallStore, call: &str, number: usize) -> WrittenCall {
     let json = format!(r#"{{"metadata":{{"key":{number}}}}}"#);
     let started = Instant::now();
-    // Thousands of these run at once, so each may wait for all others.
+    // Each may wait for thousands of others.
     while started.elapsed() < 5 * PATIENCE {
         let key = Some(IdempotencyKey(format!("key-{number}")));
         match store.create_call(&workspace("w"), &id(call), input(&json), key, at(1)).await {
@@ -30,30 +31,36 @@ pub(crate) async fn create_with_key(store: &dyn CallStore, call: &str, number: u
             Err(other) => panic!("{other}"),
         }
     }
-    panic!("the store stays too busy");
+    panic!("the store stays busy");
 }
 
-pub(crate) async fn a_thousand_keys_in_sixteen_copies_have_a_thousand_effects(database: &impl Database) {
-    let store = database.open().await;
-    let mut copies = Vec::new();
-    for number in 0..16_000 {
-        let (store, key) = (Arc::clone(&store), number % 1000);
-        copies.push(tokio::spawn(async move {
+/// Sends several creations with each idempotency key at once, over all stores of one database: all of a key get the same
+/// response, and one record exists.
+pub(crate) async fn create_concurrently(stores: &[Arc<dyn CallStore>], keys: usize, copies: usize) {
+    let mut tasks = Vec::new();
+    for number in 0..keys * copies {
+        let (store, key) = (Arc::clone(&stores[number % stores.len()]), number % keys);
+        tasks.push(tokio::spawn(async move {
             let written = create_with_key(&*store, &format!("c{number}"), key).await;
             (key, (written.id.to_string(), written.call.sequence, written.call.body))
         }));
     }
-    let mut answers: HashMap<usize, HashSet<_>> = HashMap::new();
-    for copy in copies {
-        let (key, answer) = copy.await.unwrap();
-        answers.entry(key).or_default().insert(answer);
+    let mut responses: HashMap<usize, HashSet<_>> = HashMap::new();
+    for task in tasks {
+        let (key, response) = task.await.unwrap();
+        responses.entry(key).or_default().insert(response);
     }
-    assert!(answers.len() == 1000 && answers.values().all(|answers| answers.len() == 1), "a copy got another answer");
+    assert_eq!(responses.len(), keys);
+    assert!(responses.values().all(|responses| responses.len() == 1), "a copy got another response");
     let query = ListQuery { include_total: true, ..ListQuery::default() };
-    assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().total, Some(1000));
+    assert_eq!(stores[0].list_calls(&workspace("w"), &query).await.unwrap().total, Some(keys as u64));
 }
 
-/// Counts what has ended. On a busy machine, the last of a crowd are refused because their turn does not come in time.
+pub(crate) async fn concurrent_creations_with_one_key_create_one_record(database: &impl Database) {
+    create_concurrently(&[database.open().await], 1000, 16).await;
+}
+
+/// Counts completed operations. On a busy machine, some are refused after a timeout.
 fn count<T>(ended: &AtomicUsize, result: Result<T, StoreError>) {
     if let Err(error) = result {
         assert!(matches!(error, StoreError::Busy(_) | StoreError::Unavailable(_)), "{error}");
@@ -61,8 +68,8 @@ fn count<T>(ended: &AtomicUsize, result: Result<T, StoreError>) {
     ended.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Four hundred lists and as many writes of one workspace wait when another comes with one each, which is not the last.
-pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database: &impl Database) {
+/// 400 lists and 400 writes of one workspace are queued before one list and one write of another.
+pub(crate) async fn a_busy_workspace_does_not_delay_a_quiet_one(database: &impl Database) {
     let store = database.open().await;
     let calls = (0..50).map(|number| (id(&format!("c{number}")), input(r#"{"analyzedData":{"score":1}}"#)));
     store.import_calls(&workspace("busy"), calls.collect(), at(1)).await.unwrap();
@@ -73,7 +80,7 @@ pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database:
         let (reader, writer) = (Arc::clone(&store), Arc::clone(&store));
         let (read, written) = (Arc::clone(&ended), Arc::clone(&ended));
         busy.push(tokio::spawn(async move {
-            // No record meets this, and each is looked at.
+            // No record matches, and the store must examine all of them.
             let query = ListQuery::from_query("postAnalysis=%7B%22score%22%3A%7B%22gt%22%3A1%7D%7D").unwrap();
             count(&read, reader.list_calls(&workspace("busy"), &query).await);
         }));
@@ -91,8 +98,8 @@ pub(crate) async fn a_busy_workspace_does_not_keep_a_quiet_one_waiting(database:
     store.list_calls(&workspace("quiet"), &ListQuery::default()).await.unwrap();
     put(&*store, "quiet", "d", "{}", 2).await;
     let before = ended.load(Ordering::Relaxed);
-    // In the order of their coming, all 800 would have ended.
-    assert!(before < 500, "{before} of the 800 came before");
+    // In order of arrival, all 800 would have completed.
+    assert!(before < 500, "{before} of the 800 completed before");
     for task in busy {
         task.await.unwrap();
     }
@@ -114,14 +121,14 @@ async fn disturb(store: Arc<dyn CallStore>, seed: u64, stop: Arc<AtomicBool>) {
             }
             _ => drop(store.replace_call(&workspace("w"), &call, input(&json), any, at(4)).await.unwrap()),
         }
-        // A record that is there all the time may change, as long as its place in the list does not.
+        // A steady record may change, as long as its position in the list does not.
         let steady = id(&format!("s{}", rng.u16(0..300)));
         let patch = CallPatch::from(input(&format!(r#"{{"summary":"{}"}}"#, rng.u32(..))));
         store.update_call(&workspace("w"), &steady, patch, Precondition::default(), at(5)).await.unwrap();
     }
 }
 
-pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: &impl Database) {
+pub(crate) async fn pagination_during_writes_returns_each_steady_record_once(database: &impl Database) {
     let store = database.open().await;
     for number in 0..300 {
         let start = 1_767_225_600 + number * 7 % 500;
@@ -158,7 +165,7 @@ pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: 
             assert_eq!(steady.len(), expected, "{text}: a record was left out");
         }
     }
-    // An export is one moment: what is written meanwhile is not in it, and nothing is there twice.
+    // An export is a snapshot.
     let mut export = store.export_calls(&workspace("w"), &ListQuery::default().filter).await.unwrap();
     let mut seen = HashSet::new();
     while let Some(chunk) = export.recv().await {
@@ -174,7 +181,7 @@ pub(crate) async fn a_scan_under_writes_meets_each_steady_record_once(database: 
     }
 }
 
-/// Applies everything after a cursor, and gives the cursor after it.
+/// Applies all changes after a cursor; returns the cursor after them.
 async fn follow(
     store: &dyn CallStore,
     mut cursor: Option<String>,
@@ -200,7 +207,7 @@ async fn follow(
     }
 }
 
-pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
+pub(crate) async fn a_follower_reconstructs_all_records(database: &impl Database) {
     let store = database.open().await;
     let stop = Arc::new(AtomicBool::new(false));
     for number in 0..300 {
@@ -220,7 +227,7 @@ pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
     for writer in writers {
         writer.await.unwrap();
     }
-    // The follower and the store both start anew; the cursor is good for ever.
+    // A cursor stays valid after the store is reopened.
     store.close().await;
     drop(store);
     let store = database.open().await;
@@ -237,7 +244,7 @@ pub(crate) async fn a_follower_rebuilds_the_table(database: &impl Database) {
     assert_eq!(table, actual);
 }
 
-pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Database) {
+pub(crate) async fn a_waiter_is_woken_only_by_its_workspace(database: &impl Database) {
     let store = database.open().await;
     let cursor = store.list_call_changes(&workspace("w"), None, 10).await.unwrap().cursor;
     let waiting = {
@@ -251,8 +258,8 @@ pub(crate) async fn a_waiter_is_woken_by_its_workspace_alone(database: &impl Dat
     tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
 }
 
-/// A group in which some writes fail keeps the index of terms as the others make it.
-pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Database) {
+/// A failed write of a group does not change the full-text index.
+pub(crate) async fn a_failed_write_does_not_change_a_list(database: &impl Database) {
     let store = database.open().await;
     for round in 0..20 {
         let write = |call: String, precondition: Precondition| {
@@ -283,8 +290,8 @@ pub(crate) async fn a_failed_write_leaves_no_trace_in_a_list(database: &impl Dat
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(0));
 }
 
-/// A workspace whose exports nobody reads on does not take the places of the others.
-pub(crate) async fn exports_of_one_workspace_leave_room_for_others(database: &impl Database) {
+/// Exports that nobody reads hold permits of their workspace only.
+pub(crate) async fn exports_of_one_workspace_do_not_block_others(database: &impl Database) {
     let store = database.open().await;
     let large = format!(r#"{{"metadata":{{"x":"{}"}}}}"#, "x".repeat(100_000));
     for number in 0..20 {
@@ -299,7 +306,7 @@ pub(crate) async fn exports_of_one_workspace_leave_room_for_others(database: &im
     let mut other = store.export_calls(&workspace("v"), &all).await.unwrap();
     assert!(other.recv().await.is_none());
     held.clear();
-    // The places are free once the exports have noticed.
+    // The permits are released once the exports notice that their reader is gone.
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         match store.export_calls(&workspace("w"), &all).await {
@@ -315,5 +322,5 @@ pub(crate) async fn exports_of_one_workspace_leave_room_for_others(database: &im
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("the places stay taken");
+    panic!("the permits are not released");
 }

@@ -1,62 +1,68 @@
-//! Every promise of `CallStore` once, for any engine. An engine meets this exam through [`conformance`].
+//! The conformance suite: each promise of `CallStore` is one test. An engine runs it with [`conformance`].
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use crate::databases::open;
 use callhistory_model::{
     CallId, CallInput, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, examples,
 };
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, VersionSet, WriteOutcome, WrittenCall};
+use callhistory_store::{
+    CallStore, IdempotencyKey, Precondition, StoreError, Thresholds, VersionSet, WriteOutcome, WrittenCall,
+};
 
 pub(crate) use crate::concurrent::{
-    a_busy_workspace_does_not_keep_a_quiet_one_waiting, a_failed_write_leaves_no_trace_in_a_list,
-    a_follower_rebuilds_the_table, a_scan_under_writes_meets_each_steady_record_once,
-    a_thousand_keys_in_sixteen_copies_have_a_thousand_effects, a_waiter_is_woken_by_its_workspace_alone,
-    exports_of_one_workspace_leave_room_for_others,
+    a_busy_workspace_does_not_delay_a_quiet_one, a_failed_write_does_not_change_a_list,
+    a_follower_reconstructs_all_records, a_waiter_is_woken_only_by_its_workspace,
+    concurrent_creations_with_one_key_create_one_record, exports_of_one_workspace_do_not_block_others,
+    pagination_during_writes_returns_each_steady_record_once,
 };
 pub(crate) use crate::reference_model::{
-    queries_answer_as_a_naive_reading_does, queries_answer_as_a_naive_reading_does_with_other_data,
+    queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
 };
-
-/// How long a test waits for what must happen. It is reached only where it never happens, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {
-    fn open(&self) -> impl Future<Output = Arc<dyn CallStore>> + Send;
+    /// The names of the strategies of its planner.
+    const STRATEGIES: &[&str];
+
+    fn open_with(&self, thresholds: Thresholds) -> impl Future<Output = Arc<dyn CallStore>> + Send;
+
+    fn open(&self) -> impl Future<Output = Arc<dyn CallStore>> + Send {
+        self.open_with(Thresholds::SMALL)
+    }
 }
 
-/// Makes one test of each promise for an engine, from a function that makes an empty [`Database`].
+/// Defines the tests of an engine, from a function that creates an empty [`Database`].
 macro_rules! conformance {
     ($make:path) => {
         $crate::conformance::conformance!($make:
-            a_record_comes_back_byte_for_byte,
+            a_record_is_returned_byte_for_byte,
             an_absent_record_is_none,
-            a_workspace_sees_nothing_of_another,
-            an_answered_write_survives_reopening,
-            the_same_write_again_changes_nothing,
-            a_replacement_keeps_created_and_stamps_updated,
-            original_times_can_be_brought,
-            each_change_has_the_next_sequence,
+            a_workspace_cannot_read_another,
+            an_acknowledged_write_survives_reopening,
+            a_repeated_write_changes_nothing,
+            a_replacement_keeps_created_at_and_sets_updated_at,
+            a_write_can_set_created_at_and_updated_at,
+            each_change_gets_the_next_sequence,
             concurrent_writes_get_distinct_gapless_sequences,
             preconditions_are_checked_in_the_transaction,
             a_creation_does_not_replace,
-            a_keyed_creation_happens_once,
-            a_write_survives_a_caller_that_hangs_up,
-                        a_closed_store_refuses_writes,
-            a_patch_changes_what_it_names,
-            a_deletion_leaves_a_change,
-            a_cursor_is_good_for_its_list_alone,
-            numbers_add_up_at_the_ends_of_time,
-            a_failed_write_leaves_no_trace_in_a_list,
-            a_follower_rebuilds_the_table,
-            a_scan_under_writes_meets_each_steady_record_once,
-            a_thousand_keys_in_sixteen_copies_have_a_thousand_effects,
-            a_waiter_is_woken_by_its_workspace_alone,
-            exports_of_one_workspace_leave_room_for_others,
-            a_busy_workspace_does_not_keep_a_quiet_one_waiting,
-            queries_answer_as_a_naive_reading_does,
-            queries_answer_as_a_naive_reading_does_with_other_data,
+            a_creation_with_an_idempotency_key_happens_once,
+            a_write_completes_after_its_caller_disconnects,
+            a_closed_store_refuses_writes,
+            a_patch_changes_only_its_members,
+            a_deletion_appears_in_the_change_feed,
+            a_cursor_is_valid_only_for_its_query,
+            metrics_include_the_first_and_last_valid_time,
+            a_failed_write_does_not_change_a_list,
+            a_follower_reconstructs_all_records,
+            pagination_during_writes_returns_each_steady_record_once,
+            concurrent_creations_with_one_key_create_one_record,
+            a_waiter_is_woken_only_by_its_workspace,
+            exports_of_one_workspace_do_not_block_others,
+            a_busy_workspace_does_not_delay_a_quiet_one,
+            queries_equal_the_reference_model,
+            queries_with_the_default_thresholds_equal_the_reference_model,
         );
     };
     ($make:path: $($promise:ident),+ $(,)?) => {
@@ -77,7 +83,7 @@ pub(crate) fn if_none_match(versions: VersionSet) -> Precondition {
     Precondition { if_match: None, if_none_match: Some(versions) }
 }
 
-/// Why a URL is not opened.
+/// The error of a URL that cannot be opened.
 pub(crate) async fn refusal(url: &str) -> String {
     match open(url).await {
         Err(StoreError::Open(message)) => message,
@@ -110,7 +116,7 @@ pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str,
     store.replace_call(&workspace(ws), &id(call), input(json), Precondition::default(), at(second)).await.unwrap()
 }
 
-pub(crate) async fn a_record_comes_back_byte_for_byte(database: &impl Database) {
+pub(crate) async fn a_record_is_returned_byte_for_byte(database: &impl Database) {
     let store = database.open().await;
     let written = put(&*store, "w", "c", examples::COMPLETE_EXAMPLE, 1).await;
     assert_eq!(written.outcome, WriteOutcome::Created);
@@ -129,20 +135,20 @@ pub(crate) async fn an_absent_record_is_none(database: &impl Database) {
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
 }
 
-pub(crate) async fn a_workspace_sees_nothing_of_another(database: &impl Database) {
+pub(crate) async fn a_workspace_cannot_read_another(database: &impl Database) {
     let store = database.open().await;
     let mine = put(&*store, "mine", "c", r#"{"summary": "mine"}"#, 1).await;
     assert_eq!(store.get_call(&workspace("theirs"), &id("c")).await.unwrap(), None);
     let theirs = put(&*store, "theirs", "c", r#"{"summary": "theirs"}"#, 2).await;
-    assert_eq!(theirs.outcome, WriteOutcome::Created, "the same id in another workspace is another record");
+    assert_eq!(theirs.outcome, WriteOutcome::Created, "the same ID in another workspace is another record");
     assert_eq!(theirs.call.sequence, 1, "a workspace counts its own changes");
     assert_eq!(store.get_call(&workspace("mine"), &id("c")).await.unwrap().unwrap(), mine.call);
-    // Ids that only differ in case are different ids: no collation folds them.
+    // IDs are case-sensitive.
     assert_eq!(store.get_call(&workspace("MINE"), &id("c")).await.unwrap(), None);
     assert_eq!(store.get_call(&workspace("mine"), &id("C")).await.unwrap(), None);
 }
 
-pub(crate) async fn an_answered_write_survives_reopening(database: &impl Database) {
+pub(crate) async fn an_acknowledged_write_survives_reopening(database: &impl Database) {
     let store = database.open().await;
     let written = put(&*store, "w", "c", examples::SOURCE_EXAMPLE, 1).await;
     store.close().await;
@@ -151,7 +157,7 @@ pub(crate) async fn an_answered_write_survives_reopening(database: &impl Databas
     assert_eq!(read, Some(written.call));
 }
 
-pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Database) {
+pub(crate) async fn a_repeated_write_changes_nothing(database: &impl Database) {
     let store = database.open().await;
     let first = put(&*store, "w", "c", r#"{"status": "ongoing", "metadata": {"n": 1.50}}"#, 1).await;
     let again = put(&*store, "w", "c", r#"{"metadata": {"n": 1.50}, "status": "ongoing"}"#, 2).await;
@@ -160,19 +166,19 @@ pub(crate) async fn the_same_write_again_changes_nothing(database: &impl Databas
     assert_eq!(digits.outcome, WriteOutcome::Replaced, "other digits are another value");
 }
 
-pub(crate) async fn a_replacement_keeps_created_and_stamps_updated(database: &impl Database) {
+pub(crate) async fn a_replacement_keeps_created_at_and_sets_updated_at(database: &impl Database) {
     let store = database.open().await;
     put(&*store, "w", "c", r#"{"status": "ongoing", "agentId": "a"}"#, 10).await;
     let replaced = put(&*store, "w", "c", r#"{"status": "completed"}"#, 20).await;
     assert_eq!(replaced.outcome, WriteOutcome::Replaced);
     let after = record(&replaced);
     assert_eq!((after.created_at, after.updated_at), (at(10), at(20)));
-    assert_eq!(after.agent_id, None, "a replacement takes away what it does not bring");
+    assert_eq!(after.agent_id, None, "a replacement removes members that it does not have");
     let set_back = record(&put(&*store, "w", "c", r#"{"status": "failed"}"#, 5).await);
     assert_eq!(set_back.updated_at, at(20), "a clock that was set back does not make a change look older");
 }
 
-pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
+pub(crate) async fn a_write_can_set_created_at_and_updated_at(database: &impl Database) {
     let store = database.open().await;
     let both = r#"{"createdAt": "2025-01-01T10:00:00Z", "updatedAt": "2025-01-01T10:05:00.5Z"}"#;
     let written = record(&put(&*store, "w", "both", both, 1).await);
@@ -186,14 +192,14 @@ pub(crate) async fn original_times_can_be_brought(database: &impl Database) {
     assert_eq!(written.created_at, written.updated_at, "a record is not changed before its creation");
 }
 
-pub(crate) async fn each_change_has_the_next_sequence(database: &impl Database) {
+pub(crate) async fn each_change_gets_the_next_sequence(database: &impl Database) {
     let store = database.open().await;
     let mut sequences = Vec::new();
     for (call, status) in [("a", "ongoing"), ("b", "ongoing"), ("a", "ongoing"), ("a", "completed")] {
         let json = format!(r#"{{"status": "{status}"}}"#);
         sequences.push(put(&*store, "w", call, &json, 1).await.call.sequence);
     }
-    assert_eq!(sequences, [1, 2, 1, 3], "a write that changes nothing takes no number");
+    assert_eq!(sequences, [1, 2, 1, 3], "a write that changes nothing takes no sequence");
 }
 
 pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &impl Database) {
@@ -206,7 +212,7 @@ pub(crate) async fn concurrent_writes_get_distinct_gapless_sequences(database: &
     for task in tasks.collect::<Vec<_>>() {
         sequences.insert(task.await.unwrap());
     }
-    assert_eq!(sequences, (1..=200).collect(), "no number is missing and none is given twice");
+    assert_eq!(sequences, (1..=200).collect(), "no sequence is missing or repeated");
 }
 
 pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl Database) {
@@ -226,7 +232,7 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
     assert!(failed(write(only_if(&[7]), "active").await));
     write(only_if(&[7, 1]), "active").await.unwrap();
     assert!(failed(write(unless(&[2]), "busy").await));
-    // Of many writers that have seen the same version, one wins.
+    // One of many writes with the same precondition succeeds.
     let version = only_if(&[2]);
     let tasks: Vec<_> = (0..20).map(|n| tokio::spawn(write(version.clone(), &format!("s{n}")))).collect();
     let mut wins = 0;
@@ -238,16 +244,15 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
 
 pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
     let store = database.open().await;
-    let create = || store.create_call(&WS, &ID, CallInput::default(), None, at(1));
-    static WS: std::sync::LazyLock<WorkspaceId> = std::sync::LazyLock::new(|| workspace("w"));
-    static ID: std::sync::LazyLock<CallId> = std::sync::LazyLock::new(|| id("c"));
+    let (ws, call) = (workspace("w"), id("c"));
+    let create = || store.create_call(&ws, &call, CallInput::default(), None, at(1));
     let first = create().await.unwrap();
     assert_eq!((first.outcome, first.call.sequence), (WriteOutcome::Created, 1));
     assert!(matches!(create().await, Err(StoreError::IdTaken)));
-    assert_eq!(put(&*store, "w", "d", "{}", 1).await.call.sequence, 2, "a refused write takes no number");
+    assert_eq!(put(&*store, "w", "d", "{}", 1).await.call.sequence, 2, "a refused write takes no sequence");
 }
 
-pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
+pub(crate) async fn a_creation_with_an_idempotency_key_happens_once(database: &impl Database) {
     let store = database.open().await;
     let create = |call: String, json: &str, key: &str, ws: &str, time: Timestamp| {
         let (store, input, ws) = (store.clone(), input(json), workspace(ws));
@@ -261,12 +266,12 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
         let written = task.await.unwrap().unwrap();
         answers.insert((written.id.to_string(), written.call.sequence, written.call.body));
     }
-    assert_eq!(answers.len(), 1, "every copy gets the first answer");
+    assert_eq!(answers.len(), 1, "every copy gets the first response");
     let other = create("other".into(), r#"{"agentId": "b"}"#, "k", "w", at(2)).await;
     assert!(matches!(other, Err(StoreError::IdempotencyKeyReused)));
     let elsewhere = create("c".into(), r#"{"agentId": "b"}"#, "k", "v", at(2)).await.unwrap();
     assert_eq!(elsewhere.call.sequence, 1, "a key belongs to its workspace");
-    // The key outlives a restart, and ends after its day.
+    // The key survives a restart, and expires after 24 hours.
     store.close().await;
     drop(store);
     let reopened = database.open().await;
@@ -279,12 +284,12 @@ pub(crate) async fn a_keyed_creation_happens_once(database: &impl Database) {
     assert_eq!(again("2026-01-02T00:00:01Z").await.unwrap().id, id("late"));
 }
 
-pub(crate) async fn a_write_survives_a_caller_that_hangs_up(database: &impl Database) {
+pub(crate) async fn a_write_completes_after_its_caller_disconnects(database: &impl Database) {
     let store = database.open().await;
     for n in 0..1000 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
         let write = store.replace_call(&ws, &call, CallInput::default(), Precondition::default(), at(1));
-        // Polled once, so that it is handed over, and dropped. Tokio's budget for one task would end the loop early.
+        // One poll hands the write over. Tokio's budget for one task would end the loop early.
         let mut write = Box::pin(tokio::task::unconstrained(write));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         drop(write.as_mut().poll(&mut context));
@@ -311,7 +316,7 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     assert!(store.check().await.is_err());
 }
 
-pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
+pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     let store = database.open().await;
     put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
     let patch = |json: &str, precondition: Precondition| {
@@ -341,12 +346,12 @@ pub(crate) async fn a_patch_changes_what_it_names(database: &impl Database) {
     let large = |name: &str| format!(r#"{{"metadata":{{"{name}":"{}"}}}}"#, "x".repeat(600_000));
     patch(&large("one"), any()).await.unwrap();
     let grown = patch(&large("two"), any()).await;
-    assert!(matches!(grown, Err(StoreError::Invalid(_))), "patches do not make what no request may bring");
+    assert!(matches!(grown, Err(StoreError::Invalid(_))), "a patched record has the size limit of a request");
     let elsewhere = store.update_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
     assert_eq!(elsewhere, None);
 }
 
-pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
+pub(crate) async fn a_deletion_appears_in_the_change_feed(database: &impl Database) {
     let store = database.open().await;
     let first = put(&*store, "w", "c", r#"{"summary":"first"}"#, 1).await.call.sequence;
     let other = if_match(VersionSet::OneOf(vec![first + 1]));
@@ -372,8 +377,8 @@ pub(crate) async fn a_deletion_leaves_a_change(database: &impl Database) {
     }
 }
 
-/// The last moment that there is belongs to a bucket whose query finds it.
-pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database) {
+/// The query of each group finds its records, also those with the first and the last valid time.
+pub(crate) async fn metrics_include_the_first_and_last_valid_time(database: &impl Database) {
     let store = database.open().await;
     put(&*store, "w", "first", r#"{"startTime":0}"#, 1).await;
     put(&*store, "w", "last", r#"{"startTime":9151487999.999999999}"#, 1).await;
@@ -390,7 +395,7 @@ pub(crate) async fn numbers_add_up_at_the_ends_of_time(database: &impl Database)
     }
 }
 
-pub(crate) async fn a_cursor_is_good_for_its_list_alone(database: &impl Database) {
+pub(crate) async fn a_cursor_is_valid_only_for_its_query(database: &impl Database) {
     let store = database.open().await;
     for number in 0..5 {
         put(&*store, "w", &format!("c{number}"), r#"{"agentId":"a"}"#, 1).await;

@@ -1,11 +1,15 @@
-//! Databases of tests, by URL. The planner has small thresholds, which reach every strategy on little data.
+//! Opens databases by URL. The planner gets small thresholds, which reach every strategy on little data.
 
 use std::sync::Arc;
 
 use callhistory_store::{ApiKeyStore, CallStore, Diagnostic, StoreError, Thresholds};
 
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
-    callhistory_store::open_with(&url.parse()?, Thresholds::SMALL).await
+    open_with(url, Thresholds::SMALL).await
+}
+
+pub(crate) async fn open_with(url: &str, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
+    callhistory_store::open_with(&url.parse()?, thresholds).await
 }
 
 pub(crate) async fn open_api_keys(url: &str) -> Result<Arc<dyn ApiKeyStore>, StoreError> {

@@ -1,13 +1,16 @@
-//! SQLite against the conformance suite, and what only an embedded file can do wrong.
+//! The conformance suite on SQLite; its file, locks, schema versions and metrics.
 
 use std::{path::PathBuf, sync::Arc};
 
-use callhistory_model::{CallInput, ListQuery, Timestamp};
-use callhistory_store::{CallStore, Precondition, Severity, StoreError};
+use callhistory_model::{CallInput, ListQuery};
+use callhistory_store::{CallStore, Precondition, Severity, StoreError, Thresholds};
+use callhistory_test_support::PATIENCE;
 use tempfile::TempDir;
 
-use crate::conformance::{Database, PATIENCE, conformance, refusal};
-use crate::databases::{diagnose, open, rebuild_metrics};
+use crate::{
+    conformance::{Database, at, conformance, id, input, put, refusal, workspace},
+    databases::{diagnose, open_with, rebuild_metrics},
+};
 
 struct SqliteFile {
     directory: TempDir,
@@ -24,11 +27,21 @@ impl SqliteFile {
 }
 
 impl Database for SqliteFile {
-    async fn open(&self) -> Arc<dyn CallStore> {
-        // The store before may still be closing its connections.
+    const STRATEGIES: &[&str] = &[
+        "bounded_scan",
+        "column_top_k",
+        "filter_then_sort",
+        "narrow_range",
+        "ordered_terms",
+        "position_set",
+        "sort_index",
+    ];
+
+    async fn open_with(&self, thresholds: Thresholds) -> Arc<dyn CallStore> {
+        // The previous store may still be closing its connections.
         let free = async {
             loop {
-                match open(&self.url()).await {
+                match open_with(&self.url(), thresholds).await {
                     Err(StoreError::Open(message)) if message.contains("in use") => {
                         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                     }
@@ -47,7 +60,7 @@ fn empty() -> SqliteFile {
 conformance!(empty);
 
 #[tokio::test]
-async fn one_process_at_a_time() {
+async fn a_second_process_is_refused() {
     let file = empty();
     let _store = file.open().await;
     assert!(refusal(&file.url()).await.contains("in use by another process"));
@@ -55,7 +68,7 @@ async fn one_process_at_a_time() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn one_process_at_a_time_under_any_name() {
+async fn a_second_process_is_refused_through_a_symlink() {
     let file = empty();
     let _store = file.open().await;
     let alias = file.directory.path().join("alias.db");
@@ -63,24 +76,23 @@ async fn one_process_at_a_time_under_any_name() {
     assert!(refusal(&format!("sqlite:{}", alias.display())).await.contains("in use by another process"));
 }
 
-/// A deleted file still takes writes; they must not be acknowledged.
+/// Writes to a deleted file succeed for SQLite; the store must not acknowledge them.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_deleted_database_acknowledges_nothing() {
+async fn a_write_to_a_deleted_database_fails() {
     let file = empty();
     let store = file.open().await;
-    let (ws, call) = ("w".parse().unwrap(), "c".parse().unwrap());
     std::fs::remove_file(file.path()).unwrap();
     for _ in 0..2 {
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let written = store.replace_call(&ws, &call, CallInput::default(), Precondition::default(), now).await;
+        let any = Precondition::default();
+        let written = store.replace_call(&workspace("w"), &id("c"), CallInput::default(), any, at(1)).await;
         assert!(matches!(written, Err(StoreError::Io(_) | StoreError::Unavailable(_))), "{written:?}");
     }
     assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
 }
 
 #[tokio::test]
-async fn a_foreign_or_broken_file_is_refused() {
+async fn a_foreign_or_corrupt_file_is_refused() {
     let file = empty();
     std::fs::create_dir(file.path().parent().unwrap()).unwrap();
     rusqlite::Connection::open(file.path()).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
@@ -105,7 +117,7 @@ async fn a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_engine_is_named() {
+async fn an_unsupported_url_is_named() {
     assert!(refusal("mysql://localhost/db").await.contains("\"mysql\""));
     assert!(refusal("nonsense").await.contains("sqlite:PATH"));
 }
@@ -120,33 +132,27 @@ async fn the_data_directory_is_private() {
     assert_eq!(mode & 0o777, 0o700);
 }
 
-/// The bytes of a replaced record are wiped: erasure is erasure.
 #[tokio::test]
-async fn replaced_bytes_leave_the_file() {
+async fn replaced_bytes_are_wiped_from_the_file() {
     let file = empty();
     let store = file.open().await;
-    let (ws, call) = ("w".parse().unwrap(), "c".parse().unwrap());
-    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for summary in ["canary-before", "harmless-now!"] {
-        let input = CallInput { summary: Some(summary.to_owned()), ..CallInput::default() };
-        store.replace_call(&ws, &call, input, Precondition::default(), now.clone()).await.unwrap();
+        put(&*store, "w", "c", &format!(r#"{{"summary":"{summary}"}}"#), 1).await;
     }
     store.close().await;
     drop(store);
     let bytes = std::fs::read(file.path()).unwrap();
     let holds = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
-    assert!(holds("harmless-now!"), "the log was not folded into the file");
+    assert!(holds("harmless-now!"), "the WAL was not checkpointed");
     assert!(!holds("canary-before"));
 }
 
 #[tokio::test]
-async fn numbers_that_are_not_right_are_found_and_made_anew() {
+async fn corrupt_metrics_are_detected_and_rebuilt() {
     let file = empty();
     let store = file.open().await;
-    let input = |number: u32| CallInput::from_json(format!(r#"{{"duration":{number}}}"#).as_bytes()).unwrap();
-    let calls = (0..900).map(|number| (format!("c{number}").parse().unwrap(), input(number)));
-    let (ws, now) = ("w".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
-    store.import_calls(&ws, calls.collect(), now).await.unwrap();
+    let calls = (0..900).map(|number| (id(&format!("c{number}")), input(&format!(r#"{{"duration":{number}}}"#))));
+    store.import_calls(&workspace("w"), calls.collect(), at(1)).await.unwrap();
     store.close().await;
     drop(store);
     let severity = async || {
@@ -161,15 +167,15 @@ async fn numbers_that_are_not_right_are_found_and_made_anew() {
         assert_eq!(rebuild_metrics(&file.url()).unwrap(), 900);
         assert_eq!(severity().await, Severity::Ok);
     }
-    // A program that needs another shape makes it when it opens the database.
+    // A version with another format rebuilds the segments when it opens the database.
     raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_shape SET shape = -1").unwrap();
     drop(file.open().await);
     assert_eq!(severity().await, Severity::Ok);
 }
 
-/// What a statement has done before counts for how long it may take, and must not break it off.
+/// SQLite counts the steps of a prepared statement over all its runs; the time limit must not abort a later run.
 #[tokio::test]
-async fn reads_do_not_wear_out() {
+async fn earlier_reads_do_not_shorten_the_limit_of_a_statement() {
     let file = empty();
     let store = file.open().await;
     let ws = "w".parse().unwrap();

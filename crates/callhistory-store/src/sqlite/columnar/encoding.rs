@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn columns_are_read_as_they_were_written() {
         let cases: [&[i64]; 8] = [
             &[],
             &[0],
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_takes_as_few_bytes_as_it_needs() {
+    fn close_numbers_take_few_bytes() {
         let mut bytes = Vec::new();
         push(&mut bytes, &[1_700_000_000_000_000_000, 1_700_000_065_000_000_000]);
         assert_eq!(bytes.len(), 10 + 2);

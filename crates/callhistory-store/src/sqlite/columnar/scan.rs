@@ -296,12 +296,12 @@ mod tests {
     };
     use crate::sqlite::open;
 
-    /// Small segments, so that few calls make several.
+    /// Small, so that few calls need several segments.
     const MAX_TEST_CALLS: usize = 8;
     const START: i64 = 1_000_000_000;
     const STATUS: [Option<&str>; 4] = [Some("completed"), Some("failed"), None, Some("")];
 
-    /// Metrics under ranges of time, from the segments and by hand.
+    /// Compares the metrics of a time range from the segments with those from the calls.
     fn compare(db: &Connection, calls: &[MetricsRow<'static>], low: i64, high: i64, status: Option<&'static str>) {
         let workspace: WorkspaceId = "w".parse().unwrap();
         let mut query = format!("startedAfter={low}&startedBefore={high}");
@@ -309,15 +309,15 @@ mod tests {
         let filter = CompiledFilter::new(&workspace, &MetricsQuery::from_query(&query).unwrap().filter);
         let mut aggregator = MetricsAggregator::new(&[], None).unwrap();
         aggregate(db, &workspace, &filter, &mut aggregator).unwrap();
-        let mut by_hand = MetricsAggregator::new(&[], None).unwrap();
+        let mut from_calls = MetricsAggregator::new(&[], None).unwrap();
         let is_in = |call: &&MetricsRow<'_>| {
             let second = 1_000_000_000;
             (low * second..high * second).contains(&call.sort_time)
                 && status.is_none_or(|status| call.status == Some(status))
         };
-        calls.iter().filter(is_in).for_each(|call| by_hand.add(call).unwrap());
+        calls.iter().filter(is_in).for_each(|call| from_calls.add(call).unwrap());
         let all = CallFilter::default();
-        assert_eq!(aggregator.finish(&all).unwrap(), by_hand.finish(&all).unwrap(), "{query}");
+        assert_eq!(aggregator.finish(&all).unwrap(), from_calls.finish(&all).unwrap(), "{query}");
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         for round in 0..400 {
             let mut changes = SegmentChanges::new();
             for _ in 0..random.usize(1..30) {
-                // Many of one moment, so that they have parts; sometimes all go.
+                // Many calls have the same time, so that a segment has parts; in some rounds most calls are removed.
                 let second = START + if random.bool() { 500 } else { random.i64(0..1000) };
                 let time = second * 1_000_000_000 + random.i64(0..2);
                 let shrinks = round % 100 > 60;

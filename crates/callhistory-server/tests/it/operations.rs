@@ -1,4 +1,4 @@
-//! What operators do with a running service: copies, examinations, numbers and traces.
+//! Operations of a running service: backup, diagnostics, metrics, traces and supervision.
 
 use std::{
     collections::HashMap,
@@ -13,24 +13,17 @@ use std::{
     time::Duration,
 };
 
-use callhistory_client::{CallInput, Client};
+use callhistory_client::{CallInput, ChangesQuery, Client};
 use serde_json::Value;
 use sha2::Digest as _;
 use tempfile::TempDir;
 
 use crate::{
-    binary::{Running, command},
+    binary::{Running, command, run},
     harness::PATIENCE,
 };
 
-/// Runs the program to its end: its exit code, and what it printed and complained of.
-pub(crate) fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = command(directory).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// The records of a workspace by their ids, each as it is stored.
+/// The exported lines of a workspace by their IDs.
 async fn records(base: &str) -> HashMap<String, String> {
     let export = reqwest::Client::new().get(format!("{base}/v2/api/call-history/export"));
     let lines = export.header("x-workspace-id", "w").send().await.unwrap().text().await.unwrap();
@@ -38,18 +31,18 @@ async fn records(base: &str) -> HashMap<String, String> {
     lines.lines().map(|line| (id(line), line.to_owned())).collect()
 }
 
-/// Writes a record and gives the number of its version.
+/// Writes a record and returns its version.
 async fn version_of_later(base: &str) -> i64 {
     let put = reqwest::Client::new().put(format!("{base}/v2/api/call-history/later")).header("x-workspace-id", "w");
     let answer = put.header("content-type", "application/json").body("{}").send().await.unwrap();
     answer.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap()
 }
 
-/// Writes until it is stopped; acknowledged writes are in the list.
+/// Writes until it is stopped, and lists the acknowledged IDs.
 fn write(
     client: Client,
     writer: usize,
-    answered: Arc<Mutex<Vec<String>>>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
@@ -60,39 +53,35 @@ fn write(
             let id = format!("w{writer}-{number}");
             let input = CallInput { summary: Some(format!("The {number}th of {writer}.")), ..CallInput::default() };
             client.replace_call(&id, &input).await.unwrap();
-            answered.lock().unwrap().push(id);
+            acknowledged.lock().unwrap().push(id);
         }
     })
 }
 
-/// A copy that is taken while eight write has everything that was answered before it began, and each record of it is, to
-/// the byte, the one that was written.
+/// A backup during the writes of eight clients contains every record that was acknowledged before it began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_under_load_is_restored_record_by_record() {
+async fn a_backup_during_writes_is_restored_byte_for_byte() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let server = Running::start(path, &[]);
-    let (answered, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
+    let (acknowledged, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
     let writers: Vec<_> =
-        (0..8).map(|writer| write(server.client("w"), writer, Arc::clone(&answered), Arc::clone(&stop))).collect();
-    while answered.lock().unwrap().len() < 500 {
+        (0..8).map(|writer| write(server.client("w"), writer, Arc::clone(&acknowledged), Arc::clone(&stop))).collect();
+    while acknowledged.lock().unwrap().len() < 500 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let before = answered.lock().unwrap().clone();
+    let before = acknowledged.lock().unwrap().clone();
     let (code, printed, errors) = run(path, &["backup", "copy.db"]);
-    let after = answered.lock().unwrap().len();
+    let after = acknowledged.lock().unwrap().len();
     assert!(code == 0 && printed.contains("records and"), "{errors}");
-    assert!(after > before.len(), "nothing was written meanwhile");
+    assert!(after > before.len(), "nothing was written during the backup");
     let later = version_of_later(&server.base).await;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
     }
     let original = records(&server.base).await;
-    let url = format!("{}/v2/api/call-history/changes", server.base);
-    let feed = reqwest::Client::new().get(&url).header("x-workspace-id", "w").send().await.unwrap();
-    let cursor =
-        serde_json::from_str::<Value>(&feed.text().await.unwrap()).unwrap()["cursor"].as_str().unwrap().to_owned();
+    let cursor = server.client("w").list_call_changes(&ChangesQuery::default()).await.unwrap().cursor;
 
     let (code, _, errors) = run(path, &["restore", "copy.db"]);
     assert!(code == 1 && errors.contains("in use by another process"), "{errors}");
@@ -101,31 +90,31 @@ async fn a_backup_under_load_is_restored_record_by_record() {
     let restored = Running::start(path, &["--data-dir", "other"]);
     let copied = records(&restored.base).await;
     assert!(printed.contains(&format!(" holds {} records", copied.len())), "{printed}");
-    assert!(before.iter().all(|id| copied.contains_key(id)), "an answered record is not in the copy");
-    assert!(copied.iter().all(|(id, record)| original.get(id) == Some(record)), "a record of the copy is another");
+    assert!(before.iter().all(|id| copied.contains_key(id)), "an acknowledged record is not in the backup");
+    assert!(copied.iter().all(|(id, record)| original.get(id) == Some(record)), "a record of the backup differs");
     assert!(!copied.contains_key("later"));
     println!(
-        "{} records were answered before the copy, {} while it was made; it has {}, each as it was written",
+        "{} records were acknowledged before the backup, {} during it; it contains {}, each as it was written",
         before.len(),
         after - before.len(),
         copied.len()
     );
-    // What was given out after the copy is not given out again, to nobody.
+    // No version that was issued after the backup is issued again.
     assert!(version_of_later(&restored.base).await > later + 1_000_000);
-    let stale = reqwest::Client::new().get(format!("{}/v2/api/call-history/changes?cursor={cursor}", restored.base));
-    assert_eq!(stale.header("x-workspace-id", "w").send().await.unwrap().status().as_u16(), 400);
+    let query = ChangesQuery { cursor: Some(cursor), ..ChangesQuery::default() };
+    assert_eq!(restored.client("w").list_call_changes(&query).await.unwrap_err().status(), Some(400));
     let (code, _, errors) = run(path, &["backup", "copy.db"]);
     assert!(code == 1 && errors.contains("does not overwrite"), "{errors}");
 }
 
-/// A copy that is not what it was is refused, and leaves nothing behind.
+/// A refused restore leaves no files.
 #[test]
 fn a_damaged_backup_is_not_restored() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     std::fs::write(path.join("a.ndjson"), (0..500).map(|n| format!("{{\"_id\":\"c{n}\"}}\n")).collect::<String>())
         .unwrap();
-    assert_eq!(run(path, &["backup", "copy.db"]).0, 1, "there is nothing to copy");
+    assert_eq!(run(path, &["backup", "copy.db"]).0, 1, "there is nothing to back up");
     assert_eq!(run(path, &["import", "--workspace", "w", "a.ndjson"]).0, 0);
     assert_eq!(run(path, &["backup", "copy.db"]).0, 0);
     let refused = |expected: &str| {
@@ -142,7 +131,7 @@ fn a_damaged_backup_is_not_restored() {
     damaged[whole.len() / 2] ^= 1;
     std::fs::write(path.join("copy.db"), &damaged).unwrap();
     refused("does not match the checksum");
-    // With a checksum of its own, the database itself shows the damage.
+    // With a matching checksum, the database check finds the damage.
     let pages = whole.len() / 4096;
     for page in 1..pages {
         damaged[page * 4096..page * 4096 + 16].fill(0xff);
@@ -207,9 +196,9 @@ fn doctor_reports_ok_warnings_and_errors() {
     assert!(code == 2 && printed.contains("error  database"), "{printed}");
 }
 
-/// The numbers name routes, methods and statuses, and nothing that a caller sent.
+/// Labels are routes, methods and statuses, and nothing that a caller sent.
 #[tokio::test]
-async fn the_numbers_are_of_routes() {
+async fn prometheus_metrics_are_labeled_by_route() {
     let directory = TempDir::new().unwrap();
     let server = Running::start(directory.path(), &["--operations-listen", "127.0.0.1:0"]);
     let metrics = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap().to_owned();
@@ -244,7 +233,7 @@ async fn the_numbers_are_of_routes() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(reqwest::get(format!("{operations}{path}")).await.unwrap().status().as_u16(), 200);
     }
-    // No record is there, and no number where the records are.
+    // The operations port serves no records, and the API port no metrics.
     for url in [format!("{operations}/v2/api/call-history"), format!("{}/metrics", server.base)] {
         assert_eq!(reqwest::get(url).await.unwrap().status().as_u16(), 404);
     }
@@ -255,12 +244,12 @@ async fn the_numbers_are_of_routes() {
             asked.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| word.starts_with(marks));
         for name in names {
             let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(text.contains(&format!("# TYPE {base} ")), "{file} asks for {name}, which there is not");
+            assert!(text.contains(&format!("# TYPE {base} ")), "{file} uses {name}, which does not exist");
         }
     }
 }
 
-/// A collector that takes what it is sent.
+/// An OTLP collector that accepts every request.
 fn collector() -> (u16, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -287,7 +276,7 @@ fn collector() -> (u16, mpsc::Receiver<Vec<u8>>) {
 }
 
 #[tokio::test]
-async fn traces_go_to_the_collector_that_the_standard_variables_name() {
+async fn traces_go_to_the_otlp_endpoint() {
     let directory = TempDir::new().unwrap();
     let (port, received) = collector();
     let endpoint = format!("http://127.0.0.1:{port}");
@@ -310,7 +299,7 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
         assert!(text.contains(part), "no {part} in {text}");
     }
     let id: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&trace[at * 2..at * 2 + 2], 16).unwrap()).collect();
-    assert!(sent.windows(16).any(|window| window == id), "the trace of the caller does not go on");
+    assert!(sent.windows(16).any(|window| window == id), "the trace of the caller is not continued");
     assert!(!text.contains("canary"), "{text}");
     for (name, value, reason) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "must begin with http://"),
@@ -325,7 +314,7 @@ async fn traces_go_to_the_collector_that_the_standard_variables_name() {
 
 /// A supervisor is notified when the service accepts connections, that it is alive, and that it stops.
 #[test]
-fn a_supervisor_is_told() {
+fn a_supervisor_is_notified() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
@@ -348,7 +337,7 @@ fn a_supervisor_is_told() {
 }
 
 #[test]
-fn metrics_are_rebuilt_on_demand() {
+fn rebuild_metrics_needs_a_stopped_server() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     std::fs::write(path.join("calls.ndjson"), "{\"_id\":\"a\"}\n{\"_id\":\"b\"}\n").unwrap();

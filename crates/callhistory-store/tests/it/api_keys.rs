@@ -1,4 +1,4 @@
-//! What is kept of keys, on both engines, beside a server that is at work.
+//! API keys in both engines, while a store is open.
 
 use callhistory_model::{CallInput, Timestamp};
 use callhistory_store::{ApiKey, Precondition, Scope};
@@ -27,28 +27,28 @@ fn key(name: &str) -> ApiKey {
     }
 }
 
-async fn keys_are_kept(url: &str) {
-    // The first key is made before any server has run.
+async fn check_api_keys(url: &str) {
+    // The first key is created before any server has run.
     let early = open_api_keys(url).await.unwrap();
     assert_eq!(early.list_keys().await.unwrap(), []);
     early.create_key(key("a"), None).await.unwrap();
     drop(early);
     let store = open(url).await.unwrap();
-    let (keys, beside) = (open_api_keys(url).await.unwrap(), open_api_keys(url).await.unwrap());
+    let (keys, other) = (open_api_keys(url).await.unwrap(), open_api_keys(url).await.unwrap());
     let operator = ApiKey { workspace: None, scopes: vec![Scope::CallsRead], expires_at: None, ..key("b") };
-    beside.create_key(operator.clone(), None).await.unwrap();
+    other.create_key(operator.clone(), None).await.unwrap();
     assert_eq!(keys.find_key("a").await.unwrap(), Some(key("a")));
     assert_eq!(keys.find_key("b").await.unwrap(), Some(operator));
     assert_eq!(keys.find_key("c").await.unwrap(), None);
-    assert!(keys.create_key(key("a"), None).await.is_err(), "an id is given once");
-    // Replacing is one transaction: the old key has an end as soon as there is a new one.
-    beside.create_key(ApiKey { created_at: at(5), ..key("c") }, Some(("a".to_owned(), at(50)))).await.unwrap();
+    assert!(keys.create_key(key("a"), None).await.is_err(), "an ID is unique");
+    // Rotation is one transaction: the old key expires as soon as the new one exists.
+    other.create_key(ApiKey { created_at: at(5), ..key("c") }, Some(("a".to_owned(), at(50)))).await.unwrap();
     let revoked_at = |id: &'static str| {
         let keys = &keys;
         async move { keys.find_key(id).await.unwrap().unwrap().revoked_at.map(|at| at.unix_nanos()) }
     };
     assert_eq!(revoked_at("a").await, Some(at(50).unix_nanos()));
-    // An end comes nearer and never goes.
+    // A revocation can become earlier and never later.
     assert!(keys.revoke_key("a", at(60)).await.unwrap());
     assert_eq!(revoked_at("a").await, Some(at(50).unix_nanos()));
     assert!(keys.revoke_key("a", at(10)).await.unwrap());
@@ -61,7 +61,7 @@ async fn keys_are_kept(url: &str) {
     }
     let ids: Vec<_> = keys.list_keys().await.unwrap().into_iter().map(|key| key.id).collect();
     assert_eq!(ids, ["a", "b", "c"]);
-    // Writers of records and of keys do not shut each other out.
+    // Writes of records and of keys do not lock each other out.
     let writes = (0..200).map(|number| {
         let (store, keys) = (store.clone(), keys.clone());
         tokio::spawn(async move {
@@ -80,15 +80,15 @@ async fn keys_are_kept(url: &str) {
 }
 
 #[tokio::test]
-async fn keys_are_kept_in_sqlite() {
+async fn api_keys_are_stored_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
-    keys_are_kept(&format!("sqlite:{}", directory.path().join("data/callhistory.db").display())).await;
+    check_api_keys(&format!("sqlite:{}", directory.path().join("data/callhistory.db").display())).await;
     let other = directory.path().join("other.db");
     std::fs::write(&other, "no database").unwrap();
     assert!(open_api_keys(&format!("sqlite:{}", other.display())).await.is_err());
 }
 
 #[tokio::test]
-async fn keys_are_kept_in_postgres() {
-    keys_are_kept(&postgres::empty().url).await;
+async fn api_keys_are_stored_in_postgres() {
+    check_api_keys(&postgres::empty().url).await;
 }

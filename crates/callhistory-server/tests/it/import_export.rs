@@ -1,21 +1,25 @@
-//! Whole histories in and out: import, export, and both together.
+//! Import and export over HTTP and by the program.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, process::Stdio, time::Duration};
 
 use callhistory_client::{CallFilter, ListQuery, model::examples};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::harness::{Answer, PATIENCE, Server, WORKSPACE};
+use crate::{
+    binary::{command, output_of},
+    harness::{PATIENCE, Response, Server, WORKSPACE},
+};
 
 const BATCH: &str = "/v2/api/call-history/batch";
 const EXPORT: &str = "/v2/api/call-history/export";
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ARRAY: (&str, &str) = ("content-type", "application/json");
 
-async fn import(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+async fn import(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
     let mut all = vec![("x-workspace-id", WORKSPACE)];
     all.extend(headers);
     server.send_bare(Method::POST, BATCH, &all, body).await
@@ -27,13 +31,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn counts(answer: &Answer) -> [u64; 4] {
+fn counts(answer: &Response) -> [u64; 4] {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let report = answer.json();
     ["created", "replaced", "unchanged", "rejected"].map(|name| report[name].as_u64().unwrap())
 }
 
-fn errors(answer: &Answer) -> Vec<String> {
+fn errors(answer: &Response) -> Vec<String> {
     let report = answer.json();
     let errors = report["errors"].as_array().unwrap();
     errors
@@ -50,7 +54,7 @@ fn errors(answer: &Answer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn good_lines_land_and_bad_ones_are_reported() {
+async fn valid_lines_are_imported_and_invalid_ones_reported() {
     let server = Server::start().await;
     let body = concat!(
         "\u{feff}{\"_id\":\"a\",\"cost\":{\"customer_charge\":0.10}}\r\n",
@@ -84,7 +88,7 @@ async fn good_lines_land_and_bad_ones_are_reported() {
 }
 
 #[tokio::test]
-async fn an_array_is_an_import_too() {
+async fn an_array_can_be_imported() {
     let server = Server::start().await;
     let text = r#" [ {"_id":"a","summary":"],[}{\" \\"} , {"_id":"b","metadata":{"x":[{}]}},{"_id":"c","nothing":1}, {"_id":"d"}] "#;
     let answer = import(&server, &[ARRAY], text.into()).await;
@@ -109,13 +113,13 @@ async fn an_array_is_an_import_too() {
 }
 
 #[tokio::test]
-async fn an_import_may_be_compressed_within_reason() {
+async fn a_gzip_import_is_decompressed_up_to_a_limit() {
     let server = Server::start().await;
     let lines: String =
         (0..3000).map(|number| format!("{{\"_id\":\"c{number}\",\"summary\":\"{number}\"}}\n")).collect();
     let packed = [("content-encoding", "gzip"), LINES];
     assert_eq!(counts(&import(&server, &packed, gzip(lines.as_bytes())).await), [3000, 0, 0, 0]);
-    // Members of one stream follow each other, as `cat a.gz b.gz` makes them.
+    // A stream may have several gzip members, like the output of `cat a.gz b.gz`.
     let (first, second) = lines.as_bytes().split_at(1000);
     let joined = [gzip(first), gzip(second)].concat();
     assert_eq!(counts(&import(&server, &packed, joined).await), [0, 0, 3000, 0]);
@@ -132,7 +136,7 @@ async fn an_import_may_be_compressed_within_reason() {
 }
 
 #[tokio::test]
-async fn a_line_beyond_the_bound_is_rejected_alone() {
+async fn only_the_line_over_the_limit_is_rejected() {
     let server = Server::start().await;
     let long = format!("{{\"_id\":\"long\",\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(1024 * 1024));
     let many = ",".repeat(300);
@@ -150,9 +154,9 @@ async fn a_line_beyond_the_bound_is_rejected_alone() {
     assert_eq!((counts(&answer)[3], errors(&answer).len()), (3000, 1000), "all are counted, the first are listed");
 }
 
-/// A sender that goes away in the middle of a line leaves whole records, and may send it all again.
+/// A client disconnects in the middle of a line, and later sends the whole import again.
 #[tokio::test]
-async fn a_broken_import_leaves_whole_lines() {
+async fn an_aborted_import_keeps_complete_records() {
     let server = Server::start().await;
     let lines: String =
         (0..10_000).map(|number| format!("{{\"_id\":\"c{number:05}\",\"summary\":\"whole {number}\"}}\n")).collect();
@@ -165,7 +169,7 @@ async fn a_broken_import_leaves_whole_lines() {
     stream.write_all(&lines.as_bytes()[..lines.len() - 12_345]).await.unwrap();
     let client = server.client();
     drop(stream);
-    // The service writes what it had received, after the sender has gone.
+    // The server writes what it received, after the client has disconnected.
     let all = || client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect::<Vec<_>>();
     let most_landed = async {
         loop {
@@ -176,19 +180,19 @@ async fn a_broken_import_leaves_whole_lines() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let landed = tokio::time::timeout(PATIENCE, most_landed).await.expect("what was received is not written");
+    let landed = tokio::time::timeout(PATIENCE, most_landed).await.expect("the received lines are not written");
     for call in &landed {
         let number: u32 = call.id.as_str()[1..].parse().unwrap();
         assert_eq!(call.summary.as_deref(), Some(format!("whole {number}").as_str()));
     }
     let [created, replaced, unchanged, rejected] = counts(&import(&server, &[LINES], lines.into()).await);
-    // The last group may have landed after the look.
+    // The last batch may have been written after the list.
     assert_eq!((created + unchanged, replaced, rejected), (10_000, 0, 0));
     assert!(unchanged >= landed.len() as u64, "{unchanged} of {} were kept", landed.len());
 }
 
 #[tokio::test]
-async fn an_export_can_be_imported_elsewhere() {
+async fn an_export_can_be_imported_into_another_workspace() {
     let server = Server::start().await;
     let history = callhistory_server::commands::demo::history(
         7,
@@ -201,7 +205,7 @@ async fn an_export_can_be_imported_elsewhere() {
     let demo = [("x-workspace-id", callhistory_server::commands::demo::WORKSPACE)];
     let export = server.send_bare(Method::GET, EXPORT, &demo, vec![]).await;
     assert_eq!(export.header("content-type"), "application/x-ndjson");
-    // The workspace is part of a record; everything else is kept.
+    // The workspace is part of a record; all other bytes are equal.
     let moved = export.body.replace("\"workspaceId\":\"demo\"", &format!("\"workspaceId\":\"{WORKSPACE}\""));
     assert_eq!(counts(&import(&server, &[LINES], moved.clone().into()).await), [400, 0, 0, 0]);
     let back = server.send(Method::GET, EXPORT, &[], "").await;
@@ -218,7 +222,7 @@ async fn an_export_can_be_imported_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_table_is_safe_in_a_spreadsheet() {
+async fn csv_is_safe_in_a_spreadsheet() {
     let server = Server::start().await;
     server.put("67375a0f2b8c4e001f3d9a11", &[], examples::COMPLETE_EXAMPLE).await;
     let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callId":"\uff1d1","recordingUrl":" \u00a0=1","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
@@ -254,4 +258,63 @@ async fn a_table_is_safe_in_a_spreadsheet() {
         assert_eq!(cell(1, name), expected, "{name}");
     }
     assert!(!table.body.contains("\n\n") && table.body.ends_with("\r\n"));
+}
+
+/// A history is exported from one workspace and imported into another, through files and pipes.
+#[tokio::test]
+async fn files_are_imported_and_exported_without_a_server() {
+    let directory = TempDir::new().unwrap();
+    let run = |arguments: &[&str], input: &[u8]| {
+        let mut child = command(directory.path());
+        child.args(arguments).args(["--data-dir", "data"]).stdin(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let (code, printed, errors) = output_of(child);
+        (code == 0, printed, errors)
+    };
+    let lines: String = (0..1200).map(|number| format!("{{\"_id\":\"c{number}\",\"startTime\":{number}}}\n")).collect();
+    std::fs::write(directory.path().join("a.ndjson"), &lines).unwrap();
+    std::fs::write(directory.path().join("b.json"), r#"[{"_id":"x"},{"_id":"y","nothing":1}]"#).unwrap();
+    let (good, out, errors) = run(&["import", "--check", "a.ndjson", "b.json"], b"");
+    assert!(!good && out == "a.ndjson: 1200 valid, 0 rejected\nb.json: 1 valid, 1 rejected\n", "{out}");
+    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("nothing was written"), "{errors}");
+    assert!(run(&["import", "--check", "a.ndjson"], b"").0);
+    assert!(!directory.path().join("data").exists(), "a check needs no database");
+    let (good, out, _) = run(&["import", "--workspace", "w", "a.ndjson"], b"");
+    assert!(good && out == "a.ndjson: 1200 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
+    let (good, out, errors) = run(&["import", "--workspace", "w", "a.ndjson", "b.json"], b"");
+    assert!(
+        !good && out.contains("0 created, 0 replaced, 1200 unchanged") && out.contains("b.json: 1 created"),
+        "{out}"
+    );
+    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("1 records were rejected"), "{errors}");
+    let (good, exported, _) = run(
+        &[
+            "export",
+            "--workspace",
+            "w",
+            "--query",
+            "startedAfter=1970-01-01T00:10:00Z&startedBefore=1970-01-01T00:20:00Z",
+        ],
+        b"",
+    );
+    assert!(good && exported.lines().count() == 600, "{}", exported.lines().count());
+    assert!(run(&["export", "--workspace", "w", "--output", "all.csv", "--query", "format=csv"], b"").0);
+    assert_eq!(std::fs::read_to_string(directory.path().join("all.csv")).unwrap().lines().count(), 1202);
+    let moved = exported.replace("\"workspaceId\":\"w\"", "\"workspaceId\":\"v\"");
+    let (good, out, errors) = run(&["import", "--check", "--workspace", "w", "-"], moved.as_bytes());
+    assert!(!good && out == "-: 0 valid, 600 rejected\n" && errors.contains("-:600: /workspaceId is \"v\""), "{out}");
+    assert!(run(&["import", "--check", "-"], moved.as_bytes()).0);
+    let (good, out, _) = run(&["import", "--workspace", "v", "-"], moved.as_bytes());
+    assert!(good && out == "-: 600 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
+    for (arguments, reason) in [
+        (&["import", "--workspace", "w", "missing"][..], "missing"),
+        (&["import", "a.ndjson"], "--workspace"),
+        (&["import", "--check", "missing"], "missing"),
+        (&["import", "--workspace", "a b", "a.ndjson"], "--workspace"),
+        (&["export", "--workspace", "w", "--query", "statu=x"], "did you mean \"status\"?"),
+    ] {
+        let (good, _, errors) = run(arguments, b"");
+        assert!(!good && errors.contains(reason), "{errors}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Who may do what: a matrix of callers and operations, made from the contract.
+//! API keys: scopes, rate limits, revocation and redaction.
 
 use std::{
     sync::{
@@ -8,21 +8,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_client::model::examples;
+use callhistory_client::{CallInput, Client, model::examples};
 use callhistory_server::auth::token::Token;
 use callhistory_store::{ApiKey, Scope};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
-    contract::CONTRACT,
-    harness::{Answer, Server, WORKSPACE, fixed_clock},
+    binary::{Running, run},
+    contract::operations,
+    harness::{ID, Response, Server, WORKSPACE, fixed_clock},
 };
 
-const ID: &str = "1234567890abcdef";
-
-/// A key of a server.
-async fn make(server: &Server, workspace: Option<&str>, scopes: &[Scope], change: impl FnOnce(&mut ApiKey)) -> Token {
+/// Creates a key.
+async fn create_key(
+    server: &Server,
+    workspace: Option<&str>,
+    scopes: &[Scope],
+    change: impl FnOnce(&mut ApiKey),
+) -> Token {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let token = Token::new(&[NEXT.fetch_add(1, Ordering::Relaxed); Token::RANDOM_BYTES]);
     let mut key = ApiKey {
@@ -41,20 +46,8 @@ async fn make(server: &Server, workspace: Option<&str>, scopes: &[Scope], change
     token
 }
 
-/// Every operation with the scopes that the contract says it needs.
-fn operations() -> impl Iterator<Item = (&'static str, Method, &'static str, Vec<Scope>)> {
-    CONTRACT["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
-        methods.as_object().unwrap().iter().map(move |(method, operation)| {
-            let scopes = operation["security"][1]["apiKey"].as_array().unwrap().iter();
-            let scopes = scopes.map(|scope| scope.as_str().unwrap().parse().unwrap()).collect();
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            (operation["operationId"].as_str().unwrap(), method, path.as_str(), scopes)
-        })
-    })
-}
-
-/// A request that the operation takes.
-async fn send(server: &Server, operation: &str, method: &Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+/// Sends a valid request of an operation.
+async fn send(server: &Server, operation: &str, method: &Method, path: &str, headers: &[(&str, &str)]) -> Response {
     let body = match operation {
         "create_call" | "replace_call" | "update_call" => "{}",
         "import_calls" => "{\"_id\":\"imported\"}\n",
@@ -74,15 +67,15 @@ async fn send(server: &Server, operation: &str, method: &Method, path: &str, hea
 }
 
 #[tokio::test]
-async fn each_caller_may_do_what_the_contract_says() {
+async fn permissions_follow_the_scopes_of_the_contract() {
     let server = Server::with_keys().await;
     let all = &Scope::ALL[..];
     let past = || Some(fixed_clock().into());
-    let operator = make(&server, None, all, |_| {}).await;
-    let expired = make(&server, None, all, |key| key.expires_at = past()).await;
-    let revoked = make(&server, None, all, |key| key.revoked_at = past()).await;
-    let other = make(&server, Some("other"), all, |_| {}).await;
-    let own = make(&server, Some(WORKSPACE), all, |_| {}).await;
+    let operator = create_key(&server, None, all, |_| {}).await;
+    let expired = create_key(&server, None, all, |key| key.expires_at = past()).await;
+    let revoked = create_key(&server, None, all, |key| key.revoked_at = past()).await;
+    let other = create_key(&server, Some("other"), all, |_| {}).await;
+    let own = create_key(&server, Some(WORKSPACE), all, |_| {}).await;
     let unknown = Token::new(&[99; Token::RANDOM_BYTES]);
     let mut secret = own.as_str().to_owned();
     secret.replace_range(30..31, if &secret[30..31] == "0" { "1" } else { "0" });
@@ -96,21 +89,24 @@ async fn each_caller_may_do_what_the_contract_says() {
         (Some(("x-api-key", revoked.as_str())), 401, "key_revoked"),
         (Some(("x-api-key", other.as_str())), 403, "workspace_forbidden"),
     ];
-    for (operation, method, path, needs) in operations() {
+    for (path, method, operation) in operations() {
+        let scopes = operation["security"][1]["apiKey"].as_array().unwrap().iter();
+        let needs: Vec<Scope> = scopes.map(|scope| scope.as_str().unwrap().parse().unwrap()).collect();
+        let operation = operation["operationId"].as_str().unwrap();
         for (header, status, code) in &refusals {
             let headers: Vec<_> = header.iter().copied().collect();
             let answer = send(&server, operation, &method, path, &headers).await;
             assert_eq!((answer.status.as_u16(), answer.code().as_str()), (*status, *code), "{operation}");
         }
-        // Without any one of its scopes it is refused, with no other scope it is not.
+        // Each of its scopes is necessary, and no other scope is.
         for missing in &needs {
             let scopes: Vec<_> = Scope::ALL.into_iter().filter(|scope| scope != missing).collect();
-            let key = make(&server, Some(WORKSPACE), &scopes, |_| {}).await;
+            let key = create_key(&server, Some(WORKSPACE), &scopes, |_| {}).await;
             let answer = send(&server, operation, &method, path, &[("x-api-key", key.as_str())]).await;
             assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "insufficient_scope"), "{operation}");
             assert!(answer.body.contains(missing.as_str()), "{}", answer.body);
         }
-        let exact = make(&server, Some(WORKSPACE), &needs, |_| {}).await;
+        let exact = create_key(&server, Some(WORKSPACE), &needs, |_| {}).await;
         let bearer = format!("Bearer {}", operator.as_str());
         for header in [("x-api-key", exact.as_str()), ("x-api-key", own.as_str()), ("authorization", &bearer)] {
             let seed =
@@ -124,12 +120,12 @@ async fn each_caller_may_do_what_the_contract_says() {
     }
 }
 
-/// A key that opens another workspace tells nothing of this one: neither whether it exists nor what is in it.
+/// The response to a key of another workspace does not depend on whether the workspace exists.
 #[tokio::test]
-async fn a_foreign_workspace_answers_as_an_absent_one() {
+async fn a_foreign_workspace_looks_absent() {
     let server = Server::with_keys().await;
-    let own = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
-    let other = make(&server, Some("other"), &Scope::ALL, |_| {}).await;
+    let own = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let other = create_key(&server, Some("other"), &Scope::ALL, |_| {}).await;
     let path = format!("/v2/api/call-history/{ID}");
     let written = server.put(ID, &[("x-api-key", own.as_str())], examples::SOURCE_EXAMPLE).await;
     assert_eq!(written.status, StatusCode::CREATED);
@@ -142,11 +138,11 @@ async fn a_foreign_workspace_answers_as_an_absent_one() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// A key in the address is refused by name, whether it is right or not, and not said again.
+/// The refusal names the parameter and does not repeat the key.
 #[tokio::test]
 async fn a_key_in_the_query_string_is_refused() {
     let server = Server::with_keys().await;
-    let own = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let own = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     for name in ["apiKey", "x-api-key", "api_key", "access_token", "search"] {
         let path = format!("/v2/api/call-history?{name}={}", own.as_str());
         for headers in [&[][..], &[("x-api-key", own.as_str())]] {
@@ -159,18 +155,18 @@ async fn a_key_in_the_query_string_is_refused() {
 
 /// A key over its rate limit learns when to retry, and does not slow down another key.
 #[tokio::test]
-async fn each_key_has_its_own_bounds() {
+async fn each_key_has_its_own_rate_limit() {
     static SECONDS: AtomicU64 = AtomicU64::new(1);
     let server = Server::with_rates(10, 1, || Duration::from_secs(SECONDS.load(Ordering::Relaxed))).await;
-    let greedy = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
-    let modest = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let greedy = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let modest = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     let headers = [("x-api-key", greedy.as_str())];
     let lines: String = (0..1100).map(|number| format!("{{\"_id\":\"c{number}\"}}\n")).collect();
     let import = [("x-api-key", greedy.as_str()), ("content-type", "application/x-ndjson")];
     let answer = server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
     assert_eq!(answer.header("ratelimit-policy"), "\"requests\";q=10;w=1, \"records\";q=1;w=1");
     assert_eq!(answer.header("ratelimit"), "\"requests\";r=9;t=1");
-    // Records first: a page counts as its limit, whatever it holds, and the bucket holds one of the largest.
+    // A page costs its limit in records, whatever it returns, and the bucket holds one page of the largest limit.
     let page = "/v2/api/call-history?limit=1000";
     assert_eq!(server.send(Method::GET, page, &headers, "").await.status, StatusCode::OK);
     let refused = server.send(Method::GET, page, &headers, "").await;
@@ -187,50 +183,48 @@ async fn each_key_has_its_own_bounds() {
     assert_eq!(server.send(Method::GET, page, &other, "").await.status, StatusCode::OK);
 }
 
-/// An export waits for its records instead of breaking off.
+/// An export is delayed and not aborted.
 #[tokio::test]
-async fn an_export_is_slowed_down_to_its_bound() {
+async fn an_export_is_throttled_to_its_rate_limit() {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let server = Server::with_rates(1000, 2000, || START.elapsed()).await;
-    let key = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let key = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     let lines: String = (0..5000).map(|number| format!("{{\"_id\":\"c{number}\"}}\n")).collect();
     let import = [("x-api-key", key.as_str()), ("content-type", "application/x-ndjson")];
     server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
     let started = Instant::now();
     let export = server.send(Method::GET, "/v2/api/call-history/export", &[import[0]], "").await;
     assert_eq!(export.body.lines().count(), 5000);
-    // The first 2,000 at once, the others in a second and a half.
+    // The first 2,000 records are sent immediately, the others within 1.5 seconds.
     assert!(started.elapsed().as_secs_f64() > 1.2, "it took {:?}", started.elapsed());
 }
 
-/// Revoking is felt within a second, also by those who wait.
 #[tokio::test]
-async fn a_revoked_key_ends_at_once() {
+async fn a_revoked_key_ends_a_wait() {
     let server = Server::with_keys().await;
-    let key = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let key = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
     let header = [("x-api-key", key.as_str())];
     assert_eq!(server.get("none", &header).await.status, StatusCode::NOT_FOUND);
     let started = Instant::now();
     let wait = server.send(Method::GET, "/v2/api/call-history/changes?wait=60", &header, "");
     let revoke = async {
-        server.asked_for("wait=60").await;
-        // Its key is looked up next.
+        server.wait_for_request("wait=60").await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(server.keys.as_ref().unwrap().revoke_key(key.id(), fixed_clock().into()).await.unwrap());
     };
     let (answer, ()) = tokio::join!(wait, revoke);
     assert_eq!(answer.status, StatusCode::OK);
-    // Half a second here, and on a busy machine still far from the minute that was asked for.
+    // About half a second; a busy machine needs less than the minute of the wait.
     assert!(started.elapsed() < Duration::from_secs(40), "the wait went on for {:?}", started.elapsed());
     assert_eq!(server.get("none", &header).await.code(), "key_revoked");
 }
 
-/// Without `phone-numbers:read` no route shows a phone number, and no filter reveals one.
+/// Without `phone-numbers:read` no response contains a phone number, and no filter reveals one.
 #[tokio::test]
-async fn numbers_are_masked_everywhere() {
+async fn phone_numbers_are_redacted_without_the_scope() {
     let server = Server::with_keys().await;
-    let full = make(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
-    let blind = make(&server, Some(WORKSPACE), &Scope::ALL[..4], |_| {}).await;
+    let full = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let blind = create_key(&server, Some(WORKSPACE), &Scope::ALL[..4], |_| {}).await;
     let input = r#"{"fromPhoneNumber":"+14155550123","toPhoneNumber":"98765","status":"ongoing"}"#;
     server.put(ID, &[("x-api-key", full.as_str())], input).await;
     let header = ("x-api-key", blind.as_str());
@@ -259,7 +253,7 @@ async fn numbers_are_masked_everywhere() {
             assert_eq!(answer.code(), "insufficient_scope", "{route} {query}");
         }
     }
-    // What was read masked must not be written over the real number.
+    // A redacted value must not overwrite the number.
     let put = server.put(ID, &[header], &shown[0].body).await;
     assert_eq!((put.status.as_u16(), put.body.contains("/fromPhoneNumber")), (422, true), "{}", put.body);
     let number = r#"{"toPhoneNumber":"********"}"#;
@@ -269,4 +263,47 @@ async fn numbers_are_masked_everywhere() {
     assert_eq!(report.json()["rejected"], 1, "{}", report.body);
     let whole = server.get(ID, &[("x-api-key", full.as_str())]).await;
     assert!(whole.body.contains("+14155550123"), "{}", whole.body);
+}
+
+/// Revocation and rotation take effect on a running server.
+#[tokio::test]
+async fn keys_are_created_and_revoked_while_a_server_runs() {
+    let directory = TempDir::new().unwrap();
+    let keys = |arguments: &[&str]| {
+        let (code, printed, errors) = run(directory.path(), &[&["keys"], arguments].concat());
+        (code == 0, printed.trim_end().to_owned(), errors)
+    };
+    let all = "calls:read,calls:write,calls:delete,calls:export,phone-numbers:read";
+    let (good, first, errors) = keys(&["create", "--workspace", "w", "--scopes", all, "--name", "first"]);
+    assert!(good && first.starts_with("ch_live_") && first.len() == 8 + 12 + 1 + 64 + 1 + 8, "{first} {errors}");
+    let server = Running::start(directory.path(), &["--require-keys"]);
+    let client = |key: &str| Client::builder(&server.base).workspace("w").api_key(key).max_retries(0).build().unwrap();
+    client(&first).replace_call("a", &CallInput::default()).await.unwrap();
+    let none = Client::builder(&server.base).workspace("w").max_retries(0).build().unwrap();
+    assert_eq!(none.get_call("a").await.unwrap_err().status().unwrap(), 401);
+    let id = &first[8..20];
+    let (good, second, _) = keys(&["rotate", id, "--overlap", "1h"]);
+    assert!(good && second != first);
+    for key in [&first, &second] {
+        client(key).get_call("a").await.unwrap();
+    }
+    let (_, listed, _) = keys(&["list"]);
+    assert!(listed.lines().count() == 3 && listed.contains(id) && listed.contains("first"), "{listed}");
+    assert!(!listed.contains(&first[21..85]) && !listed.contains(&second[21..85]), "a secret is shown once");
+    assert!(keys(&["revoke", &first]).0);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let refused = client(&first).get_call("a").await.unwrap_err();
+    assert_eq!(refused.problem().unwrap().code.as_str(), "key_revoked");
+    client(&second).get_call("a").await.unwrap();
+    for (arguments, reason) in [
+        (&["revoke", "none"][..], "there is no key none"),
+        (&["rotate", id], "has expired or is revoked"),
+        (&["create", "--workspace", "w", "--scopes", "calls:reed"], "the scopes are calls:read"),
+        (&["create", "--scopes", "calls:read"], "--workspace"),
+        (&["create", "--operator", "--workspace", "w", "--scopes", "calls:read"], "cannot be used with"),
+        (&["create", "--operator", "--scopes", "calls:read", "--expires-in", "soon"], "no time such as"),
+    ] {
+        let (good, _, errors) = keys(arguments);
+        assert!(!good && errors.contains(reason), "{errors}");
+    }
 }

@@ -1,5 +1,5 @@
-//! Faults of a database server and of the network to it: no acknowledged write is lost, none is applied twice, and a
-//! caller who cannot be served gets an error in time.
+//! Faults of the database server and of the network: no acknowledged write is lost, none is applied twice, and each caller gets
+//! a response in time.
 
 use std::{
     path::PathBuf,
@@ -12,6 +12,7 @@ use std::{
 
 use callhistory_model::{CallInput, CallRecord, ListQuery};
 use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, WrittenCall};
+use callhistory_test_support::{PATIENCE, postgres::Cluster};
 use fastrand::Rng;
 use tempfile::TempDir;
 use tokio::{
@@ -20,21 +21,20 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::{CLUSTER, client, empty};
 use crate::{
-    conformance::{PATIENCE, at, id, input, put, workspace},
+    conformance::{at, id, input, put, workspace},
     databases::open,
-    postgres::{CLUSTER, client, empty},
 };
-use callhistory_test_support::postgres::Cluster;
 
-/// A socket in front of that of the server, which loses connections at the worst moment, or says nothing more.
-struct Wire {
+/// A proxy in front of the socket of the server, which cuts connections at a commit, or stops forwarding.
+struct FaultyProxy {
     directory: TempDir,
     cuts: Arc<AtomicBool>,
     silent: Arc<AtomicBool>,
 }
 
-impl Wire {
+impl FaultyProxy {
     fn new(server: PathBuf) -> Self {
         let directory = TempDir::new().unwrap();
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
@@ -65,7 +65,7 @@ async fn relay(
 ) {
     let (mut from_client, mut to_client) = here.into_split();
     let (mut from_server, mut to_server) = there.into_split();
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let responses = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut buffer = vec![0; 1 << 20];
     while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
         while silent.load(Ordering::Relaxed) {
@@ -73,18 +73,18 @@ async fn relay(
         }
         let sent = &buffer[..count];
         let commit = sent.windows(7).position(|window| window == b"COMMIT\0");
-        // Its five bytes of head belong to it.
+        // The message starts with a head of five bytes.
         let commit = commit.map(|at| at.saturating_sub(5));
         let fate = if cuts.load(Ordering::Relaxed) { chance.lock().unwrap().u8(0..10) } else { 9 };
         match (commit, fate) {
-            // Everything but the commit arrives.
+            // The commit is lost.
             (Some(at), 0) => {
                 let _ = to_server.write_all(&sent[..at]).await;
                 break;
             }
-            // The commit arrives, and its answer is lost.
+            // The response to the commit is lost.
             (Some(_), 1) => {
-                answers.abort();
+                responses.abort();
                 let _ = to_server.write_all(sent).await;
                 break;
             }
@@ -95,45 +95,45 @@ async fn relay(
             }
         }
     }
-    answers.abort();
+    responses.abort();
 }
 
-/// Creates records under keys, each again until it is answered; gives the answers.
-async fn insist(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<WrittenCall>, usize) {
-    let (mut answers, mut refusals) = (Vec::new(), 0);
+/// Creates records with idempotency keys and retries each until it is acknowledged; returns them and the number of errors.
+async fn create_with_retries(store: Arc<dyn CallStore>, writer: usize, count: usize) -> (Vec<WrittenCall>, usize) {
+    let (mut written, mut errors) = (Vec::new(), 0);
     for number in 0..count {
         let name = format!("c{writer}-{number}");
         let key = Some(IdempotencyKey(name.clone()));
         let json = format!(r#"{{"agentId":"a{writer}","summary":"{number}"}}"#);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // A creation has a fresh id each time; the key is what makes it one.
-            let call = id(&format!("{name}-{refusals}"));
+            // Each attempt has a new ID; only the key identifies the creation.
+            let call = id(&format!("{name}-{errors}"));
             match store.create_call(&workspace("w"), &call, input(&json), key.clone(), at(1)).await {
-                Ok(written) => {
-                    answers.push(written);
+                Ok(call) => {
+                    written.push(call);
                     break;
                 }
                 Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {
-                    refusals += 1;
+                    errors += 1;
                     sleep(Duration::from_millis(5)).await;
                 }
                 Err(other) => panic!("{other}"),
             }
         }
     }
-    (answers, refusals)
+    (written, errors)
 }
 
-/// Each answered record is there as it was answered, there is no other one, and the feed says the same.
-async fn verify(store: &dyn CallStore, answers: &[WrittenCall]) {
-    for written in answers {
-        let read = store.get_call(&workspace("w"), &written.id).await.unwrap();
-        assert_eq!(read.as_ref(), Some(&written.call), "{}", written.id);
+/// Each acknowledged record exists unchanged, there is no other one, and the change feed has each once.
+async fn verify(store: &dyn CallStore, written: &[WrittenCall]) {
+    for call in written {
+        let read = store.get_call(&workspace("w"), &call.id).await.unwrap();
+        assert_eq!(read.as_ref(), Some(&call.call), "{}", call.id);
     }
     let query = ListQuery::from_query("includeTotal=true&limit=1000").unwrap();
     let total = store.list_calls(&workspace("w"), &query).await.unwrap().total;
-    assert_eq!(total, Some(answers.len() as u64), "a creation took effect twice");
+    assert_eq!(total, Some(written.len() as u64), "a creation took effect twice");
     let (mut cursor, mut last) = (None, 0);
     loop {
         let batch = store.list_call_changes(&workspace("w"), cursor.as_deref(), 500).await.unwrap();
@@ -148,34 +148,35 @@ async fn verify(store: &dyn CallStore, answers: &[WrittenCall]) {
             break;
         }
     }
-    assert_eq!(last as usize, answers.len());
+    assert_eq!(last as usize, written.len());
 }
 
-async fn insist_together(store: &Arc<dyn CallStore>, count: usize) -> (Vec<WrittenCall>, usize) {
-    let writers: Vec<_> = (0..12).map(|writer| tokio::spawn(insist(Arc::clone(store), writer, count))).collect();
-    let (mut answers, mut refusals) = (Vec::new(), 0);
+async fn create_with_twelve_writers(store: &Arc<dyn CallStore>, count: usize) -> (Vec<WrittenCall>, usize) {
+    let writers: Vec<_> =
+        (0..12).map(|writer| tokio::spawn(create_with_retries(Arc::clone(store), writer, count))).collect();
+    let (mut written, mut errors) = (Vec::new(), 0);
     for writer in writers {
         let (own, refused) = writer.await.unwrap();
-        answers.extend(own);
-        refusals += refused;
+        written.extend(own);
+        errors += refused;
     }
-    (answers, refusals)
+    (written, errors)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_lost_around_a_commit_neither_loses_nor_doubles() {
+async fn a_connection_lost_during_commit_loses_and_repeats_no_write() {
     let database = empty().url.rsplit_once('/').unwrap().1.to_owned();
-    let wire = Wire::new(CLUSTER.directory().join(".s.PGSQL.5432"));
-    let store = open(&wire.url(&database)).await.unwrap();
-    wire.cuts.store(true, Ordering::Relaxed);
-    let (answers, refusals) = insist_together(&store, 60).await;
-    assert!(refusals > 0, "no answer was lost, so nothing was tested");
-    wire.cuts.store(false, Ordering::Relaxed);
-    verify(&*store, &answers).await;
+    let proxy = FaultyProxy::new(CLUSTER.directory().join(".s.PGSQL.5432"));
+    let store = open(&proxy.url(&database)).await.unwrap();
+    proxy.cuts.store(true, Ordering::Relaxed);
+    let (written, errors) = create_with_twelve_writers(&store, 60).await;
+    assert!(errors > 0, "no response was lost, so nothing was tested");
+    proxy.cuts.store(false, Ordering::Relaxed);
+    verify(&*store, &written).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
+async fn a_database_crash_loses_no_acknowledged_write() {
     let cluster = Arc::new(Cluster::start(&["fsync = off"]).unwrap());
     let url = cluster.url(&cluster.database(None).unwrap());
     let store = open(&url).await.unwrap();
@@ -189,8 +190,9 @@ async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
     let mut all = Vec::new();
     let mut round = 0;
     while !crashes.is_finished() || round == 0 {
-        // Ids and keys of a round are its own.
-        let writers = (0..12).map(|writer| tokio::spawn(insist(Arc::clone(&store), round * 100 + writer, 20)));
+        // Each round has its own IDs and keys.
+        let writers =
+            (0..12).map(|writer| tokio::spawn(create_with_retries(Arc::clone(&store), round * 100 + writer, 20)));
         for writer in writers.collect::<Vec<_>>() {
             all.extend(writer.await.unwrap().0);
         }
@@ -199,7 +201,7 @@ async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
     crashes.await.unwrap();
     verify(&*store, &all).await;
     store.check().await.unwrap();
-    // A waiter that comes after the crash is woken as before.
+    // Notifications work after the crash.
     let cursor = store.list_call_changes(&workspace("w"), Some("latest"), 1).await.unwrap().cursor;
     let woken = tokio::spawn({
         let store = Arc::clone(&store);
@@ -209,7 +211,7 @@ async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
     timeout(PATIENCE, woken).await.unwrap().unwrap().unwrap();
 }
 
-/// Has every so manieth insertion of changes fail with a code.
+/// Makes one of `every` insertions of changes fail with a SQLSTATE.
 async fn fail_with(url: &str, code: &str, every: u32) {
     let trigger = format!(
         "CREATE SEQUENCE tries;
@@ -222,19 +224,19 @@ async fn fail_with(url: &str, code: &str, every: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conflict_is_tried_again() {
+async fn a_conflict_is_retried() {
     for code in ["40001", "40P01"] {
         let url = empty().url;
         let store = open(&url).await.unwrap();
         fail_with(&url, code, 3).await;
-        let (answers, refusals) = insist_together(&store, 20).await;
-        assert_eq!(refusals, 0, "{code} reached a caller");
-        verify(&*store, &answers).await;
+        let (written, errors) = create_with_twelve_writers(&store, 20).await;
+        assert_eq!(errors, 0, "{code} reached a caller");
+        verify(&*store, &written).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conflict_that_stays_one_is_told_in_time() {
+async fn a_permanent_conflict_is_reported_in_time() {
     let url = empty().url;
     let store = open(&url).await.unwrap();
     fail_with(&url, "40001", 1).await;
@@ -244,9 +246,9 @@ async fn a_conflict_that_stays_one_is_told_in_time() {
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
 }
 
-/// A value that only the database refuses is the failure of its own write.
+/// A value that only the database refuses fails its own write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_row_harms_no_other_write() {
+async fn a_rejected_row_does_not_fail_other_writes() {
     let url = empty().url;
     let store = open(&url).await.unwrap();
     let rule = "ALTER TABLE call ADD CHECK (agent_id <> 'refused')";
@@ -273,7 +275,7 @@ async fn a_refused_row_harms_no_other_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stuck_transaction_holds_up_its_workspace_alone() {
+async fn a_stuck_transaction_blocks_only_its_workspace() {
     let url = empty().url;
     let store = open(&url).await.unwrap();
     put(&*store, "w", "c", "{}", 1).await;
@@ -294,7 +296,7 @@ async fn a_stuck_transaction_holds_up_its_workspace_alone() {
     };
     timeout(PATIENCE, quick).await.unwrap();
     stuck.batch_execute("ROLLBACK").await.unwrap();
-    // On a busy machine it may have been told before that its turn does not come.
+    // On a busy machine it may have timed out before.
     match timeout(PATIENCE, waiting).await.unwrap().unwrap() {
         Ok(written) => assert_eq!(written.call.sequence, 2),
         Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
@@ -302,9 +304,22 @@ async fn a_stuck_transaction_holds_up_its_workspace_alone() {
     put(&*store, "w", "e", "{}", 1).await;
 }
 
-/// As many stuck workspaces as there are sessions for writes: everyone is answered in time, and reads go on.
+/// Repeats an aggregate over the sessions that wait for a lock until it is not zero.
+async fn for_lock_waiters(client: &tokio_postgres::Client, aggregate: &str) {
+    let query = format!(
+        "SELECT {aggregate} FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    );
+    let repeated = async {
+        while client.query_one(&query, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, repeated).await.unwrap();
+}
+
+/// Stuck transactions occupy all sessions for writes: every write gets an error in time, and reads succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_exhausted_pool_is_told_in_time() {
+async fn an_exhausted_pool_is_reported_in_time() {
     let url = empty().url;
     let store = open(&url).await.unwrap();
     for number in 0..12 {
@@ -321,7 +336,7 @@ async fn an_exhausted_pool_is_told_in_time() {
             })
         })
         .collect();
-    sleep(Duration::from_millis(300)).await;
+    for_lock_waiters(&client(&url).await, "count(*)").await;
     let read = timeout(PATIENCE, store.get_call(&workspace("w11"), &id("c"))).await;
     assert!(read.unwrap().unwrap().is_some());
     for write in writes {
@@ -335,7 +350,7 @@ async fn an_exhausted_pool_is_told_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_that_is_broken_off_is_told() {
+async fn a_canceled_statement_is_reported() {
     let url = empty().url;
     let store = open(&url).await.unwrap();
     put(&*store, "w", "c", "{}", 1).await;
@@ -343,18 +358,8 @@ async fn a_statement_that_is_broken_off_is_told() {
     other.batch_execute("BEGIN; LOCK TABLE call IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let query = ListQuery::default();
     let watcher = client(&url).await;
-    let cancel = async {
-        // As the server does when the time of a statement is over.
-        let cancelled = "SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        loop {
-            let count: i64 = watcher.query_one(cancelled, &[]).await.unwrap().get(0);
-            if count > 0 {
-                return;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
+    // The server does the same after its statement timeout.
+    let cancel = for_lock_waiters(&watcher, "count(*) FILTER (WHERE pg_cancel_backend(pid))");
     let ws = workspace("w");
     let (page, ()) = tokio::join!(store.list_calls(&ws, &query), cancel);
     assert!(matches!(page, Err(StoreError::Unavailable(_))), "{page:?}");
@@ -362,17 +367,17 @@ async fn a_statement_that_is_broken_off_is_told() {
     assert_eq!(store.list_calls(&ws, &query).await.unwrap().calls.len(), 1);
 }
 
-/// A server that takes connections and says nothing, as one does that is stopped or out of reach.
+/// The server accepts connections and never responds, like a stopped or unreachable one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_server_is_told_in_time() {
+async fn a_silent_server_is_reported_in_time() {
     let database = empty().url.rsplit_once('/').unwrap().1.to_owned();
-    let wire = Wire::new(CLUSTER.directory().join(".s.PGSQL.5432"));
-    let store = open(&wire.url(&database)).await.unwrap();
+    let proxy = FaultyProxy::new(CLUSTER.directory().join(".s.PGSQL.5432"));
+    let store = open(&proxy.url(&database)).await.unwrap();
     put(&*store, "w", "c", "{}", 1).await;
-    wire.silent.store(true, Ordering::Relaxed);
+    proxy.silent.store(true, Ordering::Relaxed);
     let (ws, call, query) = (workspace("w"), id("c"), ListQuery::default());
     let any = Precondition::default();
-    let told = async {
+    let requests = async {
         tokio::join!(
             store.get_call(&ws, &call),
             store.replace_call(&ws, &call, input(r#"{"summary":"late"}"#), any, at(2)),
@@ -380,12 +385,12 @@ async fn a_silent_server_is_told_in_time() {
             store.check(),
         )
     };
-    let (read, written, listed, checked) = timeout(PATIENCE, told).await.unwrap();
+    let (read, written, listed, checked) = timeout(PATIENCE, requests).await.unwrap();
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
     assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
     assert!(matches!(listed, Err(StoreError::Unavailable(_))), "{listed:?}");
     assert!(matches!(checked, Err(StoreError::Unavailable(_))), "{checked:?}");
-    wire.silent.store(false, Ordering::Relaxed);
+    proxy.silent.store(false, Ordering::Relaxed);
     put(&*store, "w", "c", r#"{"summary":"back"}"#, 3).await;
     assert_eq!(store.list_calls(&ws, &query).await.unwrap().calls.len(), 1);
     store.get_call(&ws, &call).await.unwrap().unwrap();

@@ -1,7 +1,7 @@
-//! Several servers over one PostgreSQL database: what must hold between them.
+//! Several servers with one PostgreSQL database.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,30 +9,31 @@ use std::{
     time::Duration,
 };
 
-use callhistory_model::{CallInput, ListQuery};
+use callhistory_model::CallInput;
 use callhistory_store::{CallStore, Precondition, StoreError, VersionSet};
+use callhistory_test_support::PATIENCE;
 use tokio::time::{sleep, timeout};
 
+use super::{client, empty};
 use crate::{
-    concurrent::create_with_key,
-    conformance::{PATIENCE, at, id, if_match, input, put, workspace},
+    concurrent::create_concurrently,
+    conformance::{at, id, if_match, input, put, workspace},
     databases::open,
-    postgres::{client, empty},
 };
 
 const WRITERS: usize = 16;
 const WRITES: usize = 40;
 
-/// A feed that many write to and one reads.
+/// A change feed with several writers and readers.
 trait Feed: Send + Sync + 'static {
     fn write(&self, writer: usize, id: &str) -> impl Future<Output = ()> + Send;
-    /// The changes after a place, each with its number, and the place after them.
+    /// The changes after a cursor, each with its sequence, and the cursor after them.
     fn read(&self, reader: usize, after: Option<String>) -> impl Future<Output = (Vec<(i64, String)>, String)> + Send;
-    /// A transaction that writes `stuck` and whose client says nothing for a while before it commits.
-    fn stick(&self) -> impl Future<Output = ()> + Send;
+    /// A transaction that writes `stuck` and commits late.
+    fn write_slowly(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Three servers as they are.
+/// Three stores of one database.
 struct Servers {
     stores: Vec<Arc<dyn CallStore>>,
     url: String,
@@ -49,7 +50,7 @@ impl Feed for Servers {
         (changes.collect(), batch.cursor)
     }
 
-    async fn stick(&self) {
+    async fn write_slowly(&self) {
         let client = client(&self.url).await;
         let begin = "BEGIN; UPDATE workspace SET last_sequence = last_sequence + 1 WHERE workspace_id = 'w';
              INSERT INTO change SELECT 'w', last_sequence, 3, 'stuck', 0 FROM workspace WHERE workspace_id = 'w'";
@@ -59,7 +60,7 @@ impl Feed for Servers {
     }
 }
 
-/// What a feed is without a counter that is locked until the commit: a sequence.
+/// A feed with a PostgreSQL sequence instead of a counter that is locked until the commit.
 struct PlainSequence {
     clients: Vec<tokio_postgres::Client>,
 }
@@ -79,7 +80,7 @@ impl Feed for PlainSequence {
         (rows, last.to_string())
     }
 
-    async fn stick(&self) {
+    async fn write_slowly(&self) {
         let client = &self.clients[WRITERS + 3];
         client.batch_execute("BEGIN; INSERT INTO plain (id) VALUES ('stuck')").await.unwrap();
         sleep(Duration::from_millis(700)).await;
@@ -87,7 +88,7 @@ impl Feed for PlainSequence {
     }
 }
 
-/// Has some commits take long, on a table of changes.
+/// Makes some commits of a table slow.
 async fn slow_commits(url: &str, table: &str) {
     let trigger = format!(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
@@ -98,7 +99,7 @@ async fn slow_commits(url: &str, table: &str) {
     client(url).await.batch_execute(&trigger).await.unwrap();
 }
 
-/// Follows a feed while it is written to, from three places; says what was missed.
+/// Follows a feed with three readers during writes; fails if one misses a change.
 async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -114,7 +115,7 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
         let feed = Arc::clone(&feed);
         async move {
             sleep(Duration::from_millis(100)).await;
-            feed.stick().await;
+            feed.write_slowly().await;
         }
     });
     let mut expected: BTreeSet<String> =
@@ -125,12 +126,12 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
         .map(|reader| {
             let (feed, expected, all_written) = (Arc::clone(&feed), expected.clone(), Arc::clone(&all_written));
             tokio::spawn(async move {
-                let (mut seen, mut place, mut last, mut idle) = (BTreeSet::new(), None, 0, 0);
-                // Until all is seen, or nothing has come for long after the last write.
+                let (mut seen, mut cursor, mut last, mut idle) = (BTreeSet::new(), None, 0, 0);
+                // Until all changes are seen, or 100 reads after the last write were empty.
                 while seen != expected && idle < 100 {
-                    // Asked before the read, which then sees every write.
+                    // Loaded before the read, which then sees every write.
                     let is_over = all_written.load(Ordering::SeqCst);
-                    let (changes, next) = feed.read(reader, place).await;
+                    let (changes, next) = feed.read(reader, cursor).await;
                     idle = if changes.is_empty() && is_over { idle + 1 } else { 0 };
                     for (sequence, id) in changes {
                         if sequence <= last {
@@ -139,7 +140,7 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
                         last = sequence;
                         seen.insert(id);
                     }
-                    place = Some(next);
+                    cursor = Some(next);
                     sleep(Duration::from_millis(5)).await;
                 }
                 let missed: Vec<_> = expected.difference(&seen).collect();
@@ -159,7 +160,7 @@ async fn follow(feed: Arc<impl Feed>) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_have_one_feed_that_misses_nothing() {
+async fn three_servers_share_one_complete_change_feed() {
     let url = empty().url;
     let stores = vec![open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
     put(&*stores[0], "w", "c0-0", r#"{"summary":"before"}"#, 1).await;
@@ -167,9 +168,9 @@ async fn three_servers_have_one_feed_that_misses_nothing() {
     follow(Arc::new(Servers { stores, url })).await.unwrap();
 }
 
-/// The negative control: the same test finds what a plain sequence misses.
+/// The negative control of the test above.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_sequence_would_miss_changes() {
+async fn a_plain_sequence_misses_changes() {
     let url = empty().url;
     let table = "CREATE TABLE plain (sequence bigserial PRIMARY KEY, id text NOT NULL)";
     client(&url).await.batch_execute(table).await.unwrap();
@@ -183,30 +184,14 @@ async fn a_plain_sequence_would_miss_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_holds_on_every_server() {
+async fn an_idempotency_key_is_valid_on_every_server() {
     let url = empty().url;
     let stores = [open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
-    let mut copies = Vec::new();
-    for number in 0..900 {
-        let store = Arc::clone(&stores[number % 3]);
-        copies.push(tokio::spawn(async move {
-            let key = number % 100;
-            let written = create_with_key(&*store, &format!("c{number}"), key).await;
-            (key, (written.id.to_string(), written.call.sequence, written.call.body))
-        }));
-    }
-    let mut answers: HashMap<usize, HashSet<_>> = HashMap::new();
-    for copy in copies {
-        let (key, answer) = copy.await.unwrap();
-        answers.entry(key).or_default().insert(answer);
-    }
-    assert!(answers.len() == 100 && answers.values().all(|answers| answers.len() == 1), "a copy got another answer");
-    let query = ListQuery::from_query("includeTotal=true").unwrap();
-    assert_eq!(stores[0].list_calls(&workspace("w"), &query).await.unwrap().total, Some(100));
+    create_concurrently(&stores, 100, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
+async fn one_of_the_concurrent_conditional_writes_succeeds() {
     let url = empty().url;
     let stores = [open(&url).await.unwrap(), open(&url).await.unwrap(), open(&url).await.unwrap()];
     let mut seen = put(&*stores[0], "w", "c", "{}", 1).await.call.sequence;
@@ -231,7 +216,7 @@ async fn of_writers_on_every_server_that_saw_one_version_one_wins() {
         }
         assert_eq!(wins.len(), 1, "round {round}: {wins:?}");
         seen = wins[0];
-        // What one server has answered, every other one reads.
+        // Every server reads the write that one has acknowledged.
         for store in &stores {
             let read = store.get_call(&workspace("w"), &id("c")).await.unwrap().unwrap();
             assert_eq!(read.sequence, seen);
@@ -257,11 +242,11 @@ async fn a_waiter_is_woken_by_another_server() {
         stores[1].replace_call(&ws, &id(&format!("c{number}")), CallInput::default(), any, at(1)).await.unwrap();
         let start = tokio::time::Instant::now();
         timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
-        // The first ones may come before either server listens.
+        // The first ones may precede the LISTEN of either server.
         if number >= 10 {
             waited += start.elapsed();
         }
     }
-    // A waiter that finds out by itself looks every five seconds: ten would wait for nearly fifty.
+    // Without a notification, a waiter polls every five seconds: ten would wait for nearly fifty.
     assert!(waited < Duration::from_secs(25), "ten waiters waited for {waited:?} together");
 }

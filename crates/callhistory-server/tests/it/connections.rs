@@ -11,8 +11,7 @@ use tokio::{
 
 use crate::harness::{PATIENCE, Server, WORKSPACE, read_to_end};
 
-/// Limits that no test reaches. A test shortens the one that it is about, so that nothing else can end a connection, and
-/// how soon it ends says nothing.
+/// Limits that no test reaches. A test shortens the one that it tests, so that nothing else can close a connection.
 const LONG: Limits = Limits {
     connections: 64,
     head: Duration::from_secs(3600),
@@ -28,7 +27,7 @@ fn get(id: &str) -> String {
     format!("GET /v2/api/call-history/{id} HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n\r\n")
 }
 
-/// Reads one answer off a connection that stays open.
+/// Reads one response from a connection that stays open.
 async fn read_answer(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
@@ -45,19 +44,19 @@ async fn read_answer(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_half_sent_head_is_cut_off_however_it_drips() {
+async fn a_slowly_sent_head_times_out() {
     let server = Server::with_limits(Limits { head: SHORT, ..LONG }).await;
     let started = Instant::now();
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
     let (read, mut write) = stream.into_split();
     let dripping = tokio::spawn(async move {
-        // Each byte comes well within the time; their sum does not.
+        // Each byte arrives well within the limit; the whole head does not.
         while write.write_all(b"a").await.is_ok() {
             tokio::time::sleep(SHORT / 6).await;
         }
     });
-    ended(read).await;
+    assert_closed(read).await;
     assert!(started.elapsed() >= SHORT, "cut off after {:?}", started.elapsed());
     dripping.abort();
 }
@@ -69,17 +68,17 @@ async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
     for _ in 0..2 {
         stream.write_all(get("absent").as_bytes()).await.unwrap();
         assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 404"));
-        // Longer than a head may take.
+        // Longer than the limit of a head.
         tokio::time::sleep(HEAD + SHORT).await;
     }
-    // A connection that never says anything has only the time of a head.
-    ended(server.connect().await).await;
+    // A connection without any request has only the time of a head.
+    assert_closed(server.connect().await).await;
 
     let server = Server::with_limits(Limits { idle: SHORT, ..LONG }).await;
     let mut stream = server.connect().await;
     stream.write_all(get("absent").as_bytes()).await.unwrap();
     assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 404"));
-    ended(stream).await;
+    assert_closed(stream).await;
 }
 
 #[tokio::test]
@@ -88,7 +87,7 @@ async fn a_client_that_reads_nothing_is_dropped() {
     let big = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(1_000_000));
     server.put("big", &[], &big).await;
     let mut stream = server.connect().await;
-    // More answers than the kernel's buffers hold, and then more until the connection is closed.
+    // More responses than the buffers of the kernel hold, and then more until the connection is closed.
     for _ in 0..40 {
         stream.write_all(get("big").as_bytes()).await.unwrap();
     }
@@ -103,10 +102,10 @@ async fn a_client_that_reads_nothing_is_dropped() {
 }
 
 #[tokio::test]
-async fn many_half_heads_do_not_keep_others_out() {
+async fn incomplete_heads_do_not_block_other_connections() {
     let server = Server::with_limits(Limits { head: HEAD, ..LONG }).await;
     let mut half = Vec::new();
-    // Twice as many as there are places.
+    // Twice the limit of connections.
     for _ in 0..128 {
         let mut stream = server.connect().await;
         stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -124,46 +123,44 @@ async fn ambiguous_requests_are_refused() {
         let head = format!("PUT /v2/api/call-history/c HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\n");
         format!("{head}content-type: application/json\r\nconnection: close\r\n{lines}\r\n2\r\n{{}}\r\n0\r\n\r\n")
     };
+    let post = |lines: &str| {
+        format!("POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{lines}\r\n\r\n{{}}")
+    };
     let cases = [
         head(""),
         head("host: a\r\nhost: b\r\n"),
         head("host: a\r\nhost: a\r\n"),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\
-         content-length: 6\r\n\r\n{}"
-            .to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: xchunked\r\n\r\n{}"
-            .to_owned(),
-        coded("transfer-encoding: gzip, chunked\r\n"),
-        coded("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
         head("host : x\r\n"),
         head("host: x\r\nfo\0o: 1\r\n"),
         head("host: x\r\nx-workspace-id: a\r\n b\r\n"),
         head("host: x\r\nx-workspace-id: a\rb\r\n"),
-        "GET http://other/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
-        "GET /healthz HTTP/1.1 x\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: +2\r\n\r\n{}".to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2, 2\r\n\r\n{}"
-            .to_owned(),
-        "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0x2\r\n\r\n{}"
-            .to_owned(),
-        "POST /v2/api/call-history HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        post("content-length: 5\r\ncontent-length: 6"),
+        post("transfer-encoding: xchunked"),
+        post("content-length: +2"),
+        post("content-length: 2, 2"),
+        post("content-length: 0x2"),
+        coded("transfer-encoding: gzip, chunked\r\n"),
+        coded("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
         coded("transfer-encoding: \u{b}chunked\r\n"),
         coded("transfer-encoding: chunked;a=b\r\n"),
+        "GET http://other/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+        "GET /healthz HTTP/1.1 x\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+        "POST /v2/api/call-history HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
     ];
     for request in cases {
         let answer = server.raw(request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?} was answered {answer:?}");
+        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?} was answered with {answer:?}");
     }
     let huge = head(&format!("host: x\r\nx: {}\r\n", "y".repeat(100_000)));
-    // The answer is lost where the kernel resets the connection over the bytes that nobody read.
+    // The response is lost if the kernel resets the connection because of unread bytes.
     let answer = server.raw(huge.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
-/// The HTTP library drops Content-Length beside Transfer-Encoding before anyone sees it, and closes the connection: what
-/// follows is never taken for a second request.
+/// hyper drops Content-Length next to Transfer-Encoding and closes the connection, so that the bytes after the body are never
+/// a second request.
 #[tokio::test]
-async fn two_framings_end_the_connection() {
+async fn two_framings_close_the_connection() {
     let server = Server::start().await;
     for framing in
         ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
@@ -179,9 +176,8 @@ async fn two_framings_end_the_connection() {
     }
 }
 
-/// An announced length beyond the bound is refused before it is sent.
 #[tokio::test]
-async fn an_announced_giant_is_refused_at_once() {
+async fn a_too_large_content_length_is_refused_before_the_body() {
     let server = Server::start().await;
     let request = format!(
         "PUT /v2/api/call-history/c HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\nconnection: close\r\n\
@@ -194,7 +190,7 @@ async fn an_announced_giant_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_writes_nothing() {
+async fn an_incomplete_body_writes_nothing() {
     let server = Server::start().await;
     let mut stream = server.connect().await;
     let head = format!(
@@ -207,7 +203,7 @@ async fn a_body_that_breaks_off_writes_nothing() {
     assert_eq!(server.get("half", &[]).await.status.as_u16(), 404);
 }
 
-/// A request whose body is still to come: the server has asked for it.
+/// Sends a head; returns when the server asks for the body.
 async fn half_sent(server: &Server) -> TcpStream {
     let mut stream = server.connect().await;
     let head = format!(
@@ -222,7 +218,7 @@ async fn half_sent(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_is_in_flight() {
+async fn a_shutdown_completes_requests_in_flight() {
     let mut server = Server::with_limits(Limits { head: HEAD, ..LONG }).await;
     let mut in_flight = half_sent(&server).await;
     let mut half = server.connect().await;
@@ -237,7 +233,7 @@ async fn a_stop_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn a_stop_drops_what_does_not_finish_in_time() {
+async fn a_shutdown_drops_requests_after_its_time_limit() {
     let mut server = Server::with_limits(Limits { drain: SHORT, ..LONG }).await;
     let mut in_flight = half_sent(&server).await;
     let mut half = server.connect().await;
@@ -247,26 +243,26 @@ async fn a_stop_drops_what_does_not_finish_in_time() {
     assert_eq!(read_to_end(&mut in_flight).await, "");
 }
 
-/// The beginning of a connection of HTTP/2: the preface and empty settings.
+/// The preface of HTTP/2 with empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0pingpong";
 
-/// Reads until the server ends the connection.
-async fn ended(mut stream: impl AsyncRead + Unpin) {
+/// Reads until the server closes the connection.
+async fn assert_closed(mut stream: impl AsyncRead + Unpin) {
     let mut rest = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-    // A reset ends it as well.
-    assert!(read.is_ok(), "the server does not end the connection");
+    // A reset closes it as well.
+    assert!(read.is_ok(), "the server does not close the connection");
 }
 
 #[tokio::test]
-async fn a_silent_connection_of_http2_is_ended() {
+async fn a_silent_http2_connection_is_closed() {
     let server = Server::with_limits(Limits { head: SHORT, ..LONG }).await;
-    // Half a preface, a preface without a request, and one that only ever pings.
+    // An incomplete preface, a preface without a request, and a connection that only pings.
     for start in [&PREFACE[..2], &PREFACE[..10], PREFACE] {
         let mut stream = server.connect().await;
         stream.write_all(start).await.unwrap();
-        ended(stream).await;
+        assert_closed(stream).await;
     }
     let (read, mut write) = server.connect().await.into_split();
     write.write_all(PREFACE).await.unwrap();
@@ -275,14 +271,14 @@ async fn a_silent_connection_of_http2_is_ended() {
             tokio::time::sleep(SHORT / 6).await;
         }
     });
-    ended(read).await;
+    assert_closed(read).await;
     pinging.abort();
 }
 
-/// Who asks for a large answer and gives no room for it is dropped; who begins requests and breaks them off, again and
-/// again, does not keep others waiting.
+/// A client that requests a large response and does not open its window is dropped. A client that starts and cancels requests
+/// in a loop does not delay others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_stall_or_flood_harm_no_other() {
+async fn stalled_or_flooding_http2_streams_do_not_block_others() {
     let server = Server::with_limits(Limits { write: SHORT, ..LONG }).await;
     let big = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(1_000_000));
     server.put("big", &[], &big).await;
@@ -295,7 +291,7 @@ async fn streams_that_stall_or_flood_harm_no_other() {
     let (answer, _) = client.send_request(request(), true).unwrap();
     let mut body = answer.await.unwrap().into_body();
     let mut taken = 0;
-    // What was taken is not given back as room for more.
+    // The window is never enlarged.
     while let Some(Ok(bytes)) = timeout(PATIENCE, body.data()).await.unwrap() {
         taken += bytes.len();
     }
@@ -304,7 +300,7 @@ async fn streams_that_stall_or_flood_harm_no_other() {
 
     let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     let flooding = tokio::spawn(connection);
-    // Until the server ends the connection, or all honest requests are answered.
+    // Until the server closes the connection, or all other requests have succeeded.
     let flood = async {
         let mut sent = 0;
         loop {
@@ -331,7 +327,7 @@ async fn streams_that_stall_or_flood_harm_no_other() {
     flooding.abort();
 }
 
-/// A certificate for `localhost` in a folder, and a client that trusts it alone.
+/// Writes a certificate for `localhost` into a folder; returns a client that trusts only this certificate.
 fn certify(folder: &std::path::Path) -> reqwest::ClientBuilder {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -342,7 +338,7 @@ fn certify(folder: &std::path::Path) -> reqwest::ClientBuilder {
 }
 
 #[tokio::test]
-async fn a_certificate_is_replaced_without_an_end() {
+async fn a_certificate_is_replaced_without_a_restart() {
     let folder = tempfile::TempDir::new().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     assert!(Tls::load(&cert, &key).is_err_and(|error| error.contains("cert.pem")));
@@ -350,17 +346,17 @@ async fn a_certificate_is_replaced_without_an_end() {
     let tls = Tls::load(&cert, &key).unwrap();
     let server = Server::with_tls(tls.clone()).await;
     let url = format!("https://localhost:{}/healthz", server.address.port());
-    let kept = old.build().unwrap();
-    let answer = kept.get(&url).send().await.unwrap();
+    let connected = old.build().unwrap();
+    let answer = connected.get(&url).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
-    // A client that knows only HTTP/1 is served, and one without TLS is not.
+    // An HTTP/1 client is served, and one without TLS is not.
     let first = certify(folder.path()).http1_only().build().unwrap();
     assert!(first.get(&url).send().await.is_err(), "the new certificate is not in use yet");
     assert!(tls.reload().unwrap() && !tls.reload().unwrap());
     assert_eq!(first.get(&url).send().await.unwrap().version(), http::Version::HTTP_11);
     assert!(reqwest::get(url.replace("https", "http")).await.is_err());
-    assert!(kept.get(&url).send().await.is_ok(), "a connection that was open was cut off");
-    // What cannot be read leaves the good one.
+    assert!(connected.get(&url).send().await.is_ok(), "a connection that was open was cut off");
+    // An invalid key leaves the old pair in use.
     std::fs::write(&key, "no key").unwrap();
     assert!(tls.reload().is_err_and(|error| error.contains("key.pem: has no private key")));
     assert!(first.get(&url).send().await.is_ok());
@@ -369,9 +365,8 @@ async fn a_certificate_is_replaced_without_an_end() {
     assert!(tls.reload().is_err(), "a key of another certificate was taken");
 }
 
-/// Who opens a connection to a service with TLS and says nothing, or half of what it has to, is cut off.
 #[tokio::test]
-async fn a_half_open_handshake_is_cut_off() {
+async fn an_incomplete_tls_handshake_times_out() {
     let folder = tempfile::TempDir::new().unwrap();
     drop(certify(folder.path()));
     let tls = Tls::load(&folder.path().join("cert.pem"), &folder.path().join("key.pem")).unwrap();
@@ -379,6 +374,6 @@ async fn a_half_open_handshake_is_cut_off() {
     for start in [&b""[..], b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut stream = server.connect().await;
         stream.write_all(start).await.unwrap();
-        ended(stream).await;
+        assert_closed(stream).await;
     }
 }

@@ -1,0 +1,254 @@
+//! Random clauses of a query, each with its meaning.
+
+use serde_json::{Value, json};
+
+use fastrand::Rng;
+
+use super::{ModelCall, SECOND, START, TEXTS, WORDS, decimal, phone, pick, rfc3339};
+
+/// Every value at a path: members of members by dots, items of arrays at the path of the array.
+fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| {
+            if path.is_empty() {
+                found.push(item);
+            }
+            at_path(item, path, found);
+        }),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name == path {
+                    found.push(member);
+                    at_path(member, "", found);
+                } else if let Some(rest) = path.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) {
+                    at_path(member, rest, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+type Test = Box<dyn Fn(&ModelCall) -> bool>;
+type ValueTest = Box<dyn Fn(&Value) -> bool>;
+
+/// One parameter, and whether a record matches it.
+pub(crate) struct Clause {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) test: Test,
+}
+
+fn clause(name: impl Into<String>, value: impl Into<String>, test: impl Fn(&ModelCall) -> bool + 'static) -> Clause {
+    Clause { name: name.into(), value: value.into(), test: Box::new(test) }
+}
+
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        if matches!(c, ',' | '*' | '!' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+fn set_clause(rng: &mut Rng) -> Clause {
+    let (name, values) = TEXTS[rng.usize(0..TEXTS.len())];
+    let negated = rng.u8(0..3) == 0;
+    let mark = if negated { "!" } else { "" };
+    if rng.u8(0..6) == 0 {
+        return clause(name, format!("{mark}*"), move |call| call.text(name).is_some() != negated);
+    }
+    let mut chosen: Vec<&str> = (0..rng.usize(1..4)).map(|_| pick(rng, values)).collect();
+    if chosen.len() > 1 {
+        chosen.retain(|value| !value.is_empty());
+    }
+    if chosen.is_empty() {
+        chosen = vec!["nothing has this"];
+    }
+    let text = chosen.iter().map(|value| escaped(value)).collect::<Vec<_>>().join(",");
+    let chosen: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
+    let has = move |call: &ModelCall| call.text(name).is_some_and(|have| chosen.iter().any(|value| value == have));
+    clause(name, format!("{mark}{text}"), move |call| has(call) != negated)
+}
+
+fn phone_clause(rng: &mut Rng) -> Clause {
+    let (name, sides): (_, &[&str]) = match rng.u8(0..3) {
+        0 => ("fromPhoneNumber", &["fromPhoneNumber"]),
+        1 => ("toPhoneNumber", &["toPhoneNumber"]),
+        _ => ("phoneNumber", &["fromPhoneNumber", "toPhoneNumber"]),
+    };
+    let number = phone(rng);
+    let chars: Vec<char> = number.chars().collect();
+    let negated = rng.u8(0..4) == 0;
+    let mark = if negated { "!" } else { "" };
+    if rng.bool() {
+        let start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
+        let value = format!("{mark}{}*", escaped(&start));
+        let starts = move |call: &ModelCall| {
+            sides.iter().any(|side| call.text(side).is_some_and(|have| have.starts_with(&start)))
+        };
+        return clause(name, value, move |call| starts(call) != negated);
+    }
+    let value = format!("{mark}{}", escaped(&number));
+    let is = move |call: &ModelCall| sides.iter().any(|side| call.text(side) == Some(&number));
+    clause(name, value, move |call| is(call) != negated)
+}
+
+fn time_clause(rng: &mut Rng) -> Clause {
+    let second = START + rng.i64(-1..41) * 5_000;
+    let nanos = second * SECOND + [0, 1, 500_000_000][rng.usize(0..3)];
+    let value = if rng.bool() { rfc3339(nanos) } else { decimal(nanos) };
+    match rng.u8(0..6) {
+        0 => clause("startedAfter", value, move |call| call.sort_time() >= nanos),
+        1 => clause("startedBefore", value, move |call| call.sort_time() < nanos),
+        2 => clause("updatedAfter", value, move |call| call.updated >= nanos),
+        3 => clause("updatedBefore", value, move |call| call.updated < nanos),
+        4 => {
+            let (from, to) = (nanos, nanos + rng.i64(0..100_000) * SECOND);
+            let names = if rng.bool() { ("from", "to") } else { ("startDate", "endDate") };
+            let range = json!({names.0: rfc3339(from), names.1: rfc3339(to)}).to_string();
+            clause("dateRange", range, move |call| (from..=to).contains(&call.sort_time()))
+        }
+        _ => {
+            let range = r#"{"from":"2026-01-01","to":"2026-01-02"}"#;
+            let (from, to) = (START * SECOND, (START + 2 * 86_400) * SECOND);
+            clause("dateRange", range, move |call| (from..to).contains(&call.sort_time()))
+        }
+    }
+}
+
+fn number_clause(rng: &mut Rng) -> Clause {
+    let length = rng.i64(0..22) * 500_000_000;
+    let charge = rng.i64(0..21) * 12_500_000;
+    match rng.u8(0..4) {
+        0 => clause("minDuration", decimal(length), move |call| call.duration.is_some_and(|have| have >= length)),
+        1 => clause("maxDuration", decimal(length), move |call| call.duration.is_some_and(|have| have <= length)),
+        2 => clause("minCost", decimal(charge), move |call| call.cost.is_some_and(|have| have >= charge)),
+        _ => clause("maxCost", decimal(charge), move |call| call.cost.is_some_and(|have| have <= charge)),
+    }
+}
+
+const PATHS: [&str; 9] = ["score", "tag", "crm", "list", "flag", "a.b", "crm.tag", "list.tag", "absent"];
+
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        _ => one == other,
+    }
+}
+
+fn metadata_clause(rng: &mut Rng) -> Clause {
+    let path = pick(rng, &PATHS);
+    let text = pick(rng, &["gold", "5", "5.0", "true", "", "null", "iron", "2", "0.25", "-1"]);
+    let readings = [json!(text), serde_json::from_str(text).unwrap_or(json!(text))];
+    clause(format!("metadata.{path}"), text, move |call| {
+        let mut found = Vec::new();
+        at_path(&call.metadata, path, &mut found);
+        found.iter().any(|have| readings.iter().any(|reading| same(have, reading)))
+    })
+}
+
+fn analysis_clause(rng: &mut Rng) -> Clause {
+    let path = pick(rng, &PATHS);
+    let scalars = [json!("gold"), json!("5"), json!(5), json!(2.5), json!(true), Value::Null, json!(0), json!("iron")];
+    let scalar = |rng: &mut Rng| scalars[rng.usize(0..scalars.len())].clone();
+    let bounds = [json!(2), json!(0.75), json!("iron"), json!("g")];
+    let bound = bounds[rng.usize(0..bounds.len())].clone();
+    let order = |one: &Value, other: &Value| match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64().partial_cmp(&other.as_f64()),
+        (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
+        _ => None,
+    };
+    let (condition, any, negated): (Value, ValueTest, bool) = match rng.u8(0..8) {
+        0 => (scalar(rng), Box::new(|_| false), false),
+        1 => (json!({"gt": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_gt())), false),
+        2 => (json!({"gte": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_ge())), false),
+        3 => (json!({"lt": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_lt())), false),
+        4 => (json!({"lte": bound}), Box::new(move |have| order(have, &bound).is_some_and(|o| o.is_le())), false),
+        5 => {
+            let value = scalar(rng);
+            (json!({"ne": value}), Box::new(move |have| same(have, &value)), true)
+        }
+        6 => {
+            let values = [scalar(rng), scalar(rng)];
+            (json!({"in": values}), Box::new(move |have| values.iter().any(|value| same(have, value))), false)
+        }
+        _ => {
+            let expected = rng.bool();
+            (json!({"exists": expected}), Box::new(|_| true), !expected)
+        }
+    };
+    let equals = (!condition.is_object()).then(|| condition.clone());
+    clause("postAnalysis", json!({path: condition}).to_string(), move |call| {
+        let mut found = Vec::new();
+        at_path(&call.analysis, path, &mut found);
+        let holds = |have: &&Value| equals.as_ref().map_or_else(|| any(have), |value| same(have, value));
+        found.iter().any(holds) != negated
+    })
+}
+
+fn search_clause(rng: &mut Rng) -> Clause {
+    let words: Vec<String> = (0..rng.usize(1..3))
+        .map(|_| match rng.u8(0..3) {
+            0 => pick(rng, &["415", "5550", "14155550", "55500", "0012", "202", "5"]).to_owned(),
+            _ => pick(rng, &WORDS).to_owned(),
+        })
+        .collect();
+    let text = words.join(pick(rng, &[" ", ", ", "\" OR \""]));
+    let words: Vec<String> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    clause("search", text, move |call| words.iter().all(|word| call.matches_search(word)))
+}
+
+fn ids_clause(rng: &mut Rng) -> Clause {
+    let ids: Vec<String> =
+        (0..rng.usize(1..8))
+            .map(|_| {
+                if rng.bool() {
+                    format!("c{}", rng.u16(0..300))
+                } else {
+                    format!("CA{},{}", rng.u8(0..20), rng.u8(0..3))
+                }
+            })
+            .collect();
+    let has = ids.clone();
+    let test = move |call: &ModelCall| {
+        has.contains(&call.id) || call.text("callId").is_some_and(|id| has.iter().any(|have| have == id))
+    };
+    clause("callIds", json!(ids).to_string(), test)
+}
+
+pub(crate) fn clauses(rng: &mut Rng) -> Vec<Clause> {
+    let mut clauses: Vec<Clause> = Vec::new();
+    for _ in 0..rng.usize(0..4) {
+        let next = match rng.u8(0..12) {
+            0..4 => set_clause(rng),
+            4 | 5 => phone_clause(rng),
+            6 => time_clause(rng),
+            7 => number_clause(rng),
+            8 => metadata_clause(rng),
+            9 => analysis_clause(rng),
+            10 => search_clause(rng),
+            _ => ids_clause(rng),
+        };
+        let bounds_start = |name: &str| name.starts_with("started") || name == "dateRange";
+        let clashes =
+            clauses.iter().any(|have| have.name == next.name || bounds_start(&have.name) && bounds_start(&next.name));
+        if !clashes {
+            clauses.push(next);
+        }
+    }
+    clauses
+}
+
+pub(crate) fn query_string(clauses: &[Clause]) -> String {
+    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    clauses
+        .iter()
+        .map(|clause| format!("{}={}", encode(&clause.name), encode(&clause.value)))
+        .collect::<Vec<_>>()
+        .join("&")
+}

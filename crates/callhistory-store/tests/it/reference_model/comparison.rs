@@ -1,0 +1,234 @@
+//! Compares a store with the model.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use callhistory_model::{CallId, CallPatch, ExactDecimal, ListQuery, MetricsQuery, WorkspaceId};
+use callhistory_store::{CallStore, Precondition, Thresholds, WriteOutcome};
+use callhistory_test_support::loop_count;
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::{ModelCall, SECOND, TEXTS, clauses, query_string, random_call, sentence};
+use crate::conformance::Database;
+
+/// A store, and the model of its records.
+struct Comparison {
+    store: Arc<dyn CallStore>,
+    workspace: WorkspaceId,
+    calls: BTreeMap<String, ModelCall>,
+    comparisons: usize,
+    /// The strategies that found pages.
+    strategies: BTreeSet<&'static str>,
+}
+
+impl Comparison {
+    async fn write(&mut self, rng: &mut Rng) {
+        let id = format!("c{}", rng.u16(0..300));
+        let call: CallId = id.parse().unwrap();
+        let any = Precondition::default();
+        let now = "2026-06-01T00:00:00Z".parse().unwrap();
+        match rng.u8(0..10) {
+            0 | 1 => {
+                self.calls.remove(&id);
+                self.store.delete_call(&self.workspace, &call, any, now).await.unwrap();
+            }
+            2 if self.calls.contains_key(&id) => {
+                let model = self.calls.get_mut(&id).unwrap();
+                let summary = sentence(rng);
+                let patch = CallPatch::from_json(json!({"summary": summary, "agentId": null}).to_string().as_bytes());
+                let written =
+                    self.store.update_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
+                model.summary = summary;
+                model.texts.remove("agentId");
+                if written.outcome != WriteOutcome::Unchanged {
+                    model.updated = 1_780_272_000 * SECOND;
+                }
+            }
+            _ => {
+                let written = random_call(rng, id.clone());
+                self.store.replace_call(&self.workspace, &call, written.input(), any, now).await.unwrap();
+                self.calls.insert(id, written);
+            }
+        }
+    }
+
+    async fn compare(&mut self, rng: &mut Rng) {
+        let clauses = clauses(rng);
+        let query = query_string(&clauses);
+        let (sort, key): (&str, fn(&ModelCall) -> i64) = match rng.u8(0..8) {
+            0 => ("createdAt", |call| call.created),
+            1 => ("updatedAt", |call| call.updated),
+            2 => ("duration", |call| call.duration.unwrap_or(-1)),
+            3 => ("cost", |call| call.cost.unwrap_or(i64::MIN)),
+            _ => ("startTime", ModelCall::sort_time),
+        };
+        let ascending = rng.bool();
+        let limit = rng.usize(1..40);
+        let text = format!("{query}&sort={}{sort}&limit={limit}&includeTotal=true", if ascending { "" } else { "-" });
+        let mut list = match ListQuery::from_query(&text) {
+            Ok(list) => list,
+            // Two clauses can form an inverted range.
+            Err(errors) if errors.iter().all(|error| error.code.as_str() == "end_before_start") => return,
+            Err(errors) => panic!("{text}: {errors}"),
+        };
+        assert_eq!(
+            ListQuery::from_query(&list.to_query()).as_ref(),
+            Ok(&list),
+            "a query changes when it is written and parsed"
+        );
+        let mut expected: Vec<&ModelCall> =
+            self.calls.values().filter(|call| clauses.iter().all(|clause| (clause.test)(call))).collect();
+        expected.sort_by(|one, other| (key(one), &one.id).cmp(&(key(other), &other.id)));
+        if !ascending {
+            expected.reverse();
+        }
+        let described = || clauses.iter().map(|clause| format!("{}={}", clause.name, clause.value)).collect::<Vec<_>>();
+        let (ids, total, strategies) = self.pages(&mut list, rng).await;
+        self.strategies.extend(strategies);
+        let expected_ids: Vec<_> = expected.iter().take(ids.len().max(limit * 3)).map(|call| call.id.clone()).collect();
+        assert_eq!(ids, expected_ids, "{:?} sort={sort} ascending={ascending} limit={limit}", described());
+        assert_eq!(total, Some(expected.len() as u64), "the total of {:?}", described());
+        self.comparisons += 2;
+        if rng.u8(0..3) == 0 {
+            let compared = self.compare_metrics(rng, &query, &expected, &described()).await;
+            self.comparisons += compared;
+        }
+    }
+
+    /// Reads up to three pages, by cursor or by number; returns their IDs, the total and the strategies.
+    async fn pages(&self, list: &mut ListQuery, rng: &mut Rng) -> (Vec<String>, Option<u64>, Vec<&'static str>) {
+        let numbered = rng.u8(0..4) == 0;
+        let (mut ids, mut total, mut strategies) = (Vec::new(), None, Vec::new());
+        for number in 1..=3 {
+            if numbered {
+                list.page = Some(number);
+            }
+            let page = self.store.list_calls(&self.workspace, list).await.unwrap();
+            ids.extend(page.calls.iter().map(|body| {
+                let record: Value = serde_json::from_slice(body).unwrap();
+                record["_id"].as_str().unwrap().to_owned()
+            }));
+            total = page.total;
+            strategies.push(page.strategy);
+            let Some(next) = page.next else { break };
+            if !numbered {
+                list.cursor = Some(next);
+            }
+        }
+        (ids, total, strategies)
+    }
+
+    async fn compare_metrics(
+        &self,
+        rng: &mut Rng,
+        query: &str,
+        expected: &[&ModelCall],
+        described: &[String],
+    ) -> usize {
+        let (names, zone): (&[&str], &str) = match rng.u8(0..6) {
+            0 => (&["agentId"], ""),
+            1 => (&["status", "direction"], ""),
+            2 => (&["day"], "&timezone=America%2FNew_York"),
+            3 => (&["hour", "callFlowId"], "&timezone=Asia%2FKolkata"),
+            4 => (&["week", "callType"], ""),
+            _ => (&[], ""),
+        };
+        let by = if names.is_empty() { String::new() } else { format!("&groupBy={}", names.join(",")) };
+        let request = MetricsQuery::from_query(&format!("{query}{by}{zone}")).unwrap();
+        let metrics = self.store.get_call_metrics(&self.workspace, &request).await.unwrap();
+        let count = |status: &str| expected.iter().filter(|call| call.text("status") == Some(status)).count() as u64;
+        let counts = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls);
+        assert_eq!(counts, (expected.len() as u64, count("completed"), count("failed")), "{described:?}");
+        let nanos = |decimal: &ExactDecimal| decimal.nanos();
+        let costs: i64 = expected.iter().filter_map(|call| call.cost).sum();
+        assert_eq!(nanos(&metrics.total_cost), costs, "{described:?}");
+        let lengths: Vec<i64> = expected.iter().filter_map(|call| call.duration).collect();
+        let mean = if lengths.is_empty() { 0.0 } else { lengths.iter().sum::<i64>() as f64 / lengths.len() as f64 };
+        assert!((nanos(&metrics.average_duration) as f64 - mean).abs() <= 1.0, "{described:?}");
+        let mut comparisons = 1;
+        // The query of each group lists exactly its records, and the groups together have all records.
+        let groups = metrics.groups.unwrap_or_default();
+        assert_eq!(groups.is_empty(), names.is_empty() || expected.is_empty());
+        let (mut calls, mut cost) = (0, 0);
+        for group in &groups {
+            calls += group.total_calls;
+            cost += nanos(&group.total_cost);
+            if rng.u8(0..4) == 0 {
+                let text = format!("{}&includeTotal=true&limit=1000", group.query);
+                let page =
+                    self.store.list_calls(&self.workspace, &ListQuery::from_query(&text).unwrap()).await.unwrap();
+                assert_eq!(page.total, Some(group.total_calls), "{text} of {described:?}");
+                let mut lengths = Vec::new();
+                for body in page.calls.iter() {
+                    let record: Value = serde_json::from_slice(body).unwrap();
+                    let call = &self.calls[record["_id"].as_str().unwrap()];
+                    assert!(
+                        expected.iter().any(|known| known.id == call.id),
+                        "{text} lists what {described:?} does not"
+                    );
+                    for name in names.iter().filter(|name| TEXTS.iter().any(|(known, _)| known == *name)) {
+                        assert_eq!(group.group.get(*name).map(String::as_str), call.text(name), "{text}");
+                    }
+                    lengths.extend(call.duration);
+                }
+                lengths.sort_unstable();
+                let rank = |percent: usize| lengths.get((lengths.len() * percent).div_ceil(100).max(1) - 1).copied();
+                assert_eq!(group.p50_duration.as_ref().map(nanos), rank(50), "{text}");
+                assert_eq!(group.p95_duration.as_ref().map(nanos), rank(95), "{text}");
+                comparisons += 1;
+            }
+        }
+        if !names.is_empty() {
+            assert_eq!((calls, cost), (expected.len() as u64, costs), "the groups of {described:?} are incomplete");
+        }
+        comparisons
+    }
+}
+
+/// The number of comparisons of a test; `CALLHISTORY_QUERY_COMPARISONS` sets another one.
+fn comparisons() -> usize {
+    loop_count("CALLHISTORY_QUERY_COMPARISONS", 10_500).unwrap()
+}
+
+/// Compares random queries; returns the strategies that found their pages.
+async fn compare<D: Database>(database: &D, seed: u64, thresholds: Thresholds) -> BTreeSet<&'static str> {
+    let mut rng = Rng::with_seed(seed);
+    let mut comparison = Comparison {
+        store: database.open_with(thresholds).await,
+        workspace: "w".parse().unwrap(),
+        calls: BTreeMap::new(),
+        comparisons: 0,
+        strategies: BTreeSet::new(),
+    };
+    // The records of another workspace must not be found.
+    for n in 0..100 {
+        let foreign = random_call(&mut rng, format!("c{n}"));
+        let (id, other) = (foreign.id.parse().unwrap(), "v".parse().unwrap());
+        let now = "2026-06-01T00:00:00Z".parse().unwrap();
+        comparison.store.replace_call(&other, &id, foreign.input(), Precondition::default(), now).await.unwrap();
+    }
+    for _ in 0..250 {
+        comparison.write(&mut rng).await;
+    }
+    while comparison.comparisons < comparisons() {
+        for _ in 0..3 {
+            comparison.write(&mut rng).await;
+        }
+        for _ in 0..60 {
+            comparison.compare(&mut rng).await;
+        }
+    }
+    comparison.strategies
+}
+
+pub(crate) async fn queries_equal_the_reference_model<D: Database>(database: &D) {
+    let strategies = compare(database, 1, Thresholds::SMALL).await;
+    assert_eq!(strategies, D::STRATEGIES.iter().copied().collect(), "small thresholds reach every strategy");
+}
+
+pub(crate) async fn queries_with_the_default_thresholds_equal_the_reference_model(database: &impl Database) {
+    compare(database, 2, Thresholds::default()).await;
+}
