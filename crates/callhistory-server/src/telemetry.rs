@@ -22,7 +22,6 @@ use tracing::{
     Event, Span, Subscriber,
     field::{Empty, Field, Visit},
 };
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -45,7 +44,7 @@ const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The log and the traces of a process. On drop, it writes and sends what is left.
 pub struct Telemetry {
-    _log: WorkerGuard,
+    _log: log_writer::LogGuard,
     traces: Option<SdkTracerProvider>,
 }
 
@@ -84,7 +83,8 @@ pub fn start(filter: &str, runtime: &Handle) -> Result<Telemetry, String> {
     let filter = parse_filter(filter)?
         .add_directive(format!("{TRACES}=off").parse().map_err(|error| format!("{TRACES}: {error}"))?);
     let traces = trace_provider(runtime)?;
-    let (writer, log) = log_writer::start(std::io::stderr());
+    let (writer, log) = log_writer::start(std::io::stderr())
+        .map_err(|error| format!("the thread of the log cannot be started: {error}"))?;
     let exported = traces.as_ref().map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("callhistory")).with_location(false);
         layer.with_threads(false).with_target(false).with_filter(filter_fn(|span| span.target() == TRACES))
