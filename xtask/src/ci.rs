@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::{
     build_server, cargo,
     interop::{self, InstallError},
-    openapi::generate::{self, Format, Generated, Outcome},
+    openapi::generate::{self, Generated, Outcome},
     run_with_lines, setup, target, tidy,
 };
 
@@ -117,7 +117,7 @@ impl Run<'_> {
         let server = if self.has_tested { tested } else { build_server()? };
         self.step("openapi check", |run| {
             let report = generate::check(run.root, &Generated::by_server(&server)?);
-            print!("{}", report.render(Format::Text, |_| None));
+            print!("{}", report.text());
             if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is stale or invalid".to_owned()) }
         })?;
         self.step("interop", |run| match interop::Tools::install(run.root) {

@@ -1,11 +1,11 @@
 //! `cargo xtask`: the checks of the repository, and the commands that generate and compare `openapi/`.
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use xtask::{
     build_server, cargo, ci, interop,
-    openapi::generate::{self, Action, Format, Generated},
+    openapi::generate::{self, Action, Generated},
     root, setup, system, tidy,
 };
 
@@ -78,12 +78,6 @@ fn is_complete() -> bool {
 
 /// Runs an action on the contract, and prints its report; the exit code is the outcome.
 fn openapi(action: &Action) -> ExitCode {
-    let format = match action {
-        Action::Check(output) | Action::Compare { output, .. } => output.format,
-        Action::Generate | Action::Release => Format::Text,
-    };
-    // Paths of `compare` are relative to the working directory, the others to the root.
-    let folder = if matches!(action, Action::Compare { .. }) { Path::new("") } else { root() };
     let report = match action {
         Action::Compare { old, new, .. } => generate::compare(old, new),
         _ => match build_server().and_then(|server| Generated::by_server(&server)) {
@@ -94,8 +88,7 @@ fn openapi(action: &Action) -> ExitCode {
             }
         },
     };
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
-    print!("{}", report.render(format, read));
+    print!("{}", report.text());
     ExitCode::from(report.outcome() as u8)
 }
 

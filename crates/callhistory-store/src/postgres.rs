@@ -276,7 +276,7 @@ mod tests {
 
     /// A write that panics leaves nothing behind, and the other writes of its group are committed.
     #[tokio::test]
-    async fn a_write_that_panics_harms_no_other() {
+    async fn a_panicking_write_does_not_fail_other_writes() {
         let cluster = Cluster::start(&["fsync = off"]).unwrap();
         let store = PostgresStore::open(&cluster.url("postgres"), Thresholds::default()).await.unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();

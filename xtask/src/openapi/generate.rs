@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Subcommand;
 use semver::Version;
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ pub enum Action {
     ///
     /// Exit code 0 if all checks pass, 3 if `generate` fixes everything, 1 if a rule is violated or a caller broken, 2 if a file
     /// cannot be read.
-    Check(Output),
+    Check,
     /// Make the contract the released one; needs a raised version
     Release,
     /// Compare two contracts: exit code 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
@@ -38,28 +38,7 @@ pub enum Action {
         old: std::path::PathBuf,
         /// The contract that replaces it
         new: std::path::PathBuf,
-        /// The format of the findings
-        #[command(flatten)]
-        output: Output,
     },
-}
-
-/// The output of the findings.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub struct Output {
-    /// Text, or annotations of a GitHub workflow
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-}
-
-/// The format of a report.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Aligned text
-    #[default]
-    Text,
-    /// Workflow commands
-    Github,
 }
 
 /// The result of an action: the exit code of the program.
@@ -106,14 +85,10 @@ impl Report {
         severity.into_iter().find(found).unwrap_or(Outcome::Fine)
     }
 
-    /// The report in a format. `read` returns the text of a file, in which pointers become line numbers.
+    /// The report as aligned text.
     #[must_use]
-    pub fn render(&self, format: Format, read: impl Fn(&str) -> Option<String>) -> String {
-        let notices = self.0.iter();
-        match format {
-            Format::Text => notices.map(Notice::text).collect(),
-            Format::Github => notices.map(|notice| notice.github(read(&notice.file).as_deref())).collect(),
-        }
+    pub fn text(&self) -> String {
+        self.0.iter().map(Notice::text).collect()
     }
 }
 
@@ -129,45 +104,11 @@ impl Notice {
         }
         text
     }
-
-    fn github(&self, file: Option<&str>) -> String {
-        if self.outcome == Outcome::Fine {
-            return self.text();
-        }
-        let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-        let next = self.next.as_ref().map(|next| format!("\nrun {next}")).unwrap_or_default();
-        let whole = (None, String::new());
-        let places = if self.places.is_empty() { std::slice::from_ref(&whole) } else { &self.places };
-        let lines = places.iter().map(|(pointer, detail)| {
-            let line = pointer.as_ref().zip(file).map_or(1, |(pointer, text)| line_of(text, pointer));
-            let message = escape(&format!("{}{detail}{next}", place(pointer.as_deref())));
-            let name = escape(&self.file).replace(':', "%3A").replace(',', "%2C");
-            format!("::error file={name},line={line},title={}::{message}\n", self.verb)
-        });
-        lines.collect()
-    }
 }
 
 /// The prefix of a finding: its JSON pointer.
 fn place(pointer: Option<&str>) -> String {
     pointer.map(|pointer| format!("#{pointer}: ")).unwrap_or_default()
-}
-
-/// The line of a pretty-printed JSON text on which the value of a pointer begins, or the nearest value that contains it.
-fn line_of(text: &str, pointer: &str) -> usize {
-    const MARK: &str = "\u{1}here";
-    let Ok(document) = serde_json::from_str::<Value>(text) else { return 1 };
-    let mut place = pointer;
-    loop {
-        let mut marked = document.clone();
-        if let Some(value) = marked.pointer_mut(place).filter(|_| !place.is_empty()) {
-            *value = MARK.into();
-            let text = serde_json::to_string_pretty(&marked).unwrap_or_default();
-            return text.lines().position(|line| line.contains("\\u0001here")).unwrap_or_default() + 1;
-        }
-        let Some((around, _)) = place.rsplit_once('/') else { return 1 };
-        place = around;
-    }
 }
 
 /// The files of `openapi/` as the code generates them, by their paths below the root of the repository.
@@ -226,7 +167,7 @@ impl Generated {
 pub fn run(root: &Path, action: &Action, generated: &Generated) -> Report {
     match action {
         Action::Generate => generate(root, generated),
-        Action::Check(_) => check(root, generated),
+        Action::Check => check(root, generated),
         Action::Release => release(root, generated),
         Action::Compare { old, new, .. } => compare(old, new),
     }

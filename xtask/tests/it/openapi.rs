@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use xtask::{
-    openapi::generate::{self, Action, Format, Generated, Outcome, Output, Report},
+    openapi::generate::{self, Action, Generated, Outcome, Report},
     openapi::lint::lint,
 };
 
@@ -26,7 +26,7 @@ fn run(root: &Path, action: &Action) -> Report {
 }
 
 fn text(report: &Report) -> String {
-    report.render(Format::Text, |_| None)
+    report.text()
 }
 
 /// A folder with a copy of what is committed.
@@ -85,20 +85,6 @@ fn a_stale_file_is_shown_with_its_difference_and_generated() {
     assert!(text(&check(root)).contains("   Unknown openapi/left-over.json\n"));
 }
 
-#[test]
-fn an_annotation_names_the_line() {
-    let root = copy();
-    edit(root.path(), "openapi/callhistory.json", |contract| {
-        *contract.pointer_mut(&format!("{GET}/summary")).unwrap() = "100%".into();
-    });
-    let committed = fs::read_to_string(root.path().join("openapi/callhistory.json")).unwrap();
-    let line = committed.lines().position(|line| line.contains("100%")).unwrap() + 1;
-    let text = check(root.path()).render(Format::Github, |file| fs::read_to_string(root.path().join(file)).ok());
-    let start =
-        format!("::error file=openapi/callhistory.json,line={line},title=Stale::#{GET}/summary: %0A- \"100%25\"%0A+ ");
-    assert!(text.contains(&start), "{text}");
-}
-
 /// A break is refused unless the version announces it; the released contract changes only with a new version.
 #[test]
 fn a_breaking_change_needs_a_new_version() {
@@ -141,9 +127,7 @@ fn any_two_contracts_can_be_compared() {
     let old = root.path().join("openapi/callhistory.json");
     let new = root.path().join("new.json");
     fs::copy(&old, &new).unwrap();
-    let compare = |old: &Path, new: &Path| {
-        run(root.path(), &Action::Compare { old: old.into(), new: new.into(), output: Output::default() })
-    };
+    let compare = |old: &Path, new: &Path| run(root.path(), &Action::Compare { old: old.into(), new: new.into() });
     assert_eq!(compare(&old, &new).outcome(), Outcome::Fine);
     edit(root.path(), "new.json", |contract| {
         contract.pointer_mut(GET).unwrap()["operationId"] = "fetch_call".into();

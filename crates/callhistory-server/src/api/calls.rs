@@ -29,8 +29,8 @@ use crate::{
 ///
 /// Returns the call record as it was last written, every number with its exact digits. Members are in one fixed order,
 /// that of the example; free-form members and `cost` keep the order in which they were written. The `ETag` header
-/// identifies this version: a request with `If-None-Match` is answered with 304 and no body if the record has not changed.
-/// `HEAD` returns the headers only. A record of another workspace is answered like one that does not exist.
+/// identifies this version: a request with `If-None-Match` returns 304 without a body if the record has not changed.
+/// `HEAD` returns the headers only. A record of another workspace has the same response as one that does not exist.
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/{callHistoryId}",
@@ -173,7 +173,7 @@ pub(crate) async fn update_call(
 /// Delete a call
 ///
 /// Removes the record and every text of it from the database; the change feed has an event for the deletion. A repeated
-/// creation under its `Idempotency-Key` does not restore the record: it is answered with 409.
+/// creation under its `Idempotency-Key` does not restore the record: it returns 409.
 #[utoipa::path(
     delete,
     path = "/v2/api/call-history/{callHistoryId}",

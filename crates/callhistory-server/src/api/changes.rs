@@ -34,8 +34,8 @@ use crate::{
 /// Interval of the comments that keep a stream alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What is read ahead for a stream, in bytes, and in changes: a thousand readers that take nothing must not matter.
-const AHEAD_BYTES: usize = 16 * 1024;
-const MAX_AHEAD: usize = 100;
+const READ_AHEAD_BYTES: usize = 16 * 1024;
+const MAX_READ_AHEAD: usize = 100;
 const FIRST_AHEAD: usize = 4;
 /// How long a browser waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -136,32 +136,32 @@ fn json(grant: &Grant, change: &StoredChange) -> Result<Vec<u8>, ApiError> {
     Ok(json)
 }
 
-/// One who follows the changes by a stream: those that were read and not taken yet, and where the next ones begin.
+/// The reader of an event stream: the changes that are buffered for it, and the cursor of the next ones.
 struct Follower {
     app: Arc<AppState>,
     grant: Grant,
     workspace: WorkspaceId,
     changes: VecDeque<StoredChange>,
     cursor: String,
-    /// How many changes are read next: those of large records one by one, for a reader may take none of them.
+    /// How many changes are read next: those of large records one by one, because the reader may not read them.
     limit: usize,
-    room: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Follower {
     /// Buffers a batch; `None` if there is no memory for it in time.
-    async fn take_in(&mut self, batch: ChangeBatch) -> Option<()> {
+    async fn buffer(&mut self, batch: ChangeBatch) -> Option<()> {
         let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
         let average = (bytes / batch.changes.len().max(1)).max(1);
-        self.limit = (AHEAD_BYTES / average).clamp(1, MAX_AHEAD);
+        self.limit = (READ_AHEAD_BYTES / average).clamp(1, MAX_READ_AHEAD);
         self.grant.throttle(|| batch.changes.len()).await;
-        self.room = None;
-        self.room = self.app.body_budget.reserve(bytes).await.ok()?;
+        self.permit = None;
+        self.permit = self.app.body_budget.reserve(bytes).await.ok()?;
         (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);
         Some(())
     }
 
-    /// The next change, when there is one; `None` when the stream is to end, after which the reader connects again.
+    /// Waits for the next change; `None` ends the stream, and the reader connects again.
     async fn next(&mut self) -> Option<Event> {
         while self.changes.is_empty() {
             tokio::select! {
@@ -171,7 +171,7 @@ impl Follower {
                 () = self.grant.ended() => return None,
             }
             let batch = self.app.store.list_call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
-            self.take_in(batch).await?;
+            self.buffer(batch).await?;
         }
         let change = self.changes.pop_front()?;
         let data = String::from_utf8(json(&self.grant, &change).ok()?).ok()?;
@@ -189,8 +189,8 @@ async fn events(
     // An ID at the start, so that a reader that is disconnected before the first change resumes here.
     let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
     let (changes, cursor) = (VecDeque::new(), first.start.clone());
-    let mut follower = Follower { app, grant, workspace, changes, cursor, limit: 1, room: None };
-    follower.take_in(first).await.ok_or_else(body_budget::full)?;
+    let mut follower = Follower { app, grant, workspace, changes, cursor, limit: 1, permit: None };
+    follower.buffer(first).await.ok_or_else(body_budget::full)?;
     let rest = stream::unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
     Ok(stream::StreamExt::chain(stream::iter([Ok(opening)]), rest))
 }

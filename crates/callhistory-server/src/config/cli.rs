@@ -100,7 +100,7 @@ pub enum KeyCommand {
         /// The public part of the old key
         id: String,
         /// How long the old key is still accepted: 30m, 24h, 7d
-        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "TIME")]
+        #[arg(long, default_value = "24h", value_parser = parse_time, value_name = "TIME")]
         overlap: Duration,
     },
 }
@@ -121,7 +121,7 @@ pub struct NewKey {
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub name: String,
     /// Lifetime, such as 90d; unlimited by default
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, value_parser = parse_time, value_name = "TIME")]
     pub expires_in: Option<Duration>,
 }
 
@@ -213,4 +213,9 @@ fn check_log(filter: &str) -> Result<(), String> {
         Some(part) => Err(format!("--log {filter}: {part:?} is not a level; use one of {}", levels.join(", "))),
         None => Ok(()),
     }
+}
+
+/// Parses a time such as 30m, 24h or 90d.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 30m, 24h or 90d"))
 }

@@ -303,7 +303,7 @@ async fn keys_are_created_and_revoked_while_a_server_runs() {
         (&["create", "--operator", "--workspace", "w", "--scopes", "calls:read"], "cannot be used with"),
         (
             &["create", "--operator", "--scopes", "calls:read", "--expires-in", "soon"],
-            "invalid value 'soon' for '--expires-in",
+            "write a time such as 30m, 24h or 90d",
         ),
     ] {
         let (good, _, errors) = keys(arguments);

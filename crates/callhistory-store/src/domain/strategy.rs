@@ -1,7 +1,5 @@
 //! The planner: which strategies find a page, in which order.
 
-use std::fmt;
-
 /// When the planner changes its strategy. The defaults are measured on a million records; tests choose small ones, which reach
 /// every strategy on little data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +119,7 @@ impl Strategy {
         plan
     }
 
-    /// The same for the next part of an export, which is in time order: a part must not read the rows of an earlier one again.
+    /// The same for the next part of an export, which is in time order: a part reads at most `max_sorted` rows of earlier ones again.
     #[cfg(feature = "sqlite")]
     pub(crate) fn sqlite_export_plan(shape: ListShape, wanted: usize, thresholds: Thresholds) -> Vec<Self> {
         if shape.has_terms {
@@ -165,18 +163,12 @@ impl Strategy {
     }
 }
 
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests {
     use super::*;
 
     fn names(plan: &[Strategy]) -> String {
-        plan.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        plan.iter().map(|strategy| strategy.name()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn condition_parameter(name: &HeaderName, description: &str) -> Parameter {
 
 fn if_none_match() -> Parameter {
     let description = "Proceed only if the record has none of these versions, or with `*` if it does not exist. \
-        Otherwise a read is answered with 304, a write with 412.";
+        Otherwise a read returns 304, a write 412.";
     condition_parameter(&header::IF_NONE_MATCH, description)
 }
 
