@@ -84,7 +84,7 @@ fn sizes(tree: &Tree) -> Vec<String> {
     let long = sources(tree).filter(|(_, text)| text.lines().count() > MAX_FILE_LINES);
     long.map(|(path, text)| {
         format!(
-            "{path}: has {} lines; split it where it answers two questions (at most {MAX_FILE_LINES})",
+            "{path}: has {} lines; split it where it has two purposes (at most {MAX_FILE_LINES})",
             text.lines().count()
         )
     })

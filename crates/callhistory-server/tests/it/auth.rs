@@ -95,16 +95,20 @@ async fn permissions_follow_the_scopes_of_the_contract() {
         let operation = operation["operationId"].as_str().unwrap();
         for (header, status, code) in &refusals {
             let headers: Vec<_> = header.iter().copied().collect();
-            let answer = send(&server, operation, &method, path, &headers).await;
-            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (*status, *code), "{operation}");
+            let response = send(&server, operation, &method, path, &headers).await;
+            assert_eq!((response.status.as_u16(), response.code().as_str()), (*status, *code), "{operation}");
         }
         // Each of its scopes is necessary, and no other scope is.
         for missing in &needs {
             let scopes: Vec<_> = Scope::ALL.into_iter().filter(|scope| scope != missing).collect();
             let key = create_key(&server, Some(WORKSPACE), &scopes, |_| {}).await;
-            let answer = send(&server, operation, &method, path, &[("x-api-key", key.as_str())]).await;
-            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "insufficient_scope"), "{operation}");
-            assert!(answer.body.contains(missing.as_str()), "{}", answer.body);
+            let response = send(&server, operation, &method, path, &[("x-api-key", key.as_str())]).await;
+            assert_eq!(
+                (response.status.as_u16(), response.code().as_str()),
+                (403, "insufficient_scope"),
+                "{operation}"
+            );
+            assert!(response.body.contains(missing.as_str()), "{}", response.body);
         }
         let exact = create_key(&server, Some(WORKSPACE), &needs, |_| {}).await;
         let bearer = format!("Bearer {}", operator.as_str());
@@ -114,8 +118,8 @@ async fn permissions_follow_the_scopes_of_the_contract() {
             let seeded =
                 server.send_bare(Method::PUT, &format!("/v2/api/call-history/{ID}"), &seed, b"{}".to_vec()).await;
             assert!(seeded.status.is_success());
-            let answer = send(&server, operation, &method, path, &[header]).await;
-            assert!(answer.status.is_success(), "{operation}: {}", answer.body);
+            let response = send(&server, operation, &method, path, &[header]).await;
+            assert!(response.status.is_success(), "{operation}: {}", response.body);
         }
     }
 }
@@ -129,13 +133,13 @@ async fn a_foreign_workspace_looks_absent() {
     let path = format!("/v2/api/call-history/{ID}");
     let written = server.put(ID, &[("x-api-key", own.as_str())], examples::SOURCE_EXAMPLE).await;
     assert_eq!(written.status, StatusCode::CREATED);
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for workspace in [WORKSPACE, "absent"] {
         let headers = [("x-workspace-id", workspace), ("x-api-key", other.as_str()), ("x-request-id", "same")];
-        let answer = server.send_bare(Method::GET, &path, &headers, vec![]).await;
-        answers.push((answer.status, answer.body, answer.headers.get("content-length").cloned()));
+        let response = server.send_bare(Method::GET, &path, &headers, vec![]).await;
+        responses.push((response.status, response.body, response.headers.get("content-length").cloned()));
     }
-    assert_eq!(answers[0], answers[1]);
+    assert_eq!(responses[0], responses[1]);
 }
 
 /// The refusal names the parameter and does not repeat the key.
@@ -146,9 +150,12 @@ async fn a_key_in_the_query_string_is_refused() {
     for name in ["apiKey", "x-api-key", "api_key", "access_token", "search"] {
         let path = format!("/v2/api/call-history?{name}={}", own.as_str());
         for headers in [&[][..], &[("x-api-key", own.as_str())]] {
-            let answer = server.send(Method::GET, &path, headers, "").await;
-            assert_eq!((answer.status.as_u16(), answer.json()["errors"][0]["parameter"].as_str()), (400, Some(name)));
-            assert!(answer.body.contains("x-api-key") && !answer.body.contains(own.as_str()), "{}", answer.body);
+            let response = server.send(Method::GET, &path, headers, "").await;
+            assert_eq!(
+                (response.status.as_u16(), response.json()["errors"][0]["parameter"].as_str()),
+                (400, Some(name))
+            );
+            assert!(response.body.contains("x-api-key") && !response.body.contains(own.as_str()), "{}", response.body);
         }
     }
 }
@@ -163,9 +170,9 @@ async fn each_key_has_its_own_rate_limit() {
     let headers = [("x-api-key", greedy.as_str())];
     let lines: String = (0..1100).map(|number| format!("{{\"_id\":\"c{number}\"}}\n")).collect();
     let import = [("x-api-key", greedy.as_str()), ("content-type", "application/x-ndjson")];
-    let answer = server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
-    assert_eq!(answer.header("ratelimit-policy"), "\"requests\";q=10;w=1, \"records\";q=1;w=1");
-    assert_eq!(answer.header("ratelimit"), "\"requests\";r=9;t=1");
+    let response = server.send(Method::POST, "/v2/api/call-history/batch", &import, &lines).await;
+    assert_eq!(response.header("ratelimit-policy"), "\"requests\";q=10;w=1, \"records\";q=1;w=1");
+    assert_eq!(response.header("ratelimit"), "\"requests\";r=9;t=1");
     // A page costs its limit in records, whatever it returns, and the bucket holds one page of the largest limit.
     let page = "/v2/api/call-history?limit=1000";
     assert_eq!(server.send(Method::GET, page, &headers, "").await.status, StatusCode::OK);
@@ -212,8 +219,8 @@ async fn a_revoked_key_ends_a_wait() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(server.keys.as_ref().unwrap().revoke_key(key.id(), fixed_clock().into()).await.unwrap());
     };
-    let (answer, ()) = tokio::join!(wait, revoke);
-    assert_eq!(answer.status, StatusCode::OK);
+    let (response, ()) = tokio::join!(wait, revoke);
+    assert_eq!(response.status, StatusCode::OK);
     // About half a second; a busy machine needs less than the minute of the wait.
     assert!(started.elapsed() < Duration::from_secs(40), "the wait went on for {:?}", started.elapsed());
     assert_eq!(server.get("none", &header).await.code(), "key_revoked");
@@ -240,17 +247,17 @@ async fn phone_numbers_are_redacted_without_the_scope() {
     shown.push(server.first_events(&format!("{base}/changes"), &stream, 1).await);
     let patch = [header, ("content-type", "application/merge-patch+json")];
     shown.push(server.send(Method::PATCH, &format!("{base}/{ID}"), &patch, r#"{"roomName":"r"}"#).await);
-    for answer in &shown {
-        assert!(answer.status.is_success(), "{}", answer.body);
-        assert!(!answer.body.contains("4155550") && !answer.body.contains("98765"), "{}", answer.body);
-        assert!(answer.body.contains("********23") && answer.body.contains("********"), "{}", answer.body);
+    for response in &shown {
+        assert!(response.status.is_success(), "{}", response.body);
+        assert!(!response.body.contains("4155550") && !response.body.contains("98765"), "{}", response.body);
+        assert!(response.body.contains("********23") && response.body.contains("********"), "{}", response.body);
     }
     let masked: Value = shown[0].json();
     assert_eq!((&masked["fromPhoneNumber"], &masked["toPhoneNumber"]), (&"********23".into(), &"********".into()));
     for query in ["fromPhoneNumber=%2B1*", "toPhoneNumber=1", "phoneNumber=1", "search=555"] {
         for route in ["", "/metrics", "/export"] {
-            let answer = server.send(Method::GET, &format!("{base}{route}?{query}"), &[header], "").await;
-            assert_eq!(answer.code(), "insufficient_scope", "{route} {query}");
+            let response = server.send(Method::GET, &format!("{base}{route}?{query}"), &[header], "").await;
+            assert_eq!(response.code(), "insufficient_scope", "{route} {query}");
         }
     }
     // A redacted value must not overwrite the number.

@@ -125,8 +125,8 @@ async fn the_first_run_prints_commands_that_work() {
 async fn create(base: &str, key: &str) -> bool {
     let post = reqwest::Client::new().post(format!("{base}/v2/api/call-history")).header("x-workspace-id", "w");
     let post = post.header("content-type", "application/json").header("idempotency-key", key);
-    let answer = post.body(format!(r#"{{"metadata":{{"key":"{key}"}}}}"#)).send().await;
-    answer.is_ok_and(|answer| answer.status() == 201)
+    let response = post.body(format!(r#"{{"metadata":{{"key":"{key}"}}}}"#)).send().await;
+    response.is_ok_and(|response| response.status() == 201)
 }
 
 async fn total(client: &Client, filter: &str) -> u64 {

@@ -108,9 +108,9 @@ async fn if_none_match_returns_304_until_the_record_changes() {
     let written = server.put(ID, &[], r#"{"status": "ongoing"}"#).await;
     let etag = written.header("etag");
     for condition in [etag, "*", &format!("\"other\", W/{etag}")] {
-        let answer = server.get(ID, &[("if-none-match", condition)]).await;
-        assert_eq!((answer.status, answer.header("etag")), (StatusCode::NOT_MODIFIED, etag), "{condition}");
-        assert_eq!(answer.body, "");
+        let response = server.get(ID, &[("if-none-match", condition)]).await;
+        assert_eq!((response.status, response.header("etag")), (StatusCode::NOT_MODIFIED, etag), "{condition}");
+        assert_eq!(response.body, "");
     }
     server.put(ID, &[], r#"{"status": "completed"}"#).await;
     let changed = server.get(ID, &[("if-none-match", etag)]).await;

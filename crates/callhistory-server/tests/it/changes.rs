@@ -18,8 +18,8 @@ async fn changes(server: &Server, query: &str) -> Response {
     server.send(Method::GET, &format!("{CHANGES}?{query}"), &[], "").await
 }
 
-fn cursor(answer: &Response) -> String {
-    answer.json()["cursor"].as_str().unwrap().to_owned()
+fn cursor(response: &Response) -> String {
+    response.json()["cursor"].as_str().unwrap().to_owned()
 }
 
 fn input(status: CallStatus) -> CallInput {
@@ -82,9 +82,9 @@ async fn a_wait_ends_with_a_change_or_a_timeout() {
         server.wait_for_request("wait=60").await;
         server.client().replace_call("a", &CallInput::default()).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(waiting, writing);
+    let (response, ()) = tokio::join!(waiting, writing);
     assert!(begun.elapsed() < Duration::from_secs(50), "the change did not end the wait");
-    assert_eq!(answer.json()["changes"][0]["_id"], "a");
+    assert_eq!(response.json()["changes"][0]["_id"], "a");
 }
 
 #[tokio::test]
@@ -94,18 +94,18 @@ async fn a_stream_resumes_after_last_event_id() {
     for id in ["a", "b", "c"] {
         client.replace_call(id, &CallInput::default()).await.unwrap();
     }
-    let answer = server.first_events(CHANGES, &[("x-workspace-id", WORKSPACE), STREAM], 3).await;
-    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let response = server.first_events(CHANGES, &[("x-workspace-id", WORKSPACE), STREAM], 3).await;
+    assert_eq!(response.header("content-type"), "text/event-stream");
     let line = |name: &str, body: &str| -> Vec<String> {
         body.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
     };
-    let data = line("data: ", &answer.body);
+    let data = line("data: ", &response.body);
     data.iter().for_each(|change| check_schema("CallChange", change));
-    assert_eq!(line("event: ", &answer.body), ["created"; 3]);
+    assert_eq!(line("event: ", &response.body), ["created"; 3]);
     let accept = [("accept", "text/event-stream;q=0, application/json")];
     let page = server.send(Method::GET, CHANGES, &accept, "").await;
     assert_eq!(page.header("content-type"), "application/json");
-    let ids = line("id: ", &answer.body);
+    let ids = line("id: ", &response.body);
     // The first ID is the cursor at which the stream starts.
     let headers = [("x-workspace-id", WORKSPACE), STREAM, ("last-event-id", ids[2].as_str())];
     let rest = server.first_events(CHANGES, &headers, 1).await;

@@ -148,13 +148,13 @@ async fn ambiguous_requests_are_refused() {
         "POST /v2/api/call-history HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
     ];
     for request in cases {
-        let answer = server.raw(request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?} was answered with {answer:?}");
+        let response = server.raw(request.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 400"), "{request:?} was answered with {response:?}");
     }
     let huge = head(&format!("host: x\r\nx: {}\r\n", "y".repeat(100_000)));
     // The response is lost if the kernel resets the connection because of unread bytes.
-    let answer = server.raw(huge.as_bytes()).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let response = server.raw(huge.as_bytes()).await;
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 431"), "{response}");
 }
 
 /// hyper drops Content-Length next to Transfer-Encoding and closes the connection, so that the bytes after the body are never
@@ -170,9 +170,9 @@ async fn two_framings_close_the_connection() {
              content-type: application/json\r\n{framing}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n\
              GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
         );
-        let answer = server.raw(request.as_bytes()).await;
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-        assert!(!answer.contains("alive"), "{answer}");
+        let response = server.raw(request.as_bytes()).await;
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
+        assert!(!response.contains("alive"), "{response}");
     }
 }
 
@@ -185,8 +185,8 @@ async fn a_too_large_content_length_is_refused_before_the_body() {
     );
     let mut stream = server.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
-    let answer = timeout(PATIENCE, read_answer(&mut stream)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let response = timeout(PATIENCE, read_answer(&mut stream)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
 }
 
 #[tokio::test]
@@ -211,9 +211,9 @@ async fn half_sent(server: &Server) -> TcpStream {
          content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = [0; 25];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut response = [0; 25];
+    stream.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream
 }
 
@@ -288,8 +288,8 @@ async fn stalled_or_flooding_http2_streams_do_not_block_others() {
     let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     let stalled = tokio::spawn(connection);
     let mut client = client.ready().await.unwrap();
-    let (answer, _) = client.send_request(request(), true).unwrap();
-    let mut body = answer.await.unwrap().into_body();
+    let (response, _) = client.send_request(request(), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
     let mut taken = 0;
     // The window is never enlarged.
     while let Some(Ok(bytes)) = timeout(PATIENCE, body.data()).await.unwrap() {
@@ -305,9 +305,9 @@ async fn stalled_or_flooding_http2_streams_do_not_block_others() {
         let mut sent = 0;
         loop {
             let Ok(mut ready) = client.clone().ready().await else { return sent };
-            let Ok((answer, mut stream)) = ready.send_request(request(), false) else { return sent };
+            let Ok((response, mut stream)) = ready.send_request(request(), false) else { return sent };
             stream.send_reset(h2::Reason::CANCEL);
-            drop(answer);
+            drop(response);
             sent += 1;
         }
     };
@@ -347,8 +347,8 @@ async fn a_certificate_is_replaced_without_a_restart() {
     let server = Server::with_tls(tls.clone()).await;
     let url = format!("https://localhost:{}/healthz", server.address.port());
     let connected = old.build().unwrap();
-    let answer = connected.get(&url).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
+    let response = connected.get(&url).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
     // An HTTP/1 client is served, and one without TLS is not.
     let first = certify(folder.path()).http1_only().build().unwrap();
     assert!(first.get(&url).send().await.is_err(), "the new certificate is not in use yet");

@@ -349,13 +349,13 @@ fn the_committed_files_are_the_generated_ones() {
 #[tokio::test]
 async fn the_served_contract_is_the_committed_one() {
     let server = Server::start().await;
-    let answer = server.send(Method::GET, "/openapi.json", &[], "").await;
-    assert_eq!(answer.body, *CONTRACT_TEXT, "run cargo xtask openapi generate");
-    let tag = answer.header("etag").to_owned();
+    let response = server.send(Method::GET, "/openapi.json", &[], "").await;
+    assert_eq!(response.body, *CONTRACT_TEXT, "run cargo xtask openapi generate");
+    let tag = response.header("etag").to_owned();
     let again = server.send(Method::GET, "/openapi.json", &[("if-none-match", &tag)], "").await;
     assert_eq!((again.status, again.body.as_str(), again.header("etag")), (StatusCode::NOT_MODIFIED, "", tag.as_str()));
     let changed = server.send(Method::GET, "/openapi.json", &[("if-none-match", "\"other\"")], "").await;
-    assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, answer.body.len()));
+    assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, response.body.len()));
 }
 
 /// The reference page works without a network: the server has every file that it refers to, and its policy forbids others.
@@ -372,8 +372,8 @@ async fn the_reference_page_is_complete() {
     let mut files = 0;
     for file in references {
         files += 1;
-        let answer = server.send(Method::GET, &format!("/docs/{file}"), &[], "").await;
-        assert!(answer.status.is_success(), "{file} is missing");
+        let response = server.send(Method::GET, &format!("/docs/{file}"), &[], "").await;
+        assert!(response.status.is_success(), "{file} is missing");
     }
     assert!(files >= 3, "the page was expected to need its script and style files");
     assert!(!page.body.contains("<script>"), "the policy forbids scripts inside the page");

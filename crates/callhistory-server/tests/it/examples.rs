@@ -145,12 +145,12 @@ async fn every_example_request_returns_its_example_response() {
             for sent in media_types(&operation["requestBody"]) {
                 for wanted in media_types(response) {
                     let server = server_for(id, status).await;
-                    let answer = send(&server, path, &method, operation, sent, wanted).await;
-                    assert_eq!(answer.status.as_str(), status, "{id}: {}", answer.body);
+                    let response = send(&server, path, &method, operation, sent, wanted).await;
+                    assert_eq!(response.status.as_str(), status, "{id}: {}", response.body);
                     let Some(wanted) = wanted else { continue };
                     let example = text_of(path, &method, &["responses", status], wanted);
                     assert_eq!(
-                        without_random_values(id, &answer.body),
+                        without_random_values(id, &response.body),
                         without_random_values(id, &example),
                         "{id} {status} {wanted}"
                     );
@@ -177,12 +177,12 @@ async fn every_problem_that_a_request_can_cause_equals_its_example() {
         ("UnprocessableContent", Method::PUT, one, vec![json], r#"{"startTime": 1680000000000}"#.to_owned()),
     ];
     for (name, method, path, headers, body) in cases {
-        let answer = server.send(method, path, &headers, &body).await;
+        let response = server.send(method, path, &headers, &body).await;
         let example = &CONTRACT["components"]["responses"][name]["content"]["application/problem+json"]["example"];
-        let mut problem = answer.json();
+        let mut problem = response.json();
         problem["requestId"] = example["requestId"].clone();
         assert_eq!(&problem, example, "{name}");
-        assert_eq!(answer.status.as_u16(), example["status"], "{name}");
+        assert_eq!(response.status.as_u16(), example["status"], "{name}");
     }
 }
 
@@ -249,19 +249,19 @@ async fn every_code_sample_sends_its_example() {
             assert!(operation.get("requestBody").is_none() && body.is_empty(), "{id} sends no body");
         }
         let content = &operation["responses"].as_object().unwrap().values().next().unwrap()["content"];
-        let mut answer = content["application/json"]["example"].clone();
+        let mut response = content["application/json"]["example"].clone();
         match id {
-            "list_call_changes" => answer = answer["changes"].clone(),
+            "list_call_changes" => response = response["changes"].clone(),
             "export_calls" => {
-                answer = json!([serde_json::from_str::<Value>(
+                response = json!([serde_json::from_str::<Value>(
                     content["application/x-ndjson"]["example"].as_str().unwrap()
                 )
                 .unwrap()]);
             }
-            "create_call" => read["_id"] = answer["_id"].clone(),
+            "create_call" => read["_id"] = response["_id"].clone(),
             _ => {}
         }
-        assert_eq!(read, answer, "{id}");
+        assert_eq!(read, response, "{id}");
     }
 }
 

@@ -143,16 +143,16 @@ async fn each_header_has_the_same_status_over_http1_and_http2() {
     for Vector { operation: (method, path, body), lines, status } in &vectors {
         for client in [&first, &second] {
             let request = client.request(Method::from_bytes(method.as_bytes()).unwrap(), server.url(path));
-            let answer = request.headers(headers(lines)).body(*body).send().await.unwrap();
+            let response = request.headers(headers(lines)).body(*body).send().await.unwrap();
             let shown: Vec<_> = lines.iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect();
-            let case = format!("{method} {path} over {:?} with {shown:?}", answer.version());
-            if answer.status().as_u16() != *status {
-                wrong.push(format!("{case}: {} instead of {status}", answer.status()));
+            let case = format!("{method} {path} over {:?} with {shown:?}", response.version());
+            if response.status().as_u16() != *status {
+                wrong.push(format!("{case}: {} instead of {status}", response.status()));
             }
-            let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+            let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
             assert!((1..=128).contains(&id.len()) && !id.contains(['<', ' ']), "{case}: {id}");
-            if answer.status().is_client_error() {
-                assert_eq!(answer.headers()["content-type"], "application/problem+json", "{case}");
+            if response.status().is_client_error() {
+                assert_eq!(response.headers()["content-type"], "application/problem+json", "{case}");
             }
         }
     }

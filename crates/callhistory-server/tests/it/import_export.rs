@@ -31,14 +31,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn counts(answer: &Response) -> [u64; 4] {
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    let report = answer.json();
+fn counts(response: &Response) -> [u64; 4] {
+    assert_eq!(response.status, StatusCode::OK, "{}", response.body);
+    let report = response.json();
     ["created", "replaced", "unchanged", "rejected"].map(|name| report[name].as_u64().unwrap())
 }
 
-fn errors(answer: &Response) -> Vec<String> {
-    let report = answer.json();
+fn errors(response: &Response) -> Vec<String> {
+    let report = response.json();
     let errors = report["errors"].as_array().unwrap();
     errors
         .iter()
@@ -68,8 +68,8 @@ async fn valid_lines_are_imported_and_invalid_ones_reported() {
         "{\"_id\":\"a\",\"status\":\"busy\"}\n",
         "{\"_id\":\"d\",\"createdAt\":\"2020-01-01T00:00:00Z\",\"updatedAt\":\"2020-01-02T00:00:00Z\"}",
     );
-    let answer = import(&server, &[LINES], body.into()).await;
-    assert_eq!(counts(&answer), [2, 1, 0, 6]);
+    let response = import(&server, &[LINES], body.into()).await;
+    assert_eq!(counts(&response), [2, 1, 0, 6]);
     let expected = [
         "3 /startTime milliseconds",
         "3 /statu unknown",
@@ -79,7 +79,7 @@ async fn valid_lines_are_imported_and_invalid_ones_reported() {
         "7 /workspaceId mismatch",
         "8  wrong_type",
     ];
-    assert_eq!(errors(&answer), expected);
+    assert_eq!(errors(&response), expected);
     assert_eq!(server.get("a", &[]).await.json()["status"], "busy", "the last line of an id wins");
     assert_eq!(server.get("d", &[]).await.json()["createdAt"], "2020-01-01T00:00:00Z");
     let again = import(&server, &[LINES], "{\"_id\":\"a\",\"status\":\"busy\"}\n".into()).await;
@@ -91,9 +91,9 @@ async fn valid_lines_are_imported_and_invalid_ones_reported() {
 async fn an_array_can_be_imported() {
     let server = Server::start().await;
     let text = r#" [ {"_id":"a","summary":"],[}{\" \\"} , {"_id":"b","metadata":{"x":[{}]}},{"_id":"c","nothing":1}, {"_id":"d"}] "#;
-    let answer = import(&server, &[ARRAY], text.into()).await;
-    assert_eq!(counts(&answer), [3, 0, 0, 1]);
-    assert_eq!(errors(&answer), ["3 /nothing unknown"]);
+    let response = import(&server, &[ARRAY], text.into()).await;
+    assert_eq!(counts(&response), [3, 0, 0, 1]);
+    assert_eq!(errors(&response), ["3 /nothing unknown"]);
     for (text, counted, error) in [
         ("[{\"_id\":\"a\"},", [0, 1, 0, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"} {\"_id\":\"y\"}]", [0, 0, 1, 1], "2 - malformed"),
@@ -102,12 +102,12 @@ async fn an_array_can_be_imported() {
         ("[{\"_id\":\"a\"}]x", [0, 0, 1, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"", [0, 0, 0, 1], "1 - malformed"),
     ] {
-        let answer = import(&server, &[ARRAY], text.into()).await;
-        assert_eq!((counts(&answer), errors(&answer)), (counted, vec![error.to_owned()]), "{text}");
+        let response = import(&server, &[ARRAY], text.into()).await;
+        assert_eq!((counts(&response), errors(&response)), (counted, vec![error.to_owned()]), "{text}");
     }
     for text in ["", " ", "{\"_id\":\"x\"}", "\0"] {
-        let answer = import(&server, &[ARRAY], text.into()).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "malformed_json"), "{text}");
+        let response = import(&server, &[ARRAY], text.into()).await;
+        assert_eq!((response.status, response.code().as_str()), (StatusCode::BAD_REQUEST, "malformed_json"), "{text}");
     }
     assert_eq!(counts(&import(&server, &[ARRAY], "[]".into()).await), [0, 0, 0, 0]);
 }
@@ -141,17 +141,17 @@ async fn only_the_line_over_the_limit_is_rejected() {
     let long = format!("{{\"_id\":\"long\",\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(1024 * 1024));
     let many = ",".repeat(300);
     let body = format!("{{\"_id\":\"a\"}}\n{long}\n{many}\n{{\"_id\":\"b\"}}\n");
-    let answer = import(&server, &[LINES], body.into()).await;
+    let response = import(&server, &[LINES], body.into()).await;
     assert_eq!(
-        (counts(&answer), errors(&answer)),
+        (counts(&response), errors(&response)),
         ([2, 0, 0, 2], vec!["2  too_many_bytes".to_owned(), "3 - malformed".to_owned()])
     );
     let array = format!("[{{\"_id\":\"a\"}},{long},{{\"_id\":\"c\"}}]");
-    let answer = import(&server, &[ARRAY], array.into()).await;
-    assert_eq!((counts(&answer), errors(&answer)), ([1, 0, 1, 1], vec!["2  too_many_bytes".to_owned()]));
+    let response = import(&server, &[ARRAY], array.into()).await;
+    assert_eq!((counts(&response), errors(&response)), ([1, 0, 1, 1], vec!["2  too_many_bytes".to_owned()]));
     let bad: String = (0..3000).map(|_| "x\n").collect();
-    let answer = import(&server, &[LINES], bad.into()).await;
-    assert_eq!((counts(&answer)[3], errors(&answer).len()), (3000, 1000), "all are counted, the first are listed");
+    let response = import(&server, &[LINES], bad.into()).await;
+    assert_eq!((counts(&response)[3], errors(&response).len()), (3000, 1000), "all are counted, the first are listed");
 }
 
 /// A client disconnects in the middle of a line, and later sends the whole import again.

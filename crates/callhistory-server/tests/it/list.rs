@@ -11,8 +11,8 @@ async fn list(server: &Server, query: &str) -> Response {
     server.send(Method::GET, &format!("{CALLS}?{query}"), &[], "").await
 }
 
-fn ids(answer: &Response) -> Vec<String> {
-    answer.json().as_array().unwrap().iter().map(|call| call["_id"].as_str().unwrap().to_owned()).collect()
+fn ids(response: &Response) -> Vec<String> {
+    response.json().as_array().unwrap().iter().map(|call| call["_id"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn fill(server: &Server, count: u32) {
@@ -31,9 +31,12 @@ async fn fill(server: &Server, count: u32) {
 #[tokio::test]
 async fn an_empty_workspace_has_an_empty_list() {
     let server = Server::start().await;
-    let answer = list(&server, "includeTotal=true").await;
-    assert_eq!((answer.status, answer.body.as_str(), answer.header("x-total-count")), (StatusCode::OK, "[]", "0"));
-    assert!(!answer.headers.contains_key("link"));
+    let response = list(&server, "includeTotal=true").await;
+    assert_eq!(
+        (response.status, response.body.as_str(), response.header("x-total-count")),
+        (StatusCode::OK, "[]", "0")
+    );
+    assert!(!response.headers.contains_key("link"));
     let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
     let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00}"#;
     assert_eq!(metrics.body, expected);
@@ -64,10 +67,10 @@ async fn pages_are_reached_by_link_and_by_number() {
     let mut seen = Vec::new();
     let mut query = "limit=10&agentId=a,b&dateRange=%7B%22from%22%3A%222026-01-01%22%7D&includeTotal=true".to_owned();
     loop {
-        let answer = list(&server, &query).await;
-        assert_eq!((answer.status, answer.header("x-total-count")), (StatusCode::OK, "25"));
-        seen.extend(ids(&answer));
-        let Some(link) = answer.headers.get("link") else { break };
+        let response = list(&server, &query).await;
+        assert_eq!((response.status, response.header("x-total-count")), (StatusCode::OK, "25"));
+        seen.extend(ids(&response));
+        let Some(link) = response.headers.get("link") else { break };
         let link = link.to_str().unwrap();
         query = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
     }
@@ -175,10 +178,10 @@ async fn invalid_list_parameters_are_named() {
         ("groupBy=day", "groupBy unknown", ""),
     ];
     for (query, expected, detail) in cases {
-        let answer = list(&server, query).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.body);
-        assert_eq!(answer.code(), "invalid_parameter", "{query}");
-        let error = &answer.json()["errors"][0];
+        let response = list(&server, query).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}: {}", response.body);
+        assert_eq!(response.code(), "invalid_parameter", "{query}");
+        let error = &response.json()["errors"][0];
         let text = |name: &str| error[name].as_str().unwrap().to_owned();
         assert_eq!(format!("{} {}", text("parameter"), text("code")), expected, "{query}");
         assert!(text("detail").contains(detail), "{query}: {}", text("detail"));
@@ -206,11 +209,11 @@ async fn invalid_metrics_parameters_are_named() {
         ("groupBy=day&timezone=Europe/Berln", "did you mean \"Europe/Berlin\"?"),
         ("limit=1", "is unknown"),
     ] {
-        let answer = server.send(Method::GET, &format!("{CALLS}/metrics?{query}"), &[], "").await;
+        let response = server.send(Method::GET, &format!("{CALLS}/metrics?{query}"), &[], "").await;
         assert!(
-            answer.status == StatusCode::BAD_REQUEST && answer.body.replace('\\', "").contains(detail),
+            response.status == StatusCode::BAD_REQUEST && response.body.replace('\\', "").contains(detail),
             "{query}: {}",
-            answer.body
+            response.body
         );
     }
 }
@@ -235,13 +238,13 @@ async fn search_treats_any_text_as_words() {
         "')--",
         "{a b}",
     ] {
-        let answer = list(&server, &format!("search={}", encode(text))).await;
+        let response = list(&server, &format!("search={}", encode(text))).await;
         let expected = if matches!(text, "AND NOT" | "')--") { vec![] } else { vec!["c1".to_owned()] };
         if text == "')--" {
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+            assert_eq!(response.status, StatusCode::BAD_REQUEST);
             continue;
         }
-        assert_eq!(ids(&answer), expected, "{text}: {}", answer.body);
+        assert_eq!(ids(&response), expected, "{text}: {}", response.body);
     }
     // The maximum number of the most expensive values.
     let many: Vec<_> = (0..1000).map(|number| format!("1234567890{number}*")).collect();

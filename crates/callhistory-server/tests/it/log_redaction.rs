@@ -130,8 +130,8 @@ async fn the_log_holds_no_personal_data() {
             let request = raw.put(target).header("x-workspace-id", "w").header("x-api-key", "canary-key");
             let request =
                 request.header("authorization", "Bearer canary-bearer").header("x-canary-header", "canary-header");
-            let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
-            assert!(answer.status().is_client_error());
+            let response = request.header("content-type", "application/json").body(body).send().await.unwrap();
+            assert!(response.status().is_client_error());
         }
     }
     drop(raw.request("CANARY".parse().unwrap(), &url).send().await);

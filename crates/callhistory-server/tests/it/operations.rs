@@ -34,8 +34,8 @@ async fn records(base: &str) -> HashMap<String, String> {
 /// Writes a record and returns its version.
 async fn version_of_later(base: &str) -> i64 {
     let put = reqwest::Client::new().put(format!("{base}/v2/api/call-history/later")).header("x-workspace-id", "w");
-    let answer = put.header("content-type", "application/json").body("{}").send().await.unwrap();
-    answer.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap()
+    let response = put.header("content-type", "application/json").body("{}").send().await.unwrap();
+    response.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap()
 }
 
 /// Writes until it is stopped, and lists the acknowledged IDs.
@@ -210,9 +210,9 @@ async fn prometheus_metrics_are_labeled_by_route() {
     let raw = reqwest::Client::new();
     let odd = raw.request("CANARY".parse().unwrap(), format!("{}/canary-path?canary=canary", server.base));
     assert_eq!(odd.send().await.unwrap().status().as_u16(), 404);
-    let answer = reqwest::get(&metrics).await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-    let text = answer.text().await.unwrap();
+    let response = reqwest::get(&metrics).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = response.text().await.unwrap();
     let number = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()

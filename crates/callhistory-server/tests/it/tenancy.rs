@@ -71,7 +71,7 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
     let value = values(server).await;
     let mut probes = Vec::new();
     for (path, method, operation) in operations() {
-        // The server answers HEAD wherever it answers GET.
+        // The server responses HEAD wherever it responses GET.
         let head = (method == Method::GET).then_some(Method::HEAD);
         for method in [method].into_iter().chain(head) {
             let name = operation["operationId"].as_str().unwrap();
@@ -141,24 +141,24 @@ async fn send(server: &Server, probe: &Probe) -> Response {
 }
 
 /// The parts of a response that must not differ, without the IDs of workspaces and records.
-fn shape(answer: &Response, id: &str, workspace: &str) -> (u16, Vec<(String, String)>, String) {
-    let mut headers: Vec<_> = answer
+fn shape(response: &Response, id: &str, workspace: &str) -> (u16, Vec<(String, String)>, String) {
+    let mut headers: Vec<_> = response
         .headers
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "date" | "location"))
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
         .collect();
     headers.sort();
-    let mut body = answer.body.replace(id, "ID").replace(workspace, "WORKSPACE");
-    if answer.status == 201 && answer.headers.contains_key("location") {
-        let made = answer.header("location").rsplit('/').next().unwrap();
+    let mut body = response.body.replace(id, "ID").replace(workspace, "WORKSPACE");
+    if response.status == 201 && response.headers.contains_key("location") {
+        let made = response.header("location").rsplit('/').next().unwrap();
         body = body.replace(made, "ID");
     }
     if let Some(at) = body.find("\"cursor\":\"") {
         let end = at + 10 + body[at + 10..].find('"').unwrap();
         body.replace_range(at + 10..end, "CURSOR");
     }
-    (answer.status.as_u16(), headers, body)
+    (response.status.as_u16(), headers, body)
 }
 
 #[tokio::test]

@@ -9,20 +9,20 @@ const PATH: &str = "/v2/api/call-history/c1";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// The errors of a problem as `location code`.
-fn errors(answer: &Response) -> Vec<String> {
-    let problem = answer.json();
+fn errors(response: &Response) -> Vec<String> {
+    let problem = response.json();
     let text = |error: &Value, name: &str| error[name].as_str().unwrap_or("").to_owned();
     let errors = problem["errors"].as_array().cloned().unwrap_or_default();
     errors.iter().map(|f| format!("{}{} {}", text(f, "pointer"), text(f, "parameter"), text(f, "code"))).collect()
 }
 
-async fn assert_refused(answer: Response, status: u16, code: &str, expected: &[&str]) {
-    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{}", answer.body);
-    assert_eq!(errors(&answer), expected, "{}", answer.body);
-    let problem = answer.json();
+async fn assert_refused(response: Response, status: u16, code: &str, expected: &[&str]) {
+    assert_eq!((response.status.as_u16(), response.code().as_str()), (status, code), "{}", response.body);
+    assert_eq!(errors(&response), expected, "{}", response.body);
+    let problem = response.json();
     assert_eq!(problem["type"], format!("urn:callhistory:problem:{code}"));
     assert_eq!(problem["status"], status);
-    assert_eq!(problem["requestId"].as_str().unwrap(), answer.header("x-request-id"));
+    assert_eq!(problem["requestId"].as_str().unwrap(), response.header("x-request-id"));
     assert!(problem["title"].as_str().unwrap().len() > 5 && problem["detail"].as_str().unwrap().len() > 10);
 }
 
@@ -41,13 +41,13 @@ async fn the_workspace_header_must_occur_once_and_be_valid() {
         for (method, path) in [(Method::GET, PATH), (Method::PUT, PATH), (Method::POST, "/v2/api/call-history")] {
             let mut headers = vec![JSON];
             headers.extend(values.iter().map(|value| ("x-workspace-id", *value)));
-            let answer = server.send_bare(method, path, &headers, b"{}".to_vec()).await;
-            assert_refused(answer, 400, "invalid_header", &[&format!("x-workspace-id {code}")]).await;
+            let response = server.send_bare(method, path, &headers, b"{}".to_vec()).await;
+            assert_refused(response, 400, "invalid_header", &[&format!("x-workspace-id {code}")]).await;
         }
     }
     let long = "w".repeat(129);
-    let answer = server.send_bare(Method::GET, PATH, &[("x-workspace-id", &long)], vec![]).await;
-    assert_refused(answer, 400, "invalid_header", &["x-workspace-id too_long"]).await;
+    let response = server.send_bare(Method::GET, PATH, &[("x-workspace-id", &long)], vec![]).await;
+    assert_refused(response, 400, "invalid_header", &["x-workspace-id too_long"]).await;
 }
 
 #[tokio::test]
@@ -70,11 +70,11 @@ async fn the_id_is_validated_after_decoding() {
             .await;
     }
     for word in ["batch", "metrics", "export", "changes"] {
-        let answer = server.put(word, &[], "{}").await;
-        assert_refused(answer, 405, "method_not_allowed", &[]).await;
+        let response = server.put(word, &[], "{}").await;
+        assert_refused(response, 405, "method_not_allowed", &[]).await;
     }
-    let answer = server.get(&"x".repeat(129), &[]).await;
-    assert_refused(answer, 400, "invalid_parameter", &["callHistoryId too_long"]).await;
+    let response = server.get(&"x".repeat(129), &[]).await;
+    assert_refused(response, 400, "invalid_parameter", &["callHistoryId too_long"]).await;
     // Percent-encoded letters are decoded.
     server.put("c1", &[], "{}").await;
     assert_eq!(server.get("%631", &[]).await.status, StatusCode::OK);
@@ -85,9 +85,9 @@ async fn unknown_parameters_are_named() {
     let server = Server::start().await;
     for (method, path) in [(Method::GET, PATH), (Method::PUT, PATH), (Method::POST, "/v2/api/call-history")] {
         let path = format!("{path}?limit=1&x&limit=2");
-        let answer = server.send(method, &path, &[JSON], "{}").await;
+        let response = server.send(method, &path, &[JSON], "{}").await;
         let expected = ["limit unknown", "x unknown", "limit unknown"];
-        assert_refused(answer, 400, "invalid_parameter", &expected).await;
+        assert_refused(response, 400, "invalid_parameter", &expected).await;
     }
 }
 
@@ -133,12 +133,13 @@ async fn a_body_must_be_one_valid_record() {
     ];
     let headers = [("x-workspace-id", WORKSPACE), JSON];
     for (body, status, code, expected) in cases {
-        let answer = server.send_bare(Method::PUT, PATH, &headers, body).await;
-        assert_refused(answer, status, code, expected).await;
+        let response = server.send_bare(Method::PUT, PATH, &headers, body).await;
+        assert_refused(response, status, code, expected).await;
     }
-    let answer = server.post(&[], r#"{"_id": "c", "createdAt": "2025-01-01T00:00:00Z", "workspaceId": "other"}"#).await;
+    let response =
+        server.post(&[], r#"{"_id": "c", "createdAt": "2025-01-01T00:00:00Z", "workspaceId": "other"}"#).await;
     let expected = ["/_id not_writable", "/createdAt not_writable", "/workspaceId mismatch"];
-    assert_refused(answer, 422, "invalid_record", &expected).await;
+    assert_refused(response, 422, "invalid_record", &expected).await;
     assert_eq!(server.get("c1", &[]).await.status, StatusCode::NOT_FOUND, "a refused write wrote something");
 }
 
@@ -146,21 +147,21 @@ async fn a_body_must_be_one_valid_record() {
 async fn a_body_must_have_a_supported_content_type() {
     let server = Server::start().await;
     for accepted in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf-8"] {
-        let answer = server.send(Method::PUT, PATH, &[("content-type", accepted)], "{}").await;
-        assert!(answer.status.is_success(), "{accepted}: {}", answer.body);
+        let response = server.send(Method::PUT, PATH, &[("content-type", accepted)], "{}").await;
+        assert!(response.status.is_success(), "{accepted}: {}", response.body);
     }
     let wrong =
         ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/jsonp"];
     for media_type in wrong {
-        let answer = server.send(Method::PUT, PATH, &[("content-type", media_type)], "{}").await;
-        assert_refused(answer, 415, "unsupported_media_type", &[]).await;
+        let response = server.send(Method::PUT, PATH, &[("content-type", media_type)], "{}").await;
+        assert_refused(response, 415, "unsupported_media_type", &[]).await;
     }
     assert_refused(server.send(Method::PUT, PATH, &[], "{}").await, 415, "unsupported_media_type", &[]).await;
-    let answer = server.send(Method::PUT, PATH, &[JSON, JSON], "{}").await;
-    assert_refused(answer, 400, "invalid_header", &["content-type repeated"]).await;
+    let response = server.send(Method::PUT, PATH, &[JSON, JSON], "{}").await;
+    assert_refused(response, 400, "invalid_header", &["content-type repeated"]).await;
     for encoding in ["gzip", "identity", "br"] {
-        let answer = server.send(Method::PUT, PATH, &[JSON, ("content-encoding", encoding)], "{}").await;
-        assert_refused(answer, 415, "unsupported_media_type", &[]).await;
+        let response = server.send(Method::PUT, PATH, &[JSON, ("content-encoding", encoding)], "{}").await;
+        assert_refused(response, 415, "unsupported_media_type", &[]).await;
     }
 }
 
@@ -177,8 +178,8 @@ async fn a_body_has_a_size_limit() {
     assert_eq!(server.put("c1", &[], &stored.body).await.header("etag"), stored.header("etag"));
     // The server reads up to eight times the limit, so that the client receives the response.
     for bytes in [1024 * 1024 + 1, 7 * 1024 * 1024] {
-        let answer = server.put("c1", &[], &of_size(bytes)).await;
-        assert_refused(answer, 413, "body_too_large", &[]).await;
+        let response = server.put("c1", &[], &of_size(bytes)).await;
+        assert_refused(response, 413, "body_too_large", &[]).await;
     }
     // An error quotes only the start of a long value.
     let del = "\u{7f}".repeat(500_000);
@@ -187,9 +188,9 @@ async fn a_body_has_a_size_limit() {
         format!(r#"{{"{del}": 1}}"#),
         format!(r#"{{"metadata": {{"{del}": {{"a": 1, "a": 1}}}}}}"#),
     ] {
-        let answer = server.put("c1", &[], &body).await;
-        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-        assert!(answer.body.len() < 16_384, "{} bytes of refusal", answer.body.len());
+        let response = server.put("c1", &[], &body).await;
+        assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(response.body.len() < 16_384, "{} bytes of refusal", response.body.len());
     }
 }
 
@@ -205,35 +206,35 @@ async fn malformed_preconditions_and_idempotency_keys_are_refused() {
         (Method::PUT, PATH, ("if-match", "\"ä\"")),
     ];
     for (method, path, header) in cases {
-        let answer = server.send(method, path, &[JSON, header], "{}").await;
-        assert_refused(answer, 400, "invalid_header", &[&format!("{} malformed", header.0)]).await;
+        let response = server.send(method, path, &[JSON, header], "{}").await;
+        assert_refused(response, 400, "invalid_header", &[&format!("{} malformed", header.0)]).await;
     }
     assert_eq!(server.put("c2", &[], "{}").await.status, StatusCode::CREATED, "writes have stopped");
     for lines in [["*", "*"], ["*", "\"a\""], ["\"a\"", "*"]] {
         let doubled = lines.map(|line| ("if-none-match", line));
-        let answer = server.put("c2", &doubled, r#"{"status": "failed"}"#).await;
-        assert_refused(answer, 400, "invalid_header", &["if-none-match malformed"]).await;
+        let response = server.put("c2", &doubled, r#"{"status": "failed"}"#).await;
+        assert_refused(response, 400, "invalid_header", &["if-none-match malformed"]).await;
     }
     for name in ["if-match", "if-none-match"] {
-        let answer = server.post(&[(name, "*")], "{}").await;
-        assert_refused(answer, 400, "invalid_header", &[&format!("{name} unknown")]).await;
+        let response = server.post(&[(name, "*")], "{}").await;
+        assert_refused(response, 400, "invalid_header", &[&format!("{name} unknown")]).await;
     }
-    let answer = server.get("c1", &[("if-match", "\"1\"")]).await;
-    assert_refused(answer, 400, "invalid_header", &["if-match unknown"]).await;
+    let response = server.get("c1", &[("if-match", "\"1\"")]).await;
+    assert_refused(response, 400, "invalid_header", &["if-match unknown"]).await;
     let long = format!("\"{}\"", "1".repeat(8190));
     assert_eq!(server.get("c1", &[("if-none-match", &long)]).await.status, StatusCode::NOT_FOUND);
-    let answer = server.get("c1", &[("if-none-match", &format!("{long},\"2\""))]).await;
-    assert_refused(answer, 400, "invalid_header", &["if-none-match too_long"]).await;
+    let response = server.get("c1", &[("if-none-match", &format!("{long},\"2\""))]).await;
+    assert_refused(response, 400, "invalid_header", &["if-none-match too_long"]).await;
     for tag in ["nonsense", "\"a b\""] {
-        let answer = server.send(Method::GET, "/openapi.json", &[("if-none-match", tag)], "").await;
-        assert_refused(answer, 400, "invalid_header", &["if-none-match malformed"]).await;
+        let response = server.send(Method::GET, "/openapi.json", &[("if-none-match", tag)], "").await;
+        assert_refused(response, 400, "invalid_header", &["if-none-match malformed"]).await;
     }
     for key in ["", "two words", "ümlaut", &"k".repeat(256)] {
-        let answer = server.post(&[("idempotency-key", key)], "{}").await;
-        assert_refused(answer, 400, "invalid_header", &["idempotency-key malformed"]).await;
+        let response = server.post(&[("idempotency-key", key)], "{}").await;
+        assert_refused(response, 400, "invalid_header", &["idempotency-key malformed"]).await;
     }
-    let answer = server.post(&[("idempotency-key", "a"), ("idempotency-key", "a")], "{}").await;
-    assert_refused(answer, 400, "invalid_header", &["idempotency-key repeated"]).await;
+    let response = server.post(&[("idempotency-key", "a"), ("idempotency-key", "a")], "{}").await;
+    assert_refused(response, 400, "invalid_header", &["idempotency-key repeated"]).await;
 }
 
 #[tokio::test]
@@ -241,15 +242,15 @@ async fn unknown_routes_and_methods_return_problems() {
     let server = Server::start().await;
     for path in ["/", "/v2/api/call-history/", "/v2/api/call-history/a/b", "/v1/api/call-history/a", "/docs/../secret"]
     {
-        let answer = server.send(Method::GET, path, &[], "").await;
-        assert_refused(answer, 404, "route_not_found", &[]).await;
+        let response = server.send(Method::GET, path, &[], "").await;
+        assert_refused(response, 404, "route_not_found", &[]).await;
     }
-    let answer = server.send(Method::POST, PATH, &[], "").await;
-    assert_eq!(answer.header("allow"), "GET,HEAD,PUT,PATCH,DELETE");
-    assert_refused(answer, 405, "method_not_allowed", &[]).await;
-    let answer = server.send(Method::PUT, "/v2/api/call-history", &[], "").await;
-    assert_eq!(answer.header("allow"), "GET,HEAD,POST");
-    assert_refused(answer, 405, "method_not_allowed", &[]).await;
+    let response = server.send(Method::POST, PATH, &[], "").await;
+    assert_eq!(response.header("allow"), "GET,HEAD,PUT,PATCH,DELETE");
+    assert_refused(response, 405, "method_not_allowed", &[]).await;
+    let response = server.send(Method::PUT, "/v2/api/call-history", &[], "").await;
+    assert_eq!(response.header("allow"), "GET,HEAD,POST");
+    assert_refused(response, 405, "method_not_allowed", &[]).await;
 }
 
 #[tokio::test]

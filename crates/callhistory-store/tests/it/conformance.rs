@@ -261,12 +261,12 @@ pub(crate) async fn a_creation_with_an_idempotency_key_happens_once(database: &i
     };
     let tasks: Vec<_> =
         (0..32).map(|n| tokio::spawn(create(format!("c{n}"), r#"{"agentId": "a"}"#, "k", "w", at(1)))).collect();
-    let mut answers = HashSet::new();
+    let mut responses = HashSet::new();
     for task in tasks {
         let written = task.await.unwrap().unwrap();
-        answers.insert((written.id.to_string(), written.call.sequence, written.call.body));
+        responses.insert((written.id.to_string(), written.call.sequence, written.call.body));
     }
-    assert_eq!(answers.len(), 1, "every copy gets the first response");
+    assert_eq!(responses.len(), 1, "every copy gets the first response");
     let other = create("other".into(), r#"{"agentId": "b"}"#, "k", "w", at(2)).await;
     assert!(matches!(other, Err(StoreError::IdempotencyKeyReused)));
     let elsewhere = create("c".into(), r#"{"agentId": "b"}"#, "k", "v", at(2)).await.unwrap();
@@ -280,7 +280,7 @@ pub(crate) async fn a_creation_with_an_idempotency_key_happens_once(database: &i
         async move { store.create_call(&workspace("w"), &id("late"), input(r#"{"agentId": "a"}"#), key, time).await }
     };
     let replayed = again("2026-01-02T00:00:00Z").await.unwrap();
-    assert!(answers.iter().any(|(first, ..)| *first == replayed.id.to_string()));
+    assert!(responses.iter().any(|(first, ..)| *first == replayed.id.to_string()));
     assert_eq!(again("2026-01-02T00:00:01Z").await.unwrap().id, id("late"));
 }
 
@@ -414,7 +414,7 @@ pub(crate) async fn a_cursor_is_valid_only_for_its_query(database: &impl Databas
         let mut forged = cursor.clone().into_bytes();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
         let query = ListQuery { cursor: String::from_utf8(forged).ok(), ..query("agentId=a") };
-        let answer = store.list_calls(&workspace("w"), &query).await;
-        assert!(matches!(answer, Err(StoreError::Refused(_))), "{query:?}");
+        let response = store.list_calls(&workspace("w"), &query).await;
+        assert!(matches!(response, Err(StoreError::Refused(_))), "{query:?}");
     }
 }

@@ -30,13 +30,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn same<T: Debug>(&mut self, what: &str, answers: [T; 2]) -> T {
-        let [sqlite, postgres] = answers.each_ref().map(|answer| format!("{answer:?}"));
+    fn same<T: Debug>(&mut self, what: &str, responses: [T; 2]) -> T {
+        let [sqlite, postgres] = responses.each_ref().map(|response| format!("{response:?}"));
         assert_eq!(sqlite, postgres, "step {}: {what}", self.compared);
         self.compared += 1;
         self.bytes += sqlite.len();
-        let [answer, _] = answers;
-        answer
+        let [response, _] = responses;
+        response
     }
 }
 
@@ -44,8 +44,8 @@ impl Pair {
 macro_rules! both {
     ($pair:expr, $what:expr, $method:ident ( $($argument:expr),* )) => {{
         let [one, other] = $pair.stores.clone();
-        let answers = [one.$method($($argument),*).await, other.$method($($argument),*).await];
-        $pair.same($what, answers)
+        let responses = [one.$method($($argument),*).await, other.$method($($argument),*).await];
+        $pair.same($what, responses)
     }};
 }
 
