@@ -12,12 +12,10 @@ pub struct Thresholds {
     pub min_row_budget: usize,
     /// The same for each record of a page.
     pub row_budget_per_record: usize,
-    /// Rows that a second, longer scan reads before it gives up; the embedded engine reads them among equal sort keys.
+    /// Rows that the second, longer scan of PostgreSQL reads before it gives up.
     pub long_row_budget: usize,
     /// Positions of one clause that are kept in memory.
     pub max_positions: usize,
-    /// Records with equal sort keys that are collected for a top-k.
-    pub max_ties: usize,
 }
 
 impl Default for Thresholds {
@@ -30,7 +28,6 @@ impl Default for Thresholds {
             long_row_budget: 50_000,
             // 16 MiB of them.
             max_positions: 2 << 20,
-            max_ties: 5_000,
         }
     }
 }
@@ -44,7 +41,6 @@ impl Thresholds {
         row_budget_per_record: 2,
         long_row_budget: 40,
         max_positions: 60,
-        max_ties: 30,
     };
 }
 
@@ -61,8 +57,6 @@ pub(crate) struct ListShape {
     pub(crate) has_terms: bool,
     /// Columns of the record answer all clauses: an ordered scan needs no lookup in the full-text index.
     pub(crate) has_columns_only: bool,
-    /// The columns of metrics contain the filter and the order.
-    pub(crate) is_in_metric_columns: bool,
     pub(crate) is_in_time_order: bool,
 }
 
@@ -81,10 +75,6 @@ pub(crate) enum Strategy {
     /// Scan the full-text index, which is in time order, for at most `row_budget` rows.
     #[cfg(feature = "sqlite")]
     OrderedTerms { row_budget: usize },
-    /// Take the first sort keys from the columns of metrics. Gives up where more than `max_ties` records are equal and a scan of
-    /// `row_budget` of them does not fill the page.
-    #[cfg(feature = "sqlite")]
-    ColumnTopK { max_ties: usize, row_budget: usize },
     /// Intersect the positions that indexes give for terms and ranges, if one of them has at most `max_positions`.
     #[cfg(feature = "sqlite")]
     PositionSet { max_positions: usize },
@@ -97,7 +87,6 @@ impl Strategy {
         if !shape.has_filter {
             return vec![Self::SortIndex];
         }
-        let Thresholds { max_ties, max_positions, long_row_budget, .. } = thresholds;
         let very_few = FETCHED_PER_RECORD * wanted;
         let few = (thresholds.sorted_per_record * wanted).min(thresholds.max_sorted);
         let row_budget = thresholds.min_row_budget.max(thresholds.row_budget_per_record * wanted);
@@ -111,10 +100,7 @@ impl Strategy {
             plan.push(Self::BoundedScan { row_budget });
         }
         plan.push(Self::FilterThenSort { max_records: few });
-        if shape.is_in_metric_columns {
-            plan.push(Self::ColumnTopK { max_ties, row_budget: long_row_budget });
-        }
-        plan.push(Self::PositionSet { max_positions });
+        plan.push(Self::PositionSet { max_positions: thresholds.max_positions });
         plan.push(if by_terms { Self::OrderedTerms { row_budget: usize::MAX } } else { Self::SortIndex });
         plan
     }
@@ -156,8 +142,6 @@ impl Strategy {
             #[cfg(feature = "sqlite")]
             Self::OrderedTerms { .. } => "ordered_terms",
             #[cfg(feature = "sqlite")]
-            Self::ColumnTopK { .. } => "column_top_k",
-            #[cfg(feature = "sqlite")]
             Self::PositionSet { .. } => "position_set",
         }
     }
@@ -173,18 +157,12 @@ mod tests {
 
     #[test]
     fn the_plan_depends_on_the_shape_and_the_thresholds_alone() {
-        let shape = ListShape {
-            has_filter: true,
-            has_terms: true,
-            has_columns_only: true,
-            is_in_metric_columns: true,
-            is_in_time_order: true,
-        };
+        let shape = ListShape { has_filter: true, has_terms: true, has_columns_only: true, is_in_time_order: true };
         let plan = |shape| names(&Strategy::sqlite_plan(shape, 11, Thresholds::default()));
         assert_eq!(plan(ListShape { has_filter: false, ..shape }), "sort_index");
-        let by_terms = "narrow_range ordered_terms filter_then_sort column_top_k position_set ordered_terms";
+        let by_terms = "narrow_range ordered_terms filter_then_sort position_set ordered_terms";
         assert_eq!(plan(shape), by_terms);
-        let by_cost = ListShape { is_in_time_order: false, is_in_metric_columns: false, ..shape };
+        let by_cost = ListShape { is_in_time_order: false, ..shape };
         assert_eq!(plan(by_cost), "filter_then_sort bounded_scan filter_then_sort position_set sort_index");
         let by_words = ListShape { has_columns_only: false, ..by_cost };
         assert_eq!(plan(by_words), "filter_then_sort filter_then_sort position_set sort_index");

@@ -27,15 +27,8 @@ impl SqliteFile {
 }
 
 impl Database for SqliteFile {
-    const STRATEGIES: &[&str] = &[
-        "bounded_scan",
-        "column_top_k",
-        "filter_then_sort",
-        "narrow_range",
-        "ordered_terms",
-        "position_set",
-        "sort_index",
-    ];
+    const STRATEGIES: &[&str] =
+        &["bounded_scan", "filter_then_sort", "narrow_range", "ordered_terms", "position_set", "sort_index"];
 
     async fn open_with(&self, thresholds: Thresholds) -> Arc<dyn CallStore> {
         // The previous store may still be closing its connections.
@@ -168,7 +161,7 @@ async fn corrupt_metrics_are_detected_and_rebuilt() {
         assert_eq!(severity().await, Severity::Ok);
     }
     // A version with another format rebuilds the segments when it opens the database.
-    raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_shape SET shape = -1").unwrap();
+    raw.execute_batch("DELETE FROM metric_segment; UPDATE metric_format SET version = -1").unwrap();
     drop(file.open().await);
     assert_eq!(severity().await, Severity::Ok);
 }

@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     results::CallPage,
     sql::Sql,
-    sqlite::columnar::scan::{self, ColumnOrder},
+    sqlite::columnar::scan,
 };
 
 /// Reading one record costs as much as scanning this number of calls in the columns. A filter with fewer records reads them.
@@ -167,7 +167,6 @@ impl<'a> Listing<'a> {
             has_filter,
             has_terms: self.filter.has_terms(),
             has_columns_only: self.filter.is_of_columns(),
-            is_in_metric_columns: self.filter.is_covered() && ColumnOrder::new(self.sort).is_some(),
             is_in_time_order: self.sort.key == SortKey::StartTime,
         }
     }
@@ -193,7 +192,6 @@ impl<'a> Listing<'a> {
             Strategy::FilterThenSort { max_records } => self.page_by_filter_then_sort(max_records, window),
             Strategy::OrderedTerms { row_budget } => self.page_by_ordered_terms(window, row_budget),
             Strategy::BoundedScan { row_budget } => self.page_by_bounded_scan(window, row_budget),
-            Strategy::ColumnTopK { max_ties, row_budget } => self.page_by_column_top_k(window, max_ties, row_budget),
             Strategy::PositionSet { max_positions } => self.page_by_position_set(window, max_positions),
         }
     }

@@ -1,4 +1,4 @@
-//! Pages by positions: the records are found in indexes and columns before their rows are read.
+//! Pages by positions: the records are found in indexes before their rows are read.
 
 use rusqlite::params_from_iter;
 
@@ -14,16 +14,12 @@ use crate::{
     },
     error::StoreError,
     sql::Sql,
-    sqlite::columnar::scan::{self, ColumnOrder, TopKResult},
 };
 
 /// Candidates per record of a page that are read first, the growth of each further batch, and its maximum.
 const CANDIDATES_PER_RECORD: usize = 2;
 const GROWTH: usize = 4;
 const MAX_CANDIDATES: usize = 10_000;
-/// No ID sorts before the first, and none after 128 of the second.
-const LEAST_ID: &str = "-";
-const GREATEST_IN_ID: &str = "z";
 
 /// Whether a position is in the second of the cursor: its record can be on the previous page.
 fn starts_in_second_of(window: PageWindow<'_>, position: i64) -> bool {
@@ -108,57 +104,6 @@ impl Listing<'_> {
             self.page_by_index_positions(&positions, window)
         };
         page.map(Some)
-    }
-
-    /// The page of a filter and an order that the columns of metrics contain; `None` if too many sort keys are equal.
-    pub(crate) fn page_by_column_top_k(
-        &self,
-        window: PageWindow<'_>,
-        max_ties: usize,
-        row_budget: usize,
-    ) -> Result<Option<Page>, StoreError> {
-        let after = window.after;
-        let Some(order) = ColumnOrder::new(self.sort) else { return Ok(None) };
-        let bounds = self.filter.bounds_of(self.index);
-        let after_key = after.map(|after| after.key);
-        let top_k = scan::top_k(
-            self.db,
-            self.workspace,
-            &self.filter,
-            order,
-            (bounds, after_key),
-            (window.wanted(), max_ties),
-        )?;
-        match top_k {
-            TopKResult::Times(times) => {
-                let mut sql = new_statement();
-                let list = sql.bind(format!("{times:?}"));
-                let workspace = sql.bind(self.workspace.as_str().to_owned());
-                let from = format!(
-                    "json_each({list}) CROSS JOIN call c INDEXED BY {}
-                     ON c.workspace_id = {workspace} AND c.sort_time = json_each.value",
-                    TIME.0
-                );
-                let conditions = self.filter.without_terms(&mut sql, None);
-                self.fetch((sql, &from, false), conditions, window).map(Some)
-            }
-            TopKResult::TiesFrom(key) => {
-                let start = self.position_before(key)?.filter(|_| after_key != Some(key) && !self.filter.is_one_tie());
-                self.page_by_bounded_scan(PageWindow { after: start.as_ref().or(after), ..window }, row_budget)
-            }
-        }
-    }
-
-    /// The position before all records with this key, and after all that precede them.
-    fn position_before(&self, key: i64) -> Result<Option<ListPosition>, StoreError> {
-        let (key, id) = if self.sort.ascending {
-            (key.checked_sub(1), GREATEST_IN_ID.repeat(128))
-        } else {
-            (key.checked_add(1), LEAST_ID.to_owned())
-        };
-        let Some(key) = key else { return Ok(None) };
-        let id = id.parse().map_err(|_| StoreError::Internal("a position has an invalid ID".to_owned()))?;
-        Ok(Some(ListPosition { key, id }))
     }
 
     /// The sorted positions of the records that match terms and ranges other than that of the sort; `None` if there are too many
