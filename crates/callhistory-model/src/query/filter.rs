@@ -155,9 +155,9 @@ impl CallFilter {
             "status" => set(&mut self.status, OneOf::parse_enum(value)),
             "direction" => set(&mut self.direction, OneOf::parse_enum(value)),
             "callType" => set(&mut self.call_type, OneOf::parse_enum(value)),
-            "fromPhoneNumber" => set(&mut self.from_phone_number, phone_numbers(value)),
-            "toPhoneNumber" => set(&mut self.to_phone_number, phone_numbers(value)),
-            "phoneNumber" => set(&mut self.phone_number, phone_numbers(value)),
+            "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(value, true)),
+            "toPhoneNumber" => set(&mut self.to_phone_number, OneOf::parse(value, true)),
+            "phoneNumber" => set(&mut self.phone_number, OneOf::parse(value, true)),
             "callIds" => set(&mut self.call_ids, call_ids(value)),
             "dateRange" => self.read_date_range(value),
             "startedAfter" => set_once(&mut self.started_after, Timestamp::parse_lenient(value)),
@@ -242,13 +242,6 @@ impl CallFilter {
         }
         errors
     }
-}
-
-/// Phone numbers never start with a blank: a leading blank is a plus sign that form decoding turned into one.
-fn phone_numbers(value: &str) -> Result<OneOf, FieldError> {
-    let (negation, list) = value.strip_prefix('!').map_or(("", value), |rest| ("!", rest));
-    let plus = |number: &str| number.strip_prefix(' ').map_or_else(|| number.to_owned(), |rest| format!("+{rest}"));
-    OneOf::parse(&format!("{negation}{}", list.split(',').map(plus).collect::<Vec<_>>().join(",")), true)
 }
 
 /// Sets a bound of the start time, which another parameter can have set already.

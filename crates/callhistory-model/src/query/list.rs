@@ -130,8 +130,8 @@ fn fields(text: &str) -> Result<Vec<String>, FieldError> {
     Ok(fields)
 }
 
-/// The order of a list. A record without the value sorts as less than all others; `_id` breaks ties, in ascending
-/// order.
+/// The order of a list. A record without the value sorts as less than all others; `_id` breaks ties, in the
+/// same direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sort {
     /// The member.

@@ -88,8 +88,9 @@ impl OneOf {
         Ok(set)
     }
 
-    /// Parses the value of a parameter. Only phone numbers allow prefixes other than the empty one.
-    pub(crate) fn parse(text: &str, allows_prefixes: bool) -> Result<Self, FieldError> {
+    /// Parses the value of a parameter. Only phone numbers allow prefixes other than the empty one. They never start with a
+    /// blank, so an unescaped one is a plus sign that form decoding turned into it.
+    pub(crate) fn parse(text: &str, is_phone_number: bool) -> Result<Self, FieldError> {
         let (negated, list) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
         let mut values = Vec::new();
         let (mut value, mut has_star, mut chars) = (String::new(), false, list.chars());
@@ -102,7 +103,7 @@ impl OneOf {
             match next {
                 None | Some(',') => {
                     let text = std::mem::take(&mut value);
-                    if has_star && !allows_prefixes && !text.is_empty() {
+                    if has_star && !is_phone_number && !text.is_empty() {
                         let detail = "has a prefix, which only phone numbers accept; write \\* for a literal asterisk";
                         return Err(FieldError::new(FieldErrorCode::Malformed, detail));
                     }
@@ -110,6 +111,7 @@ impl OneOf {
                     has_star = false;
                 }
                 Some('*') => has_star = true,
+                Some(' ') if is_phone_number && value.is_empty() => value.push('+'),
                 Some('\\') => value.push(chars.next().ok_or_else(|| {
                     let detail = "ends in a backslash; a backslash escapes the next character";
                     FieldError::new(FieldErrorCode::Malformed, detail)
@@ -146,7 +148,8 @@ impl fmt::Display for OneOf {
             }
             for (position, c) in text.char_indices() {
                 let is_negation = c == '!' && position == 0 && at == 0 && !self.negated;
-                if is_negation || matches!(c, ',' | '*' | '\\') {
+                let is_plus = c == ' ' && position == 0;
+                if is_negation || is_plus || matches!(c, ',' | '*' | '\\') {
                     f.write_str("\\")?;
                 }
                 write!(f, "{c}")?;
@@ -163,5 +166,26 @@ impl<T: Into<String>> From<T> for OneOf {
     /// This value.
     fn from(value: T) -> Self {
         Self::any([value])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_set_is_read_as_the_same_set() {
+        for values in [vec![" 49"], vec!["Doe, Jane", "Doe,+Jane"], vec!["!a", "b*", "\\c"], vec!["+1"]] {
+            for negated in [false, true] {
+                let values = values.iter().map(|value| TextPattern::Exact((*value).to_owned()));
+                let set = OneOf { negated, values: values.collect() };
+                for is_phone_number in [false, true] {
+                    assert_eq!(OneOf::parse(&set.to_string(), is_phone_number).unwrap(), set, "{set}");
+                }
+            }
+        }
+        let plus = OneOf::any(["+49", "+1"]);
+        assert_eq!(OneOf::parse(" 49, 1", true).unwrap(), plus);
+        assert_eq!(OneOf::parse("+49,+1", true).unwrap(), plus);
     }
 }
