@@ -54,10 +54,18 @@ pub(crate) async fn import_calls(
     ImportBody { format, gzip, body }: ImportBody,
 ) -> Result<Response, ApiError> {
     let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace), format, gzip);
-    import.grant = Some(grant);
+    import.grant = Some(grant.clone());
     let mut chunks = body.into_data_stream();
+    let mut ended = std::pin::pin!(grant.ended());
     loop {
-        match tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()).await {
+        let next = tokio::select! {
+            next = tokio::time::timeout(PAUSE_TIMEOUT, chunks.next()) => next,
+            () = &mut ended => {
+                let detail = "The key has expired or is revoked; the records before it stay.";
+                return Err(ApiError::new(ProblemCode::KeyRevoked, detail));
+            }
+        };
+        match next {
             Ok(Some(Ok(chunk))) => import.push(&chunk, &app.now()).await?,
             Ok(None) => break,
             Ok(Some(Err(_))) => {

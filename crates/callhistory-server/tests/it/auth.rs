@@ -11,9 +11,15 @@ use std::{
 use callhistory_client::{CallInput, Client, model::examples};
 use callhistory_server::auth::token::Token;
 use callhistory_store::{ApiKey, Scope};
+use callhistory_test_support::PATIENCE;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     binary::{Running, run},
@@ -224,6 +230,25 @@ async fn a_revoked_key_ends_a_wait() {
     // About half a second; a busy machine needs less than the minute of the wait.
     assert!(started.elapsed() < Duration::from_secs(40), "the wait went on for {:?}", started.elapsed());
     assert_eq!(server.get("none", &header).await.code(), "key_revoked");
+}
+
+/// What was sent before stays.
+#[tokio::test]
+async fn a_revoked_key_ends_an_import() {
+    let server = Server::with_keys().await;
+    let key = create_key(&server, Some(WORKSPACE), &Scope::ALL, |_| {}).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /v2/api/call-history/batch HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\nx-api-key: {}\r\n\
+         content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\nd\r\n{{\"_id\":\"a1\"}}\n\r\n",
+        key.as_str()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    server.wait_for_request("/batch").await;
+    assert!(server.keys.as_ref().unwrap().revoke_key(key.id(), fixed_clock().into()).await.unwrap());
+    let mut status = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut status)).await.unwrap().unwrap();
+    assert_eq!(&status, b"HTTP/1.1 401");
 }
 
 /// Without `phone-numbers:read` no response contains a phone number, and no filter reveals one.
