@@ -75,6 +75,11 @@ async fn a_backup_during_writes_is_restored_byte_for_byte() {
     let after = acknowledged.lock().unwrap().len();
     assert!(code == 0 && printed.contains("records and"), "{errors}");
     assert!(after > before.len(), "nothing was written during the backup");
+    #[cfg(unix)]
+    for file in ["copy.db", "copy.db.sha256"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.join(file).metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{file}: other users could read personal data");
+    }
     let later = version_of_later(&server.base).await;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {

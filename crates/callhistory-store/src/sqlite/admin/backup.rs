@@ -84,7 +84,8 @@ pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<B
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    create_private(to).map_err(|error| failed(to, &error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut copy = Connection::open_with_flags(to, flags)?;
     copy.busy_timeout(BUSY_TIMEOUT)?;
     let copying = backup::Backup::new(source, &mut copy)?;
