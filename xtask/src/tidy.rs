@@ -176,7 +176,7 @@ fn old_words(tree: &Tree) -> Vec<String> {
     ];
     let phrases = phrases.map(|(phrase, better)| (forms(phrase), better));
     let is_checked = |path: &str| {
-        let has_words = [".rs", ".md", ".json", ".yml", ".yaml"].iter().any(|end| path.ends_with(end));
+        let has_words = [".rs", ".md", ".json", ".sql", ".toml", ".yml", ".yaml"].iter().any(|end| path.ends_with(end));
         has_words && !path.starts_with("fuzz/seeds/") && !path.ends_with("package-lock.json")
     };
     let mut faults = Vec::new();

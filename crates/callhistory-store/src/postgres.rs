@@ -130,7 +130,7 @@ impl CallStore for PostgresStore {
         let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&input)?))).transpose()?;
         let write_set = WriteSet { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
         let id = id.clone();
-        self.writer.run(workspace, write_set, move |plan| plan.create(&id, &input, key.as_ref(), &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.create_call(&id, &input, key.as_ref(), &now)).await
     }
 
     async fn replace_call(
@@ -142,7 +142,7 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
         let (write_set, id) = (one(id), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.put(&id, &input, &precondition, &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.replace_call(&id, &input, &precondition, &now)).await
     }
 
     async fn update_call(
@@ -154,7 +154,7 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
         let (write_set, id) = (one(id), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.patch(&id, &patch, &precondition, &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.update_call(&id, &patch, &precondition, &now)).await
     }
 
     async fn delete_call(
@@ -165,7 +165,7 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (write_set, id) = (one(id), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.delete(&id, &precondition, &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.delete_call(&id, &precondition, &now)).await
     }
 
     async fn import_calls(
@@ -175,7 +175,7 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
         let write_set = WriteSet { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
-        self.writer.run(workspace, write_set, move |plan| plan.import(&calls, &now)).await
+        self.writer.run(workspace, write_set, move |plan| plan.import_calls(&calls, &now)).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
@@ -299,7 +299,7 @@ mod tests {
         let many = WriteSet { ids: vec![id.clone(), other], key: None };
         let (first, at) = (id.clone(), now.clone());
         let panics = store.writer.run(&workspace, many, move |plan| -> Result<Reply<()>, Rejection> {
-            let _reply = plan.put(&first, &CallInput::default(), &Precondition::default(), &at)?;
+            let _reply = plan.replace_call(&first, &CallInput::default(), &Precondition::default(), &at)?;
             panic!("after its first record")
         });
         let panicked = panics.await;

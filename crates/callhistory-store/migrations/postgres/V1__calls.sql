@@ -1,16 +1,16 @@
--- Every table, key and index leads with the workspace, so the tables can be distributed by it. Two stand apart: `secret`
--- and the history of migrations belong to the whole database and are a few rows.
+-- Every table, key and index leads with the workspace, so the tables can be distributed by it. The exceptions
+-- `secret` and the history of migrations belong to the whole database and have a few rows.
 --
 -- Texts are ordered by their bytes, as on every engine.
 
--- The sequence of each workspace: raised by every change in the last breath of its transaction, and locked from there to
--- the commit, so its order is the commit order. The free space keeps updates on their page.
+-- The sequence of each workspace: every change raises it at the end of its transaction and locks it until the commit, so
+-- its order is the commit order. The free space keeps updates on their page.
 CREATE TABLE workspace (
     workspace_id  text COLLATE "C" NOT NULL PRIMARY KEY,
     last_sequence bigint           NOT NULL
 ) WITH (fillfactor = 50);
 
--- `body` holds the canonical bytes that are answered; the columns beside it repeat what is filtered, sorted or counted.
+-- `body` has the canonical bytes that are returned; the other columns repeat what is filtered, sorted or aggregated.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
 CREATE TABLE call (
     workspace_id      text COLLATE "C" NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE call (
     PRIMARY KEY (workspace_id, id)
 );
 
--- Beyond its order it covers what most metrics read. Another text of 256 characters could make an entry too large.
+-- It also covers what most metrics read. Another text of 256 characters could make an entry too large.
 CREATE INDEX call_by_time ON call (workspace_id, sort_time, id)
     INCLUDE (status, duration, cost, agent_id, direction, call_type);
 CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
@@ -57,7 +57,7 @@ CREATE TABLE change (
     PRIMARY KEY (workspace_id, sequence)
 );
 
--- The answer to each keyed creation, committed together with its effect and replayed until it expires.
+-- The response to each creation with an idempotency key, committed together with its effect and replayed until it expires.
 CREATE TABLE idempotency (
     workspace_id text COLLATE "C" NOT NULL,
     key          text COLLATE "C" NOT NULL,
@@ -69,11 +69,11 @@ CREATE TABLE idempotency (
     PRIMARY KEY (workspace_id, key)
 );
 
--- A deletion empties the answer that its record was created with.
+-- A deletion clears the response that its record was created with.
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
 
--- What seals the cursors; made once for each database.
+-- The secret that signs the cursors, created once for each database.
 CREATE TABLE secret (
     name  text  NOT NULL PRIMARY KEY,
     value bytea NOT NULL

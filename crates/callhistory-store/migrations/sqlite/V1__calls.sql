@@ -4,12 +4,12 @@ CREATE TABLE workspace (
     last_sequence INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- `body` holds the canonical bytes that are answered; the columns beside it repeat what is filtered, sorted or counted.
+-- `body` has the canonical bytes that are returned; the other columns repeat what is filtered, sorted or aggregated.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` comes last, so
 -- that reading the other columns never touches its overflow pages.
 --
--- `position` is the second of `sort_time` times a billion, plus a free number below: the table and the index of terms are
--- both in the order of time, so a filter is served newest first from the index alone.
+-- `position` is the second of `sort_time` times a billion, plus a free number below: the table and the full-text index are
+-- in the order of time, so a filter is answered newest first from the index alone.
 CREATE TABLE call (
     position          INTEGER NOT NULL PRIMARY KEY,
     workspace_id      TEXT    NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE call (
 ) STRICT;
 
 CREATE UNIQUE INDEX call_by_id ON call (workspace_id, id);
--- Beyond its order it covers what the metrics read.
+-- It also covers what the metrics read.
 CREATE INDEX call_by_time ON call (workspace_id, sort_time, id, status, duration, cost, agent_id, call_flow_id, direction, call_type);
 CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
 CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
@@ -41,8 +41,8 @@ CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
 CREATE INDEX call_by_duration ON call (workspace_id, coalesce(duration, -1), id);
 CREATE INDEX call_by_cost ON call (workspace_id, coalesce(cost, -9223372036854775807), id);
 
--- Which records have which terms, by `position`. A term is a digest of the workspace, a member and a value or word; no
--- text of a record is in here.
+-- The full-text index of terms, by `position`. A term is a digest of the workspace, a member and a value or word; the index
+-- has no text of a record.
 CREATE VIRTUAL TABLE call_term USING fts5 (terms, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii');
 
 -- Every change, in the order of commits. `kind` is 1 for created, 2 for updated, 3 for deleted.
@@ -55,7 +55,7 @@ CREATE TABLE change (
     PRIMARY KEY (workspace_id, sequence)
 ) STRICT, WITHOUT ROWID;
 
--- The answer to each keyed creation, committed together with its effect and replayed until it expires.
+-- The response to each creation with an idempotency key, committed together with its effect and replayed until it expires.
 CREATE TABLE idempotency (
     workspace_id TEXT    NOT NULL,
     key          TEXT    NOT NULL,
@@ -67,11 +67,11 @@ CREATE TABLE idempotency (
 ) STRICT;
 
 CREATE UNIQUE INDEX idempotency_by_key ON idempotency (workspace_id, key);
--- A deletion empties the answer that its record was created with.
+-- A deletion clears the response that its record was created with.
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
 
--- What seals the cursors; made once for each database.
+-- The secret that signs the cursors, created once for each database.
 CREATE TABLE secret (
     name  TEXT NOT NULL PRIMARY KEY,
     value BLOB NOT NULL

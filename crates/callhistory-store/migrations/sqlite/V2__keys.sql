@@ -1,5 +1,5 @@
--- The keys of callers. Of a key there is only its SHA-256. Without a workspace it is an operator's; `scopes` are words with
--- blanks between. Times are nanoseconds since 1970; a key that was replaced is revoked at the end of the overlap.
+-- The API keys. Only the SHA-256 of a key is stored. A key without a workspace is an operator key; `scopes` are separated by
+-- blanks. Times are nanoseconds since 1970; a rotated key is revoked at the end of the overlap.
 CREATE TABLE api_key (
     id           TEXT    NOT NULL PRIMARY KEY,
     digest       BLOB    NOT NULL,

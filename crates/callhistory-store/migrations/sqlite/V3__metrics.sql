@@ -1,4 +1,4 @@
--- What the numbers of calls are counted from: for each combination of these values that a workspace has had, a small number.
+-- Metrics are aggregated from these tables. Each combination of these values that a workspace has had gets a small number.
 CREATE TABLE metric_group (
     workspace_id TEXT    NOT NULL,
     group_id     INTEGER NOT NULL,
@@ -12,10 +12,9 @@ CREATE TABLE metric_group (
 
 CREATE INDEX metric_group_by_value ON metric_group (workspace_id, agent_id, status, call_flow_id, direction, call_type);
 
--- And the rest of what they need, some hundred calls to a row, one column after the other: times, groups, durations, costs.
--- A row has the calls from `start` on, up to the next `start`; only where very many begin at one moment there is more than
--- one `part`. What is summed up stands before `columns`, so that reading it does not touch those. A sum that does not fit
--- is NULL.
+-- Segments: some hundred calls in a row, as columns of times, groups, durations and costs. A row has the calls from `start` up
+-- to the next `start`; there is more than one `part` only if very many calls start at one time. The sums come before
+-- `columns`, so that reading them does not touch those. A sum that does not fit is NULL.
 CREATE TABLE metric_segment (
     workspace_id TEXT    NOT NULL,
     start        INTEGER NOT NULL,
@@ -33,7 +32,7 @@ CREATE TABLE metric_segment (
 
 CREATE UNIQUE INDEX metric_segment_by_start ON metric_segment (workspace_id, start, part);
 
--- The shape of those rows that this database has. Where it is not that of the program, they are made anew.
-CREATE TABLE metric_shape (
-    shape INTEGER NOT NULL
+-- The format version of the segments. The program rebuilds segments of another version.
+CREATE TABLE metric_format (
+    version INTEGER NOT NULL
 ) STRICT;

@@ -159,7 +159,7 @@ impl GroupPlan {
         made.ok_or_else(|| StoreError::Internal("a write produced no record".to_owned()))
     }
 
-    pub(crate) fn create(
+    pub(crate) fn create_call(
         &mut self,
         id: &CallId,
         input: &CallInput,
@@ -195,7 +195,7 @@ impl GroupPlan {
         Ok(written(id.clone(), made, WriteOutcome::Created))
     }
 
-    pub(crate) fn put(
+    pub(crate) fn replace_call(
         &mut self,
         id: &CallId,
         input: &CallInput,
@@ -218,7 +218,7 @@ impl GroupPlan {
         }
     }
 
-    pub(crate) fn patch(
+    pub(crate) fn update_call(
         &mut self,
         id: &CallId,
         patch: &CallPatch,
@@ -237,7 +237,7 @@ impl GroupPlan {
         Ok(Box::new(|base| Some(written(base))))
     }
 
-    pub(crate) fn delete(
+    pub(crate) fn delete_call(
         &mut self,
         id: &CallId,
         precondition: &Precondition,
@@ -253,7 +253,7 @@ impl GroupPlan {
     }
 
     /// Writes many records; a record that breaks a rule fails alone, and any other error rolls all of them back.
-    pub(crate) fn import(
+    pub(crate) fn import_calls(
         &mut self,
         calls: &[(CallId, CallInput)],
         now: &Timestamp,
@@ -261,7 +261,7 @@ impl GroupPlan {
         let any = Precondition::default();
         let mut outcomes = Vec::with_capacity(calls.len());
         for (id, input) in calls {
-            match self.put(id, input, &any, now) {
+            match self.replace_call(id, input, &any, now) {
                 Ok(written) => outcomes.push(Ok(written(0).outcome)),
                 Err(Rejection::Failed(StoreError::Invalid(errors))) => outcomes.push(Err(errors)),
                 Err(stop) => return Err(stop),

@@ -19,7 +19,7 @@ use crate::{
 
 /// Rebuilds the segments if a database has none, or another format.
 pub(crate) fn ensure(db: &Connection) -> Result<(), StoreError> {
-    let version: Option<i64> = db.query_row("SELECT max(shape) FROM metric_shape", [], |row| row.get(0))?;
+    let version: Option<i64> = db.query_row("SELECT max(version) FROM metric_format", [], |row| row.get(0))?;
     if version == Some(FORMAT_VERSION) { Ok(()) } else { rebuild(db).map(drop) }
 }
 
@@ -41,19 +41,21 @@ pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
 
 /// Rebuilds the segments from the records; returns the number of calls.
 pub(crate) fn rebuild(db: &Connection) -> Result<u64, StoreError> {
-    tracing::info!("rebuilding the columns of metrics");
     db.execute_batch(
-        "BEGIN IMMEDIATE; DELETE FROM metric_segment; DELETE FROM metric_group; DELETE FROM metric_shape",
+        "BEGIN IMMEDIATE; DELETE FROM metric_segment; DELETE FROM metric_group; DELETE FROM metric_format",
     )?;
-    let made = write_all(db).and_then(|calls| {
-        db.execute("INSERT INTO metric_shape (shape) VALUES (?1)", [FORMAT_VERSION])?;
+    let rebuilt = write_all(db).and_then(|calls| {
+        db.execute("INSERT INTO metric_format (version) VALUES (?1)", [FORMAT_VERSION])?;
         db.execute_batch("COMMIT")?;
+        if calls > 0 {
+            tracing::info!(calls, "the columns of metrics were rebuilt");
+        }
         Ok(calls)
     });
-    if made.is_err() && !db.is_autocommit() {
+    if rebuilt.is_err() && !db.is_autocommit() {
         db.execute_batch("ROLLBACK")?;
     }
-    made
+    rebuilt
 }
 
 fn write_all(db: &Connection) -> Result<u64, StoreError> {
