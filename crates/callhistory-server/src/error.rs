@@ -34,7 +34,7 @@ impl ApiError {
     fn with_errors(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => only.to_string(),
-            several => format!("{} things are wrong; errors lists them.", several.len()),
+            several => format!("{} errors; see errors.", several.len()),
         };
         Self { code, detail, errors, retry_after: None }
     }
@@ -90,9 +90,9 @@ impl ApiError {
             ProblemCode::KeyInvalid => (StatusCode::UNAUTHORIZED, "The key is wrong"),
             ProblemCode::KeyExpired => (StatusCode::UNAUTHORIZED, "The key has expired"),
             ProblemCode::KeyRevoked => (StatusCode::UNAUTHORIZED, "The key has been revoked"),
-            ProblemCode::WorkspaceForbidden => (StatusCode::FORBIDDEN, "Another workspace"),
+            ProblemCode::WorkspaceForbidden => (StatusCode::FORBIDDEN, "Workspace not allowed"),
             ProblemCode::InsufficientScope => (StatusCode::FORBIDDEN, "The key does not allow this"),
-            ProblemCode::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "Too much in this time"),
+            ProblemCode::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             ProblemCode::MalformedJson => (StatusCode::BAD_REQUEST, "The body is not JSON"),
             ProblemCode::InvalidHeader => (StatusCode::BAD_REQUEST, "A header is not valid"),
             ProblemCode::InvalidParameter => (StatusCode::BAD_REQUEST, "A parameter is not valid"),

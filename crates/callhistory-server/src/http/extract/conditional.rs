@@ -30,7 +30,7 @@ fn entity_tags<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<Vec<&'a
         return Err(invalid(FieldErrorCode::TooLong, &format!("has more than {MAX_CONDITION_BYTES} bytes")));
     }
     let texts = lines().flat_map(|line| line.to_str().unwrap_or_default().split(','));
-    let tags: Vec<_> = texts.map(|tag| tag.trim_matches(' ')).collect();
+    let tags: Vec<_> = texts.map(|tag| tag.trim_matches([' ', '\t'])).collect();
     let is_tag = |tag: &&str| {
         let quoted = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         quoted.is_some_and(|opaque| opaque.chars().all(|c| c.is_ascii_graphic() && c != '"'))
