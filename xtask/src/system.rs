@@ -192,9 +192,9 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
         tests.push(test(&format!("fuzz {target}"), &[CARGO_FUZZ], vec![corpus, fuzz]));
     }
     tests.push(test("bench --quick", &[], vec![cargo("xtask bench --quick")]));
-    // Most tests wait more than they compute: six at a time take half of the time.
+    // Most tests wait more than they compute: eight at a time take half of the time.
     let suite = "test --workspace --locked --lib --bins --tests";
-    let round = || cargo(&format!("{suite} -- --test-threads 6"));
+    let round = || cargo(&format!("{suite} -- --test-threads 8"));
     tests.push(SystemTest {
         builds: vec![cargo(&format!("{suite} --no-run"))],
         under_load: true,
