@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use procfs::process::{ClearRefs, Process};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -64,26 +65,25 @@ impl ServerProcess {
     /// Starts measuring the peak of memory again.
     pub(crate) fn reset_peak(&self) {
         // Where the system does not allow it, the peak is that of the whole run: higher, and never too low.
-        drop(fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5"));
+        drop(process(self.child.id()).map(|process| process.clear_refs(ClearRefs::PeakRSS)));
     }
 }
 
-/// Resident memory of a process, and its peak, in MiB.
-pub(crate) fn memory_mib(process: u32) -> Result<(f64, f64), BoxError> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let field = |name: &str| -> Option<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
-    };
-    Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
+fn process(id: u32) -> Result<Process, BoxError> {
+    Ok(Process::new(i32::try_from(id)?)?)
 }
 
-/// User and system time of a process, which has ticks of ten milliseconds.
-pub(crate) fn cpu_seconds(process: u32) -> Result<f64, BoxError> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields: Vec<_> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no ticks");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
+/// Resident memory of a process, and its peak, in MiB.
+pub(crate) fn memory_mib(id: u32) -> Result<(f64, f64), BoxError> {
+    let status = process(id)?.status()?;
+    let mib = |kib: Option<u64>| kib.map(|kib| kib as f64 / 1024.0).ok_or("the system does not report memory");
+    Ok((mib(status.vmrss)?, mib(status.vmhwm)?))
+}
+
+/// User and system time of a process.
+pub(crate) fn cpu_seconds(id: u32) -> Result<f64, BoxError> {
+    let stat = process(id)?.stat()?;
+    Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
 pub(crate) fn free_address() -> Result<SocketAddr, BoxError> {

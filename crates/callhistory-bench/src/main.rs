@@ -19,7 +19,7 @@ mod table;
 mod writes;
 
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -31,6 +31,7 @@ use callhistory_test_support::history::History;
 use clap::{Parser, Subcommand};
 use error::BoxError;
 use peers::static_baseline;
+use procfs::{CurrentSI as _, KernelStats};
 use table::{Outcome, Row};
 
 /// The rows by their numbers in docs/performance.md, each with whether it depends on the history.
@@ -209,10 +210,11 @@ async fn measure(bench: &Bench, row: u8) -> Outcome {
 /// The share of the processors that others use, in a second in which this program sleeps.
 fn other_load() -> Result<f64, BoxError> {
     let busy = || -> Result<(f64, f64), BoxError> {
-        let stat = fs::read_to_string("/proc/stat")?;
-        let ticks: Vec<f64> = stat.lines().next().unwrap_or_default().split(' ').flat_map(str::parse).collect();
-        let idle = ticks.get(3).zip(ticks.get(4)).map(|(idle, waiting)| idle + waiting).ok_or("no idle time")?;
-        Ok((ticks.iter().sum::<f64>() - idle, ticks.iter().sum()))
+        let time = KernelStats::current()?.total;
+        let idle = time.idle + time.iowait.unwrap_or_default();
+        let busy =
+            time.user + time.nice + time.system + time.irq.unwrap_or_default() + time.softirq.unwrap_or_default();
+        Ok((busy as f64, (busy + idle) as f64))
     };
     let before = busy()?;
     std::thread::sleep(Duration::from_secs(1));
