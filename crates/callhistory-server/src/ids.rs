@@ -44,10 +44,18 @@ impl IdGenerator {
 
     /// A unique request ID of 32 hexadecimal digits. It need not be unpredictable, so it costs no system call.
     pub(crate) fn request_id(&self) -> String {
-        format!("{:016x}{:016x}", self.process, self.next_request.fetch_add(1, Ordering::Relaxed))
+        let next = self.next_request.fetch_add(1, Ordering::Relaxed);
+        hex(&(u128::from(self.process) << 64 | u128::from(next)).to_be_bytes())
     }
 }
 
+/// Hexadecimal digits, without `format!`: each request has an ID.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }

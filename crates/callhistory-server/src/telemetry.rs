@@ -188,8 +188,10 @@ impl Visit for JsonFields<'_, '_> {
         self.record_str(field, &format!("{value:?}"));
     }
 
+    /// The integers of a request's line, without the general formatting.
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.begin(field);
+        self.text(itoa::Buffer::new().format(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
