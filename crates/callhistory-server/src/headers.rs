@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, request::Parts};
 use callhistory_model::{FieldError, FieldErrorCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::{
     Required,
     path::{ParameterBuilder, ParameterIn},
@@ -23,8 +23,16 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
     }
 }
 
+/// The example of a cursor.
+pub(crate) const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
+
+/// The schema of a cursor, and of the ID of an event, which is one.
+pub(crate) fn cursor_schema() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" })
+}
+
 /// A parameter of the contract. Its `members` are the schema, the description and an example.
-pub(crate) fn parameter(place: ParameterIn, name: &str, members: &Value) -> ParameterBuilder {
+pub(crate) fn parameter(location: ParameterIn, name: &str, members: &Value) -> ParameterBuilder {
     let members = members.as_object().cloned().into_iter().flatten().collect();
-    ParameterBuilder::new().name(name).parameter_in(place).required(Required::False).extensions(Some(members))
+    ParameterBuilder::new().name(name).parameter_in(location).required(Required::False).extensions(Some(members))
 }

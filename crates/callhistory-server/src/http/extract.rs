@@ -24,7 +24,7 @@ pub(crate) use self::{
 };
 use crate::{
     error::ApiError,
-    headers::{parameter, single},
+    headers::{CURSOR, cursor_schema, parameter, single},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -143,10 +143,10 @@ impl<S: Sync> FromRequestParts<S> for EventStream {
 impl IntoParams for EventStream {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let members = json!({
-            "schema": { "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" },
+            "schema": cursor_schema(),
             "description": "`id` of the last event that was received; overrides `cursor`. Only with `Accept: \
                 text/event-stream`.",
-            "example": "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg",
+            "example": CURSOR,
         });
         vec![parameter(ParameterIn::Header, LAST_EVENT_ID.as_str(), &members).build()]
     }

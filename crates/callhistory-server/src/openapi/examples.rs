@@ -7,8 +7,7 @@
 use callhistory_model::examples::{SOURCE_EXAMPLE, source_example};
 use serde_json::Value;
 
-/// A cursor of a list or of the change feed.
-pub(crate) const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
+use crate::headers::CURSOR;
 
 /// The first character of an example that is JSON text.
 const JSON: char = '\u{1}';

@@ -11,8 +11,10 @@ use utoipa::{
     openapi::path::{Parameter, ParameterIn},
 };
 
-use super::examples::CURSOR;
-use crate::{headers::parameter, http::extract::Parameters};
+use crate::{
+    headers::{CURSOR, cursor_schema, parameter},
+    http::extract::Parameters,
+};
 
 fn text(max: usize) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": max, "pattern": "^[^\\u0000]*$" })
@@ -25,10 +27,6 @@ fn set() -> Value {
 
 fn time() -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": 40 })
-}
-
-fn cursor() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" })
 }
 
 /// A number that keeps its digits.
@@ -126,7 +124,7 @@ fn describe_list(name: &str) -> Value {
             "example": 50,
         }),
         "cursor" => json!({
-            "schema": cursor(),
+            "schema": cursor_schema(),
             "description": "Start of the page, from the header `Link` of the previous page, with the same filters and sort.",
             "example": CURSOR,
         }),
@@ -200,7 +198,7 @@ fn describe_changes(name: &str) -> Value {
             "example": 100,
         }),
         "cursor" => json!({
-            "schema": cursor(),
+            "schema": cursor_schema(),
             "description": "`cursor` of the previous response, or `latest` for the end of the feed. Starts at the first \
                 change by default.",
             "example": CURSOR,

@@ -8,13 +8,13 @@ use callhistory_store::StoreError;
 use serde_json::{Value, json};
 use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder};
 
-use super::examples::CURSOR;
 use crate::{
     auth::{
         key_cache::{OTHER_WORKSPACE, WRONG_KEY},
         rate_limit::{TOO_MANY, refused},
     },
     error::{ApiError, FAILED, FULL, UNAVAILABLE},
+    headers::CURSOR,
 };
 
 const REQUEST_ID: &str = "0f8fad5b-d9cb-469f";

@@ -28,7 +28,7 @@ fn get(id: &str) -> String {
 }
 
 /// Reads one response from a connection that stays open.
-async fn read_answer(stream: &mut TcpStream) -> String {
+async fn read_response(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -67,7 +67,7 @@ async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
     let mut stream = server.connect().await;
     for _ in 0..2 {
         stream.write_all(get("absent").as_bytes()).await.unwrap();
-        assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 404"));
+        assert!(read_response(&mut stream).await.starts_with("HTTP/1.1 404"));
         // Longer than the limit of a head.
         tokio::time::sleep(HEAD + SHORT).await;
     }
@@ -77,7 +77,7 @@ async fn an_idle_connection_outlives_the_head_limit_but_not_the_idle_limit() {
     let server = Server::with_limits(Limits { idle: SHORT, ..LONG }).await;
     let mut stream = server.connect().await;
     stream.write_all(get("absent").as_bytes()).await.unwrap();
-    assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 404"));
+    assert!(read_response(&mut stream).await.starts_with("HTTP/1.1 404"));
     assert_closed(stream).await;
 }
 
@@ -149,7 +149,7 @@ async fn ambiguous_requests_are_refused() {
     ];
     for request in cases {
         let response = server.raw(request.as_bytes()).await;
-        assert!(response.starts_with("HTTP/1.1 400"), "{request:?} was answered with {response:?}");
+        assert!(response.starts_with("HTTP/1.1 400"), "{request:?} returned {response:?}");
     }
     let huge = head(&format!("host: x\r\nx: {}\r\n", "y".repeat(100_000)));
     // The response is lost if the kernel resets the connection because of unread bytes.
@@ -185,7 +185,7 @@ async fn a_too_large_content_length_is_refused_before_the_body() {
     );
     let mut stream = server.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
-    let response = timeout(PATIENCE, read_answer(&mut stream)).await.unwrap();
+    let response = timeout(PATIENCE, read_response(&mut stream)).await.unwrap();
     assert!(response.starts_with("HTTP/1.1 413"), "{response}");
 }
 

@@ -18,6 +18,11 @@ use crate::{error::ApiError, headers::parameter};
 /// The largest size of the entity tags of one header, in bytes.
 const MAX_CONDITION_BYTES: usize = 8192;
 
+/// An entity tag without its mark of weakness.
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
 /// The entity tags of a header, each in its quotes and maybe with `W/`, or the only one `*`; `None` without the header.
 fn entity_tags<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<Vec<&'a str>>, ApiError> {
     let lines = || parts.headers.get_all(name).iter();
@@ -32,8 +37,8 @@ fn entity_tags<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<Vec<&'a
     let texts = lines().flat_map(|line| line.to_str().unwrap_or_default().split(','));
     let tags: Vec<_> = texts.map(|tag| tag.trim_matches([' ', '\t'])).collect();
     let is_tag = |tag: &&str| {
-        let quoted = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        quoted.is_some_and(|opaque| opaque.chars().all(|c| c.is_ascii_graphic() && c != '"'))
+        let quoted = opaque(tag).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        quoted.is_some_and(|text| text.chars().all(|c| c.is_ascii_graphic() && c != '"'))
     };
     if tags == ["*"] || tags.iter().all(is_tag) {
         return Ok(Some(tags));
@@ -76,7 +81,7 @@ impl ReadCondition {
     }
 
     pub(crate) fn has(&self, etag: &str) -> bool {
-        self.0.iter().any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
+        self.0.iter().any(|known| known == "*" || opaque(known) == etag)
     }
 }
 
@@ -129,7 +134,7 @@ fn versions(tags: &[&str]) -> VersionSet {
         return VersionSet::Any;
     }
     let sequence = |tag: &&str| {
-        let text = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+        let text = opaque(tag).trim_matches('"');
         let sequence: i64 = text.parse().ok()?;
         (sequence.to_string() == text).then_some(sequence)
     };

@@ -90,8 +90,8 @@ impl CompiledFilter {
         self.predicate.clauses.iter().all(|clause| !matches!(clause, FilterClause::Terms { .. }))
     }
 
-    /// Whether the index by time alone answers the filter.
-    pub(crate) fn is_covered(&self) -> bool {
+    /// Whether the columns of metrics alone answer the filter.
+    pub(crate) fn is_of_metric_columns(&self) -> bool {
         let covered = |clause: &FilterClause| match clause {
             FilterClause::Either { columns: ColumnTest::OneOf { columns, .. }, .. }
             | FilterClause::Columns(ColumnTest::OneOf { columns, .. }) => {
@@ -100,12 +100,7 @@ impl CompiledFilter {
             _ => false,
         };
         let Predicate { clauses, ranges, .. } = &self.predicate;
-        clauses.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)
-    }
-
-    /// Whether the columns of metrics alone answer the filter.
-    pub(crate) fn is_of_metric_columns(&self) -> bool {
-        self.presence.is_none() && self.is_covered()
+        self.presence.is_none() && clauses.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)
     }
 
     /// The conditions on groups of calls with equal values. `c` is the table of groups.
