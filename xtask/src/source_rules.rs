@@ -6,9 +6,10 @@ use crate::repository::{Tree, source, sources};
 
 const STORE: &str = "crates/callhistory-store";
 /// The modules of the store that contain SQL.
-const SQL_MODULES: [&str; 7] = [
+const SQL_MODULES: [&str; 8] = [
     "sqlite/read/",
     "sqlite/write/statements",
+    "sqlite/write/columns",
     "sqlite/columnar/",
     "sqlite/admin/",
     "postgres/read/",

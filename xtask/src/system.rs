@@ -153,6 +153,11 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
             vec![with("CALLHISTORY_SCRIPT_STEPS", "50000", "test --locked -p callhistory-store script")],
         ),
         test(
+            "a thousand damages of a database",
+            &[],
+            vec![with("CALLHISTORY_DAMAGES", "1000", "test --locked --release -p callhistory-store --lib damage")],
+        ),
+        test(
             "queries against the reference model",
             &[],
             vec![with("CALLHISTORY_QUERY_COMPARISONS", "500000", "test --locked -p callhistory-store queries")],

@@ -14,6 +14,8 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 pub(crate) const FAILED: &str = "The service failed; its log has more under the request id.";
 pub(crate) const FULL: &str = "The disk is full; this was not written. Reads go on.";
+const DAMAGED: &str =
+    "The stored data of this are damaged; the operator can restore a backup. Other records are not affected.";
 pub(crate) const UNAVAILABLE: &str = "The store cannot do this now; try again.";
 
 /// An error response. Its texts are for the caller; what only the operator may know is logged where the error occurs.
@@ -109,6 +111,7 @@ impl ApiError {
             ProblemCode::InvalidRecord => (StatusCode::UNPROCESSABLE_ENTITY, "The record is not valid"),
             ProblemCode::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was reused"),
             ProblemCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available now"),
+            ProblemCode::DataDamaged => (StatusCode::INTERNAL_SERVER_ERROR, "Stored data are damaged"),
             ProblemCode::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "The disk is full"),
             // The model also has a value for unknown codes, which the service never sends.
             ProblemCode::Internal | _ => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
@@ -183,6 +186,10 @@ impl From<StoreError> for ApiError {
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
                 Self::new(ProblemCode::StorageFull, FULL)
+            }
+            StoreError::Damaged(reason) => {
+                tracing::error!(reason, "stored data are damaged; doctor --full lists them");
+                Self::new(ProblemCode::DataDamaged, DAMAGED)
             }
             StoreError::Busy(detail) => Self::new(ProblemCode::Unavailable, detail),
             StoreError::Unavailable(reason) | StoreError::Io(reason) => {

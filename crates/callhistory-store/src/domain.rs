@@ -11,6 +11,8 @@ pub(crate) mod page;
 #[cfg(feature = "engine")]
 pub(crate) mod predicate;
 #[cfg(feature = "engine")]
+pub(crate) mod record_digest;
+#[cfg(feature = "engine")]
 pub(crate) mod search_terms;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 pub(crate) mod strategy;

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The disk failed. A write with this error was not acknowledged; whether it took effect is unknown.
     #[error("the disk failed: {0}")]
     Io(String),
+    /// Stored data are damaged: they do not match their checksum. Nothing was written, and a retry fails as well.
+    #[error("stored data are damaged: {0}")]
+    Damaged(String),
     /// The database cannot be opened, or its URL is invalid.
     #[error("{0}")]
     Open(String),

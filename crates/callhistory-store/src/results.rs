@@ -14,6 +14,8 @@ pub struct StoreHealth {
     pub wal_bytes: Option<u64>,
     /// The free space on its disk, in bytes.
     pub disk_free_bytes: Option<u64>,
+    /// The number of damaged pages that the last scrub found.
+    pub damaged_pages: Option<u64>,
     /// Whether writes are refused because the disk is full.
     pub is_full: bool,
     /// Whether writes have stopped after an I/O error, until a restart.

@@ -32,11 +32,14 @@ use crate::{
 
 mod admin;
 mod columnar;
+#[cfg(test)]
+mod damage_tests;
 mod error;
 mod functions;
 #[cfg(test)]
 mod hot_path_tests;
 mod open;
+mod page_checksum;
 mod pool;
 mod read;
 mod write;
@@ -49,6 +52,7 @@ pub(crate) use admin::{
 use admin::{
     api_keys::SqliteApiKeys,
     disk::{Disk, MAX_WAL_BYTES},
+    scrub::Scrub,
 };
 use columnar::rebuild;
 use pool::{ReadPool, in_snapshot, is_over};
@@ -68,6 +72,7 @@ pub(crate) struct SqliteStore {
     notifier: ChangeNotifier,
     disk: Arc<Disk>,
     thresholds: Thresholds,
+    _scrub: Scrub,
     /// Held while the store is open: a second process would be a second writer.
     _lock: File,
 }
@@ -98,6 +103,7 @@ impl SqliteStore {
             exports: export_stream::semaphore(),
             signer: Arc::new(CursorSigner::new(secret)),
             notifier,
+            _scrub: Scrub::start(path, Arc::clone(&disk))?,
             disk,
             thresholds,
             _lock: lock,
@@ -308,14 +314,14 @@ impl CallStore for SqliteStore {
         let after = self.signer.verify_feed(workspace, cursor)?;
         // Before the read: a later commit sends a notification.
         let mut notifications = self.notifier.subscribe(workspace);
-        if self.snapshots.read(|db| read::changes::last_sequence(db, workspace))? > after {
+        if self.snapshots.read(|db| Ok(read::changes::last_sequence(db, workspace)?))? > after {
             return Ok(());
         }
         notifications.changed().await.map_err(|_| closed())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.snapshots.read(read::get::check)?;
+        self.snapshots.read(|db| Ok(read::get::check(db)?))?;
         self.writer.check().await
     }
 

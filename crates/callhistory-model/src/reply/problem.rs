@@ -53,6 +53,8 @@ extensible_enum! {
         IdempotencyKeyReused = "idempotency_key_reused",
         /// Internal error; the log has it under the request ID.
         Internal = "internal",
+        /// Stored data are damaged: they do not match their checksum. A retry fails as well.
+        DataDamaged = "data_damaged",
         /// The service is temporarily unavailable; retry later.
         Unavailable = "unavailable",
         /// The disk is full; reads still work.

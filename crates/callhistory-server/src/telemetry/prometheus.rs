@@ -126,6 +126,7 @@ impl PrometheusRegistry {
             ("callhistory_database_bytes", health.database_bytes),
             ("callhistory_wal_bytes", health.wal_bytes),
             ("callhistory_disk_free_bytes", health.disk_free_bytes),
+            ("callhistory_damaged_pages", health.damaged_pages),
         ];
         for (name, size) in sizes {
             if let Some(size) = size {
@@ -150,6 +151,8 @@ fn describe() {
     describe_gauge!("callhistory_database_bytes", "Size of the embedded database.");
     describe_gauge!("callhistory_wal_bytes", "Size of its write-ahead log.");
     describe_gauge!("callhistory_disk_free_bytes", "Free space on its disk.");
+    describe_gauge!("callhistory_damaged_pages", "Damaged pages of the embedded database that the last scrub found.");
+    describe_counter!("callhistory_damage_total", "Reads of damaged data, by where the damage was found.");
     describe_gauge!("callhistory_disk_full", "1 while writes are refused because the disk is full.");
     describe_gauge!("callhistory_writes_stopped", "1 after an I/O error, until a restart.");
     describe_gauge!("callhistory_build_info", "1, with the version.");

@@ -10,7 +10,8 @@ CREATE TABLE workspace (
     last_sequence bigint           NOT NULL
 ) WITH (fillfactor = 50);
 
--- `body` has the canonical bytes that are returned; the other columns repeat what is filtered, sorted or aggregated.
+-- `body` has the canonical bytes that are returned, and `digest` the checksum by which a read verifies them; the other columns
+-- repeat what is filtered, sorted or aggregated.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
 CREATE TABLE call (
     workspace_id      text COLLATE "C" NOT NULL,
@@ -31,6 +32,7 @@ CREATE TABLE call (
     from_phone_number text COLLATE "C",
     to_phone_number   text COLLATE "C",
     terms             bigint[]         NOT NULL,
+    digest            bigint           NOT NULL,
     body              bytea            NOT NULL,
     PRIMARY KEY (workspace_id, id)
 );
@@ -65,6 +67,7 @@ CREATE TABLE idempotency (
     expires_at   bigint           NOT NULL,
     call_id      text COLLATE "C" NOT NULL,
     sequence     bigint           NOT NULL,
+    digest       bigint           NOT NULL,
     body         bytea            NOT NULL,
     PRIMARY KEY (workspace_id, key)
 );

@@ -4,7 +4,8 @@ CREATE TABLE workspace (
     last_sequence INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- `body` has the canonical bytes that are returned; the other columns repeat what is filtered, sorted or aggregated.
+-- `body` has the canonical bytes that are returned, and `digest` the checksum by which a read verifies them; the other columns
+-- repeat what is filtered, sorted or aggregated.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` comes last, so
 -- that reading the other columns never touches its overflow pages.
 --
@@ -29,6 +30,7 @@ CREATE TABLE call (
     call_type         TEXT,
     from_phone_number TEXT,
     to_phone_number   TEXT,
+    digest            INTEGER NOT NULL,
     body              BLOB    NOT NULL
 ) STRICT;
 
@@ -63,6 +65,7 @@ CREATE TABLE idempotency (
     expires_at   INTEGER NOT NULL,
     call_id      TEXT    NOT NULL,
     sequence     INTEGER NOT NULL,
+    digest       INTEGER NOT NULL,
     body         BLOB    NOT NULL
 ) STRICT;
 

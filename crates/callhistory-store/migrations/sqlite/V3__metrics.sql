@@ -1,4 +1,5 @@
--- Metrics are aggregated from these tables. Each combination of these values that a workspace has had gets a small number.
+-- Metrics are aggregated from these tables. Each combination of these values that calls of a workspace have gets a small
+-- number. It is deleted with the last of its `calls`: an erased record leaves no text behind.
 CREATE TABLE metric_group (
     workspace_id TEXT    NOT NULL,
     group_id     INTEGER NOT NULL,
@@ -7,6 +8,7 @@ CREATE TABLE metric_group (
     call_flow_id TEXT,
     direction    TEXT,
     call_type    TEXT,
+    calls        INTEGER NOT NULL,
     PRIMARY KEY (workspace_id, group_id)
 ) STRICT, WITHOUT ROWID;
 

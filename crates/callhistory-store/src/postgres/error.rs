@@ -100,7 +100,8 @@ impl From<Error> for StoreError {
         let message = format!("the database returned {code}{place}");
         match code {
             "53100" => Self::Full(message),
-            "58030" | "XX001" | "XX002" => Self::Io(message),
+            "58030" => Self::Io(message),
+            "XX001" | "XX002" => Self::Damaged(message),
             "57014" => Self::Unavailable("a statement took too long and was aborted".to_owned()),
             // 08: connection; 25006: standby; 25P03 and 55P03: lock timeouts; 40: repeated conflict; 53: resources; 57P: stop or
             // start.

@@ -4,3 +4,5 @@ pub(super) mod api_keys;
 pub(super) mod backup;
 pub(super) mod diagnose;
 pub(super) mod disk;
+pub(super) mod scrub;
+pub(super) mod verify;

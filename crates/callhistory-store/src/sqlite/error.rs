@@ -22,7 +22,8 @@ impl From<rusqlite::Error> for StoreError {
                 Self::Unavailable(message)
             }
             Some(DiskFull) => Self::Full(message),
-            Some(SystemIoFailure | DatabaseCorrupt | NotADatabase) => Self::Io(message),
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(message),
+            Some(SystemIoFailure) => Self::Io(message),
             Some(DatabaseBusy | DatabaseLocked) => Self::Unavailable(message),
             Some(OperationInterrupted) => Self::Unavailable("a read took too long and was aborted".to_owned()),
             _ => Self::Internal(message),

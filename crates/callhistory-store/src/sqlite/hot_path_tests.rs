@@ -8,19 +8,20 @@ use std::{
 
 use callhistory_model::{CallId, CallInput, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use rusqlite::{
-    Connection,
+    Connection, OpenFlags,
     hooks::{AuthAction, AuthContext, Authorization},
+    params,
     trace::{TraceEvent, TraceEventCodes},
 };
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use super::{
-    SqliteStore, open,
+    SqliteStore, open, page_checksum,
     read::{changes, get, list as lists, metrics},
 };
 use crate::{
-    domain::{cursor::CursorSigner, mutation::Precondition, strategy::Thresholds},
+    domain::{cursor::CursorSigner, mutation::Precondition, record_digest::record_digest, strategy::Thresholds},
     results::CallPage,
     store::CallStore as _,
 };
@@ -288,8 +289,14 @@ fn nothing_is_prepared_twice() {
 #[test]
 fn no_body_is_parsed_when_it_is_read() {
     let database = Database::new(30);
-    let raw = Connection::open(database.path()).unwrap();
-    raw.execute("UPDATE call SET body = ?1", [b"no JSON".as_slice()]).unwrap();
+    let raw = page_checksum::open(&database.path(), OpenFlags::default()).unwrap();
+    let body = b"no JSON".as_slice();
+    for number in 0..30 {
+        let (workspace, id) = (workspace(), self::id(number));
+        let digest = record_digest(workspace.as_str(), id.as_str(), body);
+        raw.execute("UPDATE call SET body = ?1, digest = ?2 WHERE id = ?3", params![body, digest, id.as_str()])
+            .unwrap();
+    }
     drop(raw);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{admin::disk, functions};
+use super::{admin::disk, functions, page_checksum};
 use crate::error::StoreError;
 
 /// Older versions can corrupt the WAL.
@@ -66,7 +66,7 @@ pub(crate) fn open_writer(
 
 fn open_locked(path: &Path, prepare: impl Fn(&Connection) -> Result<(), StoreError>) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let mut db = page_checksum::open(path, flags).map_err(|error| cannot_open(path, &error))?;
     mark_owner(&db, path)?;
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
@@ -81,7 +81,7 @@ fn open_locked(path: &Path, prepare: impl Fn(&Connection) -> Result<(), StoreErr
 /// A connection that only reads.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let db = page_checksum::open(path, flags).map_err(|error| cannot_open(path, &error))?;
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
     functions::register_functions(&db)?;
     Ok(db)
@@ -90,7 +90,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// A second writing connection, which may belong to another process than the writer.
 pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let db = page_checksum::open(path, flags).map_err(|error| cannot_open(path, &error))?;
     check_owner(&db, path)?;
     configure(&db, &[("query_only", "0"), ("cache_size", "-512")])?;
     db.prepare("SELECT id FROM api_key").map_err(|_| {
@@ -104,10 +104,10 @@ pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> 
 pub(crate) fn check_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let id: i64 =
         db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|error| cannot_open(path, &error))?;
-    if id == APPLICATION_ID {
-        return Ok(());
+    if id != APPLICATION_ID {
+        return Err(StoreError::Open(format!("{} is not a database of this program", path.display())));
     }
-    Err(StoreError::Open(format!("{} is not a database of this program", path.display())))
+    require_checksums(db, path)
 }
 
 /// The sequence before the first change of a workspace, for a database that was restored in this minute since 1970, or never
@@ -159,12 +159,21 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+fn require_checksums(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    if page_checksum::are_verified(db) {
+        return Ok(());
+    }
+    let message =
+        "has pages without checksums: its header is damaged, or another program has rewritten it; restore a backup";
+    Err(StoreError::Open(format!("the database {} {message}", path.display())))
+}
+
 /// Marks a new file as a database of this program, and refuses a file of another one.
 fn mark_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let open_error = |error: rusqlite::Error| cannot_open(path, &error);
     let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(open_error)?;
     if id == APPLICATION_ID {
-        return Ok(());
+        return require_checksums(db, path);
     }
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(open_error)?;
     if id != 0 || tables != 0 {

@@ -1,5 +1,6 @@
 //! Writes.
 
 mod checkpoint;
+pub(super) mod columns;
 pub(super) mod group;
 pub(super) mod statements;

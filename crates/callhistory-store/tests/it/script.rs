@@ -214,7 +214,7 @@ async fn one_script_has_the_same_results_on_both_engines() {
     }
     // A secret of the database signs cursors: with the same secret both engines issue the same cursors.
     let secret = [7_u8; 32];
-    rusqlite::Connection::open(&file).unwrap().execute("UPDATE secret SET value = ?1", [secret]).unwrap();
+    crate::sqlite::raw(&file).execute("UPDATE secret SET value = ?1", [secret]).unwrap();
     postgres::client(&urls[1]).await.execute("UPDATE secret SET value = $1", &[&secret.as_slice()]).await.unwrap();
     let stores = [open(&urls[0]).await.unwrap(), open(&urls[1]).await.unwrap()];
     let mut pair = Pair { stores, cursors: Vec::new(), feed: None, compared: 0, bytes: 0 };

@@ -1,6 +1,9 @@
 //! The conformance suite on SQLite; its file, locks, schema versions and metrics.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use callhistory_model::{CallInput, ListQuery};
 use callhistory_store::{CallStore, Precondition, Severity, StoreError, Thresholds};
@@ -52,6 +55,11 @@ fn empty() -> SqliteFile {
 
 conformance!(empty);
 
+/// A connection beside the store, which writes the checksums of pages as well. Only where a store was open in this process.
+pub(crate) fn raw(path: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open_with_flags_and_vfs(path, rusqlite::OpenFlags::default(), "callhistory").unwrap()
+}
+
 #[tokio::test]
 async fn a_second_process_is_refused() {
     let file = empty();
@@ -98,7 +106,7 @@ async fn a_foreign_or_corrupt_file_is_refused() {
 async fn a_newer_schema_is_refused() {
     let file = empty();
     drop(file.open().await);
-    let raw = rusqlite::Connection::open(file.path()).unwrap();
+    let raw = raw(&file.path());
     raw.execute_batch("INSERT INTO refinery_schema_history VALUES (9999, 'future', '2026-01-01T00:00:00Z', '1')")
         .unwrap();
     drop(raw);
@@ -153,7 +161,7 @@ async fn corrupt_metrics_are_detected_and_rebuilt() {
         diagnostics.into_iter().find(|diagnostic| diagnostic.name == "metrics").unwrap().severity
     };
     assert_eq!(severity().await, Severity::Ok);
-    let raw = rusqlite::Connection::open(file.path()).unwrap();
+    let raw = raw(&file.path());
     for damage in ["DELETE FROM metric_segment WHERE part = 1", "UPDATE metric_segment SET columns = x'00'"] {
         assert!(raw.execute(damage, []).unwrap() > 0, "{damage}");
         assert_eq!(severity().await, Severity::Error, "{damage}");
@@ -177,4 +185,47 @@ async fn earlier_reads_do_not_shorten_the_limit_of_a_statement() {
         let page = store.list_calls(&ws, &query).await;
         assert!(page.is_ok(), "{number}: {:?}", page.err());
     }
+}
+/// Many records come and go in random order; no text of an erased one is left in the file.
+#[tokio::test]
+async fn erased_text_is_left_nowhere() {
+    let file = empty();
+    let store = file.open().await;
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut alive = std::collections::BTreeMap::new();
+    for step in 0..3000_u32 {
+        let number = rng.usize(0..200);
+        let name = format!("c{number}");
+        if rng.u8(0..3) == 0 && alive.remove(&name).is_some() {
+            store
+                .delete_call(&workspace("w"), &id(&name), Precondition::default(), at(u8::try_from(step % 60).unwrap()))
+                .await
+                .unwrap();
+        } else {
+            let text = format!("canary-{step:06}-").repeat(rng.usize(1..60) * if rng.u8(0..10) == 0 { 20 } else { 1 });
+            let agent = format!("agent-{step:06}");
+            let json = format!(
+                r#"{{"summary":"{text}","agentId":"{agent}","startTime":{}}}"#,
+                1_700_000_000 + rng.u32(0..100_000)
+            );
+            put(&*store, "w", &name, &json, u8::try_from(step % 60).unwrap()).await;
+            alive.insert(name, step);
+        }
+    }
+    store.close().await;
+    drop(store);
+    let bytes = std::fs::read(file.path()).unwrap();
+    let kept: std::collections::BTreeSet<_> = alive.values().map(|step| format!("{step:06}")).collect();
+    let mut left = std::collections::BTreeSet::new();
+    for prefix in ["canary-", "agent-"] {
+        for (at, window) in bytes.windows(prefix.len() + 6).enumerate() {
+            if window.starts_with(prefix.as_bytes()) {
+                let found = String::from_utf8_lossy(&window[prefix.len()..]).into_owned();
+                if found.bytes().all(|b| b.is_ascii_digit()) && !kept.contains(&found) {
+                    left.insert((found, prefix, at / 4096, bytes[at / 4096 * 4096]));
+                }
+            }
+        }
+    }
+    assert!(left.is_empty(), "{} left: {:?}", left.len(), left.iter().take(10).collect::<Vec<_>>());
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use callhistory_model::{Timestamp, WorkspaceId};
+use callhistory_model::{CallId, Timestamp, WorkspaceId};
 use tokio_postgres::{
     Client, Row,
     types::{ToSql, Type},
@@ -14,6 +14,7 @@ use crate::{
         cursor::{CursorSigner, after_the_end},
         mutation::ChangeKind,
         page::PAGE_BYTES,
+        record_digest::verify_record,
     },
     error::StoreError,
     postgres::error::PgError,
@@ -35,9 +36,10 @@ pub(crate) async fn list_call_changes(
         "SELECT p.sequence, p.kind, p.id, p.changed_at,
              CASE WHEN coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
                  THEN p.body END,
-             coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
+             coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES},
+             p.digest
          FROM (
-             SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
+             SELECT h.sequence, h.kind, h.id, h.changed_at, c.body, c.digest
              FROM change h LEFT JOIN call c ON c.workspace_id = $1 AND c.id = h.id AND c.sequence = h.sequence
              WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4
          ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING) ORDER BY p.sequence"
@@ -60,12 +62,17 @@ pub(crate) async fn list_call_changes(
 fn change(row: &Row, workspace: &WorkspaceId, signer: &CursorSigner) -> Result<StoredChange, PgError> {
     let sequence = row.try_get(0)?;
     let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
+    let id: CallId = row.try_get::<_, &str>(2)?.parse().map_err(corrupt)?;
+    let body: Option<&[u8]> = row.try_get(4)?;
+    if let Some(body) = body {
+        verify_record(workspace.as_str(), id.as_str(), body, row.try_get(6)?)?;
+    }
     Ok(StoredChange {
         kind: ChangeKind::read(row.try_get::<_, i16>(1)?),
-        id: row.try_get::<_, &str>(2)?.parse().map_err(corrupt)?,
+        id,
         sequence,
         at: Timestamp::from_unix_nanos(row.try_get(3)?),
-        body: row.try_get::<_, Option<&[u8]>>(4)?.map(Bytes::copy_from_slice),
+        body: body.map(Bytes::copy_from_slice),
         cursor: signer.sign_feed(workspace, sequence),
     })
 }

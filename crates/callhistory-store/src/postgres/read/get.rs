@@ -4,14 +4,17 @@ use bytes::Bytes;
 use callhistory_model::WorkspaceId;
 use tokio_postgres::{Client, Error};
 
-use crate::{error::StoreError, postgres::pipeline::ConnectionPipeline, results::StoredCall};
+use crate::{
+    domain::record_digest::verify_record, error::StoreError, postgres::pipeline::ConnectionPipeline,
+    results::StoredCall,
+};
 
 const GET_CALL: usize = 0;
 const LAST_SEQUENCE: usize = 1;
 
 /// The statements that the pipeline prepares, by their numbers.
 pub(crate) const STATEMENTS: [&str; 2] = [
-    "SELECT sequence, body FROM call WHERE workspace_id = $1 AND id = $2",
+    "SELECT sequence, digest, body FROM call WHERE workspace_id = $1 AND id = $2",
     "SELECT last_sequence FROM workspace WHERE workspace_id = $1",
 ];
 
@@ -21,7 +24,9 @@ pub(crate) async fn get_call(
     id: &str,
 ) -> Result<Option<StoredCall>, StoreError> {
     let Some(row) = pipeline.query(GET_CALL, &[&workspace.as_str(), &id]).await? else { return Ok(None) };
-    Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(row.try_get(1)?) }))
+    let body: &[u8] = row.try_get(2)?;
+    verify_record(workspace.as_str(), id, body, row.try_get(1)?)?;
+    Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(body) }))
 }
 
 /// The sequence of the last change of a workspace; 0 before the first.

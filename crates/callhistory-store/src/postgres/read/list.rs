@@ -13,6 +13,7 @@ use crate::{
         cursor::{CursorSigner, ListPosition},
         page::{PAGE_BYTES, Page, PageWindow},
         predicate::{self, BodyTest, Choice, FilterClause, Predicate, TermTest},
+        record_digest::verify_record,
         search_terms::Term,
         strategy::{Strategy, Thresholds},
     },
@@ -150,10 +151,10 @@ impl<'a> PgListing<'a> {
                     "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest}),
                      few AS MATERIALIZED (SELECT k, i FROM found LIMIT {most} + 1),
                      counted AS MATERIALIZED (SELECT count(*) > {most} AS too_many FROM few)
-                     SELECT c.body, f.k, f.i FROM (
+                     SELECT c.body, f.k, f.i, c.digest FROM (
                          SELECT k, i FROM few WHERE NOT (SELECT too_many FROM counted) {order} {bounds}
                      ) f JOIN call c ON c.workspace_id = $1 AND c.id = f.i
-                     UNION ALL SELECT NULL, NULL, NULL FROM counted WHERE too_many"
+                     UNION ALL SELECT NULL, NULL, NULL, NULL FROM counted WHERE too_many"
                 )
             }
             // A scan of the index of the sort, from the cursor; its rows are then filtered.
@@ -163,7 +164,7 @@ impl<'a> PgListing<'a> {
                 let most = sql.bind(count(row_budget));
                 let rest = all(self.rest(&mut sql, false));
                 format!(
-                    "SELECT c.body, {key} AS k, c.id AS i FROM (
+                    "SELECT c.body, {key} AS k, c.id AS i, c.digest FROM (
                          SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
                      ) c WHERE {rest} {order} {bounds}"
                 )
@@ -172,7 +173,7 @@ impl<'a> PgListing<'a> {
         // The database sends no bodies beyond the size of a page.
         let text = format!(
             "SELECT CASE WHEN sum(octet_length(p.body)) OVER before - octet_length(p.body) < {PAGE_BYTES} THEN p.body END,
-                 p.k, p.i
+                 p.k, p.i, p.digest
              FROM ({page}) p WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING) {order}"
         );
         let rows = db.query_typed(&text, &parameters(&sql)).await?;
@@ -184,7 +185,9 @@ impl<'a> PgListing<'a> {
             let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
                 return Ok(Some(Candidates { entries, more: true, strategy }));
             };
-            let id = row.try_get::<_, &str>(2)?.parse();
+            let id: &str = row.try_get(2)?;
+            verify_record(self.workspace.as_str(), id, body, row.try_get(3)?)?;
+            let id = id.parse();
             let id = id.map_err(|_| StoreError::Internal("a record has an invalid ID".to_owned()))?;
             let position = ListPosition { key: row.try_get(1)?, id };
             entries.push(FoundRecord { body: Bytes::copy_from_slice(body), position });

@@ -62,12 +62,17 @@ pub(crate) struct CurrentCall {
     pub(crate) body: Bytes,
     /// The record, if the group wrote it.
     pub(crate) record: Option<CallRecord>,
+    /// Why the bytes cannot be used. A damaged record can be deleted.
+    pub(crate) damage: Option<StoreError>,
 }
 
 impl CurrentCall {
     fn read(&self) -> Result<CallRecord, StoreError> {
         if let Some(record) = &self.record {
             return Ok(record.clone());
+        }
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone());
         }
         serde_json::from_slice(&self.body)
             .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
@@ -94,6 +99,7 @@ pub(crate) struct IdempotencyRecord {
     pub(crate) sequence: Sequence,
     /// Empty if the record was deleted.
     pub(crate) body: Bytes,
+    pub(crate) damage: Option<StoreError>,
     pub(crate) is_new: bool,
 }
 
@@ -142,7 +148,12 @@ impl GroupPlan {
     ) -> Option<CurrentCall> {
         self.changes.push(PlannedChange { kind, id: id.clone(), at: now.unix_nanos() });
         let sequence = Sequence::Pending(i64::try_from(self.changes.len()).unwrap_or(i64::MAX));
-        let made = |record: CallRecord| CurrentCall { sequence, body: record.to_json().into(), record: Some(record) };
+        let made = |record: CallRecord| CurrentCall {
+            sequence,
+            body: record.to_json().into(),
+            record: Some(record),
+            damage: None,
+        };
         let current = record.map(made);
         self.calls.entry(id.clone()).or_default().current.clone_from(&current);
         current
@@ -175,7 +186,11 @@ impl GroupPlan {
                 if first.body.is_empty() {
                     return Err(StoreError::Deleted.into());
                 }
-                let current = CurrentCall { sequence: first.sequence, body: first.body.clone(), record: None };
+                if let Some(damage) = &first.damage {
+                    return Err(damage.clone().into());
+                }
+                let current =
+                    CurrentCall { sequence: first.sequence, body: first.body.clone(), record: None, damage: None };
                 return Ok(written(first.id.clone(), current, WriteOutcome::Created));
             }
         }
@@ -189,7 +204,7 @@ impl GroupPlan {
             let (request_hash, expires_at, id) = (*request_hash, key_expiry_nanos(now), id.clone());
             self.keys.insert(
                 key.0.clone(),
-                IdempotencyRecord { request_hash, expires_at, id, sequence, body, is_new: true },
+                IdempotencyRecord { request_hash, expires_at, id, sequence, body, damage: None, is_new: true },
             );
         }
         Ok(written(id.clone(), made, WriteOutcome::Created))

@@ -9,7 +9,10 @@ use tokio_postgres::types::ToSql;
 
 use super::plan::{CurrentCall, GroupPlan, IdempotencyRecord, PlannedCall, Sequence};
 use crate::{
-    domain::search_terms::{Term, Terms, charge},
+    domain::{
+        record_digest::{record_digest, verify_record},
+        search_terms::{Term, Terms, charge},
+    },
     error::StoreError,
     postgres::error::PgError,
 };
@@ -24,9 +27,9 @@ const EXPIRED_KEYS_PER_GROUP: i64 = 64;
 
 /// In the order of IDs, so that two servers do not deadlock.
 const LOCK_CALLS: &str =
-    "SELECT id, sequence, body FROM call WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
+    "SELECT id, sequence, digest, body FROM call WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
 
-const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence, body FROM idempotency
+const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence, digest, body FROM idempotency
      WHERE workspace_id = $1 AND key = ANY($2)";
 
 /// Takes the sequences of the group. Until the commit no other group of the workspace gets any, so their order is that of the
@@ -36,7 +39,7 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
-const COLUMNS: [(&str, &str, &str); 16] = [
+const COLUMNS: [(&str, &str, &str); 17] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
     ("updated_at", "bigint[]", ""),
@@ -53,6 +56,7 @@ const COLUMNS: [(&str, &str, &str); 16] = [
     ("to_phone_number", "text[]", ""),
     // An array of arrays would have to be rectangular.
     ("terms", "text[]", "::bigint[]"),
+    ("digest", "bigint[]", ""),
     ("body", "bytea[]", ""),
 ];
 
@@ -109,10 +113,10 @@ const CLEAR_KEYS: &str =
 
 static INSERT_KEYS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
-         SELECT $1, r.key, r.request_hash, r.expires_at, r.call_id, {BASE} + r.sequence, r.body
-         FROM unnest($3::text[], $4::bytea[], $5::bigint[], $6::text[], $7::bigint[], $8::bytea[])
-             AS r (key, request_hash, expires_at, call_id, sequence, body)"
+        "INSERT INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, digest, body)
+         SELECT $1, r.key, r.request_hash, r.expires_at, r.call_id, {BASE} + r.sequence, r.digest, r.body
+         FROM unnest($3::text[], $4::bytea[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[], $9::bytea[])
+             AS r (key, request_hash, expires_at, call_id, sequence, digest, body)"
     )
 });
 
@@ -155,18 +159,23 @@ pub(crate) async fn begin(
     };
     for row in calls? {
         let id: CallId = row.try_get::<_, &str>(0)?.parse().map_err(corrupt)?;
-        let body = Bytes::copy_from_slice(row.try_get(2)?);
-        let current = CurrentCall { sequence: Sequence::Stored(row.try_get(1)?), body, record: None };
+        let body: &[u8] = row.try_get(3)?;
+        let damage = verify_record(workspace_id, id.as_str(), body, row.try_get(2)?).err();
+        let (sequence, body) = (Sequence::Stored(row.try_get(1)?), Bytes::copy_from_slice(body));
+        let current = CurrentCall { sequence, body, record: None, damage };
         plan.calls.insert(id, PlannedCall { was_there: true, current: Some(current) });
     }
     for row in key_rows? {
         let hash: &[u8] = row.try_get(1)?;
+        let (id, body): (CallId, &[u8]) = (row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?, row.try_get(6)?);
+        let damage = verify_record(workspace_id, id.as_str(), body, row.try_get(5)?).err();
         let keyed = IdempotencyRecord {
             request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
             expires_at: row.try_get(2)?,
-            id: row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?,
+            id,
             sequence: Sequence::Stored(row.try_get(4)?),
-            body: Bytes::copy_from_slice(row.try_get(5)?),
+            body: Bytes::copy_from_slice(body),
+            damage,
             is_new: false,
         };
         plan.keys.insert(row.try_get(0)?, keyed);
@@ -196,6 +205,7 @@ struct CallColumns {
     integers: [Vec<Option<i64>>; 5],
     texts: [Vec<Option<String>>; 9],
     terms: Vec<String>,
+    digests: Vec<i64>,
     bodies: Vec<Bytes>,
 }
 
@@ -210,6 +220,7 @@ impl CallColumns {
         ];
         self.terms.push(array(&terms.of(&record)));
         self.sequences.push(sequence);
+        self.digests.push(record_digest(record.workspace_id.as_str(), record.id.as_str(), &body));
         self.bodies.push(body);
         let texts = [
             record.agent_id,
@@ -236,6 +247,7 @@ impl CallColumns {
         values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.push(&self.terms);
+        values.push(&self.digests);
         values.push(bodies);
         values
     }
@@ -268,7 +280,7 @@ impl GroupRows {
         };
         for (id, call) in plan.calls {
             match call.current {
-                Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record) }) => {
+                Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record), .. }) => {
                     let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
                     calls.push(&terms, sequence, record, body);
                 }
@@ -300,6 +312,8 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
     let expiries: Vec<_> = rows.keys.iter().map(|(_, key)| key.expires_at).collect();
     let call_ids: Vec<_> = rows.keys.iter().map(|(_, key)| key.id.as_str()).collect();
     let sequences: Vec<_> = rows.keys.iter().map(|(_, key)| key.sequence.after(0)).collect();
+    let digest = |key: &IdempotencyRecord| record_digest(workspace, key.id.as_str(), &key.body);
+    let digests: Vec<_> = rows.keys.iter().map(|(_, key)| digest(key)).collect();
     let (expired_by, most) = (rows.expired_by.unwrap_or(i64::MIN), EXPIRED_KEYS_PER_GROUP);
     let change_values: [&(dyn ToSql + Sync); 6] =
         [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
@@ -315,7 +329,7 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
         (
             !keys.is_empty(),
             &INSERT_KEYS,
-            vec![workspace, count, &keys, &hashes, &expiries, &call_ids, &sequences, &bodies],
+            vec![workspace, count, &keys, &hashes, &expiries, &call_ids, &sequences, &digests, &bodies],
             Some(keys.len()),
         ),
     ];

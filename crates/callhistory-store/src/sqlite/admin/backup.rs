@@ -11,8 +11,12 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::disk::sibling;
-use crate::{error::StoreError, results::Backup, sqlite::open};
+use super::{disk::sibling, verify::damage};
+use crate::{
+    error::StoreError,
+    results::Backup,
+    sqlite::{open, page_checksum},
+};
 
 /// All pages in one step: a copy in several steps would start again after each write.
 const ALL_PAGES: i32 = -1;
@@ -86,7 +90,7 @@ pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<B
 fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
     create_private(to).map_err(|error| failed(to, &error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut copy = Connection::open_with_flags(to, flags)?;
+    let mut copy = page_checksum::open(to, flags)?;
     copy.busy_timeout(BUSY_TIMEOUT)?;
     let copying = backup::Backup::new(source, &mut copy)?;
     match copying.step(ALL_PAGES)? {
@@ -104,7 +108,7 @@ fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
 
 /// Reads the whole copy, and counts its contents.
 fn verify(copy: &Path) -> Result<Backup, StoreError> {
-    let db = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let db = page_checksum::open(copy, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     open::check_owner(&db, copy)?;
     if let Some(damage) = damage(&db)? {
         return Err(refused(copy, &format!("is damaged: {damage}")));
@@ -122,22 +126,10 @@ fn verify(copy: &Path) -> Result<Backup, StoreError> {
     })
 }
 
-/// Reads a whole database; returns the damage that it finds.
-pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
-    let result: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if result != "ok" {
-        // The text names pages and indexes, and can contain a value.
-        return Ok(Some(result.lines().next().unwrap_or_default().chars().take(100).collect()));
-    }
-    let records: i64 = db.query_row("SELECT count(*) FROM call", [], |row| row.get(0))?;
-    let terms: i64 = db.query_row("SELECT count(*) FROM call_term_docsize", [], |row| row.get(0))?;
-    Ok((records != terms).then(|| format!("{records} records have {terms} entries in the full-text index")))
-}
-
 /// Prevents versions that the original issued after the backup from being issued again, and makes followers start again,
 /// because they have seen changes that are lost.
 fn reset_history(copy: &Path, now: &Timestamp) -> Result<(), StoreError> {
-    let db = Connection::open(copy)?;
+    let db = page_checksum::open(copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let before: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     // The same copy can be restored twice, so a counter is not enough; and a clock can go back.
     let restored = (now.unix_nanos() / NANOS_PER_MINUTE).max(before + 1);

@@ -5,8 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
-    backup::damage,
     disk::{MAX_WAL_BYTES, free_bytes, sibling},
+    verify::damage,
 };
 use crate::{
     diagnostic::Diagnostic,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Disk {
     wal: PathBuf,
     is_full: AtomicBool,
     pub(crate) has_stopped: AtomicBool,
+    /// The number of damaged pages that the last scrub found.
+    pub(crate) damaged_pages: AtomicU64,
     max_wal_bytes: u64,
     /// Incremented when the WAL is too large: older snapshots must end.
     pressure: watch::Sender<u64>,
@@ -44,6 +46,7 @@ impl Disk {
             wal: sibling(database, "-wal"),
             is_full: AtomicBool::new(false),
             has_stopped: AtomicBool::new(false),
+            damaged_pages: AtomicU64::new(0),
             max_wal_bytes,
             pressure: watch::Sender::new(0),
         })
@@ -75,6 +78,7 @@ impl Disk {
             disk_free_bytes: free_bytes(&self.database),
             is_full: self.is_full.load(Ordering::Relaxed),
             has_stopped: self.has_stopped.load(Ordering::Relaxed),
+            damaged_pages: Some(self.damaged_pages.load(Ordering::Relaxed)),
         }
     }
 }

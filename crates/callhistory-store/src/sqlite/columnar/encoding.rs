@@ -99,7 +99,7 @@ fn decode<const WIDTH: usize>(bytes: &[u8], base: i64, unit: u64, numbers: &mut 
 }
 
 pub(crate) fn corrupt() -> StoreError {
-    StoreError::Internal("the columns of metrics are corrupt; rebuild them with rebuild-metrics".to_owned())
+    StoreError::Damaged("the columns of metrics are corrupt; rebuild them with rebuild-metrics".to_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Rebuilds the segments from the records, and verifies them.
 
+use std::collections::BTreeMap;
+
 use callhistory_model::{Amount, CallFilter, CallRecord, CallStatus, CallType, Direction, GroupKey, WorkspaceId};
 use rusqlite::Connection;
 
@@ -61,7 +63,7 @@ pub(crate) fn rebuild(db: &Connection) -> Result<u64, StoreError> {
 fn write_all(db: &Connection) -> Result<u64, StoreError> {
     let mut calls = 0;
     for workspace in workspaces(db)? {
-        let mut entries = Vec::new();
+        let (mut entries, mut groups) = (Vec::new(), BTreeMap::<i64, i64>::new());
         // A segment is written as soon as no later call can belong to it.
         let mut start = i64::MIN;
         each_call(db, &workspace, |row| {
@@ -72,10 +74,14 @@ fn write_all(db: &Connection) -> Result<u64, StoreError> {
             let entry = segment::call_values(db, &workspace, row)?;
             let at = entries.partition_point(|other| *other <= entry);
             entries.insert(at, entry);
+            *groups.entry(entry.group).or_default() += 1;
             calls += 1;
             Ok(())
         })?;
         segment::write(db, workspace.as_str(), (start, 0), &entries, MAX_CALLS)?;
+        for (group, calls) in groups {
+            segment::count_group(db, workspace.as_str(), group, calls)?;
+        }
     }
     Ok(calls)
 }

@@ -44,8 +44,8 @@ pub(crate) fn call_values(
         Some(group) => group,
         None => db
             .prepare_cached(
-                "INSERT INTO metric_group (workspace_id, agent_id, status, call_flow_id, direction, call_type, group_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+                "INSERT INTO metric_group (workspace_id, agent_id, status, call_flow_id, direction, call_type, calls, group_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0,
                      (SELECT coalesce(max(group_id), 0) + 1 FROM metric_group WHERE workspace_id = ?1))
                  RETURNING group_id",
             )?
@@ -63,6 +63,10 @@ struct SegmentKey {
 
 /// Applies the changes of a transaction to segments of at most `max_calls` calls.
 pub(crate) fn apply(db: &Connection, changes: &SegmentChanges, max_calls: usize) -> Result<(), StoreError> {
+    let mut groups = BTreeMap::new();
+    for ((workspace, call_values), by) in changes {
+        *groups.entry((workspace.as_str(), call_values.group)).or_default() += by;
+    }
     let mut changes = changes.iter().filter(|(_, by)| **by != 0).peekable();
     while let Some(((workspace, first), _)) = changes.peek() {
         let workspace = workspace.clone();
@@ -85,7 +89,27 @@ pub(crate) fn apply(db: &Connection, changes: &SegmentChanges, max_calls: usize)
             remove_from_parts(db, &workspace, &key, &call_values, max_calls)?;
         }
     }
-    Ok(())
+    // Last: a segment that is written above can still have a call that leaves it later.
+    groups.into_iter().try_for_each(|((workspace, group), by)| count_group(db, workspace, group, by))
+}
+
+/// Changes the number of calls of a group, and deletes a group without calls.
+pub(crate) fn count_group(db: &Connection, workspace: &str, group: i64, by: i64) -> Result<(), StoreError> {
+    let calls: Option<i64> = db
+        .prepare_cached(
+            "UPDATE metric_group SET calls = calls + ?3 WHERE workspace_id = ?1 AND group_id = ?2 RETURNING calls",
+        )?
+        .query_row(params![workspace, group, by], |row| row.get(0))
+        .optional()?;
+    match calls {
+        Some(0) => {
+            db.prepare_cached("DELETE FROM metric_group WHERE workspace_id = ?1 AND group_id = ?2")?
+                .execute(params![workspace, group])?;
+            Ok(())
+        }
+        Some(calls) if calls > 0 => Ok(()),
+        _ => Err(corrupt()),
+    }
 }
 
 /// The segment of a time.

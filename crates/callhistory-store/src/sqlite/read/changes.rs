@@ -1,7 +1,7 @@
 //! The change feed.
 
 use bytes::Bytes;
-use callhistory_model::{Timestamp, WorkspaceId};
+use callhistory_model::{CallId, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         cursor::{CursorSigner, after_the_end},
         mutation::ChangeKind,
         page::PAGE_BYTES,
+        record_digest::verify_record,
     },
     error::StoreError,
     results::{ChangeBatch, StoredChange},
@@ -35,19 +36,24 @@ pub(crate) fn list_call_changes(
     }
     let (mut changes, mut bytes) = (Vec::new(), 0);
     let mut statement = db.prepare_cached(
-        "SELECT h.sequence, h.kind, h.id, h.changed_at, c.body
+        "SELECT h.sequence, h.kind, h.id, h.changed_at, c.body, c.digest
          FROM change h LEFT JOIN call c ON c.workspace_id = h.workspace_id AND c.id = h.id AND c.sequence = h.sequence
          WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
     )?;
     let mut rows = statement.query(params![workspace.as_str(), after, limit as i64])?;
     while let Some(row) = rows.next()?.filter(|_| bytes < PAGE_BYTES) {
         let sequence = row.get(0)?;
-        let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?.map(Bytes::copy_from_slice);
-        bytes += body.as_ref().map_or(0, Bytes::len);
         let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
+        let id: CallId = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?.parse().map_err(corrupt)?;
+        let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        if let Some(body) = body {
+            verify_record(workspace.as_str(), id.as_str(), body, row.get(5)?)?;
+        }
+        let body = body.map(Bytes::copy_from_slice);
+        bytes += body.as_ref().map_or(0, Bytes::len);
         changes.push(StoredChange {
             kind: ChangeKind::read(row.get::<_, i64>(1)?),
-            id: row.get::<_, String>(2)?.parse().map_err(corrupt)?,
+            id,
             sequence,
             at: Timestamp::from_unix_nanos(row.get(3)?),
             body,

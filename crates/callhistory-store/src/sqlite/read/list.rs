@@ -13,6 +13,7 @@ use crate::{
         cursor::{CursorSigner, ListPosition},
         page::{PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
+        record_digest::verify_record,
         strategy::{ListShape, Strategy, Thresholds},
     },
     error::StoreError,
@@ -37,21 +38,22 @@ pub(crate) struct Listing<'a> {
 }
 
 /// Collects the records of a page.
-struct PageBuilder {
+struct PageBuilder<'a> {
     page: Page,
+    workspace: &'a WorkspaceId,
     limit: usize,
     key: Option<i64>,
     id: String,
 }
 
-impl PageBuilder {
-    fn new(limit: usize) -> Self {
-        Self { page: Page::default(), limit, key: None, id: String::new() }
+impl<'a> PageBuilder<'a> {
+    fn new(workspace: &'a WorkspaceId, limit: usize) -> Self {
+        Self { page: Page::default(), workspace, limit, key: None, id: String::new() }
     }
 
-    /// Adds a record, with its key and ID in the second and third column of the row; false if the page is full.
+    /// Adds a record, with its key, ID and digest in the following columns of the row; false if the page is full.
     fn take(&mut self, body: &[u8], row: &Row<'_>) -> Result<bool, StoreError> {
-        let Self { page, limit, key, id } = self;
+        let Self { page, workspace, limit, key, id } = self;
         if page.calls.len() == *limit || page.calls.bytes() >= PAGE_BYTES {
             page.more = true;
             return Ok(false);
@@ -59,10 +61,11 @@ impl PageBuilder {
         if page.calls.is_empty() {
             page.calls.reserve(*limit, body);
         }
-        page.calls.push(body);
-        *key = Some(row.get(1)?);
         id.clear();
         id.push_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
+        verify_record(workspace.as_str(), id, body, row.get(3)?)?;
+        page.calls.push(body);
+        *key = Some(row.get(1)?);
         Ok(true)
     }
 
@@ -220,12 +223,12 @@ impl<'a> Listing<'a> {
             (self.position_clause(&mut sql, bounds, after), self.key, self.index, self.order());
         let most = sql.bind(row_budget as i64 + 1);
         let text = format!(
-            "SELECT CASE WHEN {holds} THEN c.body END, {key}, c.id FROM call c INDEXED BY {index}
+            "SELECT CASE WHEN {holds} THEN c.body END, {key}, c.id, c.digest FROM call c INDEXED BY {index}
              WHERE {start} ORDER BY {order} LIMIT {most}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(limit), 0, 0);
+        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(self.workspace, limit), 0, 0);
         while let Some(row) = rows.next()? {
             if rows_read == row_budget {
                 return Ok(None);
@@ -373,16 +376,16 @@ impl<'a> Listing<'a> {
         let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let rest = format!("FROM {from} WHERE {conditions} ORDER BY {order} LIMIT {most} OFFSET {offset}");
         let text = if is_in_order {
-            format!("SELECT c.body, {key}, c.id {rest}")
+            format!("SELECT c.body, {key}, c.id, c.digest {rest}")
         } else {
             format!(
-                "SELECT c.body, k, i FROM (SELECT c.position AS p, {key} AS k, c.id AS i {rest})
+                "SELECT c.body, k, i, c.digest FROM (SELECT c.position AS p, {key} AS k, c.id AS i {rest})
                  CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
             )
         };
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let mut builder = PageBuilder::new(limit);
+        let mut builder = PageBuilder::new(self.workspace, limit);
         while let Some(row) = rows.next()? {
             if !builder.take(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?, row)? {
                 break;

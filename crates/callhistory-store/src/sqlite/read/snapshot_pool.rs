@@ -68,7 +68,7 @@ impl SnapshotPool {
     }
 
     /// Runs a read of one statement, which sees every acknowledged write. It holds a lock, and never across a wait.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let free = self.connections.iter().find_map(|connection| connection.try_lock().ok());
         let mut connection = free.unwrap_or_else(|| lock(&self.connections[0]));
         let generation = self.generation.load(Ordering::Acquire);
@@ -82,7 +82,7 @@ impl SnapshotPool {
         if result.is_err() || !generation.is_multiple_of(2) {
             connection.release()?;
         }
-        Ok(result?)
+        result
     }
 
     /// Before a commit: removes the records that it changes from the cache, and marks snapshots as old.

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use callhistory_model::{
-    Amount, CallId, CallInput, CallPatch, CallRecord, CallStatus, CallType, Direction, FieldErrors, Timestamp,
-    WorkspaceId,
-};
-use rusqlite::{Connection, OptionalExtension as _, named_params, params};
+use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
+use super::columns::write_columns;
 use crate::{
     domain::{
         aggregate::MetricsRow,
         mutation::{self, ChangeKind, IdempotencyKey, Precondition, key_expiry_nanos},
-        search_terms::{Term, Terms, charge},
+        record_digest::record_digest,
+        search_terms::{Term, Terms},
     },
     error::StoreError,
     results::{StoredCall, WriteOutcome, WrittenCall},
@@ -174,20 +173,21 @@ pub(crate) fn create_call(
     let replay = tx
         .db
         .prepare_cached(
-            "SELECT request_hash, call_id, sequence, body FROM idempotency
+            "SELECT request_hash, call_id, sequence, digest, body FROM idempotency
              WHERE workspace_id = ?1 AND key = ?2 AND expires_at > ?3",
         )?
         .query_row(params![workspace.as_str(), key.0, now.unix_nanos()], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, stored_call(row, 2)?))
+            let first_id: String = row.get(1)?;
+            let is_deleted = row.get_ref(4)?.as_blob()?.is_empty();
+            let call = (!is_deleted).then(|| stored_call(row, 2, (workspace.as_str(), &first_id)));
+            Ok((row.get::<_, [u8; 32]>(0)?, call.transpose(), first_id))
         })
         .optional()?;
-    if let Some((first_hash, first_id, call)) = replay {
+    if let Some((first_hash, call, first_id)) = replay {
         if first_hash != hash {
             return Err(StoreError::IdempotencyKeyReused);
         }
-        if call.body.is_empty() {
-            return Err(StoreError::Deleted);
-        }
+        let call = call?.ok_or(StoreError::Deleted)?;
         let id = first_id
             .parse()
             .map_err(|_| StoreError::Internal("an idempotency key has an invalid record ID".to_owned()))?;
@@ -196,8 +196,8 @@ pub(crate) fn create_call(
     let written = insert_call(tx, new, now)?;
     tx.db
         .prepare_cached(
-            "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, digest, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             workspace.as_str(),
@@ -206,6 +206,7 @@ pub(crate) fn create_call(
             key_expiry_nanos(now),
             id.as_str(),
             written.call.sequence,
+            record_digest(workspace.as_str(), id.as_str(), &written.call.body),
             written.call.body.as_ref(),
         ])?;
     Ok(written)
@@ -285,9 +286,14 @@ pub(crate) fn delete_call(
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<bool, StoreError> {
-    let Some((position, stored)) = get_call(&tx.db, workspace, id)? else { return Ok(false) };
-    precondition.check(Some(stored.sequence))?;
-    // From the columns: a record with an unreadable body can be deleted.
+    // Without the body: a damaged record can be deleted.
+    let stored = tx
+        .db
+        .prepare_cached("SELECT position, sequence FROM call WHERE workspace_id = ?1 AND id = ?2")?
+        .query_row([workspace.as_str(), id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((position, sequence)) = stored else { return Ok(false) };
+    precondition.check(Some(sequence))?;
     let values = tx
         .db
         .prepare_cached(&format!("SELECT {COLUMNS} FROM call c WHERE c.workspace_id = ?1 AND c.id = ?2"))?
@@ -324,7 +330,7 @@ fn replace_row(
              updated_at = :updated_at, duration = :duration, cost = :cost,
              agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
              status = :status, direction = :direction, call_type = :call_type,
-             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, body = :body
+             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest, body = :body
          WHERE workspace_id = :workspace_id AND id = :id",
         new_position,
         &record,
@@ -355,10 +361,10 @@ fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Resu
         &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
              agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
-             from_phone_number, to_phone_number, body)
+             from_phone_number, to_phone_number, digest, body)
          VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
              :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
-             :from_phone_number, :to_phone_number, :body)
+             :from_phone_number, :to_phone_number, :digest, :body)
          ON CONFLICT (workspace_id, id) DO NOTHING",
         position,
         &record,
@@ -430,35 +436,4 @@ fn write_change(
         .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), now.unix_nanos()])?;
     tx.changed.push((workspace.clone(), id.clone()));
     Ok(sequence)
-}
-
-/// Runs a statement with every column of a record.
-fn write_columns(
-    db: &Connection,
-    sql: &str,
-    position: i64,
-    record: &CallRecord,
-    call: &StoredCall,
-) -> rusqlite::Result<usize> {
-    db.prepare_cached(sql)?.execute(named_params! {
-        ":position": position,
-        ":workspace_id": record.workspace_id.as_str(),
-        ":id": record.id.as_str(),
-        ":sequence": call.sequence,
-        ":sort_time": record.sort_time_nanos(),
-        ":created_at": record.created_at.unix_nanos(),
-        ":updated_at": record.updated_at.unix_nanos(),
-        ":duration": record.duration_nanos(),
-        ":cost": charge(record).map(Amount::nanos),
-        ":agent_id": record.agent_id,
-        ":call_flow_id": record.call_flow_id,
-        ":batch_id": record.batch_id,
-        ":call_id": record.call_id,
-        ":status": record.status.as_ref().map(CallStatus::as_str),
-        ":direction": record.direction.as_ref().map(Direction::as_str),
-        ":call_type": record.call_type.as_ref().map(CallType::as_str),
-        ":from_phone_number": record.from_phone_number,
-        ":to_phone_number": record.to_phone_number,
-        ":body": call.body.as_ref(),
-    })
 }

@@ -1,0 +1,143 @@
+//! Verifies a whole database: every page, every record, and everything that repeats what records say.
+
+use std::{thread, time::Duration};
+
+use callhistory_model::{CallId, CallRecord, WorkspaceId};
+use rusqlite::{Connection, Row};
+use twox_hash::XxHash3_64;
+
+use crate::{
+    domain::{record_digest::verify_record, search_terms::Terms},
+    error::StoreError,
+    results::StoredCall,
+    sqlite::{
+        page_checksum::verify_page,
+        read::fulltext::{first_position, push_text},
+        write::columns::has_columns,
+    },
+};
+
+/// A checkpoint can write a page while it is read; a page that fails this often is damaged.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Verifies one page in the file; `None` after the last one.
+pub(crate) fn is_page_sound(db: &Connection, number: u32) -> Option<bool> {
+    for attempt in 1..=ATTEMPTS {
+        if verify_page(db, number)? {
+            return Some(true);
+        }
+        if attempt < ATTEMPTS {
+            thread::sleep(PAUSE);
+        }
+    }
+    Some(false)
+}
+
+/// Reads a whole database; returns the first damage that it finds. Only metrics are left to [`are_consistent`].
+///
+/// [`are_consistent`]: crate::sqlite::columnar::rebuild::are_consistent
+pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
+    for number in 1.. {
+        match is_page_sound(db, number) {
+            Some(true) => {}
+            Some(false) => return Ok(Some(format!("page {number} does not match its checksum"))),
+            None => break,
+        }
+    }
+    let result: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if result != "ok" {
+        // The text names pages and indexes, and can contain a value.
+        return Ok(Some(result.lines().next().unwrap_or_default().chars().take(100).collect()));
+    }
+    // One snapshot, because a server can write meanwhile.
+    db.execute_batch("BEGIN")?;
+    let compared = compare(db);
+    // An error can have ended the transaction already, and is more specific than a failed COMMIT.
+    let ended = db.execute_batch("COMMIT");
+    let compared = compared?;
+    ended?;
+    Ok(compared)
+}
+
+/// Compares the columns, the terms and the metrics with the records.
+fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
+    let (mut records, mut expected) = (0_u64, TermSum::default());
+    let mut statement = db.prepare("SELECT workspace_id, id, position, sequence, digest, body FROM call")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        records += 1;
+        if let Some(damage) = compare_record(db, row, &mut expected)? {
+            // Without its ID, which can be personal data.
+            return Ok(Some(format!("a record {damage}; records before it: {}", records - 1)));
+        }
+    }
+    if indexed_terms(db)? != expected {
+        return Ok(Some("the full-text index differs from the records".to_owned()));
+    }
+    let orphans = "SELECT count(*) FROM (SELECT 1 FROM call c LEFT JOIN change h
+             ON h.workspace_id = c.workspace_id AND h.sequence = c.sequence AND h.id = c.id
+         WHERE h.id IS NULL LIMIT 1)";
+    if db.query_row(orphans, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Ok(Some("a record has no change in the feed".to_owned()));
+    }
+    Ok(None)
+}
+
+/// Compares one record with its digest and its columns, and adds its terms; returns what differs.
+fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result<Option<&'static str>, StoreError> {
+    let (workspace, id): (String, String) = (row.get(0)?, row.get(1)?);
+    let (position, body): (i64, Vec<u8>) = (row.get(2)?, row.get(5)?);
+    if verify_record(&workspace, &id, &body, row.get(4)?).is_err() {
+        return Ok(Some("does not match its digest"));
+    }
+    let Ok(record) = serde_json::from_slice::<CallRecord>(&body) else { return Ok(Some("cannot be read")) };
+    let is_it = workspace.parse::<WorkspaceId>().is_ok_and(|own| own == record.workspace_id)
+        && id.parse::<CallId>().is_ok_and(|own| own == record.id);
+    let call = StoredCall { sequence: row.get(3)?, body: body.into() };
+    if !is_it
+        || first_position(record.sort_time_nanos()) != first_position_of(position)
+        || !has_columns(db, position, &record, &call)?
+    {
+        return Ok(Some("differs from its columns"));
+    }
+    for term in Terms::new(&record.workspace_id).of(&record) {
+        let mut text = String::with_capacity(16);
+        push_text(&mut text, term);
+        terms.add(&text, position);
+    }
+    Ok(None)
+}
+
+/// The first position of the second of a position.
+fn first_position_of(position: i64) -> i64 {
+    position - position.rem_euclid(crate::sqlite::read::fulltext::POSITIONS_PER_SECOND)
+}
+
+/// A sum over all terms of all records, in any order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct TermSum {
+    count: u64,
+    sum: u64,
+}
+
+impl TermSum {
+    fn add(&mut self, term: &str, position: i64) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(XxHash3_64::oneshot_with_seed(position.cast_unsigned(), term.as_bytes()));
+    }
+}
+
+/// The terms of the full-text index.
+fn indexed_terms(db: &Connection) -> Result<TermSum, StoreError> {
+    db.execute_batch(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.call_term_instance USING fts5vocab(main, call_term, instance)",
+    )?;
+    let mut sum = TermSum::default();
+    let mut statement = db.prepare("SELECT term, doc FROM temp.call_term_instance")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        sum.add(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?, row.get(1)?);
+    }
+    Ok(sum)
+}

@@ -1,0 +1,70 @@
+//! The row of a record: every column, as a write stores it and as a check expects it.
+
+use callhistory_model::{Amount, CallRecord, CallStatus, CallType, Direction};
+use rusqlite::{CachedStatement, Connection, ToSql, named_params};
+
+use crate::{
+    domain::{record_digest::record_digest, search_terms::charge},
+    results::StoredCall,
+};
+
+/// Whether the row of a record has the columns that a write of the record stores.
+pub(crate) fn has_columns(
+    db: &Connection,
+    position: i64,
+    record: &CallRecord,
+    call: &StoredCall,
+) -> rusqlite::Result<bool> {
+    let text = "SELECT 1 FROM call WHERE position = :position AND workspace_id = :workspace_id AND id = :id
+             AND sequence = :sequence AND sort_time = :sort_time AND created_at = :created_at
+             AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND agent_id IS :agent_id
+             AND call_flow_id IS :call_flow_id AND batch_id IS :batch_id AND call_id IS :call_id AND status IS :status
+             AND direction IS :direction AND call_type IS :call_type AND from_phone_number IS :from_phone_number
+             AND to_phone_number IS :to_phone_number AND digest = :digest AND body = :body";
+    with_columns(db, text, (position, record, call), |statement, columns| statement.exists(columns))
+}
+
+/// Runs a write of every column of a record.
+pub(crate) fn write_columns(
+    db: &Connection,
+    text: &str,
+    position: i64,
+    record: &CallRecord,
+    call: &StoredCall,
+) -> rusqlite::Result<usize> {
+    with_columns(db, text, (position, record, call), |statement, columns| statement.execute(columns))
+}
+
+/// Runs a statement with every column of a record.
+fn with_columns<T>(
+    db: &Connection,
+    text: &str,
+    (position, record, call): (i64, &CallRecord, &StoredCall),
+    run: impl FnOnce(&mut CachedStatement<'_>, &[(&str, &dyn ToSql)]) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    run(
+        &mut db.prepare_cached(text)?,
+        named_params! {
+            ":position": position,
+            ":workspace_id": record.workspace_id.as_str(),
+            ":id": record.id.as_str(),
+            ":sequence": call.sequence,
+            ":sort_time": record.sort_time_nanos(),
+            ":created_at": record.created_at.unix_nanos(),
+            ":updated_at": record.updated_at.unix_nanos(),
+            ":duration": record.duration_nanos(),
+            ":cost": charge(record).map(Amount::nanos),
+            ":agent_id": record.agent_id,
+            ":call_flow_id": record.call_flow_id,
+            ":batch_id": record.batch_id,
+            ":call_id": record.call_id,
+            ":status": record.status.as_ref().map(CallStatus::as_str),
+            ":direction": record.direction.as_ref().map(Direction::as_str),
+            ":call_type": record.call_type.as_ref().map(CallType::as_str),
+            ":from_phone_number": record.from_phone_number,
+            ":to_phone_number": record.to_phone_number,
+            ":digest": record_digest(record.workspace_id.as_str(), record.id.as_str(), &call.body),
+            ":body": call.body.as_ref(),
+        },
+    )
+}
