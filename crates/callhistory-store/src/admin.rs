@@ -104,13 +104,13 @@ pub fn restore(from: &Path, url: &DatabaseUrl, now: &Timestamp) -> Result<Backup
     }
 }
 
-/// Checks a database without changing it; with `full`, reads all of an embedded one.
+/// Checks a database without changing it; with `full`, reads all of it.
 pub async fn diagnose(url: &DatabaseUrl, full: bool) -> Vec<Diagnostic> {
     match url {
         #[cfg(feature = "sqlite")]
         DatabaseUrl::Sqlite(path) => sqlite::diagnose(path, full),
         #[cfg(feature = "postgres")]
-        DatabaseUrl::Postgres(url) => postgres::diagnose(url).await,
+        DatabaseUrl::Postgres(url) => postgres::diagnose(url, full).await,
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         _ => vec![Diagnostic::error("database", no_engine(url).to_string())],
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::databases::open;
 use callhistory_model::{
-    CallId, CallInput, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, examples,
+    CallFilter, CallId, CallInput, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, examples,
 };
 use callhistory_store::{
     CallStore, IdempotencyKey, Precondition, StoreError, Thresholds, VersionSet, WriteOutcome, WrittenCall,
@@ -417,4 +417,44 @@ pub(crate) async fn a_cursor_is_valid_only_for_its_query(database: &impl Databas
         let response = store.list_calls(&workspace("w"), &query).await;
         assert!(matches!(response, Err(StoreError::Refused(_))), "{query:?}");
     }
+}
+
+/// A record whose bytes another program has changed fails alone, until it is deleted and written again. `damage` changes the
+/// stored bytes of "damaged" behind the back of the store.
+pub(crate) async fn a_damaged_record_fails_alone(database: &impl Database, damage: impl AsyncFnOnce()) {
+    let store = database.open().await;
+    for name in ["damaged", "sound"] {
+        put(&*store, "w", name, r#"{"summary":"0.10"}"#, 1).await;
+    }
+    damage().await;
+    // A new store has no cached record.
+    store.close().await;
+    drop(store);
+    let store = database.open().await;
+    let (workspace, damaged, sound) = (workspace("w"), id("damaged"), id("sound"));
+    let is_damaged = |error: Option<StoreError>| assert!(matches!(error, Some(StoreError::Damaged(_))), "{error:?}");
+    is_damaged(store.get_call(&workspace, &damaged).await.err());
+    is_damaged(store.list_calls(&workspace, &ListQuery::default()).await.err());
+    is_damaged(store.list_call_changes(&workspace, None, 10).await.err());
+    let mut export = store.export_calls(&workspace, &CallFilter::default()).await.unwrap();
+    let mut last = None;
+    while let Some(chunk) = export.recv().await {
+        last = Some(chunk);
+    }
+    is_damaged(last.and_then(Result::err));
+    assert!(store.get_call(&workspace, &sound).await.unwrap().is_some());
+    // Both are in one group at least once.
+    for _ in 0..20 {
+        let any = Precondition::default;
+        let (failed, written) = tokio::join!(
+            store.replace_call(&workspace, &damaged, input(r#"{"summary":"new"}"#), any(), at(2)),
+            store.replace_call(&workspace, &sound, input(r#"{"summary":"new"}"#), any(), at(2)),
+        );
+        is_damaged(failed.err());
+        written.unwrap();
+    }
+    assert!(store.delete_call(&workspace, &damaged, Precondition::default(), at(3)).await.unwrap());
+    put(&*store, "w", "damaged", r#"{"summary":"again"}"#, 4).await;
+    assert_eq!(store.list_calls(&workspace, &ListQuery::default()).await.unwrap().calls.len(), 2);
+    store.close().await;
 }

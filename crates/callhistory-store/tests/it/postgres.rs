@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use callhistory_store::{CallStore, DatabaseUrl, Thresholds};
+use callhistory_store::{CallStore, DatabaseUrl, Severity, Thresholds};
 
-use crate::conformance::{Database, conformance, put, refusal};
+use crate::conformance::{self, Database, conformance, put, refusal};
 use crate::databases::{open, open_with};
 use callhistory_test_support::postgres::Cluster;
 use tokio_postgres::error::SqlState;
@@ -195,4 +195,22 @@ async fn sslmode_decides_encryption_and_verification() {
     ] {
         refusal(&url(host, query)).await;
     }
+}
+
+#[tokio::test]
+async fn a_damaged_record_fails_alone() {
+    let database = empty();
+    let severity = async || {
+        let diagnostics = callhistory_store::diagnose(&database.url.parse().unwrap(), true).await;
+        diagnostics.into_iter().find(|diagnostic| diagnostic.name == "records").unwrap().severity
+    };
+    let damage = async || {
+        assert_eq!(severity().await, Severity::Ok);
+        let changed =
+            "UPDATE call SET body = overlay(body PLACING '9'::bytea FROM length(body) - 4) WHERE id = 'damaged'";
+        assert_eq!(client(&database.url).await.execute(changed, &[]).await.unwrap(), 1);
+        assert_eq!(severity().await, Severity::Error);
+    };
+    conformance::a_damaged_record_fails_alone(&database, damage).await;
+    assert_eq!(severity().await, Severity::Ok);
 }

@@ -11,7 +11,7 @@ use callhistory_test_support::PATIENCE;
 use tempfile::TempDir;
 
 use crate::{
-    conformance::{Database, at, conformance, id, input, put, refusal, workspace},
+    conformance::{self, Database, at, conformance, id, input, put, refusal, workspace},
     databases::{diagnose, open_with, rebuild_metrics},
 };
 
@@ -228,4 +228,18 @@ async fn erased_text_is_left_nowhere() {
         }
     }
     assert!(left.is_empty(), "{} left: {:?}", left.len(), left.iter().take(10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_damaged_record_fails_alone() {
+    let file = empty();
+    let damage = async || {
+        let changed =
+            "UPDATE call SET body = CAST(replace(CAST(body AS TEXT), '0.10', '0.90') AS BLOB) WHERE id = 'damaged'";
+        assert_eq!(raw(&file.path()).execute(changed, []).unwrap(), 1);
+        let diagnostics = diagnose(&file.url()).await;
+        let integrity = diagnostics.into_iter().find(|diagnostic| diagnostic.name == "integrity").unwrap();
+        assert!(integrity.detail.contains("does not match its digest"), "{}", integrity.detail);
+    };
+    conformance::a_damaged_record_fails_alone(&file, damage).await;
 }
