@@ -14,6 +14,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 pub(crate) const FAILED: &str = "The service failed; its log has more under the request id.";
 pub(crate) const FULL: &str = "The disk is full; this was not written. Reads go on.";
+const READ_ONLY: &str = "The disk does not accept writes; this was not written. Reads go on.";
 const DAMAGED: &str =
     "The stored data of this are damaged; the operator can restore a backup. Other records are not affected.";
 pub(crate) const UNAVAILABLE: &str = "The store cannot do this now; try again.";
@@ -190,6 +191,10 @@ impl From<StoreError> for ApiError {
             StoreError::Damaged(reason) => {
                 tracing::error!(reason, "stored data are damaged; doctor --full lists them");
                 Self::new(ProblemCode::DataDamaged, DAMAGED)
+            }
+            StoreError::ReadOnly(reason) => {
+                tracing::error!(reason, "the disk does not accept writes");
+                Self::new(ProblemCode::Unavailable, READ_ONLY)
             }
             StoreError::Busy(detail) => Self::new(ProblemCode::Unavailable, detail),
             StoreError::Unavailable(reason) | StoreError::Io(reason) => {

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The disk is full; nothing was written, and reads continue.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// The disk does not accept writes, for example because it has become read-only; nothing was written, and reads continue.
+    #[error("the disk does not accept writes: {0}")]
+    ReadOnly(String),
     /// The caller has the maximum number of these in flight; the text names them and may be shown to the caller.
     #[error("{0}")]
     Busy(&'static str),

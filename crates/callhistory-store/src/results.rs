@@ -18,6 +18,8 @@ pub struct StoreHealth {
     pub damaged_pages: Option<u64>,
     /// Whether writes are refused because the disk is full.
     pub is_full: bool,
+    /// Whether writes fail because the disk does not accept any; they resume when it does.
+    pub is_read_only: bool,
     /// Whether writes have stopped after an I/O error, until a restart.
     pub has_stopped: bool,
 }

@@ -1,7 +1,6 @@
 //! The embedded engine: SQLite in WAL mode. One writer commits in groups; readers have connections of their own.
 
 use std::{
-    fs::File,
     panic::{self, AssertUnwindSafe},
     path::Path,
     sync::Arc,
@@ -52,6 +51,7 @@ pub(crate) use admin::{
 use admin::{
     api_keys::SqliteApiKeys,
     disk::{Disk, MAX_WAL_BYTES},
+    files::is_in_use,
     scrub::Scrub,
 };
 use columnar::rebuild;
@@ -73,8 +73,6 @@ pub(crate) struct SqliteStore {
     disk: Arc<Disk>,
     thresholds: Thresholds,
     _scrub: Scrub,
-    /// Held while the store is open: a second process would be a second writer.
-    _lock: File,
 }
 
 impl SqliteStore {
@@ -92,7 +90,7 @@ impl SqliteStore {
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
             writer: SqliteWriter::start(
-                connection,
+                (connection, lock),
                 &path,
                 (notifier.clone(), Arc::clone(&snapshots)),
                 Arc::clone(&disk),
@@ -106,7 +104,6 @@ impl SqliteStore {
             _scrub: Scrub::start(path, Arc::clone(&disk))?,
             disk,
             thresholds,
-            _lock: lock,
         })
     }
 }
@@ -116,7 +113,7 @@ pub(crate) fn open_api_keys(path: &Path) -> Result<SqliteApiKeys, StoreError> {
     match open::open_writer(path, rebuild::ensure) {
         Ok(writer) => drop(writer),
         // A server uses it. Whether its schema is current is checked below.
-        Err(_) if open::is_in_use(path) => {}
+        Err(_) if is_in_use(path) => {}
         Err(error) => return Err(error),
     }
     SqliteApiKeys::open(path)

@@ -53,6 +53,7 @@ async fn readyz(State(app): State<Arc<AppState>>, _: NoQuery) -> Result<impl Int
 fn reason(error: &StoreError) -> &'static str {
     match error {
         StoreError::Full(_) => "store: the disk is full; reads and deletions go on, other writes do not",
+        StoreError::ReadOnly(_) => "store: the disk does not accept writes; reads go on",
         StoreError::Io(_) => "store: the disk failed; look at it and restart the service",
         StoreError::Unavailable(_) | StoreError::Busy(_) => "store: does not take work; the log says why",
         _ => "store: failed; the log says why",

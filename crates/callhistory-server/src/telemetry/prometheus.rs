@@ -121,6 +121,7 @@ impl PrometheusRegistry {
         self.process.collect();
         let health = store.health();
         gauge!("callhistory_disk_full").set(f64::from(u8::from(health.is_full)));
+        gauge!("callhistory_read_only").set(f64::from(u8::from(health.is_read_only)));
         gauge!("callhistory_writes_stopped").set(f64::from(u8::from(health.has_stopped)));
         let sizes = [
             ("callhistory_database_bytes", health.database_bytes),
@@ -154,6 +155,7 @@ fn describe() {
     describe_gauge!("callhistory_damaged_pages", "Damaged pages of the embedded database that the last scrub found.");
     describe_counter!("callhistory_damage_total", "Reads of damaged data, by where the damage was found.");
     describe_gauge!("callhistory_disk_full", "1 while writes are refused because the disk is full.");
+    describe_gauge!("callhistory_read_only", "1 while the disk does not accept writes.");
     describe_gauge!("callhistory_writes_stopped", "1 after an I/O error, until a restart.");
     describe_gauge!("callhistory_build_info", "1, with the version.");
 }

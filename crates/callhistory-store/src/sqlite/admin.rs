@@ -4,5 +4,6 @@ pub(super) mod api_keys;
 pub(super) mod backup;
 pub(super) mod diagnose;
 pub(super) mod disk;
+pub(super) mod files;
 pub(super) mod scrub;
 pub(super) mod verify;

@@ -10,7 +10,7 @@ const TRANSIENT_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOER
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{
-            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OperationInterrupted,
+            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OperationInterrupted, ReadOnly,
             SystemIoFailure,
         };
         // The message of the library can quote a value of a row; its code is enough for an operator.
@@ -19,8 +19,9 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             // A quota, or memory for the index of the WAL: the group failed as a whole, and the next one may succeed.
             Some(SystemIoFailure) if extended.is_some_and(|code| TRANSIENT_IO_ERRORS.contains(&code)) => {
-                Self::Unavailable(message)
+                Self::ReadOnly(message)
             }
+            Some(ReadOnly) => Self::ReadOnly(message),
             Some(DiskFull) => Self::Full(message),
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(message),
             Some(SystemIoFailure) => Self::Io(message),

@@ -1,7 +1,7 @@
 //! Opens a SQLite database: its directory and file, the settings that durability depends on, the migrations.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File},
     io,
     path::Path,
     time::Duration,
@@ -9,7 +9,13 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{admin::disk, functions, page_checksum};
+use super::{
+    admin::{
+        disk,
+        files::{DatabaseLock, cannot_open},
+    },
+    functions, page_checksum,
+};
 use crate::error::StoreError;
 
 /// Older versions can corrupt the WAL.
@@ -46,19 +52,18 @@ pub(crate) fn newest_migration() -> i64 {
 pub(crate) fn open_writer(
     path: &Path,
     prepare: impl Fn(&Connection) -> Result<(), StoreError>,
-) -> Result<(File, Connection), StoreError> {
+) -> Result<(DatabaseLock, Connection), StoreError> {
     if rusqlite::version_number() < MIN_SQLITE_VERSION {
         return Err(StoreError::Open(format!("SQLite {} is too old", rusqlite::version())));
     }
     create_directory(path).map_err(|error| cannot_open(path, &error))?;
-    // The lock belongs to the real file, whatever name opens it.
-    let real = path.canonicalize();
-    let lock = lock(real.as_deref().unwrap_or(path))?;
+    let lock = DatabaseLock::acquire(path)?;
     match open_locked(path, &prepare) {
-        Err(StoreError::Full(_)) => {
-            // The ballast also lets a full disk start.
+        // A full disk has many errors, depending on the file that cannot grow. The ballast lets it start.
+        Err(error) if disk::is_nearly_full(path) => {
             disk::release_ballast(&disk::sibling(path, ".ballast"));
-            Ok((lock, open_locked(path, &prepare)?))
+            let full = |_| StoreError::Full(format!("{} cannot be opened: {error}", path.display()));
+            Ok((lock, open_locked(path, &prepare).map_err(full)?))
         }
         opened => Ok((lock, opened?)),
     }
@@ -116,10 +121,6 @@ pub(crate) fn first_sequence(restored: i64) -> i64 {
     restored << 24
 }
 
-fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
-}
-
 /// Creates the directory of the database, readable only by its owner: records are personal data.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
@@ -134,28 +135,6 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),
-    }
-}
-
-/// Whether another process, or another store of this process, uses the database.
-pub(crate) fn is_in_use(path: &Path) -> bool {
-    let lock = path.canonicalize().and_then(|real| lock_file(&real));
-    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
-}
-
-fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(disk::sibling(path, ".lock"))
-}
-
-pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
-    let lock = lock_file(path).map_err(|error| cannot_open(path, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("the database {} is in use by another process; stop it first", path.display());
-            Err(StoreError::Open(message))
-        }
-        Err(TryLockError::Error(error)) => Err(cannot_open(path, &error)),
     }
 }
 

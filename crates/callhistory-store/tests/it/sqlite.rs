@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     conformance::{self, Database, at, conformance, id, input, put, refusal, workspace},
-    databases::{diagnose, open_with, rebuild_metrics},
+    databases::{diagnose, open, open_with, rebuild_metrics},
 };
 
 struct SqliteFile {
@@ -77,19 +77,94 @@ async fn a_second_process_is_refused_through_a_symlink() {
     assert!(refusal(&format!("sqlite:{}", alias.display())).await.contains("in use by another process"));
 }
 
-/// Writes to a deleted file succeed for SQLite; the store must not acknowledge them.
+/// SQLite locks a path; the other name has a WAL of its own, and two writers would destroy the data.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_second_process_is_refused_through_a_hard_link() {
+    let file = empty();
+    let _store = file.open().await;
+    let alias = file.directory.path().join("alias.db");
+    std::fs::hard_link(file.path(), &alias).unwrap();
+    assert!(refusal(&format!("sqlite:{}", alias.display())).await.contains("in use by another process"));
+}
+
+/// Writes to a file without a name succeed for SQLite; the store must not acknowledge them, and what it has acknowledged is there
+/// after a restart, also after a crash of the first server.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_write_to_a_deleted_database_fails() {
+async fn no_write_is_lost_in_a_deleted_file() {
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        for is_replaced in [false, true] {
+            let file = empty();
+            let store = file.open().await;
+            put(&*store, "w", "before", "{}", 1).await;
+            let lost = file.path().with_file_name(format!("callhistory.db{suffix}"));
+            std::fs::remove_file(&lost).unwrap();
+            if is_replaced {
+                std::fs::write(&lost, "").unwrap();
+            }
+            // Without a write: the server notices it by itself.
+            while !store.health().has_stopped {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            let any = Precondition::default();
+            let written = store.replace_call(&workspace("w"), &id("c"), CallInput::default(), any, at(1)).await;
+            assert!(matches!(written, Err(StoreError::Unavailable(_))), "{suffix}: {written:?}");
+            assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
+            // A copy, because the other server is alive; only what is in the database file survives its crash.
+            if !suffix.is_empty() {
+                let copy = file.directory.path().join("copy.db");
+                std::fs::copy(file.path(), &copy).unwrap();
+                let after = open(&format!("sqlite:{}", copy.display())).await.unwrap();
+                assert!(after.get_call(&workspace("w"), &id("before")).await.unwrap().is_some(), "{suffix}");
+            }
+        }
+    }
+}
+
+/// A group that is committed at the moment of the removal.
+#[cfg(unix)]
+#[tokio::test]
+async fn acknowledged_writes_survive_the_removal_of_the_wal() {
     let file = empty();
     let store = file.open().await;
-    std::fs::remove_file(file.path()).unwrap();
-    for _ in 0..2 {
-        let any = Precondition::default();
-        let written = store.replace_call(&workspace("w"), &id("c"), CallInput::default(), any, at(1)).await;
-        assert!(matches!(written, Err(StoreError::Io(_) | StoreError::Unavailable(_))), "{written:?}");
+    let mut acknowledged = Vec::new();
+    for number in 0..200 {
+        if number == 100 {
+            std::fs::remove_file(file.path().with_file_name("callhistory.db-wal")).unwrap();
+        }
+        let (name, any) = (id(&format!("c{number}")), Precondition::default());
+        if store.replace_call(&workspace("w"), &name, CallInput::default(), any, at(1)).await.is_ok() {
+            acknowledged.push(name);
+        }
     }
-    assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
+    let copy = file.directory.path().join("copy.db");
+    std::fs::copy(file.path(), &copy).unwrap();
+    let after = open(&format!("sqlite:{}", copy.display())).await.unwrap();
+    assert_eq!(acknowledged.len(), 100);
+    for name in acknowledged {
+        assert!(after.get_call(&workspace("w"), &name).await.unwrap().is_some(), "{name}");
+    }
+}
+
+/// The text of a deleted record leaves the WAL and the free pages of an idle server.
+#[tokio::test]
+async fn an_idle_server_erases_deleted_text() {
+    let file = empty();
+    let store = file.open().await;
+    put(&*store, "w", "c", r#"{"summary":"canary-of-the-deleted"}"#, 1).await;
+    assert!(store.delete_call(&workspace("w"), &id("c"), Precondition::default(), at(2)).await.unwrap());
+    let holds = || {
+        let folder = std::fs::read_dir(file.path().parent().unwrap()).unwrap();
+        let files: Vec<_> = folder.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        files.iter().any(|bytes| bytes.windows(21).any(|window| window == b"canary-of-the-deleted"))
+    };
+    assert!(holds(), "the WAL has it at first");
+    let deleted = std::time::Instant::now();
+    while holds() {
+        assert!(deleted.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test]

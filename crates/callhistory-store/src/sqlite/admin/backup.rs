@@ -11,7 +11,7 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::{disk::sibling, verify::damage};
+use super::{disk::sibling, files::lock_name, verify::damage};
 use crate::{
     error::StoreError,
     results::Backup,
@@ -59,7 +59,7 @@ pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<B
     let expected = fs::read_to_string(&sums)
         .map_err(|error| refused(&sums, &format!("cannot be read ({error}); the backup is verified by it")))?;
     open::create_directory(database).map_err(|error| failed(database, &error))?;
-    let _lock = open::lock(database)?;
+    let _lock = lock_name(database)?;
     for suffix in ["", "-wal", "-shm"] {
         let taken = sibling(database, suffix);
         if taken.exists() {

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::{
     disk::{MAX_WAL_BYTES, free_bytes, sibling},
+    files::is_in_use,
     verify::damage,
 };
 use crate::{
@@ -25,7 +26,7 @@ pub(crate) fn diagnose(database: &Path, full: bool) -> Vec<Diagnostic> {
         diagnostics.push(Diagnostic::warning("database", detail));
         return diagnostics;
     }
-    let is_served = open::is_in_use(database);
+    let is_served = is_in_use(database);
     diagnostics
         .push(Diagnostic::ok("server", if is_served { "is running on this database" } else { "is not running" }));
     match open::open_reader(database).and_then(|db| open::check_owner(&db, database).map(|()| db)) {

@@ -13,14 +13,18 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::results::StoreHealth;
+use crate::{error::StoreError, results::StoreHealth};
 
 /// Size of the ballast, in bytes: a deletion writes some pages to the WAL before it frees any.
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
+/// Free space below which a failed write means that the disk is full.
+const FULL_BYTES: u64 = 1024 * 1024;
 /// Interval of the check whether a full disk has space again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum interval of checkpoints of a large WAL, and of ending snapshots that hold it.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+/// How long erased text stays in the WAL, about.
+const ERASURE_INTERVAL: Duration = Duration::from_secs(20);
 const END_INTERVAL: Duration = Duration::from_secs(30);
 /// Size of the WAL at which reads that hold it are aborted, in bytes.
 pub(crate) const MAX_WAL_BYTES: u64 = 1024 * 1024 * 1024;
@@ -31,6 +35,8 @@ pub(crate) struct Disk {
     database: PathBuf,
     wal: PathBuf,
     is_full: AtomicBool,
+    /// Whether writes fail for another reason than a full disk, such as a file system that has become read-only.
+    is_read_only: AtomicBool,
     pub(crate) has_stopped: AtomicBool,
     /// The number of damaged pages that the last scrub found.
     pub(crate) damaged_pages: AtomicU64,
@@ -45,6 +51,7 @@ impl Disk {
             database: database.to_owned(),
             wal: sibling(database, "-wal"),
             is_full: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
             has_stopped: AtomicBool::new(false),
             damaged_pages: AtomicU64::new(0),
             max_wal_bytes,
@@ -56,10 +63,12 @@ impl Disk {
         self.pressure.subscribe()
     }
 
-    /// Whether the WAL is too large and a checkpoint is due. A WAL that another program holds must not slow every write.
-    pub(crate) fn is_wal_too_large(&self, maintenance: &mut WalMaintenance) -> bool {
-        size(&self.wal).is_some_and(|bytes| bytes > self.max_wal_bytes)
-            && is_due(&mut maintenance.checkpointed, CHECKPOINT_INTERVAL)
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        size(&self.wal).unwrap_or(0)
+    }
+
+    pub(crate) fn is_wal_too_large(&self, bytes: u64) -> bool {
+        bytes > self.max_wal_bytes
     }
 
     /// Ends the snapshots that hold the WAL, unless this was done recently: a WAL that another program holds must not end
@@ -74,9 +83,10 @@ impl Disk {
     pub(crate) fn health(&self) -> StoreHealth {
         StoreHealth {
             database_bytes: size(&self.database),
-            wal_bytes: Some(size(&self.wal).unwrap_or(0)),
+            wal_bytes: Some(self.wal_bytes()),
             disk_free_bytes: free_bytes(&self.database),
             is_full: self.is_full.load(Ordering::Relaxed),
+            is_read_only: self.is_read_only.load(Ordering::Relaxed),
             has_stopped: self.has_stopped.load(Ordering::Relaxed),
             damaged_pages: Some(self.damaged_pages.load(Ordering::Relaxed)),
         }
@@ -86,8 +96,26 @@ impl Disk {
 /// When a large WAL was last handled.
 #[derive(Default)]
 pub(crate) struct WalMaintenance {
+    /// The first look at the WAL since it was empty.
+    written: Option<Instant>,
     checkpointed: Option<Instant>,
     ended: Option<Instant>,
+}
+
+impl WalMaintenance {
+    /// Whether the WAL has had content for some time. A deleted or replaced record stays in it until a checkpoint truncates it.
+    pub(crate) fn is_wal_old(&mut self, bytes: u64) -> bool {
+        if bytes == 0 {
+            self.written = None;
+            return false;
+        }
+        self.written.get_or_insert_with(Instant::now).elapsed() >= ERASURE_INTERVAL
+    }
+
+    /// Whether a checkpoint may be tried again. A WAL that another program holds must not slow every write.
+    pub(crate) fn is_checkpoint_due(&mut self) -> bool {
+        is_due(&mut self.checkpointed, CHECKPOINT_INTERVAL)
+    }
 }
 
 /// Whether an interval has passed since `last`; if so, sets it to now.
@@ -112,6 +140,12 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
     None
+}
+
+/// Whether the disk of a database has hardly any space.
+pub(crate) fn is_nearly_full(database: &Path) -> bool {
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    free_bytes(folder).is_some_and(|free| free < FULL_BYTES)
 }
 
 /// A file next to the database, with a suffix to its name.
@@ -148,21 +182,39 @@ impl Ballast {
         release_ballast(&self.path);
     }
 
-    /// Whether the disk is full. Checks at intervals whether it has space again, after a checkpoint, which frees some.
-    pub(crate) fn is_full(&mut self, checkpoint: impl FnOnce()) -> bool {
-        if !self.disk.is_full.load(Ordering::Relaxed) {
-            return false;
+    /// Notes that a write failed: the disk is full, or does not accept writes at all.
+    pub(crate) fn note_failure(&mut self) {
+        if is_nearly_full(&self.disk.database) {
+            return self.release();
+        }
+        self.probed = Instant::now();
+        if !self.disk.is_read_only.swap(true, Ordering::Relaxed) {
+            tracing::error!("the disk does not accept writes; reads go on");
+        }
+    }
+
+    /// Why writes are refused, if they are. Checks at intervals whether they succeed again, after a checkpoint, which frees space.
+    pub(crate) fn refusal(&mut self, checkpoint: impl FnOnce()) -> Option<StoreError> {
+        let (is_full, is_read_only) = (&self.disk.is_full, &self.disk.is_read_only);
+        if !is_full.load(Ordering::Relaxed) && !is_read_only.load(Ordering::Relaxed) {
+            return None;
         }
         if self.probed.elapsed() >= PROBE_INTERVAL {
             self.probed = Instant::now();
             checkpoint();
-            if self.fill().is_ok() {
-                tracing::info!("the disk has space again; writes are accepted");
-                self.disk.is_full.store(false, Ordering::Relaxed);
-                return false;
+            // A file that is there already is also written.
+            if self.fill().and_then(|()| write_a_page(&self.path)).is_ok() {
+                tracing::info!("the disk accepts writes again");
+                is_full.store(false, Ordering::Relaxed);
+                is_read_only.store(false, Ordering::Relaxed);
+                return None;
             }
         }
-        true
+        Some(if is_full.load(Ordering::Relaxed) {
+            StoreError::Full("only deletions are accepted until there is space".to_owned())
+        } else {
+            StoreError::ReadOnly("the disk does not accept writes".to_owned())
+        })
     }
 
     /// Reserves the space; a partial reservation is released.
@@ -176,6 +228,13 @@ impl Ballast {
         }
         filled
     }
+}
+
+/// Writes a page durably to a file.
+fn write_a_page(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(&[0; 4096])?;
+    file.sync_data()
 }
 
 /// Removes the ballast.

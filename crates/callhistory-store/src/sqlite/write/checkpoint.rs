@@ -40,9 +40,11 @@ pub(crate) fn maintain_wal(
     pages: &AtomicI32,
     maintenance: &mut WalMaintenance,
 ) -> Result<(), StoreError> {
-    if disk.is_wal_too_large(maintenance) {
+    let bytes = disk.wal_bytes();
+    let is_too_large = disk.is_wal_too_large(bytes);
+    if (maintenance.is_wal_old(bytes) || is_too_large) && maintenance.is_checkpoint_due() {
         snapshots.release_snapshots();
-        if !checkpoint_truncate(db)? {
+        if !checkpoint_truncate(db)? && is_too_large {
             disk.end_snapshots(maintenance);
         }
     } else if pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
@@ -51,6 +53,14 @@ pub(crate) fn maintain_wal(
         snapshots.release_snapshots();
     }
     Ok(())
+}
+
+/// Writes all of the WAL to the database file, without waiting for readers.
+pub(crate) fn fold(db: &Connection) -> Result<(), StoreError> {
+    if checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")? {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable("a reader prevents it".to_owned()))
 }
 
 /// Checkpoints and truncates the WAL; returns whether it completed. Readers can prevent it.

@@ -2,21 +2,22 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use callhistory_model::WorkspaceId;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    checkpoint::{checkpoint_truncate, count_pages, maintain_wal},
+    checkpoint::{checkpoint_truncate, count_pages, fold, maintain_wal},
     statements::WriteTransaction,
 };
 use crate::{
@@ -27,7 +28,10 @@ use crate::{
     },
     error::StoreError,
     sqlite::{
-        admin::disk::{Ballast, Disk, WalMaintenance},
+        admin::{
+            disk::{Ballast, Disk, WalMaintenance},
+            files::{DatabaseLock, WatchedFiles},
+        },
         open,
         read::snapshot_pool::SnapshotPool,
     },
@@ -35,6 +39,8 @@ use crate::{
 
 /// Maximum number of writes of many records in flight, of all workspaces and of one.
 const IMPORT_QUEUE: (usize, usize) = (2, 1);
+/// How often an idle writer looks at the files.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl GroupTransaction for WriteTransaction {
     type Info = WriteKind;
@@ -54,7 +60,7 @@ pub(crate) enum WriteKind {
 
 /// The handle of the writer thread, which ends when the handle is dropped or closed.
 pub(crate) struct SqliteWriter {
-    queue: mpsc::UnboundedSender<Message>,
+    queue: mpsc::Sender<Message>,
     singles: Arc<FairSemaphore>,
     imports: Arc<FairSemaphore>,
 }
@@ -67,19 +73,24 @@ enum Message {
 impl SqliteWriter {
     /// Starts the thread that owns the writing connection.
     pub(crate) fn start(
-        db: Connection,
+        (db, lock): (Connection, DatabaseLock),
         path: &Path,
         (notifier, snapshots): (ChangeNotifier, Arc<SnapshotPool>),
         disk: Arc<Disk>,
     ) -> Result<Self, StoreError> {
-        let file = DatabaseFile::new(path)?;
+        let files = WatchedFiles::new(path);
         let restored = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let tx = WriteTransaction::new(db, open::first_sequence(restored));
         // Bounded by the permits.
-        let (queue, messages) = mpsc::unbounded_channel();
+        let (queue, messages) = mpsc::channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
-            .spawn(move || write_groups(tx, &file, (&notifier, &snapshots), &disk, messages))
+            .spawn(move || {
+                let closing = write_groups(tx, &files, (&notifier, &snapshots), &disk, messages);
+                drop(lock);
+                // The caller of close can have stopped waiting.
+                closing.map(|done| done.send(()))
+            })
             .map_err(|error| StoreError::Open(format!("the writer thread cannot be started: {error}")))?;
         let (singles, imports) =
             (FairSemaphore::new(QUEUE.0, QUEUE.1), FairSemaphore::new(IMPORT_QUEUE.0, IMPORT_QUEUE.1));
@@ -128,129 +139,142 @@ impl SqliteWriter {
     }
 }
 
+/// Commits groups until the store is closed; returns who waits for the end.
 fn write_groups(
-    mut tx: WriteTransaction,
-    file: &DatabaseFile,
+    tx: WriteTransaction,
+    files: &WatchedFiles,
     (notifier, snapshots): (&ChangeNotifier, &SnapshotPool),
     disk: &Arc<Disk>,
-    mut messages: mpsc::UnboundedReceiver<Message>,
-) {
-    let (mut ballast, mut maintenance) = (Ballast::new(Arc::clone(disk)), WalMaintenance::default());
-    let pages = Arc::new(AtomicI32::new(0));
-    let mut broken = count_pages(&mut tx.db, &pages).err().map(|error| error.to_string());
+    messages: mpsc::Receiver<Message>,
+) -> Option<oneshot::Sender<()>> {
+    let ballast = Ballast::new(Arc::clone(disk));
+    let mut writer = GroupWriter {
+        tx,
+        files,
+        snapshots,
+        disk,
+        ballast,
+        maintenance: WalMaintenance::default(),
+        pages: Arc::default(),
+        broken: None,
+    };
+    writer.broken = count_pages(&mut writer.tx.db, &writer.pages).err().map(|error| error.to_string());
     let (mut queue, mut closing) = (VecDeque::new(), None);
     loop {
-        while let Some(message) = if queue.is_empty() { messages.blocking_recv() } else { messages.try_recv().ok() } {
+        let mut next = if queue.is_empty() && closing.is_none() {
+            messages.recv_timeout(IDLE_INTERVAL)
+        } else {
+            messages.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        if matches!(next, Err(RecvTimeoutError::Timeout)) {
+            writer.run_group(Vec::new(), notifier);
+            continue;
+        }
+        while let Ok(message) = next {
             match message {
                 Message::Write(write) => queue.push_back(write),
-                Message::Close(done) => {
-                    messages.close();
-                    closing = Some(done);
-                }
+                Message::Close(done) => closing = Some(done),
             }
+            next = messages.try_recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
         // The channel is closed, and the writes that were submitted before are completed.
         if queue.is_empty() {
             break;
         }
-        let mut group = group_commit::take_group(&mut queue);
-        let mut maintained = Ok(());
-        if ballast.is_full(|| maintained = checkpoint_truncate(&tx.db).map(drop)) {
-            let (deletions, refused) = group.into_iter().partition(|write| *write.info() == WriteKind::Deletion);
-            group = deletions;
-            let full = Err(StoreError::Full("only deletions are accepted until there is space".to_owned()));
-            Vec::into_iter(refused).for_each(|write| write.respond(&full));
-        }
-        let outcome = match &broken {
-            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
-            None if group.is_empty() => Ok(()),
-            None => commit_group(&mut tx, file, snapshots, &mut group).map(|changed| notifier.notify(&changed)),
-        };
-        group.into_iter().for_each(|write| write.respond(&outcome));
-        if outcome.is_ok() && maintained.is_ok() {
-            maintained = maintain_wal(&tx.db, disk, snapshots, &pages, &mut maintenance);
-        }
-        let failed = [outcome, maintained].into_iter().filter_map(Result::err);
-        for failure in failed {
-            if matches!(failure, StoreError::Full(_)) {
-                ballast.release();
-            }
-            let StoreError::Io(reason) = failure else { continue };
-            // After a failed sync the state of the disk is unknown, and a repeated sync can falsely succeed: nothing is
-            // acknowledged until the database is opened again.
-            tracing::error!(reason, "the database could not be written; writes stop until a restart");
-            disk.has_stopped.store(true, Ordering::Relaxed);
-            broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
-        }
+        writer.run_group(group_commit::take_group(&mut queue), notifier);
     }
     // Readers can outlive this connection and prevent the checkpoint; then the last of them checkpoints the WAL.
     snapshots.release_snapshots();
-    if let Err(error) = checkpoint_truncate(&tx.db) {
+    if let Err(error) = checkpoint_truncate(&writer.tx.db) {
         tracing::warn!(error = error.to_string(), "the WAL was not checkpointed");
     }
-    drop(tx);
-    if let Some(done) = closing {
-        // The caller of close can have stopped waiting.
-        let _ = done.send(());
-    }
+    closing
 }
 
-/// Runs the writes in one transaction and commits it; returns the workspaces that changed.
-fn commit_group(
-    tx: &mut WriteTransaction,
-    file: &DatabaseFile,
-    snapshots: &SnapshotPool,
-    group: &mut [QueuedWrite<WriteTransaction>],
-) -> Result<HashSet<WorkspaceId>, StoreError> {
-    tx.begin()?;
-    let run = match &mut *group {
-        // A single write needs no savepoint: its rollback is that of the group.
-        [only] => only.run(tx),
-        several => several.iter_mut().try_for_each(|write| tx.in_savepoint(|tx| write.run(tx))),
-    };
-    let finished = run.and_then(|()| tx.write_deferred());
-    let started = Instant::now();
-    let changed = std::mem::take(&mut tx.changed);
-    snapshots.begin_invalidation(&changed);
-    let outcome = finished.and_then(|()| file.check()).and_then(|()| Ok(tx.db.execute_batch("COMMIT")?));
-    snapshots.refresh_snapshots();
-    metrics::histogram!("callhistory_commit_seconds").record(started.elapsed());
-    metrics::histogram!("callhistory_commit_writes").record(u32::try_from(group.len()).unwrap_or(u32::MAX));
-    if outcome.is_err() && !tx.db.is_autocommit() && tx.db.execute_batch("ROLLBACK").is_err() {
-        return Err(StoreError::Io("a transaction could not be rolled back".to_owned()));
-    }
-    outcome.map(|()| changed.into_iter().map(|(workspace, _)| workspace).collect())
+/// The writer thread between two groups.
+struct GroupWriter<'a> {
+    tx: WriteTransaction,
+    files: &'a WatchedFiles,
+    snapshots: &'a SnapshotPool,
+    disk: &'a Disk,
+    ballast: Ballast,
+    maintenance: WalMaintenance,
+    /// The pages in the WAL.
+    pages: Arc<AtomicI32>,
+    /// Why nothing is written any more.
+    broken: Option<String>,
 }
 
-/// The identity of the opened file. A deleted file accepts writes and syncs, which are lost at the next start.
-struct DatabaseFile {
-    path: PathBuf,
-    identity: Option<u64>,
-}
-
-impl DatabaseFile {
-    fn new(path: &Path) -> Result<Self, StoreError> {
-        // Absolute: the process can change its directory.
-        let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
-        Ok(Self { identity: identity(&path), path })
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        if identity(&self.path) == self.identity {
-            return Ok(());
+impl GroupWriter<'_> {
+    /// Commits a group, replies to its callers, and maintains the files. An idle writer runs it with an empty group.
+    fn run_group(&mut self, mut group: Vec<QueuedWrite<WriteTransaction>>, notifier: &ChangeNotifier) {
+        let mut maintained = Ok(());
+        let refusal = self.ballast.refusal(|| maintained = checkpoint_truncate(&self.tx.db).map(drop));
+        if let Some(refusal) = refusal {
+            let is_accepted = |write: &QueuedWrite<WriteTransaction>| {
+                matches!(refusal, StoreError::Full(_)) && *write.info() == WriteKind::Deletion
+            };
+            let (accepted, refused): (Vec<_>, Vec<_>) = group.into_iter().partition(is_accepted);
+            group = accepted;
+            let refusal = Err(refusal);
+            refused.into_iter().for_each(|write| write.respond(&refusal));
         }
-        Err(StoreError::Io("the database file was deleted or replaced".to_owned()))
+        let outcome = match &self.broken {
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            None if group.is_empty() => self.files.check(),
+            None => self.commit(&mut group).map(|changed| notifier.notify(&changed)),
+        };
+        group.into_iter().for_each(|write| write.respond(&outcome));
+        if outcome.is_ok() && maintained.is_ok() {
+            let (pages, maintenance) = (&self.pages, &mut self.maintenance);
+            maintained = maintain_wal(&self.tx.db, self.disk, self.snapshots, pages, maintenance);
+        }
+        for failure in [outcome, maintained].into_iter().filter_map(Result::err) {
+            match failure {
+                StoreError::Full(_) => self.ballast.release(),
+                StoreError::ReadOnly(_) => self.ballast.note_failure(),
+                StoreError::Io(reason) => self.stop(&reason),
+                _ => {}
+            }
+        }
     }
-}
 
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    path.metadata().ok().map(|metadata| metadata.ino())
-}
+    /// After a failed sync the state of the disk is unknown, and a repeated sync can falsely succeed; a file that was deleted
+    /// loses what is written to it. Nothing is acknowledged until the database is opened again.
+    fn stop(&mut self, reason: &str) {
+        tracing::error!(reason, "the database could not be written; writes stop until a restart");
+        self.disk.has_stopped.store(true, Ordering::Relaxed);
+        self.broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
+        // What was acknowledged can be in a WAL that has no name any more.
+        if self.files.check().is_err() {
+            self.snapshots.release_snapshots();
+            match fold(&self.tx.db) {
+                Ok(()) => tracing::warn!("the WAL was written to the database file"),
+                Err(error) => tracing::error!(%error, "the WAL was not written to the database file"),
+            }
+        }
+    }
 
-/// On other systems an open file cannot be deleted.
-#[cfg(not(unix))]
-fn identity(_: &Path) -> Option<u64> {
-    None
+    /// Runs the writes in one transaction and commits it; returns the workspaces that changed.
+    fn commit(&mut self, group: &mut [QueuedWrite<WriteTransaction>]) -> Result<HashSet<WorkspaceId>, StoreError> {
+        let tx = &mut self.tx;
+        tx.begin()?;
+        let run = match &mut *group {
+            // A single write needs no savepoint: its rollback is that of the group.
+            [only] => only.run(tx),
+            several => several.iter_mut().try_for_each(|write| tx.in_savepoint(|tx| write.run(tx))),
+        };
+        let finished = run.and_then(|()| tx.write_deferred());
+        let started = Instant::now();
+        let changed = std::mem::take(&mut tx.changed);
+        self.snapshots.begin_invalidation(&changed);
+        let outcome = finished.and_then(|()| self.files.check()).and_then(|()| Ok(tx.db.execute_batch("COMMIT")?));
+        self.snapshots.refresh_snapshots();
+        metrics::histogram!("callhistory_commit_seconds").record(started.elapsed());
+        metrics::histogram!("callhistory_commit_writes").record(u32::try_from(group.len()).unwrap_or(u32::MAX));
+        if outcome.is_err() && !tx.db.is_autocommit() && tx.db.execute_batch("ROLLBACK").is_err() {
+            return Err(StoreError::Io("a transaction could not be rolled back".to_owned()));
+        }
+        outcome.map(|()| changed.into_iter().map(|(workspace, _)| workspace).collect())
+    }
 }
