@@ -173,6 +173,9 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
     let server = target.join("dist/callhistory-server");
     let ignored: [(&str, &'static [Requirement]); 6] = [
         ("a_full_disk_refuses_only_writes", &[UNSHARE]),
+        ("a_server_starts_on_a_full_disk", &[UNSHARE]),
+        ("a_server_starts_on_a_read_only_disk", &[UNSHARE]),
+        ("a_disk_that_refuses_writes_is_a_state", &[STRACE]),
         ("a_disk_fault_never_causes_a_wrong_response", &[STRACE]),
         ("each_response_follows_its_fsync", &[STRACE]),
         ("hostile_clients_do_not_slow_down_others", &[]),

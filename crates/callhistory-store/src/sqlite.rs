@@ -50,7 +50,7 @@ pub(crate) use admin::{
 
 use admin::{
     api_keys::SqliteApiKeys,
-    disk::{Disk, MAX_WAL_BYTES},
+    disk::{Disk, MAX_WAL_BYTES, is_read_only},
     files::is_in_use,
     scrub::Scrub,
 };
@@ -82,19 +82,24 @@ impl SqliteStore {
 
     /// Opens a database with a bound on the size of the WAL.
     fn open_with(path: &Path, thresholds: Thresholds, max_wal_bytes: u64) -> Result<Self, StoreError> {
-        let (lock, connection) = open::open_writer(path, rebuild::ensure)?;
-        let secret = read::get::cursor_secret(&connection)?;
+        let opened = match open::open_writer(path, rebuild::ensure) {
+            Ok(opened) => Some(opened),
+            // Reads go on. The writer opens the database when the disk accepts writes.
+            Err(error) if is_read_only(path) && path.exists() => {
+                tracing::error!(%error, "the disk is read-only; reads go on");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let reader = open::open_reader(path)?;
+        open::check_readable(&reader, path)?;
+        let secret = read::get::cursor_secret(&reader)?;
         let snapshots = Arc::new(SnapshotPool::open(path)?);
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
-            writer: SqliteWriter::start(
-                (connection, lock),
-                &path,
-                (notifier.clone(), Arc::clone(&snapshots)),
-                Arc::clone(&disk),
-            )?,
+            writer: SqliteWriter::start(opened, (notifier.clone(), Arc::clone(&snapshots)), Arc::clone(&disk))?,
             snapshots,
             read_pool: ReadPool::new(&path, &disk),
             follower_pool: ReadPool::new(&path, &disk),
@@ -113,7 +118,7 @@ pub(crate) fn open_api_keys(path: &Path) -> Result<SqliteApiKeys, StoreError> {
     match open::open_writer(path, rebuild::ensure) {
         Ok(writer) => drop(writer),
         // A server uses it. Whether its schema is current is checked below.
-        Err(_) if is_in_use(path) => {}
+        Err(_) if is_in_use(path) || is_read_only(path) => {}
         Err(error) => return Err(error),
     }
     SqliteApiKeys::open(path)

@@ -156,11 +156,16 @@ struct Count {
     called_sound: usize,
 }
 
+fn is_called_sound(path: &Path) -> bool {
+    diagnose(path, true).iter().all(|diagnostic| diagnostic.severity != Severity::Error)
+}
+
 async fn count(original: &[u8], ids: &[(WorkspaceId, CallId)], damages: usize) -> BTreeMap<&'static str, Count> {
     let directory = TempDir::new().unwrap();
     let (mut counts, mut rng) = (BTreeMap::<_, Count>::new(), Rng::with_seed(11));
     let path = directory.path().join("true.db");
     fs::write(&path, original).unwrap();
+    assert!(is_called_sound(&path) && backup(&path, &directory.path().join("backup")).is_ok(), "a sound database");
     let truth = read_everything(&path, ids).await.unwrap();
     for number in 0..damages {
         let mut bytes = original.to_vec();
@@ -170,7 +175,7 @@ async fn count(original: &[u8], ids: &[(WorkspaceId, CallId)], damages: usize) -
         }
         let path = directory.path().join(format!("{number}.db"));
         fs::write(&path, &bytes).unwrap();
-        let is_called_sound = diagnose(&path, true).iter().all(|diagnostic| diagnostic.severity != Severity::Error);
+        let is_called_sound = is_called_sound(&path);
         let copy = directory.path().join(format!("{number}.backup"));
         let is_copied = backup(&path, &copy).is_ok();
         let results = read_everything(&path, ids).await;

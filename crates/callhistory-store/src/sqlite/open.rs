@@ -83,10 +83,27 @@ fn open_locked(path: &Path, prepare: impl Fn(&Connection) -> Result<(), StoreErr
     Ok(db)
 }
 
+/// Opens an existing file, also on a read-only file system.
+fn open_existing(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |error: rusqlite::Error| cannot_open(path, &error);
+    if !disk::is_read_only(path) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        return page_checksum::open(path, flags).map_err(failed);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if disk::sibling(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+        return page_checksum::open(path, flags).map_err(failed);
+    }
+    // Without a WAL nothing can change, and SQLite needs no file for its locks, which it could not create.
+    let text = path.to_str().ok_or_else(|| cannot_open(path, &"its path is not UTF-8"))?;
+    let name = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let uri = format!("file:{name}?immutable=1");
+    page_checksum::open(Path::new(&uri), flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)
+}
+
 /// A connection that only reads.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = page_checksum::open(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let db = open_existing(path)?;
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
     functions::register_functions(&db)?;
     Ok(db)
@@ -94,8 +111,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 /// A second writing connection, which may belong to another process than the writer.
 pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = page_checksum::open(path, flags).map_err(|error| cannot_open(path, &error))?;
+    let db = open_existing(path)?;
     check_owner(&db, path)?;
     configure(&db, &[("query_only", "0"), ("cache_size", "-512")])?;
     db.prepare("SELECT id FROM api_key").map_err(|_| {
@@ -103,6 +119,17 @@ pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> 
         StoreError::Open(message)
     })?;
     Ok(db)
+}
+
+/// Checks that a database that cannot be migrated now can be read by this version.
+pub(crate) fn check_readable(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    check_owner(db, path)?;
+    let version = "SELECT max(version) FROM refinery_schema_history";
+    if db.query_row(version, [], |row| row.get::<_, i64>(0))? == newest_migration() {
+        return Ok(());
+    }
+    let message = "is of another version, and cannot be migrated on a read-only disk";
+    Err(StoreError::Open(format!("the database {} {message}", path.display())))
 }
 
 /// Refuses a database of another program.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use callhistory_model::WorkspaceId;
-use rusqlite::Connection;
+use rusqlite::{Connection, MAIN_DB};
 
 use super::{admin::disk::Disk, open};
 use crate::{concurrency::fair_semaphore::FairSemaphore, error::StoreError};
@@ -54,7 +54,8 @@ impl ReadPool {
 
     fn give_back(&self, db: Connection) {
         // A connection that is stuck in a transaction would see an old state for ever, and hold the WAL.
-        if db.is_autocommit() {
+        // One of a read-only disk must be opened again when the disk accepts writes.
+        if db.is_autocommit() && !db.is_readonly(MAIN_DB).unwrap_or(true) {
             self.free().push(db);
         }
     }

@@ -102,6 +102,119 @@ async fn a_full_disk_refuses_only_writes() {
     assert!(server.child.wait().unwrap().success());
 }
 
+/// Starts a server on a disk of its own after another one has written five records there and has stopped; `then` is what happens
+/// to the disk in between.
+fn start_again_after(directory: &Path, then: &str) -> Running {
+    std::fs::create_dir(directory.join("disk")).unwrap();
+    let server = format!("{} --listen 127.0.0.1:0 --data-dir disk/data", *PROGRAM);
+    let script = format!(
+        "mount -t tmpfs -o size=40m tmpfs disk
+         {server} > first & P=$!
+         while ! grep -q Reference first; do sleep 0.05; done
+         B=$(sed -n 's/.* at \\(http.*\\)/\\1/p' first | head -1)
+         for n in 0 1 2 3 4; do
+             curl -sf -X PUT $B/v2/api/call-history/c$n -H 'x-workspace-id: w' -H 'content-type: application/json' -d '{{}}'
+         done > written
+         kill $P; wait $P
+         {then}
+         exec {server}"
+    );
+    spawn_below(Command::new("unshare").args(["-Urm", "sh", "-c", &script]), directory)
+}
+
+/// Waits until a write succeeds.
+async fn write_until_accepted(client: &Client) {
+    let since = Instant::now();
+    while client.replace_call("after", &input("short")).await.is_err() {
+        assert!(since.elapsed() < PATIENCE, "writes do not resume");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "mounts a file system of its own: needs unprivileged user namespaces, or root"]
+async fn a_server_starts_on_a_full_disk() {
+    let directory = TempDir::new().unwrap();
+    let fill = "dd if=/dev/zero of=disk/filler bs=1M 2> /dev/null; dd if=/dev/zero of=disk/rest bs=512 2> /dev/null";
+    let server = start_again_after(directory.path(), fill);
+    let client = server.client("w");
+    for number in 0..5 {
+        client.get_call(&format!("c{number}")).await.unwrap();
+    }
+    assert_eq!(client.list_calls(&ListQuery::default()).await.unwrap().calls.len(), 5);
+    client.delete_call("c4").await.unwrap();
+    let refused = client.replace_call("large", &input("x".repeat(60_000))).await.unwrap_err();
+    assert_eq!(refused.status(), Some(507), "{refused}");
+    let (status, body) = status_of_readyz(&server).await;
+    assert!(status == 503 && body.contains("the disk is full"), "{status} {body}");
+    client.delete_call("c3").await.unwrap();
+    let disk = PathBuf::from(format!("/proc/{}/root{}", server.child.id(), directory.path().join("disk").display()));
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    write_until_accepted(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "mounts a file system of its own: needs unprivileged user namespaces, or root"]
+async fn a_server_starts_on_a_read_only_disk() {
+    let directory = TempDir::new().unwrap();
+    let program = &*PROGRAM;
+    let remount = format!(
+        "mount -o remount,ro disk
+         {program} doctor --full --data-dir disk/data > doctor; echo $? > codes
+         {program} export --workspace w --data-dir disk/data > out.ndjson; echo $? >> codes
+         {program} backup copy.db --data-dir disk/data > backup; echo $? >> codes
+         (while [ ! -e go ]; do sleep 0.1; done; mount -o remount,rw disk) > /dev/null &"
+    );
+    let server = start_again_after(directory.path(), &remount);
+    let client = server.client("w");
+    client.get_call("c0").await.unwrap();
+    assert_eq!(client.list_calls(&ListQuery::default()).await.unwrap().calls.len(), 5);
+    let refused = client.replace_call("c0", &input("new")).await.unwrap_err();
+    assert!(refused.problem().unwrap().detail.contains("does not accept writes"), "{refused}");
+    let (status, body) = status_of_readyz(&server).await;
+    assert!(status == 503 && body.contains("does not accept writes"), "{status} {body}");
+    let text = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert_eq!(text("codes"), "2\n0\n0\n", "{} {}", text("doctor"), text("backup"));
+    assert!(text("doctor").contains("is read-only") && text("doctor").contains("every page was read and is valid"));
+    assert_eq!(text("out.ndjson").lines().count(), 5);
+    std::fs::write(directory.path().join("go"), "").unwrap();
+    write_until_accepted(&client).await;
+    assert_eq!(client.get_call("after").await.unwrap().summary.as_deref(), Some("short"));
+    assert_eq!(client.list_calls(&ListQuery::default()).await.unwrap().calls.len(), 6);
+}
+
+/// A file system that turns read-only under a running server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs strace"]
+async fn a_disk_that_refuses_writes_is_a_state() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "off"]);
+    let client = server.client("w");
+    client.replace_call("before", &input("x")).await.unwrap();
+    let id = server.child.id().to_string();
+    let mut tracer = Command::new("strace");
+    tracer.args(["-f", "-qq", "-o", "/dev/null", "-p", &id, "-e", "trace=pwrite64,openat,write,writev,sendto"]);
+    tracer.args(["-e", "inject=pwrite64:error=EROFS"]);
+    let mut tracer = tracer.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let since = Instant::now();
+    let refused = loop {
+        match client.replace_call("c", &input(&*format!("{:?}", since.elapsed()))).await {
+            Err(error) => break error,
+            Ok(_) => assert!(since.elapsed() < PATIENCE, "no write is refused"),
+        }
+    };
+    assert_eq!(refused.status(), Some(503));
+    let refused = client.replace_call("d", &input("x")).await.unwrap_err();
+    assert!(refused.problem().unwrap().detail.contains("does not accept writes"), "{refused}");
+    let (status, body) = status_of_readyz(&server).await;
+    assert!(status == 503 && body.contains("does not accept writes"), "{status} {body}");
+    client.get_call("before").await.unwrap();
+    tracer.kill().unwrap();
+    tracer.wait().unwrap();
+    write_until_accepted(&client).await;
+    assert_eq!(status_of_readyz(&server).await.0, 200);
+}
+
 /// One injected error of a system call: at which of its uses it fails, and whether at all later ones too.
 struct Injection {
     call: &'static str,

@@ -1,45 +1,64 @@
 //! API keys, on a connection of their own: a command that manages them can run while a server runs.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use callhistory_model::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::{
     api_keys::{ApiKey, ApiKeyStore, KeyRow},
     error::StoreError,
-    sqlite::open,
+    sqlite::{admin::disk::is_read_only, open},
 };
 
 const REVOKE: &str = "UPDATE api_key SET revoked_at = min(coalesce(revoked_at, ?2), ?2) WHERE id = ?1";
 
 #[derive(Clone)]
-pub(crate) struct SqliteApiKeys(Arc<Mutex<Connection>>);
+pub(crate) struct SqliteApiKeys {
+    path: PathBuf,
+    db: Arc<Mutex<Connection>>,
+}
 
 impl SqliteApiKeys {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(Mutex::new(open::open_second_writer(path)?))))
+        Ok(Self { path: path.to_owned(), db: Arc::new(Mutex::new(open::open_second_writer(path)?)) })
     }
 
-    /// Runs a transaction on a blocking thread. It takes the lock of all writers for its few rows.
+    /// Runs work on a blocking thread.
+    async fn blocking<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let keys = self.clone();
+        let run = move || {
+            let mut db = keys.db.lock().unwrap_or_else(PoisonError::into_inner);
+            // The disk was read-only when the connection was opened.
+            if db.is_readonly(MAIN_DB)? && !is_read_only(&keys.path) {
+                *db = open::open_second_writer(&keys.path)?;
+            }
+            Ok(work(&mut db)?)
+        };
+        tokio::task::spawn_blocking(run).await.map_err(|error| StoreError::Internal(error.to_string()))?
+    }
+
+    /// Runs a transaction. It takes the lock of all writers for its few rows.
     async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let db = Arc::clone(&self.0);
-        let result = tokio::task::spawn_blocking(move || {
-            let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = move |db: &mut Connection| {
             let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&transaction)?;
             transaction.commit()?;
             Ok(result)
-        });
-        result.await.map_err(|error| StoreError::Internal(error.to_string()))?
+        };
+        self.blocking(run).await
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -47,12 +66,7 @@ impl SqliteApiKeys {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let db = Arc::clone(&self.0);
-        let result = tokio::task::spawn_blocking(move || {
-            let db = db.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(work(&db)?)
-        });
-        result.await.map_err(|error| StoreError::Internal(error.to_string()))?
+        self.blocking(|db| work(db)).await
     }
 }
 

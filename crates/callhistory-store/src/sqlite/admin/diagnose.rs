@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
-    disk::{MAX_WAL_BYTES, free_bytes, sibling},
+    disk::{MAX_WAL_BYTES, free_bytes, is_read_only, sibling},
     files::is_in_use,
     verify::damage,
 };
@@ -48,6 +48,9 @@ pub(crate) fn diagnose(database: &Path, full: bool) -> Vec<Diagnostic> {
     } else {
         Diagnostic::ok("wal", wal_detail)
     });
+    if is_read_only(database) {
+        diagnostics.push(Diagnostic::error("disk", "is read-only; reads go on, writes do not"));
+    }
     if let Some(free) = free_bytes(database) {
         let size = database.metadata().map_or(0, |file| file.len());
         let detail = format!("{} MiB free, the database has {} MiB", free / 1024 / 1024, size / 1024 / 1024);

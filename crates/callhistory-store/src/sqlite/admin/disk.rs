@@ -36,7 +36,7 @@ pub(crate) struct Disk {
     wal: PathBuf,
     is_full: AtomicBool,
     /// Whether writes fail for another reason than a full disk, such as a file system that has become read-only.
-    is_read_only: AtomicBool,
+    pub(crate) is_read_only: AtomicBool,
     pub(crate) has_stopped: AtomicBool,
     /// The number of damaged pages that the last scrub found.
     pub(crate) damaged_pages: AtomicU64,
@@ -61,6 +61,10 @@ impl Disk {
 
     pub(crate) fn wal_pressure(&self) -> watch::Receiver<u64> {
         self.pressure.subscribe()
+    }
+
+    pub(crate) fn database(&self) -> &Path {
+        &self.database
     }
 
     pub(crate) fn wal_bytes(&self) -> u64 {
@@ -144,8 +148,23 @@ pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
 
 /// Whether the disk of a database has hardly any space.
 pub(crate) fn is_nearly_full(database: &Path) -> bool {
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    free_bytes(folder).is_some_and(|free| free < FULL_BYTES)
+    free_bytes(folder(database)).is_some_and(|free| free < FULL_BYTES)
+}
+
+/// Whether the file system of a database is read-only.
+#[cfg(unix)]
+pub(crate) fn is_read_only(database: &Path) -> bool {
+    let disk = rustix::fs::statvfs(folder(database));
+    disk.is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_read_only(_: &Path) -> bool {
+    false
+}
+
+fn folder(database: &Path) -> &Path {
+    database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file next to the database, with a suffix to its name.
@@ -163,12 +182,16 @@ pub(crate) struct Ballast {
 }
 
 impl Ballast {
-    /// Reserves the space, if there is enough.
+    /// Reserves the space. A disk without it is full: what is left is for deletions.
     pub(crate) fn new(disk: Arc<Disk>) -> Self {
         let path = sibling(&disk.database, ".ballast");
-        let ballast = Self { path, disk, probed: Instant::now() };
-        if let Err(error) = ballast.fill() {
-            tracing::warn!(%error, "the ballast could not be reserved; deletions may fail on a full disk");
+        let mut ballast = Self { path, disk, probed: Instant::now() };
+        match ballast.fill() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => ballast.release(),
+            Err(error) => {
+                tracing::warn!(%error, "the ballast could not be reserved; deletions may fail on a full disk")
+            }
+            Ok(()) => {}
         }
         ballast
     }

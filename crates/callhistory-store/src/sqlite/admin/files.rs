@@ -89,7 +89,11 @@ pub(crate) fn is_in_use(path: &Path) -> bool {
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(sibling(path, ".lock"))
+    let name = sibling(path, ".lock");
+    match OpenOptions::new().create(true).truncate(false).write(true).open(&name) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(name),
+        opened => opened,
+    }
 }
 
 fn lock(database: &Path, file: io::Result<File>) -> Result<File, StoreError> {

@@ -130,6 +130,8 @@ impl TermSum {
 
 /// The terms of the full-text index.
 fn indexed_terms(db: &Connection) -> Result<TermSum, StoreError> {
+    // The table is temporary, and this connection is of a command that ends soon.
+    db.pragma_update(None, "query_only", false)?;
     db.execute_batch(
         "CREATE VIRTUAL TABLE IF NOT EXISTS temp.call_term_instance USING fts5vocab(main, call_term, instance)",
     )?;

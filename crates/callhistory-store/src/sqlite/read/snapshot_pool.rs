@@ -51,6 +51,15 @@ impl SnapshotPool {
         Ok(Self { generation: AtomicU64::new(0), connections, cache: RecordCache::new() })
     }
 
+    /// Opens every connection again, because they are of a read-only disk, which accepts writes now.
+    pub(crate) fn reopen(&self, path: &Path) -> Result<(), StoreError> {
+        let others = Self::open(path)?;
+        for (connection, other) in self.connections.iter().zip(others.connections) {
+            *lock(connection) = other.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
     /// The record, including every acknowledged write.
     pub(crate) fn get_call(&self, workspace: &WorkspaceId, id: &CallId) -> Result<Option<StoredCall>, StoreError> {
         let key = self.cache.key(workspace, id);

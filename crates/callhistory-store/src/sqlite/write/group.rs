@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -29,9 +28,10 @@ use crate::{
     error::StoreError,
     sqlite::{
         admin::{
-            disk::{Ballast, Disk, WalMaintenance},
+            disk::{Ballast, Disk, WalMaintenance, is_read_only},
             files::{DatabaseLock, WatchedFiles},
         },
+        columnar::rebuild,
         open,
         read::snapshot_pool::SnapshotPool,
     },
@@ -73,21 +73,21 @@ enum Message {
 impl SqliteWriter {
     /// Starts the thread that owns the writing connection.
     pub(crate) fn start(
-        (db, lock): (Connection, DatabaseLock),
-        path: &Path,
+        opened: Option<(DatabaseLock, Connection)>,
         (notifier, snapshots): (ChangeNotifier, Arc<SnapshotPool>),
         disk: Arc<Disk>,
     ) -> Result<Self, StoreError> {
-        let files = WatchedFiles::new(path);
-        let restored = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let tx = WriteTransaction::new(db, open::first_sequence(restored));
         // Bounded by the permits.
         let (queue, messages) = mpsc::channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
             .spawn(move || {
-                let closing = write_groups(tx, &files, (&notifier, &snapshots), &disk, messages);
-                drop(lock);
+                let opened = opened.map_or_else(|| wait_for_disk(&disk, &snapshots, &messages), Ok);
+                let closing = opened.map_or_else(Some, |(lock, db)| {
+                    let closing = write_groups(db, (&notifier, &snapshots), &disk, &messages);
+                    drop(lock);
+                    closing
+                });
                 // The caller of close can have stopped waiting.
                 closing.map(|done| done.send(()))
             })
@@ -139,26 +139,58 @@ impl SqliteWriter {
     }
 }
 
+/// Refuses all writes until the disk accepts some, and then opens the database. The error is who waits for the end: the store is
+/// closed.
+fn wait_for_disk(
+    disk: &Disk,
+    snapshots: &SnapshotPool,
+    messages: &mpsc::Receiver<Message>,
+) -> Result<(DatabaseLock, Connection), oneshot::Sender<()>> {
+    disk.is_read_only.store(true, Ordering::Relaxed);
+    loop {
+        match messages.recv_timeout(IDLE_INTERVAL) {
+            Ok(Message::Write(write)) => write.respond(&Err(StoreError::ReadOnly("the disk is read-only".to_owned()))),
+            Ok(Message::Close(done)) => return Err(done),
+            // The store is dropped: nobody waits.
+            Err(RecvTimeoutError::Disconnected) => return Err(oneshot::channel().0),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let path = disk.database();
+        if is_read_only(path) {
+            continue;
+        }
+        let opened = open::open_writer(path, rebuild::ensure);
+        match opened.and_then(|opened| snapshots.reopen(path).map(|()| opened)) {
+            Ok(opened) => {
+                tracing::info!("the disk accepts writes again");
+                disk.is_read_only.store(false, Ordering::Relaxed);
+                return Ok(opened);
+            }
+            Err(error) => tracing::error!(%error, "the database cannot be opened for writing"),
+        }
+    }
+}
+
 /// Commits groups until the store is closed; returns who waits for the end.
 fn write_groups(
-    tx: WriteTransaction,
-    files: &WatchedFiles,
+    db: Connection,
     (notifier, snapshots): (&ChangeNotifier, &SnapshotPool),
     disk: &Arc<Disk>,
-    messages: mpsc::Receiver<Message>,
+    messages: &mpsc::Receiver<Message>,
 ) -> Option<oneshot::Sender<()>> {
-    let ballast = Ballast::new(Arc::clone(disk));
+    let restored: rusqlite::Result<i64> = db.pragma_query_value(None, "user_version", |row| row.get(0));
     let mut writer = GroupWriter {
-        tx,
-        files,
+        tx: WriteTransaction::new(db, open::first_sequence(*restored.as_ref().unwrap_or(&0))),
+        files: WatchedFiles::new(disk.database()),
         snapshots,
         disk,
-        ballast,
+        ballast: Ballast::new(Arc::clone(disk)),
         maintenance: WalMaintenance::default(),
         pages: Arc::default(),
         broken: None,
     };
-    writer.broken = count_pages(&mut writer.tx.db, &writer.pages).err().map(|error| error.to_string());
+    let prepared = restored.map_err(StoreError::from).and_then(|_| count_pages(&mut writer.tx.db, &writer.pages));
+    writer.broken = prepared.err().map(|error| error.to_string());
     let (mut queue, mut closing) = (VecDeque::new(), None);
     loop {
         let mut next = if queue.is_empty() && closing.is_none() {
@@ -194,7 +226,7 @@ fn write_groups(
 /// The writer thread between two groups.
 struct GroupWriter<'a> {
     tx: WriteTransaction,
-    files: &'a WatchedFiles,
+    files: WatchedFiles,
     snapshots: &'a SnapshotPool,
     disk: &'a Disk,
     ballast: Ballast,
