@@ -171,7 +171,7 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
     };
     tests.push(test("each engine alone", &[], vec![alone("sqlite"), alone("postgres")]));
     let server = target.join("dist/callhistory-server");
-    let ignored: [(&str, &'static [Requirement]); 6] = [
+    let ignored: [(&str, &'static [Requirement]); 9] = [
         ("a_full_disk_refuses_only_writes", &[UNSHARE]),
         ("a_server_starts_on_a_full_disk", &[UNSHARE]),
         ("a_server_starts_on_a_read_only_disk", &[UNSHARE]),

@@ -85,6 +85,10 @@ impl PrometheusRegistry {
         process.describe();
         describe();
         gauge!("callhistory_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        // An alert needs the series before the first damage.
+        for place in ["page", "record"] {
+            counter!("callhistory_damage_total", "where" => place).increment(0);
+        }
         let upkeep = handle.clone();
         tokio::spawn(async move {
             loop {
