@@ -23,8 +23,9 @@ use crate::{
 /// Records in one transaction of an import: as many as in a batch of the server.
 const GROUP: usize = 1000;
 const INSERT_CALL: &str = "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration,
-    cost, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type, from_phone_number, to_phone_number, body)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    cost, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type, from_phone_number, to_phone_number, digest,
+    body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
 
 /// Rows of the table of calls with their terms, ready to be inserted.
 pub(crate) struct Rows {
