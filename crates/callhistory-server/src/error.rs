@@ -106,6 +106,7 @@ impl ApiError {
             ProblemCode::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request took too long"),
             ProblemCode::CallDeleted => (StatusCode::CONFLICT, "The record has been deleted"),
             ProblemCode::TerminalStatus => (StatusCode::CONFLICT, "The status is final"),
+            ProblemCode::CursorExpired => (StatusCode::GONE, "The cursor has expired"),
             ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
             ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             ProblemCode::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
@@ -184,6 +185,10 @@ impl From<StoreError> for ApiError {
             ),
             StoreError::Invalid(errors) => Self::invalid_record(errors),
             StoreError::Refused(error) => Self::invalid_parameters(vec![error]),
+            StoreError::CursorExpired => Self::new(
+                ProblemCode::CursorExpired,
+                "The database was restored, or lost commits in a fail-over. Start again without the cursor.",
+            ),
             StoreError::Full(reason) => {
                 tracing::error!(reason, "the disk is full");
                 Self::new(ProblemCode::StorageFull, FULL)

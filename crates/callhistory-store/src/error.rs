@@ -26,6 +26,10 @@ pub enum StoreError {
     /// A parameter cannot be satisfied: a cursor of another list, an unknown time zone, too many groups.
     #[error("{0}")]
     Refused(FieldError),
+    /// The cursor is from another epoch of the database, or after the end of the feed: the database was restored, or lost commits
+    /// in a fail-over. The caller must start again without it.
+    #[error("the cursor is from another epoch of the database")]
+    CursorExpired,
     /// The disk is full; nothing was written, and reads continue.
     #[error("the disk is full: {0}")]
     Full(String),

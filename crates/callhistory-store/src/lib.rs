@@ -30,7 +30,7 @@ pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Preconditio
 pub use domain::strategy::Thresholds;
 pub use error::StoreError;
 pub use results::{
-    Backup, CallArray, CallPage, ChangeBatch, StoreHealth, StoredCall, StoredChange, WriteOutcome, WrittenCall,
+    Backup, CallArray, CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, StoredChange, WriteOutcome, WrittenCall,
 };
 pub use store::CallStore;
 pub use url::DatabaseUrl;

@@ -1,7 +1,7 @@
 //! PostgreSQL, or an engine with its protocol: any number of servers over one database. A server keeps no state that another
 //! server would need.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio::{
 
 mod admin;
 mod config;
+mod epoch;
 mod error;
 mod notify;
 mod open;
@@ -29,6 +30,7 @@ pub(crate) use admin::diagnose::diagnose;
 
 use admin::api_keys::{self, PostgresApiKeys};
 use config::{DatabaseServer, SessionKind};
+use epoch::CurrentEpoch;
 use notify::Listener;
 use pipeline::ConnectionPipeline;
 use pool::PgReadPool;
@@ -37,12 +39,12 @@ use write::group::{PgWriter, WriteSet};
 use crate::{
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
-        cursor::CursorSigner,
+        cursor::ListPosition,
         mutation::{IdempotencyKey, Precondition, request_hash},
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoredCall, WriteOutcome, WrittenCall},
     store::CallStore,
 };
 
@@ -58,7 +60,7 @@ pub(crate) struct PostgresStore {
     follower_pool: PgReadPool,
     writer: Arc<PgWriter>,
     exports: Arc<FairSemaphore>,
-    signer: Arc<CursorSigner>,
+    epoch: Arc<CurrentEpoch>,
     notifier: ChangeNotifier,
     listener: Listener,
     listening: AbortHandle,
@@ -68,22 +70,42 @@ pub(crate) struct PostgresStore {
 impl PostgresStore {
     pub(crate) async fn open(url: &str, thresholds: Thresholds) -> Result<Self, StoreError> {
         let server = Arc::new(DatabaseServer::parse(url)?);
-        let secret = open::prepare(&server).await?;
+        let epoch = open::prepare(&server).await?;
         let notifier = ChangeNotifier::default();
         let (listener, listening) = Listener::start(Arc::clone(&server), notifier.clone(), seed(&server));
         Ok(Self {
-            pipeline: ConnectionPipeline::new(Arc::clone(&server), &read::get::STATEMENTS),
+            pipeline: ConnectionPipeline::new(Arc::clone(&server), &read::get::STATEMENTS, Arc::clone(&epoch)),
             read_pool: PgReadPool::new(&server, READ_SESSIONS)?,
             follower_pool: PgReadPool::new(&server, FOLLOWER_SESSIONS)?,
-            writer: PgWriter::new(server.pool(SessionKind::Write, WRITE_SESSIONS)?, listener.clone()),
+            writer: PgWriter::new(
+                server.pool(SessionKind::Write, WRITE_SESSIONS)?,
+                listener.clone(),
+                Arc::clone(&epoch),
+            ),
             exports: export_stream::semaphore(),
-            signer: Arc::new(CursorSigner::new(secret)),
+            epoch,
             notifier,
             listener,
             listening,
             server,
             thresholds,
         })
+    }
+
+    /// The position of a cursor of a list. Another server can have begun the epoch of the cursor, so an unknown one is looked up.
+    async fn list_position(
+        &self,
+        workspace: &WorkspaceId,
+        query: &ListQuery,
+    ) -> Result<Option<ListPosition>, StoreError> {
+        let Some(cursor) = &query.cursor else { return Ok(None) };
+        match self.epoch.signer().verify_list(workspace, query, cursor) {
+            Err(StoreError::CursorExpired) => {
+                let (_, signer) = read::get::last_sequence(&self.pipeline, &self.epoch, workspace).await?;
+                signer.verify_list(workspace, query, cursor).map(Some)
+            }
+            verified => verified.map(Some),
+        }
     }
 }
 
@@ -179,9 +201,8 @@ impl CallStore for PostgresStore {
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
-        let cursor = query.cursor.as_ref();
-        let after = cursor.map(|cursor| self.signer.verify_list(workspace, query, cursor)).transpose()?;
-        let arguments = (workspace.clone(), query.clone(), after, Arc::clone(&self.signer), self.thresholds);
+        let after = self.list_position(workspace, query).await?;
+        let arguments = (workspace.clone(), query.clone(), after, self.epoch.signer(), self.thresholds);
         self.read_pool
             .run(workspace, arguments, |db, (workspace, query, after, signer, thresholds)| {
                 Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), (signer, *thresholds)))
@@ -228,10 +249,10 @@ impl CallStore for PostgresStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ChangeBatch, StoreError> {
-        let after = self.signer.feed_start(workspace, cursor)?;
-        // First: every change up to this sequence is committed.
-        let last = read::get::last_sequence(&self.pipeline, workspace).await?;
-        let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, Arc::clone(&self.signer));
+        // First: every change up to this sequence is committed, and the cursor is verified in the same epoch.
+        let (last, signer) = read::get::last_sequence(&self.pipeline, &self.epoch, workspace).await?;
+        let after = signer.feed_start(workspace, cursor)?;
+        let arguments = (workspace.clone(), after.unwrap_or(last), last, limit, signer);
         self.follower_pool
             .run(workspace, arguments, |db, (workspace, after, last, limit, signer)| {
                 Box::pin(read::changes::list_call_changes(db, workspace, *after..*last, *limit, signer))
@@ -240,21 +261,29 @@ impl CallStore for PostgresStore {
     }
 
     async fn wait_for_change(&self, workspace: &WorkspaceId, cursor: &str) -> Result<(), StoreError> {
-        let after = self.signer.verify_feed(workspace, cursor)?;
         // Before the read: a later commit sends a notification.
         let mut notifications = self.notifier.subscribe(workspace);
-        while read::get::last_sequence(&self.pipeline, workspace).await? <= after {
+        loop {
+            let (last, signer) = read::get::last_sequence(&self.pipeline, &self.epoch, workspace).await?;
+            match last.cmp(&signer.verify_feed(workspace, cursor)?) {
+                Ordering::Greater => return Ok(()),
+                Ordering::Less => return Err(StoreError::CursorExpired),
+                Ordering::Equal => {}
+            }
             tokio::select! {
                 received = notifications.changed() => received.map_err(|_| closed())?,
                 () = sleep(self.listener.poll_interval()) => {}
             }
         }
-        Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         read::get::get_call(&self.pipeline, &"check".parse().map_err(|_| closed())?, "").await?;
         self.writer.check().await
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch.signer().epoch()
     }
 
     async fn close(&self) {

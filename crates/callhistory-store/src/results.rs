@@ -5,6 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use callhistory_model::{CallId, ChangeType, Timestamp};
 
+/// The identity of the history that a store continues: a version or a cursor has a meaning only together with it. A database that
+/// is new, was restored, or lost commits in a fail-over is another epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub(crate) [u8; 16]);
+
+impl Epoch {
+    /// The bytes of the identity, which do not reveal the secret that it is derived from.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+}
+
 /// The health of a store, as far as the store knows it: the disk of a database server is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {

@@ -25,7 +25,7 @@ use crate::{
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
     store::CallStore,
 };
 
@@ -325,6 +325,10 @@ impl CallStore for SqliteStore {
     async fn check(&self) -> Result<(), StoreError> {
         self.snapshots.read(|db| Ok(read::get::check(db)?))?;
         self.writer.check().await
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.signer.epoch()
     }
 
     fn health(&self) -> StoreHealth {

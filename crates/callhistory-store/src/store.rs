@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::{
     domain::mutation::{IdempotencyKey, Precondition},
     error::StoreError,
-    results::{CallPage, ChangeBatch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
 };
 
 /// The store of call records.
@@ -24,9 +24,10 @@ use crate::{
 /// * **Exact.** A record is returned with the bytes that its last write stored.
 /// * **Idempotent.** Writing the stored content again changes neither the bytes nor the sequence.
 /// * **Ordered.** Each change has a sequence number in its workspace, without repetition and in commit order; it is the
-///   version of the record.
+///   version of the record. No epoch of the database repeats a number of an earlier one.
 /// * **Complete.** Pagination by cursors returns every record that exists all the time exactly once under concurrent writes,
-///   unless the value of its sort key changes. A follower of the change feed misses no change.
+///   unless the value of its sort key changes. A follower of the change feed misses no change, or gets
+///   [`StoreError::CursorExpired`].
 ///
 /// To add an engine: implement this trait, add a migration folder with the same numbers and names, and an arm in
 /// [`open`](crate::open). Nothing outside this crate changes.
@@ -119,8 +120,8 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] for a cursor that was not issued for this list, and those of
-    /// [`get_call`](Self::get_call).
+    /// [`StoreError::Refused`] for a cursor that was not issued for this list, [`StoreError::CursorExpired`] for one of another
+    /// epoch, and those of [`get_call`](Self::get_call).
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError>;
 
     /// The metrics of the records of a filter.
@@ -146,7 +147,8 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] for a cursor that was not issued for this feed, and those of [`get_call`](Self::get_call).
+    /// [`StoreError::Refused`] for a cursor that was not issued for this feed, [`StoreError::CursorExpired`] for one of another
+    /// epoch, and those of [`get_call`](Self::get_call).
     async fn list_call_changes(
         &self,
         workspace: &WorkspaceId,
@@ -167,6 +169,9 @@ pub trait CallStore: Send + Sync + 'static {
     ///
     /// [`StoreError::Full`], [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// The epoch of the database, without a read: a version or a cursor has a meaning only together with it.
+    fn epoch(&self) -> Epoch;
 
     /// The health of the store, without a read or a write.
     fn health(&self) -> StoreHealth {

@@ -38,16 +38,7 @@ impl Cluster {
     ///
     /// Fails if the server programs are missing or fail, and says what to do.
     pub fn start(settings: &[&str]) -> Result<Self, String> {
-        // A test program is in `deps/` of its profile in the target folder.
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let programs = postgres_programs(program.ancestors().take(4))?.ok_or(MISSING)?;
-        let text = |error: io::Error| format!("a throw-away PostgreSQL cluster cannot be made: {error}");
-        let directory = tempfile::Builder::new().prefix("callhistory-pg-").tempdir().map_err(text)?;
-        let user = unprivileged(directory.path())?;
-        if let Some((user, group)) = user {
-            chown(directory.path(), Some(user), Some(group)).map_err(text)?;
-        }
-        let mut cluster = Self { directory, programs, user, watcher: None, databases: AtomicU32::new(0) };
+        let mut cluster = Self::unstarted()?;
         let data = cluster.data();
         cluster.run(
             "initdb",
@@ -55,16 +46,92 @@ impl Cluster {
             &["-D"],
             &data,
         )?;
-        let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).map_err(text)?;
-        let socket = cluster.directory.path().display();
         // Otherwise PGPORT in the environment would name another socket.
-        let common = format!(
-            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{socket}'\nmax_connections = 400\n"
-        );
-        file.write_all(format!("{common}{}\n", settings.join("\n")).as_bytes()).map_err(text)?;
+        let common = "listen_addresses = ''\nport = 5432\nmax_connections = 400\n";
+        let settings = format!("{common}{}\n{}", cluster.socket_setting(), settings.join("\n"));
+        cluster.configure(&settings).map_err(text)?;
         cluster.watch().map_err(text)?;
         cluster.up()?;
         Ok(cluster)
+    }
+
+    /// A cluster without data, in a new folder.
+    fn unstarted() -> Result<Self, String> {
+        // A test program is in `deps/` of its profile in the target folder.
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let programs = postgres_programs(program.ancestors().take(4))?.ok_or(MISSING)?;
+        let directory = tempfile::Builder::new().prefix("callhistory-pg-").tempdir().map_err(text)?;
+        let user = unprivileged(directory.path())?;
+        if let Some((user, group)) = user {
+            chown(directory.path(), Some(user), Some(group)).map_err(text)?;
+        }
+        Ok(Self { directory, programs, user, watcher: None, databases: AtomicU32::new(0) })
+    }
+
+    fn socket_setting(&self) -> String {
+        format!("unix_socket_directories = '{}'", self.directory.path().display())
+    }
+
+    /// Appends settings, which override earlier ones.
+    fn configure(&self, settings: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
+        file.write_all(format!("{settings}\n").as_bytes())
+    }
+
+    /// A standby that receives the WAL of this cluster, which is restarted for it. It needs no programs but those of a server.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the log of a server.
+    pub fn standby(&self) -> Result<Self, String> {
+        let mut standby = Self::unstarted()?;
+        self.run("pg_ctl", &["stop", "-w", "-m", "fast"], &["-D"], &self.data())?;
+        let copied = standby.command("/bin/cp").arg("-a").arg(self.data()).arg(standby.directory.path()).status();
+        if !copied.map_err(text)?.success() {
+            return Err("the data of the primary cannot be copied".to_owned());
+        }
+        self.up()?;
+        let source =
+            format!("primary_conninfo = 'host={} port=5432 user=callhistory'", self.directory.path().display());
+        standby.configure(&format!("{}\n{source}", standby.socket_setting())).map_err(text)?;
+        fs::write(standby.data().join("standby.signal"), "").map_err(text)?;
+        standby.watch().map_err(text)?;
+        standby.up()?;
+        Ok(standby)
+    }
+
+    /// Cuts a standby off from its primary: it lags from now on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the error of the server.
+    pub fn stop_receiving(&self) -> Result<(), String> {
+        self.configure("primary_conninfo = ''").map_err(text)?;
+        self.run("pg_ctl", &["reload"], &["-D"], &self.data())
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the log of the server.
+    pub fn promote(&self) -> Result<(), String> {
+        self.run("pg_ctl", &["promote", "-w", "-t", "60"], &["-D"], &self.data())
+    }
+
+    /// Stops the server like a crash.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the log of the server.
+    pub fn crash(&self) -> Result<(), String> {
+        self.run("pg_ctl", &["stop", "-w", "-m", "immediate"], &["-D"], &self.data())
+    }
+
+    /// The folder of the socket, as the host of a URL.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.directory.path().display().to_string().replace('/', "%2F")
     }
 
     fn data(&self) -> PathBuf {
@@ -138,7 +205,7 @@ impl Cluster {
     ///
     /// Fails with the log of the server.
     pub fn crash_and_restart(&self) -> Result<(), String> {
-        self.run("pg_ctl", &["stop", "-w", "-m", "immediate"], &["-D"], &self.data())?;
+        self.crash()?;
         self.up()
     }
 
@@ -154,10 +221,8 @@ impl Cluster {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
             self.user.map_or(Ok(()), |(user, group)| chown(&file, Some(user), Some(group)))
         };
-        let on = write("server.crt", certificate).and_then(|()| write("server.key", key)).and_then(|()| {
-            let mut file = fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
-            file.write_all(b"ssl = on\n")
-        });
+        let on = write("server.crt", certificate).and_then(|()| write("server.key", key));
+        let on = on.and_then(|()| self.configure("ssl = on"));
         on.map_err(|error| format!("TLS cannot be set up: {error}"))?;
         self.crash_and_restart()
     }
@@ -191,9 +256,12 @@ impl Cluster {
     /// The URL of a database of the cluster.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let socket = self.directory.path().display().to_string().replace('/', "%2F");
-        format!("postgres://callhistory@{socket}/{database}")
+        format!("postgres://callhistory@{}/{database}", self.host())
     }
+}
+
+fn text(error: io::Error) -> String {
+    format!("a throw-away PostgreSQL cluster cannot be made: {error}")
 }
 
 impl Drop for Cluster {

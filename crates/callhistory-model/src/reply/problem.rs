@@ -39,6 +39,8 @@ extensible_enum! {
         MethodNotAllowed = "method_not_allowed",
         /// The request timed out.
         RequestTimeout = "request_timeout",
+        /// The database was restored, or lost commits in a fail-over; start again without the cursor.
+        CursorExpired = "cursor_expired",
         /// The record that this `Idempotency-Key` created has been deleted.
         CallDeleted = "call_deleted",
         /// The record has a final status, which a late update must not undo.

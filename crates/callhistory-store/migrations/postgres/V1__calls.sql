@@ -76,10 +76,14 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
 
--- The secret that signs the cursors, created once for each database.
+-- The secret that signs the cursors, and identifies the epoch in which versions and cursors have a meaning. `server` is where the
+-- database was when it was last written; elsewhere it can lack commits, so the next epoch begins there. A new workspace starts
+-- after `first_sequence`, above the sequences of earlier epochs.
 CREATE TABLE secret (
-    name  text  NOT NULL PRIMARY KEY,
-    value bytea NOT NULL
+    name           text   NOT NULL PRIMARY KEY,
+    value          bytea  NOT NULL,
+    first_sequence bigint NOT NULL DEFAULT 0,
+    server         text
 );
 
 INSERT INTO secret (name, value)

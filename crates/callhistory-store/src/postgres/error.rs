@@ -13,6 +13,8 @@ pub(super) enum PgError {
     Store(StoreError),
     /// The server returned an error, or the connection to it failed.
     Database(Error),
+    /// The database is on another server than before: the next epoch must begin before the transaction is repeated.
+    OtherServer,
     /// No session was available, or the session did not respond in time.
     NoSession(String),
 }
@@ -20,7 +22,7 @@ pub(super) enum PgError {
 impl PgError {
     /// Whether the server rolled back the transaction because of another one: a retry can succeed.
     pub(super) fn is_conflict(&self) -> bool {
-        let Self::Database(error) = self else { return false };
+        let Self::Database(error) = self else { return matches!(self, Self::OtherServer) };
         error.code().is_some_and(|code| {
             [
                 SqlState::T_R_SERIALIZATION_FAILURE,
@@ -35,7 +37,7 @@ impl PgError {
     /// Whether the session ended or was ending: uncommitted work is rolled back.
     pub(super) fn is_disconnected(&self) -> bool {
         match self {
-            Self::Store(_) | Self::NoSession(_) => false,
+            Self::Store(_) | Self::NoSession(_) | Self::OtherServer => false,
             Self::Database(error) => error.as_db_error().is_none_or(|error| {
                 // 57P: the server stops or starts; 08: the connection; 53300: too many sessions; 25006: no longer the primary.
                 let code = error.code().code();
@@ -77,6 +79,7 @@ impl From<PgError> for StoreError {
         match error {
             PgError::Store(error) => error,
             PgError::Database(error) => error.into(),
+            PgError::OtherServer => Self::Unavailable("the database is on another server than before".to_owned()),
             PgError::NoSession(reason) => Self::Unavailable(format!("the database does not respond: {reason}")),
         }
     }

@@ -1,11 +1,13 @@
 //! Opens a PostgreSQL database: requirements and migrations.
 
+use std::sync::Arc;
+
 use tokio_postgres::{Client, Row, error::SqlState};
 
 use super::{
     config::{DatabaseServer, SessionKind},
+    epoch::CurrentEpoch,
     error::PgError,
-    read::get::cursor_secret,
 };
 use crate::error::StoreError;
 
@@ -18,15 +20,16 @@ mod migrations {
     refinery::embed_migrations!("migrations/postgres");
 }
 
-/// Checks the server, migrates the database if needed, and reads the secret of its cursors.
-pub(super) async fn prepare(server: &DatabaseServer) -> Result<Vec<u8>, StoreError> {
+/// Checks the server, migrates the database if needed, and reads its epoch.
+pub(super) async fn prepare(server: &Arc<DatabaseServer>) -> Result<Arc<CurrentEpoch>, StoreError> {
     let name = &server.name;
     let cannot = |reason: &dyn std::fmt::Display| StoreError::Open(format!("cannot use the database {name}: {reason}"));
     let failed = |error: tokio_postgres::Error| cannot(&message(&error));
-    let mut client = server.client(SessionKind::Migrate).await.map_err(|error| match error {
+    let unusable = |error: PgError| match error {
         PgError::Database(error) => failed(error),
         other => cannot(&StoreError::from(other)),
-    })?;
+    };
+    let mut client = server.client(SessionKind::Migrate).await.map_err(unusable)?;
     let settings = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
          coalesce(current_setting('fsync', true), 'on')";
     let settings = client.query_one(settings, &[]).await.map_err(failed)?;
@@ -48,7 +51,7 @@ pub(super) async fn prepare(server: &DatabaseServer) -> Result<Vec<u8>, StoreErr
             .await
             .map_err(|error| cannot(&format!("it cannot be migrated: {}", migration_message(&error))))?;
     }
-    cursor_secret(&client).await.map_err(failed)
+    CurrentEpoch::open(server, &client).await.map_err(unusable)
 }
 
 /// Whether all migrations are applied. A role that cannot change tables can start on a current database.

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
     config::{CONNECT_TIMEOUT, DatabaseServer, SessionKind},
+    epoch::CurrentEpoch,
     error::{PgError, timed_out},
 };
 use crate::error::StoreError;
@@ -33,15 +34,21 @@ pub(super) struct ConnectionPipeline {
     server: Arc<DatabaseServer>,
     /// The text of each statement, by its number.
     statements: &'static [&'static str],
+    epoch: Arc<CurrentEpoch>,
     connections: Vec<RwLock<Option<Arc<PipelinedConnection>>>>,
     opening: tokio::sync::Mutex<()>,
     next: AtomicUsize,
 }
 
 impl ConnectionPipeline {
-    pub(super) fn new(server: Arc<DatabaseServer>, statements: &'static [&'static str]) -> Self {
+    pub(super) fn new(
+        server: Arc<DatabaseServer>,
+        statements: &'static [&'static str],
+        epoch: Arc<CurrentEpoch>,
+    ) -> Self {
         let connections = (0..CONNECTIONS).map(|_| RwLock::default()).collect();
-        Self { server, statements, connections, opening: tokio::sync::Mutex::default(), next: AtomicUsize::new(0) }
+        let (opening, next) = (tokio::sync::Mutex::default(), AtomicUsize::new(0));
+        Self { server, statements, epoch, connections, opening, next }
     }
 
     async fn connection(&self) -> Result<Arc<PipelinedConnection>, StoreError> {
@@ -60,6 +67,8 @@ impl ConnectionPipeline {
         }
         let open = async {
             let client = self.server.client(SessionKind::Read).await?;
+            // A lost connection can be a fail-over.
+            self.epoch.check(&client).await?;
             let mut statements = Vec::with_capacity(self.statements.len());
             for text in self.statements {
                 statements.push(client.prepare(text).await?);

@@ -1,5 +1,6 @@
 //! The conformance suite on PostgreSQL; its URLs, migrations, roles and TLS.
 
+mod failover;
 mod faults;
 mod query_plans;
 mod several_servers;

@@ -10,12 +10,7 @@ use tokio_postgres::{
 };
 
 use crate::{
-    domain::{
-        cursor::{CursorSigner, after_the_end},
-        mutation::ChangeKind,
-        page::PAGE_BYTES,
-        record_digest::verify_record,
-    },
+    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES, record_digest::verify_record},
     error::StoreError,
     postgres::error::PgError,
     results::{ChangeBatch, StoredChange},
@@ -30,7 +25,7 @@ pub(crate) async fn list_call_changes(
     signer: &CursorSigner,
 ) -> Result<ChangeBatch, PgError> {
     if after > last {
-        return Err(after_the_end().into());
+        return Err(StoreError::CursorExpired.into());
     }
     let text = format!(
         "SELECT p.sequence, p.kind, p.id, p.changed_at,
@@ -47,14 +42,17 @@ pub(crate) async fn list_call_changes(
     let limit = limit as i64;
     let values: [(&(dyn ToSql + Sync), Type); 4] =
         [(&workspace.as_str(), Type::TEXT), (&after, Type::INT8), (&last, Type::INT8), (&limit, Type::INT8)];
-    let mut changes = Vec::new();
-    for row in db.query_typed(&text, &values).await? {
+    let rows = db.query_typed(&text, &values).await?;
+    let (mut changes, mut is_cut) = (Vec::new(), rows.len() as i64 == limit);
+    for row in &rows {
         if !row.try_get::<_, bool>(5)? {
+            is_cut = true;
             break;
         }
-        changes.push(change(&row, workspace, signer)?);
+        changes.push(change(row, workspace, signer)?);
     }
-    let reached = changes.last().map_or(after, |change: &StoredChange| change.sequence);
+    // At the end, also of a workspace whose next sequence was raised by a new epoch.
+    let reached = changes.last().filter(|_| is_cut).map_or(last, |change: &StoredChange| change.sequence);
     let start = signer.sign_feed(workspace, after);
     Ok(ChangeBatch { start, changes, cursor: signer.sign_feed(workspace, reached), has_more: reached < last })
 }

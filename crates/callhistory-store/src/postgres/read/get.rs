@@ -1,11 +1,14 @@
 //! Point reads.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use callhistory_model::WorkspaceId;
-use tokio_postgres::{Client, Error};
 
 use crate::{
-    domain::record_digest::verify_record, error::StoreError, postgres::pipeline::ConnectionPipeline,
+    domain::{cursor::CursorSigner, record_digest::verify_record},
+    error::StoreError,
+    postgres::{epoch::CurrentEpoch, pipeline::ConnectionPipeline},
     results::StoredCall,
 };
 
@@ -15,7 +18,7 @@ const LAST_SEQUENCE: usize = 1;
 /// The statements that the pipeline prepares, by their numbers.
 pub(crate) const STATEMENTS: [&str; 2] = [
     "SELECT sequence, digest, body FROM call WHERE workspace_id = $1 AND id = $2",
-    "SELECT last_sequence FROM workspace WHERE workspace_id = $1",
+    "SELECT s.value, w.last_sequence FROM secret s LEFT JOIN workspace w ON w.workspace_id = $1 WHERE s.name = 'cursor'",
 ];
 
 pub(crate) async fn get_call(
@@ -29,13 +32,13 @@ pub(crate) async fn get_call(
     Ok(Some(StoredCall { sequence: row.try_get(0)?, body: Bytes::copy_from_slice(body) }))
 }
 
-/// The sequence of the last change of a workspace; 0 before the first.
-pub(crate) async fn last_sequence(pipeline: &ConnectionPipeline, workspace: &WorkspaceId) -> Result<i64, StoreError> {
+/// The sequence of the last change of a workspace, 0 before the first, and the signer of the epoch in which it has a meaning.
+pub(crate) async fn last_sequence(
+    pipeline: &ConnectionPipeline,
+    epoch: &CurrentEpoch,
+    workspace: &WorkspaceId,
+) -> Result<(i64, Arc<CursorSigner>), StoreError> {
     let row = pipeline.query(LAST_SEQUENCE, &[&workspace.as_str()]).await?;
-    Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
-}
-
-/// Reads the secret that cursors are signed with.
-pub(crate) async fn cursor_secret(db: &Client) -> Result<Vec<u8>, Error> {
-    db.query_one("SELECT value FROM secret WHERE name = 'cursor'", &[]).await?.try_get(0)
+    let row = row.ok_or_else(|| StoreError::Internal("the database has no secret".to_owned()))?;
+    Ok((row.try_get::<_, Option<i64>>(1)?.unwrap_or(0), epoch.observe(row.try_get(0)?)))
 }

@@ -26,6 +26,7 @@ use crate::{
     },
     error::StoreError,
     postgres::{
+        epoch::CurrentEpoch,
         error::{PgError, timed_out},
         notify::Listener,
     },
@@ -58,6 +59,7 @@ type Queues = HashMap<WorkspaceId, VecDeque<QueuedWrite<GroupPlan>>>;
 pub(crate) struct PgWriter {
     pool: Pool,
     listener: Listener,
+    epoch: Arc<CurrentEpoch>,
     /// The waiting writes by workspace; a workspace is present while one of its groups is in flight.
     queues: Mutex<Queues>,
     semaphore: Arc<FairSemaphore>,
@@ -76,9 +78,9 @@ fn rolled_back(error: PgError) -> GroupError {
 }
 
 impl PgWriter {
-    pub(crate) fn new(pool: Pool, listener: Listener) -> Arc<Self> {
+    pub(crate) fn new(pool: Pool, listener: Listener, epoch: Arc<CurrentEpoch>) -> Arc<Self> {
         let (semaphore, in_flight) = (FairSemaphore::new(QUEUE.0, QUEUE.1), Arc::new(Semaphore::new(QUEUE.0)));
-        Arc::new(Self { pool, listener, queues: Mutex::default(), semaphore, in_flight })
+        Arc::new(Self { pool, listener, epoch, queues: Mutex::default(), semaphore, in_flight })
     }
 
     /// Runs a write and waits until it is durable. A submitted write is completed even if the caller stops waiting.
@@ -194,6 +196,9 @@ impl PgWriter {
         let outcome = self.commit_group(&db, workspace, group).await;
         if let Err(GroupError { error, .. }) = &outcome {
             roll_back(db, error).await;
+            if matches!(error, PgError::OtherServer) {
+                self.epoch.advance().await.map_err(rolled_back)?;
+            }
         }
         outcome
     }
@@ -202,7 +207,7 @@ impl PgWriter {
         let ids: HashSet<_> = group.iter().flat_map(|write| &write.info().ids).map(CallId::as_str).collect();
         let keys: HashSet<_> = group.iter().filter_map(|write| write.info().key.as_deref()).collect();
         let (ids, keys): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), keys.into_iter().collect());
-        let plan = round_trip(statements::begin(db, workspace, &ids, &keys)).await.map_err(rolled_back)?;
+        let plan = round_trip(statements::begin(db, &self.epoch, workspace, &ids, &keys)).await.map_err(rolled_back)?;
         let waiting = std::mem::take(group);
         let planned = task::spawn_blocking(move || run_plan(waiting, plan)).await;
         let failed = |error: task::JoinError| rolled_back(StoreError::Internal(error.to_string()).into());

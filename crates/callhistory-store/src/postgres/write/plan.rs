@@ -113,6 +113,8 @@ pub(crate) struct PlannedChange {
 /// The records and keys of a group, and its changes.
 pub(crate) struct GroupPlan {
     pub(crate) workspace: WorkspaceId,
+    /// The sequence before the first change of a new workspace.
+    pub(crate) first_sequence: i64,
     pub(crate) calls: HashMap<CallId, PlannedCall>,
     pub(crate) keys: HashMap<String, IdempotencyRecord>,
     /// In the order of their sequences.

@@ -14,7 +14,10 @@ use crate::{
         search_terms::{Term, Terms, charge},
     },
     error::StoreError,
-    postgres::error::PgError,
+    postgres::{
+        epoch::{CurrentEpoch, EpochRow},
+        error::PgError,
+    },
 };
 
 /// Sent outside the transactions of writes: commits with a notification wait for each other.
@@ -34,8 +37,8 @@ const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence
 
 /// Takes the sequences of the group. Until the commit no other group of the workspace gets any, so their order is that of the
 /// commits. Later statements read them from the row, because they are sent before the result arrives.
-const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence) VALUES ($1, $2)
-     ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = workspace.last_sequence + excluded.last_sequence
+const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence) VALUES ($1, $3::bigint + $2)
+     ON CONFLICT (workspace_id) DO UPDATE SET last_sequence = workspace.last_sequence + $2
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
@@ -125,19 +128,23 @@ pub(crate) async fn is_standby(db: &ClientWrapper) -> Result<bool, PgError> {
     Ok(db.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?)
 }
 
-/// Begins the transaction; reads and locks the records and keys of the group.
+/// Begins the transaction; reads the epoch, and reads and locks the records and keys of the group. A pooler can hide a fail-over,
+/// so each group checks the epoch.
 pub(crate) async fn begin(
     db: &ClientWrapper,
+    epoch: &CurrentEpoch,
     workspace: &WorkspaceId,
     ids: &[&str],
     keys: &[&str],
 ) -> Result<GroupPlan, PgError> {
+    let check = db.prepare_cached(epoch.statement).await?;
     let lock = db.prepare_cached(LOCK_CALLS).await?;
     let read = db.prepare_cached(READ_KEYS).await?;
     let workspace_id = workspace.as_str();
-    let (begun, calls, key_rows) = tokio::join!(
+    let (begun, epoch_row, calls, key_rows) = tokio::join!(
         biased;
         db.batch_execute("BEGIN"),
+        db.query_one(&check, &[]),
         async {
             let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
             if ids.is_empty() { Ok(Vec::new()) } else { db.query(&lock, &values).await }
@@ -148,9 +155,14 @@ pub(crate) async fn begin(
         },
     );
     begun?;
+    let epoch_row = EpochRow::read(&epoch_row?)?;
+    if !epoch.accept(&epoch_row) {
+        return Err(PgError::OtherServer);
+    }
     let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());
     let mut plan = GroupPlan {
         workspace: workspace.clone(),
+        first_sequence: epoch_row.first_sequence,
         calls: HashMap::new(),
         keys: HashMap::new(),
         changes: Vec::new(),
@@ -187,6 +199,7 @@ pub(crate) async fn begin(
 #[derive(Default)]
 pub(crate) struct GroupRows {
     workspace: String,
+    first_sequence: i64,
     count: i64,
     inserted: CallColumns,
     updated: CallColumns,
@@ -272,6 +285,7 @@ impl GroupRows {
         let terms = Terms::new(&plan.workspace);
         let mut rows = Self {
             workspace: plan.workspace.to_string(),
+            first_sequence: plan.first_sequence,
             count: i64::try_from(plan.changes.len()).unwrap_or(i64::MAX),
             emptied: plan.deleted.iter().map(CallId::to_string).collect(),
             expired_by: plan.expired_by,
@@ -345,7 +359,8 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
         }
         Ok(())
     }));
-    let taken = async { Ok::<i64, PgError>(db.query_one(&take, &[workspace, count]).await?.try_get(0)?) };
+    let taken =
+        async { Ok::<i64, PgError>(db.query_one(&take, &[workspace, count, &rows.first_sequence]).await?.try_get(0)?) };
     let (last, written, committed) = tokio::join!(biased; taken, written, db.batch_execute("COMMIT"));
     // The server answers the COMMIT of a failed transaction with a rollback, which is no error.
     let last = last?;

@@ -5,12 +5,7 @@ use callhistory_model::{CallId, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
-    domain::{
-        cursor::{CursorSigner, after_the_end},
-        mutation::ChangeKind,
-        page::PAGE_BYTES,
-        record_digest::verify_record,
-    },
+    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES, record_digest::verify_record},
     error::StoreError,
     results::{ChangeBatch, StoredChange},
 };
@@ -32,7 +27,7 @@ pub(crate) fn list_call_changes(
     let last = last_sequence(db, workspace)?;
     let after = after.unwrap_or(last);
     if after > last {
-        return Err(after_the_end());
+        return Err(StoreError::CursorExpired);
     }
     let (mut changes, mut bytes) = (Vec::new(), 0);
     let mut statement = db.prepare_cached(
@@ -41,7 +36,12 @@ pub(crate) fn list_call_changes(
          WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
     )?;
     let mut rows = statement.query(params![workspace.as_str(), after, limit as i64])?;
-    while let Some(row) = rows.next()?.filter(|_| bytes < PAGE_BYTES) {
+    let mut is_cut = false;
+    while let Some(row) = rows.next()? {
+        if bytes >= PAGE_BYTES {
+            is_cut = true;
+            break;
+        }
         let sequence = row.get(0)?;
         let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
         let id: CallId = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?.parse().map_err(corrupt)?;
@@ -60,7 +60,9 @@ pub(crate) fn list_call_changes(
             cursor: signer.sign_feed(workspace, sequence),
         });
     }
-    let reached = changes.last().map_or(after, |change| change.sequence);
+    // At the end, also of a workspace whose next sequence was raised by a restore.
+    let is_cut = is_cut || changes.len() == limit;
+    let reached = changes.last().filter(|_| is_cut).map_or(last, |change| change.sequence);
     let start = signer.sign_feed(workspace, after);
     Ok(ChangeBatch { start, changes, cursor: signer.sign_feed(workspace, reached), has_more: reached < last })
 }
