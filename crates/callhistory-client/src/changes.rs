@@ -14,7 +14,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As in the [crate](crate#errors).
+    /// [`Error::is_cursor_expired`] if the database was restored or lost commits; otherwise as in the
+    /// [crate](crate#errors).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -38,6 +39,9 @@ impl Client {
     ///
     /// An error is an item as well. After a [transient error](Error::is_retryable) the stream resumes at the same cursor
     /// when it is polled again; any other error ends it.
+    ///
+    /// After [`Error::is_cursor_expired`], follow again without a cursor. The feed then has every record that exists, and
+    /// no event for what was lost: delete what it does not name up to a page without [`CallChangePage::has_more`].
     ///
     /// ```no_run
     /// # use callhistory_client::{Client, Error};

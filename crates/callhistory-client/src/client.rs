@@ -34,7 +34,7 @@ pub struct Client {
     pub(crate) condition: Option<(HeaderName, HeaderValue)>,
 }
 
-/// The version of a record: its `ETag`.
+/// The version of a record in its workspace: its `ETag`, which is opaque.
 ///
 /// ```no_run
 /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use callhistory_model::Problem;
+use callhistory_model::{Problem, ProblemCode};
 use reqwest::{Response, StatusCode, header::HeaderName};
 
 use crate::retry;
@@ -142,6 +142,13 @@ impl Error {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.has_status(&[409, 412])
+    }
+
+    /// The cursor has expired, because the database was restored or lost commits in a fail-over: 410 with the code
+    /// `cursor_expired`. Start again without it.
+    #[must_use]
+    pub fn is_cursor_expired(&self) -> bool {
+        self.has_status(&[410]) && self.problem().is_some_and(|problem| problem.code == ProblemCode::CursorExpired)
     }
 
     /// The rate limit is exceeded: 429. See [`retry_after`](Self::retry_after).

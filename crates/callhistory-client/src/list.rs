@@ -27,7 +27,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::is_invalid_request`] if the query is invalid, or selects [`ListQuery::fields`]: partial records need
-    /// [`list_calls_as`](Self::list_calls_as). Otherwise as in the [crate](crate#errors).
+    /// [`list_calls_as`](Self::list_calls_as); [`Error::is_cursor_expired`] if the database was restored or lost commits.
+    /// Otherwise as in the [crate](crate#errors).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {

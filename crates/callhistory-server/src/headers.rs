@@ -23,8 +23,11 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
     }
 }
 
+/// The example of an entity tag.
+pub(crate) const ETAG: &str = "\"2-9f86d081884c7d65\"";
+
 /// The example of a cursor.
-pub(crate) const CURSOR: &str = "AQAAAAAAAAABvH8Wj0m0rP0vUqV4Zc1hXg";
+pub(crate) const CURSOR: &str = "AT95u3tDWwUyAAAAAAAAAAHjuYpNoxoSfUvebkMDP2a6";
 
 /// The schema of a cursor, and of the ID of an event, which is one.
 pub(crate) fn cursor_schema() -> Value {

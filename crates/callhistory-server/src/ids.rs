@@ -51,11 +51,15 @@ impl IdGenerator {
 
 /// Hexadecimal digits, without `format!`: each request has an ID.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
     let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
+}
+
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
     for byte in bytes {
         text.push(digit(byte >> 4));
         text.push(digit(byte & 15));
     }
-    text
 }

@@ -110,3 +110,18 @@ async fn a_retried_deletion_that_finds_no_record_succeeds() {
     client(&stub.url).delete_call(ID).await.unwrap();
     assert_eq!(stub.seen()[0].line, format!("DELETE /v2/api/call-history/{ID}"));
 }
+
+/// A follower with an expired cursor gets one error that says so, and its stream ends.
+#[tokio::test]
+async fn an_expired_cursor_ends_the_stream_of_changes() {
+    let body = r#"{"type": "urn:callhistory:problem:cursor_expired", "title": "The cursor has expired", "status": 410,
+        "code": "cursor_expired", "detail": "Start again without the cursor.", "requestId": "req-410"}"#;
+    let stub = Stub::start([Reply::problem(410, body), Reply::new(410, &["content-type: text/html"], "gone")]).await;
+    let mut pages = std::pin::pin!(client(&stub.url).follow_changes(Some("old".to_owned())));
+    let expired = pages.try_next().await.unwrap_err();
+    assert!(expired.is_cursor_expired() && !expired.is_retryable() && !expired.is_invalid_request(), "{expired:?}");
+    assert!(pages.try_next().await.unwrap().is_none());
+    assert_eq!(stub.seen().len(), 1);
+    let other = client(&stub.url).get_call(ID).await.unwrap_err();
+    assert!(!other.is_cursor_expired(), "a proxy said that the page is gone: {other:?}");
+}

@@ -28,7 +28,8 @@ pub struct CallChange {
     /// ID of the record.
     #[serde(rename = "_id")]
     pub id: CallId,
-    /// Sequence number of the change in its workspace, starting at 1 without gaps; the ETag of the resulting record.
+    /// Sequence number of the change in its workspace, with which the ETag of the resulting record begins. It starts at 1
+    /// without gaps; a restore or a fail-over that lost commits leaves one.
     pub version: u64,
     /// Time of the change by the clock of the server (RFC 3339, UTC).
     pub at: Timestamp,

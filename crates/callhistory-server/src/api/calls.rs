@@ -19,7 +19,7 @@ use crate::{
     },
     error::ApiError,
     http::extract::{
-        CallInputBody, CallPath, IdempotencyKeyHeader, NoQuery, PatchBody, ReadCondition, WriteCondition, etag,
+        CallInputBody, CallPath, IdempotencyKeyHeader, NoQuery, PatchBody, ReadCondition, TagScope, WriteCondition,
     },
     openapi::responses::{CreateProblems, DeleteProblems, PatchProblems, ReadProblems, WriteProblems},
     state::AppState,
@@ -30,7 +30,8 @@ use crate::{
 /// Returns the call record as it was last written, every number with its exact digits. Members are in one fixed order,
 /// that of the example; free-form members and `cost` keep the order in which they were written. The `ETag` header
 /// identifies this version: a request with `If-None-Match` returns 304 without a body if the record has not changed.
-/// `HEAD` returns the headers only. A record of another workspace has the same response as one that does not exist.
+/// Caches must not keep the response, unless the request asks for one that a private cache can revalidate: with
+/// `If-None-Match`, or with `Cache-Control: no-cache` or `max-age=0`. `HEAD` returns the headers only. A record of another workspace has the same response as one that does not exist.
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/{callHistoryId}",
@@ -53,10 +54,11 @@ pub(crate) async fn get_call(
 ) -> Result<Response, ApiError> {
     grant.charge_records(1)?;
     let call = app.store.get_call(&workspace, &id).await?.ok_or_else(ApiError::call_not_found)?;
-    if condition.is_current(call.sequence) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(call.sequence))]).into_response());
+    let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
+    if condition.has(&etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    record(&app, &grant, StatusCode::OK, call)
+    record(&app, &grant, StatusCode::OK, etag, call)
 }
 
 /// Create a call
@@ -91,7 +93,8 @@ pub(crate) async fn create_call(
         app.store.create_call(&workspace, &app.ids.call_id()?, input, key, app.now()).await?;
     let location = HeaderValue::try_from(format!("/v2/api/call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
-    Ok(([(header::LOCATION, location)], record(&app, &grant, StatusCode::CREATED, call)?).into_response())
+    let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
+    Ok(([(header::LOCATION, location)], record(&app, &grant, StatusCode::CREATED, etag, call)?).into_response())
 }
 
 /// Replace a call
@@ -118,19 +121,21 @@ pub(crate) async fn replace_call(
     State(app): State<Arc<AppState>>,
     Caller { workspace, grant, .. }: Caller<Writes>,
     CallPath(id): CallPath,
-    WriteCondition(precondition): WriteCondition,
+    condition: WriteCondition,
     _: NoQuery,
     CallInputBody(input): CallInputBody,
 ) -> Result<Response, ApiError> {
     check_identity(&input, &workspace, &id)?;
     grant.check_input(&input).map_err(ApiError::invalid_record)?;
+    let precondition = condition.precondition(&app, &workspace);
     let WrittenCall { call, outcome, .. } =
         app.store.replace_call(&workspace, &id, input, precondition, app.now()).await?;
     let status = match outcome {
         WriteOutcome::Created => StatusCode::CREATED,
         WriteOutcome::Replaced | WriteOutcome::Unchanged => StatusCode::OK,
     };
-    record(&app, &grant, status, call)
+    let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
+    record(&app, &grant, status, etag, call)
 }
 
 /// Update a call
@@ -157,7 +162,7 @@ pub(crate) async fn update_call(
     State(app): State<Arc<AppState>>,
     Caller { workspace, grant, .. }: Caller<Writes>,
     CallPath(id): CallPath,
-    WriteCondition(precondition): WriteCondition,
+    condition: WriteCondition,
     _: NoQuery,
     PatchBody(patch): PatchBody,
 ) -> Result<Response, ApiError> {
@@ -166,8 +171,11 @@ pub(crate) async fn update_call(
     let text = |name| patch.member(name).and_then(|json| serde_json::from_str::<String>(json).ok());
     let (from, to) = (text("fromPhoneNumber"), text("toPhoneNumber"));
     grant.check_phone_numbers(from.as_deref(), to.as_deref()).map_err(ApiError::invalid_record)?;
+    let precondition = condition.precondition(&app, &workspace);
     let written = app.store.update_call(&workspace, &id, patch, precondition, app.now()).await?;
-    record(&app, &grant, StatusCode::OK, written.ok_or_else(ApiError::call_not_found)?.call)
+    let call = written.ok_or_else(ApiError::call_not_found)?.call;
+    let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
+    record(&app, &grant, StatusCode::OK, etag, call)
 }
 
 /// Delete a call
@@ -187,9 +195,10 @@ pub(crate) async fn delete_call(
     State(app): State<Arc<AppState>>,
     Caller { workspace, .. }: Caller<Deletes>,
     CallPath(id): CallPath,
-    WriteCondition(precondition): WriteCondition,
+    condition: WriteCondition,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
+    let precondition = condition.precondition(&app, &workspace);
     if app.store.delete_call(&workspace, &id, precondition, app.now()).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -197,9 +206,15 @@ pub(crate) async fn delete_call(
 }
 
 /// The stored bytes as they are; they are parsed only to redact phone numbers.
-fn record(app: &AppState, grant: &Grant, status: StatusCode, call: StoredCall) -> Result<Response, ApiError> {
+fn record(
+    app: &AppState,
+    grant: &Grant,
+    status: StatusCode,
+    etag: HeaderValue,
+    call: StoredCall,
+) -> Result<Response, ApiError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag(call.sequence))];
+    let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag)];
     Ok((status, headers, app.body_budget.keep(grant.redact(call.body)?)?).into_response())
 }
 

@@ -14,7 +14,7 @@ use crate::{
     auth::caller::{Caller, Reads},
     error::ApiError,
     http::extract::Parameters,
-    openapi::responses::ScanProblems,
+    openapi::responses::CursorProblems,
     state::AppState,
 };
 
@@ -37,7 +37,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
     extensions(("x-group-parameters" = json!(true))),
     responses(
         (status = 200, description = "The records of the page.", body = CallList, headers(("Link"), ("X-Total-Count"))),
-        ScanProblems,
+        CursorProblems,
     ),
 )]
 pub(crate) async fn list_calls(

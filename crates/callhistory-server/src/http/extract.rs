@@ -20,7 +20,7 @@ use utoipa::{
 
 pub(crate) use self::{
     body::{CallInputBody, ImportBody, PatchBody},
-    conditional::{ReadCondition, WriteCondition, etag},
+    conditional::{ReadCondition, TagScope, WriteCondition},
 };
 use crate::{
     error::ApiError,

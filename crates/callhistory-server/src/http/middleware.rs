@@ -22,6 +22,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     auth::rate_limit::RateLimitState,
     error::{ApiError, REQUEST_ID},
+    http::caching,
     state::AppState,
     telemetry::{
         self,
@@ -68,6 +69,7 @@ struct RequestContext {
     app: Arc<AppState>,
     started: Instant,
     request_id: String,
+    asks_to_keep: bool,
     method: &'static str,
     route: Option<MatchedPath>,
     rate_limit: Option<RateLimitState>,
@@ -79,6 +81,7 @@ impl RequestContext {
     fn begin(app: &Arc<AppState>, request: &mut Request) -> Self {
         let started = Instant::now();
         let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.ids.request_id());
+        let asks_to_keep = caching::asks_to_keep(request);
         let method = method_name(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let rate_limit = app.rate_limiter.as_ref().map(|_| RateLimitState::default());
@@ -89,12 +92,12 @@ impl RequestContext {
             .has_traces
             .then(|| telemetry::request_span(request.headers(), method, route_template(route.as_ref()), &request_id));
         let _in_flight = app.metrics.as_ref().map(PrometheusRegistry::begin_request);
-        Self { app: Arc::clone(app), started, request_id, method, route, rate_limit, span, _in_flight }
+        Self { app: Arc::clone(app), started, request_id, asks_to_keep, method, route, rate_limit, span, _in_flight }
     }
 
     /// Adds the request ID and headers to the response, renders errors, and writes the log line.
     async fn respond(self, inner: Result<impl Future<Output = Result<Response, Infallible>>, ApiError>) -> Response {
-        let Self { app, started, request_id, method, route, rate_limit, span, _in_flight } = self;
+        let Self { app, started, request_id, asks_to_keep, method, route, rate_limit, span, _in_flight } = self;
         let run = async {
             match inner {
                 Ok(inner) => match AssertUnwindSafe(inner).catch_unwind().await {
@@ -112,6 +115,7 @@ impl RequestContext {
             response = error.render(response, &request_id);
         }
         finish_headers(response.headers_mut(), &request_id);
+        caching::set_headers(response.headers_mut(), asks_to_keep);
         if let Some((limiter, rate_limit)) = app.rate_limiter.as_ref().zip(rate_limit) {
             limiter.add_headers(response.headers_mut(), &rate_limit);
         }
@@ -187,6 +191,4 @@ fn finish_headers(headers: &mut HeaderMap, request_id: &str) {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Records are personal data: shared caches must not keep them, and private ones must revalidate them.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
 }

@@ -14,7 +14,7 @@ use crate::{
         rate_limit::{TOO_MANY, refused},
     },
     error::{ApiError, FAILED, FULL, UNAVAILABLE},
-    headers::CURSOR,
+    headers::{CURSOR, ETAG},
 };
 
 const REQUEST_ID: &str = "0f8fad5b-d9cb-469f";
@@ -30,6 +30,11 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
         StatusCode::CONFLICT,
         "Conflict",
         "The change would undo a final status, or the record that the `Idempotency-Key` created has been deleted.",
+    ),
+    (
+        StatusCode::GONE,
+        "Gone",
+        "The cursor has expired, because the database was restored or lost commits in a fail-over. Start again without it.",
     ),
     (
         StatusCode::PRECONDITION_FAILED,
@@ -107,7 +112,8 @@ pub(crate) fn headers() -> Value {
     json!({
         "Content-Disposition":
             always(header(text, "attachment; filename=\"call-history.ndjson\"", "Suggested file name.")),
-        "ETag": always(header(text, "\"2\"", "Version of the record, as an entity tag.")),
+        "ETag": always(header(text, ETAG, "Version of the record, as an entity tag: the number of its last change, and what names \
+            the workspace, the redaction and the epoch of the database.")),
         "Link": header(text, next, "URL of the next page (RFC 8288, `rel=\"next\"`), relative to the request. Absent on \
             the last page."),
         "Location": always(header(text, "/v2/api/call-history/6955b900a1b2c3d4e5f60718", "Path of the record.")),
@@ -144,6 +150,7 @@ fn example(status: StatusCode) -> Option<ApiError> {
         StatusCode::NOT_FOUND => ApiError::call_not_found(),
         StatusCode::REQUEST_TIMEOUT => ApiError::body_too_slow(),
         StatusCode::CONFLICT => StoreError::TerminalStatus.into(),
+        StatusCode::GONE => StoreError::CursorExpired.into(),
         StatusCode::PRECONDITION_FAILED => StoreError::PreconditionFailed.into(),
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted(&["application/json"]),
@@ -181,6 +188,8 @@ macro_rules! problems {
 problems! {
     /// Of a read of many records.
     ScanProblems: 400 500 503;
+    /// Of a read that continues at a cursor.
+    CursorProblems: 400 410 500 503;
     /// Of a read of one record.
     ReadProblems: 400 404 500 503;
     /// Of a creation.

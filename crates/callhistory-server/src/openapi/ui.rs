@@ -19,6 +19,9 @@ use crate::{
     state::AppState,
 };
 
+/// The contract and its page are the same for every caller.
+const PUBLIC: HeaderValue = HeaderValue::from_static("public, no-cache");
+
 /// The contract and its reference page. They are not part of the contract itself.
 pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
     Router::new()
@@ -38,8 +41,10 @@ pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
 fn openapi_json(document: &'static str, condition: &ReadCondition) -> Response {
     let digest = Sha256::digest(document.as_bytes());
     let tag = format!("\"{}\"", hex(&digest[..16]));
-    let headers = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "public, no-cache")];
-    if condition.has(&tag) {
+    let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+    let is_current = condition.has(&tag);
+    let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, PUBLIC)];
+    if is_current {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     (headers, [(header::CONTENT_TYPE, "application/json")], document).into_response()
@@ -56,7 +61,12 @@ fn docs_file(name: &str) -> Response {
     let answer = |media_type: &str, bytes: Vec<u8>| {
         let media_type = HeaderValue::from_str(media_type);
         let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-        ([(header::CONTENT_TYPE, media_type), (header::CONTENT_SECURITY_POLICY, POLICY)], bytes).into_response()
+        let headers = [
+            (header::CONTENT_TYPE, media_type),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CACHE_CONTROL, PUBLIC),
+        ];
+        (headers, bytes).into_response()
     };
     if name == "swagger-initializer.js" {
         return answer("text/javascript", include_bytes!("../docs.js").to_vec());

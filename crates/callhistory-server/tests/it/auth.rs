@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Creates a key.
-async fn create_key(
+pub(crate) async fn create_key(
     server: &Server,
     workspace: Option<&str>,
     scopes: &[Scope],

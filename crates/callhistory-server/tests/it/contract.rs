@@ -286,7 +286,8 @@ fn the_observer_reports_each_violation() {
         let pairs = pairs.iter();
         pairs.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     };
-    let (id, json, tag) = (("x-request-id", "r"), ("content-type", "application/json"), ("etag", "\"1\""));
+    let (id, json, tag) =
+        (("x-request-id", "r"), ("content-type", "application/json"), ("etag", "\"1-9f86d081884c7d65\""));
     let problem = ("content-type", "application/problem+json");
     let record = callhistory_client::model::examples::SOURCE_EXAMPLE;
     let judge = |status: u16, pairs: &[(&'static str, &'static str)], body: &str| {

@@ -167,10 +167,15 @@ async fn every_example_request_returns_its_example_response() {
 async fn every_problem_that_a_request_can_cause_equals_its_example() {
     let server = server_for("get_call", "200").await;
     let (json, one) = (("content-type", "application/json"), "/v2/api/call-history/1234567890abcdef");
+    // The cursor of the examples is one of another database.
+    let page =
+        &CONTRACT["paths"]["/v2/api/call-history/changes"]["get"]["responses"]["200"]["content"]["application/json"];
+    let expired = format!("/v2/api/call-history/changes?cursor={}", page["example"]["cursor"].as_str().unwrap());
     let cases = [
         ("BadRequest", Method::GET, "/v2/api/call-history?limit=0", vec![], String::new()),
         ("NotFound", Method::GET, "/v2/api/call-history/none", vec![], String::new()),
         ("Conflict", Method::PATCH, one, vec![json], r#"{"status":"ongoing"}"#.to_owned()),
+        ("Gone", Method::GET, expired.as_str(), vec![], String::new()),
         ("PreconditionFailed", Method::DELETE, one, vec![("if-match", "\"9\"")], String::new()),
         ("PayloadTooLarge", Method::PUT, one, vec![json], " ".repeat(1_048_577)),
         ("UnsupportedMediaType", Method::PUT, one, vec![("content-type", "text/plain")], "{}".to_owned()),

@@ -3,6 +3,7 @@
 
 mod auth;
 mod binary;
+mod caches;
 mod calls;
 mod changes;
 mod connections;

@@ -5,15 +5,22 @@ use axum::{
     http::{HeaderName, HeaderValue, header, request::Parts},
 };
 use bytes::Bytes;
-use callhistory_model::{FieldError, FieldErrorCode};
-use callhistory_store::{Precondition, VersionSet};
+use callhistory_model::{FieldError, FieldErrorCode, WorkspaceId};
+use callhistory_store::{Epoch, Precondition, VersionSet};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
 
-use crate::{error::ApiError, headers::parameter};
+use crate::{
+    auth::grant::Grant,
+    error::ApiError,
+    headers::{ETAG, parameter},
+    ids::push_hex,
+    state::AppState,
+};
 
 /// The largest size of the entity tags of one header, in bytes.
 const MAX_CONDITION_BYTES: usize = 8192;
@@ -43,7 +50,7 @@ fn entity_tags<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<Vec<&'a
     if tags == ["*"] || tags.iter().all(is_tag) {
         return Ok(Some(tags));
     }
-    Err(invalid(FieldErrorCode::Malformed, "is malformed; an entity tag is in double quotes, like \"2\""))
+    Err(invalid(FieldErrorCode::Malformed, "is malformed; an entity tag is in double quotes, as an ETag has it"))
 }
 
 /// A header of entity tags in the contract.
@@ -56,7 +63,7 @@ fn condition_parameter(name: &HeaderName, description: &str) -> Parameter {
             "pattern": r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#,
         },
         "description": description,
-        "example": "\"2\"",
+        "example": ETAG,
     });
     parameter(ParameterIn::Header, name.as_str(), &members).build()
 }
@@ -67,21 +74,53 @@ fn if_none_match() -> Parameter {
     condition_parameter(&header::IF_NONE_MATCH, description)
 }
 
-/// The version of a record as an entity tag: the sequence of its last change.
-pub(crate) fn etag(sequence: i64) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(format!("\"{sequence}\""))).unwrap_or(HeaderValue::from_static("*"))
+/// What the entity tags of a caller name besides the version of a record: the epoch of the database, the workspace, and whether
+/// phone numbers are masked. One tag never names two representations of a URL, whichever cache compares it.
+pub(crate) struct TagScope([u8; 8]);
+
+impl TagScope {
+    pub(crate) fn of(app: &AppState, workspace: &WorkspaceId, grant: &Grant) -> Self {
+        Self::new(app.store.epoch(), workspace, !grant.sees_phone_numbers())
+    }
+
+    fn new(epoch: Epoch, workspace: &WorkspaceId, is_masked: bool) -> Self {
+        let workspace = workspace.as_str().as_bytes();
+        let digest = Sha256::new_with_prefix(epoch.bytes())
+            .chain_update((workspace.len() as u64).to_be_bytes())
+            .chain_update(workspace)
+            .chain_update([u8::from(is_masked)])
+            .finalize();
+        let mut scope = [0; 8];
+        scope.copy_from_slice(&digest[..8]);
+        Self(scope)
+    }
+
+    /// The version of a record as an entity tag: the sequence of its last change, and the scope.
+    pub(crate) fn etag(&self, sequence: i64) -> HeaderValue {
+        // Without `format!`: each read of a record has a tag.
+        let mut tag = String::with_capacity(40);
+        tag.push('"');
+        tag.push_str(itoa::Buffer::new().format(sequence));
+        tag.push('-');
+        push_hex(&mut tag, &self.0);
+        tag.push('"');
+        HeaderValue::from_maybe_shared(Bytes::from(tag)).unwrap_or(HeaderValue::from_static("*"))
+    }
+
+    /// The version that an entity tag of this scope names.
+    fn version(&self, tag: &str) -> Option<i64> {
+        let (number, _) = opaque(tag).trim_matches('"').split_once('-')?;
+        let sequence = number.parse().ok()?;
+        (self.etag(sequence).as_bytes() == opaque(tag).as_bytes()).then_some(sequence)
+    }
 }
 
 /// The entity tags that a reader has already.
 pub(crate) struct ReadCondition(Vec<String>);
 
 impl ReadCondition {
-    pub(crate) fn is_current(&self, sequence: i64) -> bool {
-        !self.0.is_empty() && self.has(&format!("\"{sequence}\""))
-    }
-
-    pub(crate) fn has(&self, etag: &str) -> bool {
-        self.0.iter().any(|known| known == "*" || opaque(known) == etag)
+    pub(crate) fn has(&self, etag: &HeaderValue) -> bool {
+        self.0.iter().any(|known| known == "*" || opaque(known).as_bytes() == etag.as_bytes())
     }
 }
 
@@ -104,20 +143,42 @@ impl IntoParams for ReadCondition {
     }
 }
 
-/// `If-Match` and `If-None-Match` of a write, to be checked in its transaction.
-pub(crate) struct WriteCondition(pub(crate) Precondition);
+/// `If-Match` and `If-None-Match` of a write.
+pub(crate) struct WriteCondition {
+    if_match: Option<Vec<String>>,
+    if_none_match: Option<Vec<String>>,
+}
+
+impl WriteCondition {
+    /// What the transaction of the write checks. A writer may have read either representation of the record.
+    pub(crate) fn precondition(&self, app: &AppState, workspace: &WorkspaceId) -> Precondition {
+        let versions = |tags: &Vec<String>| {
+            if tags == &["*"] {
+                return VersionSet::Any;
+            }
+            let scopes = [false, true].map(|is_masked| TagScope::new(app.store.epoch(), workspace, is_masked));
+            // A tag of anything else matches nothing.
+            let version = |tag: &String| scopes.iter().find_map(|scope| scope.version(tag));
+            VersionSet::OneOf(tags.iter().filter_map(version).collect())
+        };
+        Precondition {
+            if_match: self.if_match.as_ref().map(versions),
+            if_none_match: self.if_none_match.as_ref().map(versions),
+        }
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for WriteCondition {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let own = |tags: Vec<&str>| tags.into_iter().map(str::to_owned).collect();
         let if_match = entity_tags(parts, &header::IF_MATCH)?.map(|mut tags| {
             // A weak tag never satisfies `If-Match` (RFC 9110).
             tags.retain(|tag| !tag.starts_with("W/"));
-            versions(&tags)
+            own(tags)
         });
-        let if_none_match = entity_tags(parts, &header::IF_NONE_MATCH)?.map(|tags| versions(&tags));
-        Ok(Self(Precondition { if_match, if_none_match }))
+        Ok(Self { if_match, if_none_match: entity_tags(parts, &header::IF_NONE_MATCH)?.map(own) })
     }
 }
 
@@ -126,17 +187,4 @@ impl IntoParams for WriteCondition {
         let description = "Proceed only if the record has one of these versions, or with `*` if it exists.";
         vec![condition_parameter(&header::IF_MATCH, description), if_none_match()]
     }
-}
-
-/// The versions of entity tags. A tag that is not a version matches nothing.
-fn versions(tags: &[&str]) -> VersionSet {
-    if tags == ["*"] {
-        return VersionSet::Any;
-    }
-    let sequence = |tag: &&str| {
-        let text = opaque(tag).trim_matches('"');
-        let sequence: i64 = text.parse().ok()?;
-        (sequence.to_string() == text).then_some(sequence)
-    };
-    VersionSet::OneOf(tags.iter().filter_map(sequence).collect())
 }
