@@ -69,7 +69,8 @@ pub fn run(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
     tools.java(&contract)?;
 
     let directory = tempfile::tempdir()?;
-    let server = Server::start(server, directory.path())?;
+    tools.caches(root, server, &directory.path().join("caches"))?;
+    let server = Server::start(server, &directory.path().join("data"), &[])?;
     let base = &server.base;
     Command::new("node").arg(tools.folder.join("calls.js")).arg(base).show("calls of the TypeScript client")?;
     let mut calls = tools.python("python3");
@@ -161,7 +162,7 @@ impl Tools {
         for file in locked {
             wanted.push_str(&fs::read_to_string(source.join(file))?);
         }
-        for file in locked.into_iter().chain(["calls.ts", "diff.mjs"]) {
+        for file in locked.into_iter().chain(["calls.ts", "caches.mjs", "diff.mjs"]) {
             fs::copy(source.join(file), folder.join(file))?;
         }
         let installed = folder.join("installed");
@@ -217,6 +218,25 @@ impl Tools {
         Ok(())
     }
 
+    /// Reads through HTTP caches as callers of two workspaces, each with a key that shows phone numbers and one that does not.
+    fn caches(&self, root: &Path, program: &Path, data: &Path) -> Result<(), Failure> {
+        let mut keys = Vec::new();
+        for scopes in ["calls:read,calls:write,phone-numbers:read", "calls:read,calls:write"] {
+            let mut create = server_command(program);
+            create.args(["keys", "create", "--operator", "--scopes", scopes, "--data-dir"]).arg(data);
+            keys.push(String::from_utf8(create.output()?.stdout)?.trim().to_owned());
+        }
+        let server = Server::start(program, data, &["--require-keys"])?;
+        let mut python = self.python("python3");
+        python.arg(root.join("xtask/interop/caches.py")).arg(&server.base).args(&keys).show("CacheControl")?;
+        let (browser, mut node) = (browser(), Command::new("node"));
+        if browser.is_none() {
+            println!("    the cache of a browser is not tested: install chromium");
+        }
+        node.arg(self.folder.join("caches.mjs")).arg(&server.base).args(&keys).args(browser);
+        node.show("caches of npm and of a browser")
+    }
+
     fn typescript(&self, contract: &Path) -> Result<(), Failure> {
         let source = self.folder.join("calls.ts");
         let types = self.folder.join("api.d.ts");
@@ -264,6 +284,13 @@ impl Tools {
     }
 }
 
+/// The path of a browser whose cache can be tested, if there is one.
+fn browser() -> Option<String> {
+    let find = "command -v chromium || command -v google-chrome || command -v chromium-browser";
+    let found = Command::new("sh").args(["-c", find]).output().ok()?;
+    Some(String::from_utf8(found.stdout).ok()?.trim().to_owned()).filter(|path| !path.is_empty())
+}
+
 /// What to correct in a case, given the number of breaking changes that redocly finds.
 fn disagreement(case: &Case, breaks: Option<u64>) -> Option<String> {
     let agrees = breaks.map(|breaks| breaks > 0) == Some(!case.expect.is_empty());
@@ -286,9 +313,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+    fn start(program: &Path, data: &Path, flags: &[&str]) -> Result<Self, Failure> {
         let mut command = server_command(program);
-        command.args(["--listen", "127.0.0.1:0", "--log", "off", "--data-dir"]).arg(directory.join("data"));
+        command.args(["--listen", "127.0.0.1:0", "--log", "off", "--data-dir"]).arg(data).args(flags);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("the server has no output")?;
         let mut server = Self { child, base: String::new() };
