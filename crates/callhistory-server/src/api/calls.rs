@@ -31,7 +31,8 @@ use crate::{
 /// that of the example; free-form members and `cost` keep the order in which they were written. The `ETag` header
 /// identifies this version: a request with `If-None-Match` returns 304 without a body if the record has not changed.
 /// Caches must not keep the response, unless the request asks for one that a private cache can revalidate: with
-/// `If-None-Match`, or with `Cache-Control: no-cache` or `max-age=0`. `HEAD` returns the headers only. A record of another workspace has the same response as one that does not exist.
+/// `If-None-Match`, or with `Cache-Control: no-cache` or `max-age=0`. `HEAD` returns the headers only. A record of
+/// another workspace has the same response as one that does not exist.
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/{callHistoryId}",
