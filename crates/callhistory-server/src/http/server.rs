@@ -34,8 +34,6 @@ const MAX_STREAMS: u32 = 100;
 /// The flow-control windows of HTTP/2 for all requests of a connection and for one, in bytes.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The first bytes of the HTTP/2 preface. HTTP/1 has no such method.
-const PREFACE: &[u8] = b"PRI ";
 
 /// Serves until the token is cancelled, then waits for the requests in flight, each connection for the drain time at most.
 ///
@@ -91,14 +89,14 @@ impl Server {
         // Without Nagle's delay. Where this fails, the connection is only slower.
         drop(stream.set_nodelay(true));
         let state = ConnectionState::new();
+        let mut stream = TimeoutStream::new(stream, Arc::clone(&state), self.limiter.clone(), self.limits);
         let is_http2 = match &self.tls {
             Some(_) => false,
-            None => match self.limiter.wait_for(self.limits.head, starts_with_preface(&stream)).await {
+            None => match self.limiter.wait_for(self.limits.head, stream.starts_with_preface()).await {
                 Some(Ok(is_http2)) => is_http2,
                 Some(Err(_)) | None => return,
             },
         };
-        let stream = TimeoutStream::new(stream, Arc::clone(&state), self.limiter.clone(), self.limits);
         // Boxed, so that a connection takes the memory of its own protocol and not of the largest.
         match &self.tls {
             None => Box::pin(self.serve_connection(stream, is_http2, state)).await,
@@ -133,7 +131,6 @@ impl Server {
                 }
             }
         }));
-        let io = TokioIo::new(stream);
         // The connections of both protocols have the same methods, but no common trait.
         macro_rules! run {
             ($connection:expr) => {{
@@ -150,6 +147,7 @@ impl Server {
         }
         let result = if is_http2 {
             state.share();
+            let io = TokioIo::new(stream);
             run!(
                 http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())
@@ -162,6 +160,7 @@ impl Server {
                     .serve_connection(io, service)
             )
         } else {
+            let io = TokioIo::new(stream);
             run!(
                 http1::Builder::new()
                     .max_header_size(MAX_HEAD_BYTES as usize)
@@ -174,18 +173,5 @@ impl Server {
         if let Err(error) = result {
             tracing::debug!(%error, "a connection ended early");
         }
-    }
-}
-
-/// Whether a client begins with HTTP/2. The bytes stay in the socket.
-async fn starts_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut start = [0; PREFACE.len()];
-    loop {
-        let count = stream.peek(&mut start).await?;
-        if count == PREFACE.len() || count == 0 || !PREFACE.starts_with(&start[..count]) {
-            return Ok(start[..count] == *PREFACE);
-        }
-        // The socket stays readable, so there is no event for further bytes.
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

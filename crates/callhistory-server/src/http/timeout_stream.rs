@@ -15,7 +15,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until},
@@ -26,6 +26,9 @@ use super::limits::Limits;
 /// The largest part of a body that a shared connection gets at a time, in bytes. hyper buffers whole parts, and drops a body once
 /// it has the last one: with one large part, the request would count as finished before the peer takes any of it.
 const SHARED_PART_BYTES: usize = 16 * 1024;
+
+/// The first bytes of the HTTP/2 preface. HTTP/1 has no such method.
+const PREFACE: &[u8] = b"PRI ";
 
 /// The steps of a time limit. At each of them, an inactive connection ends early if few connections are free.
 const LIMIT_STEPS: u32 = 10;
@@ -238,6 +241,8 @@ impl LazyTimer {
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when its peer is too slow.
 pub(crate) struct TimeoutStream {
     stream: TcpStream,
+    /// The first bytes of the connection that were read to detect the protocol, and not by `poll_read` yet.
+    start: Bytes,
     state: Arc<ConnectionState>,
     limiter: ConnectionLimiter,
     limits: Limits,
@@ -256,7 +261,30 @@ impl TimeoutStream {
         limits: Limits,
     ) -> Self {
         let (reading, writing) = (LazyTimer::default(), LazyTimer::default());
-        Self { stream, state, limiter, limits, since: Instant::now(), reading, writing, stalled_since: None }
+        let since = Instant::now();
+        Self { stream, start: Bytes::new(), state, limiter, limits, since, reading, writing, stalled_since: None }
+    }
+
+    /// Whether the client begins with HTTP/2. Waits until its first bytes tell; they are read again afterwards.
+    pub(crate) async fn starts_with_preface(&mut self) -> io::Result<bool> {
+        let (mut start, mut count) = ([0; PREFACE.len()], 0);
+        // A peek would not wait for further bytes, because the socket stays readable.
+        while count < PREFACE.len() && PREFACE.starts_with(&start[..count]) {
+            match self.stream.read(&mut start[count..]).await? {
+                0 => break,
+                read => count += read,
+            }
+        }
+        self.start = Bytes::copy_from_slice(&start[..count]);
+        Ok(start == *PREFACE)
+    }
+
+    fn poll_start_or_stream(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.start.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        buffer.put_slice(&self.start.split_to(self.start.len().min(buffer.remaining())));
+        Poll::Ready(Ok(()))
     }
 
     /// Writes, and fails when the peer has taken nothing for too long.
@@ -286,7 +314,7 @@ impl AsyncRead for TimeoutStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let filled = buffer.filled().len();
-        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
+        if let Poll::Ready(result) = this.poll_start_or_stream(cx, buffer) {
             let state = &this.state;
             let is_head = match state.phase.load(Ordering::Relaxed) {
                 ConnectionState::IDLE => true,

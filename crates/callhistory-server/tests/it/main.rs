@@ -16,6 +16,7 @@ mod import_export;
 mod list;
 mod log_redaction;
 mod operations;
+mod overload;
 mod postgres;
 #[path = "../../samples/operations.rs"]
 mod samples;
