@@ -17,16 +17,13 @@ const EARLIEST_SECOND: i64 = 1_735_689_600;
 const NANOS: i64 = 1_000_000_000;
 /// A key that expires within thirty days gets a warning. In nanoseconds.
 const EXPIRES_SOON: i64 = 30 * 86_400 * NANOS;
-/// File descriptors that are not for connections.
-const OTHER_FILES: u64 = 256;
 
 /// Prints the diagnostics; the exit code is 0, 1 or 2 by the worst of them.
 pub(super) fn run(sources: &SettingSources, full: bool, json: bool, now: &Timestamp) -> Result<ExitCode, CommandError> {
     let settings = &sources.cli.settings;
     let url = settings.database_url()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let connections = Limits::default().connections;
-    let mut diagnostics = environment(settings, &sources.changed(), connections, now);
+    let mut diagnostics = environment(settings, &sources.changed(), now);
     diagnostics.extend(runtime.block_on(async {
         let mut found = callhistory_store::diagnose(&url, full).await;
         // Opening the keys of a database that does not exist would create it.
@@ -48,7 +45,7 @@ pub(super) fn run(sources: &SettingSources, full: bool, json: bool, now: &Timest
 }
 
 /// Checks the settings, the clock and the limits of the process.
-fn environment(settings: &Settings, changed: &[String], connections: usize, now: &Timestamp) -> Vec<Diagnostic> {
+fn environment(settings: &Settings, changed: &[String], now: &Timestamp) -> Vec<Diagnostic> {
     let changed = if changed.is_empty() { "all are the default".to_owned() } else { changed.join(", ") };
     let mut diagnostics = vec![Diagnostic::ok("settings", changed)];
     if settings.allow_unauthenticated_network {
@@ -65,12 +62,11 @@ fn environment(settings: &Settings, changed: &[String], connections: usize, now:
     } else {
         Diagnostic::ok("clock", format!("says {now}"))
     });
-    #[cfg(unix)]
-    if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        let needed = connections as u64 + OTHER_FILES;
-        let detail = format!("{files} files may be open, for {connections} connections");
-        diagnostics.push(if files < needed {
-            Diagnostic::warning("limits", format!("{detail}; {needed} would be enough"))
+    let (wanted, (fitting, files)) = (Limits::default().connections, Limits::for_open_files());
+    if let Some(files) = files {
+        let detail = format!("{files} files may be open, for {} connections", fitting.connections);
+        diagnostics.push(if fitting.connections < wanted {
+            Diagnostic::warning("limits", format!("{detail} instead of {wanted}"))
         } else {
             Diagnostic::ok("limits", detail)
         });

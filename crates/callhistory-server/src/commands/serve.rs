@@ -81,6 +81,10 @@ async fn serve(
     if let Some(operations) = &operations {
         print(&format!("Operations: http://{}/metrics\n", operations.local_addr()?));
     }
+    let (limits, files) = Limits::for_open_files();
+    if let Some(files) = files.filter(|_| limits.connections < Limits::default().connections) {
+        tracing::warn!(files, connections = limits.connections, "the limit of open files bounds the connections");
+    }
     let stop = stop_on_signal()?;
     let tls = settings.tls()?;
     if let Some(tls) = tls.clone() {
@@ -107,10 +111,10 @@ async fn serve(
     }
     if let Some(operations) = operations {
         let (router, stop) = (operations_router(&state), stop.clone());
-        let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..Limits::default() };
+        let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..limits };
         tokio::spawn(server::serve(operations, router, limits, None, stop));
     }
-    server::serve(listener, router(state), Limits::default(), tls, stop).await;
+    server::serve(listener, router(state), limits, tls, stop).await;
     close(&store).await?;
     print("Stopped; every acknowledged write is on disk.");
     Ok(())

@@ -66,3 +66,61 @@ async fn a_thousand_connections_can_wait_to_be_accepted() {
     server.client("w").list_calls(&ListQuery::default()).await.unwrap();
     drop(held);
 }
+
+/// Starts the program with limits of open files, which are the arguments of `ulimit`.
+fn start_with_files(directory: &TempDir, limits: &str) -> Running {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {limits}; exec {} --listen 127.0.0.1:0", *PROGRAM)]);
+    shell.current_dir(directory.path()).env_clear().stdin(Stdio::null());
+    Running::spawn(shell.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_leave_descriptors_for_the_database() {
+    let directory = TempDir::new().unwrap();
+    let server = start_with_files(&directory, "-S -n 300; ulimit -H -n 1024");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["1024", "1024"], "{files}");
+    let client = server.client("w");
+    client.replace_call("c1", &CallInput::default()).await.unwrap();
+    let held = hold(&server, 1100, b"").await;
+    assert_eq!(client.list_calls(&ListQuery::default()).await.unwrap().calls.len(), 1);
+    let export = reqwest::Client::new().get(format!("{}/v2/api/call-history/export", server.base));
+    let export = export.header("x-workspace-id", "w").send().await.unwrap();
+    assert_eq!(export.status().as_u16(), 200);
+    drop(held);
+}
+
+/// Reads one response with a body from a connection that stays open.
+async fn exchange(stream: &mut TcpStream, target: &str) -> String {
+    let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        let count = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        seen.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        let length =
+            seen.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse::<usize>().ok());
+        if count == 0 || seen.split_once("\r\n\r\n").is_some_and(|(_, body)| Some(body.len()) >= length) {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lack_of_descriptors_is_503() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &[]);
+    let mut stream = TcpStream::connect(address(&server)).await.unwrap();
+    assert!(exchange(&mut stream, "/v2/api/call-history/absent").await.starts_with("HTTP/1.1 404"));
+    let pid = i32::try_from(server.child.id()).unwrap();
+    // No descriptor but those of the standard streams, which are taken. What is open stays open.
+    let limit = Rlimit { current: Some(3), maximum: Some(3) };
+    prlimit(Pid::from_raw(pid), Resource::Nofile, limit).unwrap();
+    for target in ["/v2/api/call-history", "/v2/api/call-history/metrics", "/v2/api/call-history/export"] {
+        let response = exchange(&mut stream, target).await;
+        assert!(response.starts_with("HTTP/1.1 503") && response.contains("\r\nretry-after: "), "{target}: {response}");
+    }
+}

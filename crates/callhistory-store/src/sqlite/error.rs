@@ -10,8 +10,8 @@ const TRANSIENT_IO_ERRORS: [i32; 2] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOER
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{
-            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OperationInterrupted, ReadOnly,
-            SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OperationInterrupted,
+            ReadOnly, SystemIoFailure,
         };
         // The message of the library can quote a value of a row; its code is enough for an operator.
         let message = error.sqlite_error().map_or_else(|| "unexpected row".to_owned(), ToString::to_string);
@@ -25,7 +25,8 @@ impl From<rusqlite::Error> for StoreError {
             Some(DiskFull) => Self::Full(message),
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(message),
             Some(SystemIoFailure) => Self::Io(message),
-            Some(DatabaseBusy | DatabaseLocked) => Self::Unavailable(message),
+            // Most likely the process has no free file descriptor.
+            Some(CannotOpen | DatabaseBusy | DatabaseLocked) => Self::Unavailable(message),
             Some(OperationInterrupted) => Self::Unavailable("a read took too long and was aborted".to_owned()),
             _ => Self::Internal(message),
         }
