@@ -3,7 +3,9 @@
 pub(crate) mod body_budget;
 mod caching;
 pub(crate) mod extract;
+mod frame_budget;
 pub(crate) mod limits;
+mod linger;
 pub(crate) mod middleware;
 pub(crate) mod server;
 mod timeout_stream;

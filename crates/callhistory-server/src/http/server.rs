@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::{
+    frame_budget::FrameBudgetStream,
     limits::Limits,
     timeout_stream::{ConnectionLimiter, ConnectionState, InFlightRequest, TimeoutStream, TrackedBody},
     tls::Tls,
@@ -147,7 +148,7 @@ impl Server {
         }
         let result = if is_http2 {
             state.share();
-            let io = TokioIo::new(stream);
+            let io = TokioIo::new(FrameBudgetStream::new(stream, Arc::clone(&state)));
             run!(
                 http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())

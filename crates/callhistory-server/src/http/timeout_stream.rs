@@ -27,6 +27,11 @@ use super::limits::Limits;
 /// it has the last one: with one large part, the request would count as finished before the peer takes any of it.
 const SHARED_PART_BYTES: usize = 16 * 1024;
 
+/// HTTP/2 control frames that a client may send for a request, such as its head and its reset, and for a part of a response: updates
+/// of both windows, and pings that measure the bandwidth.
+const FRAMES_PER_REQUEST: u64 = 10;
+const FRAMES_PER_PART: u64 = 4;
+
 /// The first bytes of the HTTP/2 preface. HTTP/1 has no such method.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -82,6 +87,8 @@ pub(crate) struct ConnectionState {
     waiting_for_peer: AtomicUsize,
     /// The last activity, in milliseconds after `opened`.
     last_activity: AtomicU64,
+    /// The HTTP/2 control frames that requests and parts of responses permit, and that were not taken yet.
+    earned_frames: AtomicU64,
 }
 
 impl ConnectionState {
@@ -97,11 +104,16 @@ impl ConnectionState {
             in_flight_count: AtomicUsize::new(0),
             waiting_for_peer: AtomicUsize::new(0),
             last_activity: AtomicU64::new(0),
+            earned_frames: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn share(&self) {
         self.is_shared.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_earned_frames(&self) -> u64 {
+        self.earned_frames.swap(0, Ordering::Relaxed)
     }
 
     fn touch(&self) {
@@ -135,6 +147,7 @@ pub(crate) struct InFlightRequest {
 impl InFlightRequest {
     pub(crate) fn begin(state: &Arc<ConnectionState>) -> Self {
         state.in_flight_count.fetch_add(1, Ordering::Relaxed);
+        state.earned_frames.fetch_add(FRAMES_PER_REQUEST, Ordering::Relaxed);
         Self { state: Arc::clone(state), waits_for_peer: false }
     }
 
@@ -195,6 +208,7 @@ impl hyper::body::Body for TrackedBody {
             }
         }
         this.in_flight.set_waiting_for_peer(true);
+        this.in_flight.state.earned_frames.fetch_add(FRAMES_PER_PART, Ordering::Relaxed);
         let part = this.rest.split_to(this.rest.len().min(SHARED_PART_BYTES));
         Poll::Ready(Some(Ok(Frame::data(part))))
     }

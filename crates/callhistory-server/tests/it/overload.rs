@@ -55,6 +55,86 @@ async fn connections_that_wait_with_half_a_preface_cost_nothing() {
     drop(held);
 }
 
+fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, 0, 0, 0, 0, stream][..], payload].concat()
+}
+
+/// The error code of a GOAWAY frame among the frames that a server has sent.
+fn goaway(mut bytes: &[u8]) -> Option<u32> {
+    while bytes.len() >= 9 {
+        let length = usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        if bytes[3] == 7 {
+            return bytes.get(13..17).map(|code| u32::from_be_bytes(code.try_into().unwrap()));
+        }
+        bytes = bytes.get(9 + length..)?;
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_control_frames_end_with_goaway() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn"]);
+    let cases = [
+        ("PING", frame(6, 0, b"pingpong")),
+        ("SETTINGS", frame(4, 0, &[])),
+        ("PRIORITY", frame(2, 3, &[0, 0, 0, 0, 16])),
+        ("WINDOW_UPDATE", frame(8, 0, &[0, 0, 0, 1])),
+        ("unknown", frame(0x20, 0, b"x")),
+    ];
+    for (name, flood) in cases {
+        let (mut read, mut write) = TcpStream::connect(address(&server)).await.unwrap().into_split();
+        let flooding = async {
+            write.write_all(PREFACE).await.unwrap();
+            let frames = flood.repeat(100);
+            // Far more than the budget, until the server closes the connection.
+            for _ in 0..500 {
+                if write.write_all(&frames).await.is_err() {
+                    break;
+                }
+            }
+            drop(write);
+        };
+        let mut received = Vec::new();
+        let (_, read) =
+            timeout(PATIENCE, async { tokio::join!(flooding, read.read_to_end(&mut received)) }).await.unwrap();
+        drop(read);
+        assert_eq!(goaway(&received), Some(11), "{name}: no GOAWAY with ENHANCE_YOUR_CALM in {} bytes", received.len());
+    }
+    server.client("w").list_calls(&ListQuery::default()).await.unwrap();
+}
+
+/// A client with a small window sends more updates of it than the budget has frames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_download_may_update_its_window() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn"]);
+    let lines: String =
+        (0..400).map(|n| format!("{{\"_id\":\"c{n}\",\"summary\":\"{}\"}}\n", "x".repeat(60_000))).collect();
+    let import = reqwest::Client::new().post(format!("{}/v2/api/call-history/batch", server.base));
+    let import = import.header("x-workspace-id", "w").header("content-type", "application/x-ndjson").body(lines);
+    assert!(import.send().await.unwrap().status().is_success());
+    let stream = TcpStream::connect(address(&server)).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) =
+        builder.initial_window_size(8 * 1024).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let url = format!("{}/v2/api/call-history/export", server.base);
+    let request = http::Request::get(url).header("x-workspace-id", "w").body(()).unwrap();
+    let mut client = client.ready().await.unwrap();
+    let mut body = client.send_request(request, true).unwrap().0.await.unwrap().into_body();
+    let mut bytes = 0;
+    while let Some(part) = timeout(PATIENCE, body.data()).await.unwrap() {
+        let part = part.expect("the connection is cut");
+        body.flow_control().release_capacity(part.len()).unwrap();
+        bytes += part.len();
+    }
+    assert!(bytes > 24_000_000, "{bytes}");
+    connection.abort();
+}
+
 /// The kernel would drop the handshakes that find the queue of the listener full.
 #[tokio::test]
 async fn a_thousand_connections_can_wait_to_be_accepted() {
