@@ -60,6 +60,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
                 "http/timeout_stream",
                 "http/linger",
                 "http/frame_budget",
+                "http/problem_stream",
                 "http/tls",
                 "http/server",
             ],

@@ -87,6 +87,11 @@ impl ApiError {
         Self::new(ProblemCode::BodyTooLarge, format!("The body has more than {} bytes.", CallRecord::MAX_BYTES))
     }
 
+    pub(crate) fn head_too_large() -> Self {
+        let detail = "The path, the query string and the headers have more than 65,536 bytes or 100 headers together.";
+        Self::new(ProblemCode::HeadTooLarge, detail)
+    }
+
     fn status_and_title(&self) -> (StatusCode, &'static str) {
         match &self.code {
             ProblemCode::KeyMissing => (StatusCode::UNAUTHORIZED, "A key is needed"),
@@ -109,6 +114,9 @@ impl ApiError {
             ProblemCode::CursorExpired => (StatusCode::GONE, "The cursor has expired"),
             ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
             ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            ProblemCode::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large")
+            }
             ProblemCode::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
             ProblemCode::InvalidRecord => (StatusCode::UNPROCESSABLE_ENTITY, "The record is not valid"),
             ProblemCode::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was reused"),

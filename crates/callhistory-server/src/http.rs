@@ -7,6 +7,7 @@ mod frame_budget;
 pub(crate) mod limits;
 mod linger;
 pub(crate) mod middleware;
+mod problem_stream;
 pub(crate) mod server;
 mod timeout_stream;
 pub(crate) mod tls;

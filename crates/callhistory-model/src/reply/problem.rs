@@ -49,6 +49,8 @@ extensible_enum! {
         PreconditionFailed = "precondition_failed",
         /// The body is too large.
         BodyTooLarge = "body_too_large",
+        /// The path, the query string and the headers are too large.
+        HeadTooLarge = "head_too_large",
         /// The media type or encoding of the body is not supported.
         UnsupportedMediaType = "unsupported_media_type",
         /// The `Idempotency-Key` was used with another body.

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     auth::rate_limit::RateLimitState,
     error::{ApiError, REQUEST_ID},
-    http::caching,
+    http::{caching, problem_stream::RefusedHead},
     state::AppState,
     telemetry::{
         self,
@@ -51,9 +51,11 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let refused = request.extensions().get::<RefusedHead>().copied();
+        let is_read = refused.is_some() || matches!(*request.method(), Method::GET | Method::HEAD);
         let context = RequestContext::begin(&self.app, &mut request);
-        let inner = check_framing(&request).map(|()| self.inner.call(request));
+        let checked = refused.map_or_else(|| check_framing(&request), |refused| Err(refused.error()));
+        let inner = checked.map(|()| self.inner.call(request));
         let response = context.respond(inner);
         if is_read {
             return Box::pin(async move { Ok(response.await) });

@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 use super::{
     frame_budget::FrameBudgetStream,
     limits::Limits,
+    problem_stream::{ProblemStream, RefusedHead},
     timeout_stream::{ConnectionLimiter, ConnectionState, InFlightRequest, TimeoutStream, TrackedBody},
     tls::Tls,
 };
@@ -124,7 +125,10 @@ impl Server {
     ) {
         let service = TowerToHyperService::new(tower::service_fn({
             let (router, state) = (self.router.clone(), Arc::clone(&state));
-            move |request: hyper::Request<Incoming>| {
+            move |mut request: hyper::Request<Incoming>| {
+                if is_http2 && head_bytes(&request) > MAX_HEAD_BYTES as usize {
+                    request.extensions_mut().insert(RefusedHead::TooLarge);
+                }
                 let (in_flight, router) = (InFlightRequest::begin(&state), router.clone());
                 async move {
                     let response = router.oneshot(request).await?;
@@ -152,7 +156,8 @@ impl Server {
             run!(
                 http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())
-                    .max_header_list_size(MAX_HEAD_BYTES)
+                    // Beyond this size, h2 refuses a head itself, without a body.
+                    .max_header_list_size(4 * MAX_HEAD_BYTES)
                     .max_concurrent_streams(MAX_STREAMS)
                     .initial_connection_window_size(CONNECTION_WINDOW)
                     .initial_stream_window_size(STREAM_WINDOW)
@@ -161,7 +166,7 @@ impl Server {
                     .serve_connection(io, service)
             )
         } else {
-            let io = TokioIo::new(stream);
+            let io = TokioIo::new(ProblemStream::new(stream, self.router.clone()));
             run!(
                 http1::Builder::new()
                     .max_header_size(MAX_HEAD_BYTES as usize)
@@ -175,4 +180,10 @@ impl Server {
             tracing::debug!(%error, "a connection ended early");
         }
     }
+}
+
+/// The size of a head as HTTP/2 counts it: 32 bytes for each field besides its name and its value.
+fn head_bytes(request: &hyper::Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |target| target.as_str().len())
 }

@@ -60,7 +60,7 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "RequestHeaderFieldsTooLarge",
-        "The path, the query string and the headers have more than 65,536 bytes together. This response has no body.",
+        "The path, the query string and the headers have more than 65,536 bytes or 100 headers together.",
     ),
     (
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -83,7 +83,6 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
 pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
     PROBLEM_RESPONSES.iter().map(move |(status, name, description)| {
         let mut response = ResponseBuilder::new().description(*description);
-        // A status without an example is sent before there is a parsed request, without a body.
         if let Some(error) = example(*status) {
             let example = serde_json::to_value(error.problem(REQUEST_ID)).unwrap_or_default();
             let schema = Ref::from_schema_name("Problem");
@@ -153,6 +152,7 @@ fn example(status: StatusCode) -> Option<ApiError> {
         StatusCode::GONE => StoreError::CursorExpired.into(),
         StatusCode::PRECONDITION_FAILED => StoreError::PreconditionFailed.into(),
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ApiError::head_too_large(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted(&["application/json"]),
         StatusCode::UNPROCESSABLE_ENTITY => {
             ApiError::invalid_record(CallInput::from_json(br#"{"startTime": 1680000000000}"#).err()?)

@@ -204,3 +204,75 @@ async fn a_lack_of_descriptors_is_503() {
         assert!(response.starts_with("HTTP/1.1 503") && response.contains("\r\nretry-after: "), "{target}: {response}");
     }
 }
+
+/// Each head that is refused before there is a request gets a problem, a line in the log and a number.
+#[tokio::test]
+async fn a_refused_head_gets_a_problem() {
+    let directory = TempDir::new().unwrap();
+    let mut server = Running::start(directory.path(), &["--operations-listen", "127.0.0.1:0"]);
+    let head = |lines: &str| format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{lines}\r\n");
+    let many: String = (0..101).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let cases = [
+        (head(&format!("x: {}\r\n", "y".repeat(100_000))), 431, "head_too_large"),
+        (head(&many), 431, "head_too_large"),
+        (format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(66_000)), 431, "head_too_large"),
+        ("GET /healthz HTTP/1.1 x\r\nhost: x\r\n\r\n".to_owned(), 400, "invalid_request"),
+        ("GET\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (head("content-length: x\r\n"), 400, "invalid_request"),
+        (head("fo\0o: 1\r\n"), 400, "invalid_request"),
+        (format!("{}{}", head(""), head("content-length: x\r\n")), 400, "invalid_request"),
+    ];
+    let mut ids = Vec::new();
+    for (request, status, code) in &cases {
+        let mut stream = TcpStream::connect(address(&server)).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let all = timeout(PATIENCE, read_to_end(&mut stream)).await.unwrap();
+        let response = &all[all.rfind("HTTP/1.1").unwrap_or(0)..];
+        let start: String = request.chars().take(40).collect();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{start:?}: {all}");
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{start:?}: {all}");
+        assert!(head.contains("\r\ndate: ") && head.contains("\r\nconnection: close\r\n"), "{all}");
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(*code), Some(*status)), "{all}");
+        ids.push(problem["requestId"].as_str().unwrap().to_owned());
+        assert!(head.contains(&format!("\r\nx-request-id: {}", ids[ids.len() - 1])), "{all}");
+    }
+    let metrics = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap();
+    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    for (status, count) in [(431, 3), (400, 5)] {
+        let line = format!(r#"callhistory_http_requests_total{{route="-",method="other",status="{status}"}} {count}"#);
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+    server.signal("-TERM");
+    server.child.wait().unwrap();
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut server.child.stderr.take().unwrap(), &mut log).unwrap();
+    for id in ids {
+        assert_eq!(log.lines().filter(|line| line.contains(&id)).count(), 1, "{id} is not in the log once: {log}");
+    }
+}
+
+/// Heads up to four times the limit. Beyond, the library refuses them itself.
+#[tokio::test]
+async fn a_too_large_http2_head_gets_a_problem() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &[]);
+    let stream = TcpStream::connect(address(&server)).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("{}/healthz", server.base)).header("x", "y".repeat(100_000));
+    let mut client = client.ready().await.unwrap();
+    let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+    let (head, mut body) = response.await.unwrap().into_parts();
+    assert_eq!(
+        (head.status.as_u16(), head.headers["content-type"].as_bytes()),
+        (431, &b"application/problem+json"[..])
+    );
+    let problem: serde_json::Value = serde_json::from_slice(&body.data().await.unwrap().unwrap()).unwrap();
+    assert_eq!(
+        (problem["code"].as_str(), problem["requestId"].as_str()),
+        (Some("head_too_large"), head.headers["x-request-id"].to_str().ok())
+    );
+    connection.abort();
+}
