@@ -25,6 +25,8 @@ pub mod fuzzing {
 
 pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metrics, restore};
 pub use api_keys::{ApiKey, ApiKeyStore, Scope};
+#[cfg(feature = "engine")]
+pub use concurrency::fair_semaphore::{Exhausted, FairSemaphore, Permit};
 pub use diagnostic::{Diagnostic, Severity};
 pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, VersionSet, check_new_call};
 pub use domain::strategy::Thresholds;

@@ -48,7 +48,7 @@ pub(crate) fn semaphore() -> Arc<FairSemaphore> {
 
 /// A permit for one export, or the reason why there is none.
 pub(crate) fn acquire(semaphore: &Arc<FairSemaphore>, workspace: &WorkspaceId) -> Result<Permit, StoreError> {
-    semaphore.try_acquire(workspace).map_err(|exhausted| match exhausted {
+    semaphore.try_acquire(workspace, 1).map_err(|exhausted| match exhausted {
         Exhausted::Total => StoreError::Unavailable(format!("{MAX_EXPORTS} exports are in progress already")),
         Exhausted::Share => {
             StoreError::Busy("Two exports of this workspace are in progress already; wait for one to end.")

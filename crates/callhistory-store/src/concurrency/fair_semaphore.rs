@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,43 +12,59 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::error::StoreError;
 
-/// How long a caller waits for a permit.
+/// How long a caller waits for permits.
 pub(crate) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A number of permits, of which one workspace holds at most a share. Waiting callers get them round-robin by workspace, and in
-/// the order of arrival within a workspace.
-pub(crate) struct FairSemaphore {
+/// A number of permits, of which one workspace, or another kind of key, holds at most a share. Waiting callers get them round-robin
+/// by workspace, and in the order of arrival within a workspace.
+pub struct FairSemaphore<K: Clone + Eq + Hash = WorkspaceId> {
     share: usize,
-    state: Mutex<State>,
+    state: Mutex<State<K>>,
 }
 
-struct State {
+struct State<K: Clone + Eq + Hash> {
     free: usize,
-    held: HashMap<WorkspaceId, usize>,
-    waiting: HashMap<WorkspaceId, VecDeque<oneshot::Sender<Permit>>>,
+    held: HashMap<K, usize>,
+    waiting: HashMap<K, VecDeque<Waiting<K>>>,
     /// The workspaces that wait, the next one first.
-    round_robin: VecDeque<WorkspaceId>,
+    round_robin: VecDeque<K>,
+    /// Whether the next caller needs more permits than are free. Until it has them, no other caller gets any.
+    is_blocked: bool,
+}
+
+/// A caller that waits for this number of permits.
+struct Waiting<K: Clone + Eq + Hash> {
+    count: usize,
+    sender: oneshot::Sender<Permit<K>>,
 }
 
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exhausted {
+pub enum Exhausted {
     /// All permits are taken.
     Total,
     /// The workspace holds its share.
     Share,
 }
 
-/// A permit, which is released when this value is dropped.
-pub(crate) struct Permit {
-    semaphore: Arc<FairSemaphore>,
-    workspace: WorkspaceId,
+/// One or more permits, which are released when this value is dropped.
+pub struct Permit<K: Clone + Eq + Hash = WorkspaceId> {
+    semaphore: Arc<FairSemaphore<K>>,
+    key: K,
+    count: usize,
 }
 
-impl FairSemaphore {
-    pub(crate) fn new(permits: usize, share: usize) -> Arc<Self> {
-        let state =
-            State { free: permits, held: HashMap::new(), waiting: HashMap::new(), round_robin: VecDeque::new() };
+impl<K: Clone + Eq + Hash> FairSemaphore<K> {
+    /// A semaphore with this number of permits, and the share of one workspace.
+    #[must_use]
+    pub fn new(permits: usize, share: usize) -> Arc<Self> {
+        let state = State {
+            free: permits,
+            held: HashMap::new(),
+            waiting: HashMap::new(),
+            round_robin: VecDeque::new(),
+            is_blocked: false,
+        };
         Arc::new(Self { share, state: Mutex::new(state) })
     }
 
@@ -56,97 +73,162 @@ impl FairSemaphore {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] if there is none in time.
-    pub(crate) async fn acquire(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Permit, StoreError> {
-        let granted = {
-            let mut state = self.state();
-            if state.free > 0 && state.held(workspace) < self.share {
-                return Ok(state.take(self, workspace.clone()));
-            }
-            let (sender, granted) = oneshot::channel();
-            let queue = state.waiting.entry(workspace.clone()).or_default();
-            queue.push_back(sender);
-            if queue.len() == 1 {
-                state.round_robin.push_back(workspace.clone());
-            }
-            granted
-        };
+    pub(crate) async fn acquire(self: &Arc<Self>, key: &K) -> Result<Permit<K>, StoreError> {
         let busy =
-            || StoreError::Unavailable("too many operations are in flight; no permit became free in time".to_owned());
-        timeout(QUEUE_TIMEOUT, granted).await.map_err(|_| busy())?.map_err(|_| busy())
+            |_| StoreError::Unavailable("too many operations are in flight; no permit became free in time".to_owned());
+        self.acquire_many(key, 1).await.map_err(busy)
     }
 
-    /// Takes a permit if one is free now.
-    pub(crate) fn try_acquire(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Permit, Exhausted> {
-        let mut state = self.state();
-        match (state.free, state.held(workspace)) {
-            (0, _) => Err(Exhausted::Total),
-            (_, held) if held >= self.share => Err(Exhausted::Share),
-            _ => Ok(state.take(self, workspace.clone())),
+    /// Waits for this number of permits, or for a whole share.
+    ///
+    /// # Errors
+    ///
+    /// Why they did not become free in time.
+    pub async fn acquire_many(self: &Arc<Self>, key: &K, count: usize) -> Result<Permit<K>, Exhausted> {
+        let count = count.min(self.share);
+        let waiting = {
+            let mut state = self.state();
+            if let Ok(permit) = state.try_take(self, key, count) {
+                return Ok(permit);
+            }
+            let (sender, waiting) = oneshot::channel();
+            let queue = state.waiting.entry(key.clone()).or_default();
+            queue.push_back(Waiting { count, sender });
+            if queue.len() == 1 {
+                state.round_robin.push_back(key.clone());
+            }
+            let granted = state.grant(self);
+            drop(state);
+            send(granted);
+            waiting
+        };
+        match timeout(QUEUE_TIMEOUT, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => self.try_acquire(key, count),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Takes this number of permits if they are free now.
+    ///
+    /// # Errors
+    ///
+    /// Why they are not free.
+    pub fn try_acquire(self: &Arc<Self>, key: &K, count: usize) -> Result<Permit<K>, Exhausted> {
+        self.state().try_take(self, key, count.min(self.share))
+    }
+
+    /// Whether this number of permits is free, and no caller of the workspace waits.
+    #[must_use]
+    pub fn has_room(&self, key: &K, count: usize) -> bool {
+        let state = self.state();
+        let is_within_share = state.held(key) + count <= self.share;
+        is_within_share && count <= state.free && !state.is_blocked && !state.waiting.contains_key(key)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn held(&self, workspace: &WorkspaceId) -> usize {
-        self.held.get(workspace).copied().unwrap_or(0)
+impl<K: Clone + Eq + Hash> State<K> {
+    fn held(&self, key: &K) -> usize {
+        self.held.get(key).copied().unwrap_or(0)
     }
 
-    fn take(&mut self, semaphore: &Arc<FairSemaphore>, workspace: WorkspaceId) -> Permit {
-        self.free -= 1;
-        *self.held.entry(workspace.clone()).or_default() += 1;
-        Permit { semaphore: Arc::clone(semaphore), workspace }
+    fn try_take(&mut self, semaphore: &Arc<FairSemaphore<K>>, key: &K, count: usize) -> Result<Permit<K>, Exhausted> {
+        if self.held(key) + count > semaphore.share {
+            return Err(Exhausted::Share);
+        }
+        if self.is_blocked || self.free < count {
+            return Err(Exhausted::Total);
+        }
+        Ok(self.take(semaphore, key.clone(), count))
     }
 
-    fn release(&mut self, workspace: &WorkspaceId) {
-        self.free += 1;
-        if let Some(held) = self.held.get_mut(workspace) {
-            *held -= 1;
+    fn take(&mut self, semaphore: &Arc<FairSemaphore<K>>, key: K, count: usize) -> Permit<K> {
+        self.free -= count;
+        *self.held.entry(key.clone()).or_default() += count;
+        Permit { semaphore: Arc::clone(semaphore), key, count }
+    }
+
+    fn release(&mut self, key: &K, count: usize) {
+        self.free += count;
+        if let Some(held) = self.held.get_mut(key) {
+            *held -= count;
             if *held == 0 {
-                self.held.remove(workspace);
+                self.held.remove(key);
             }
         }
     }
 
-    /// The next waiting caller whose workspace holds less than its share.
-    fn next(&mut self, share: usize) -> Option<(WorkspaceId, oneshot::Sender<Permit>)> {
-        for _ in 0..self.round_robin.len() {
-            let workspace = self.round_robin.pop_front()?;
-            let may = self.held(&workspace) < share;
-            let queue = self.waiting.get_mut(&workspace)?;
+    /// Takes free permits for the waiting callers whose workspaces hold less than their shares.
+    fn grant(&mut self, semaphore: &Arc<FairSemaphore<K>>) -> Vec<(Permit<K>, Waiting<K>)> {
+        self.is_blocked = false;
+        let (mut granted, mut skipped) = (Vec::new(), 0);
+        while skipped < self.round_robin.len() {
+            let Some(key) = self.round_robin.pop_front() else { break };
+            let held = self.held(&key);
+            let Some(queue) = self.waiting.get_mut(&key) else { continue };
             // A caller that hung up no longer waits.
-            while queue.front().is_some_and(oneshot::Sender::is_closed) {
+            while queue.front().is_some_and(|waiting| waiting.sender.is_closed()) {
                 queue.pop_front();
             }
-            let next = if may { queue.pop_front() } else { None };
+            let Some(count) = queue.front().map(|waiting| waiting.count) else {
+                self.waiting.remove(&key);
+                continue;
+            };
+            if held + count > semaphore.share {
+                self.round_robin.push_back(key);
+                skipped += 1;
+                continue;
+            }
+            if self.free < count {
+                self.round_robin.push_front(key);
+                self.is_blocked = true;
+                break;
+            }
+            let next = queue.pop_front();
             if queue.is_empty() {
-                self.waiting.remove(&workspace);
+                self.waiting.remove(&key);
             } else {
-                self.round_robin.push_back(workspace.clone());
+                self.round_robin.push_back(key.clone());
             }
-            if let Some(sender) = next {
-                return Some((workspace, sender));
-            }
+            let permit = self.take(semaphore, key, count);
+            granted.extend(next.map(|waiting| (permit, waiting)));
+            skipped = 0;
         }
-        None
+        granted
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
+impl<K: Clone + Eq + Hash> Permit<K> {
+    /// Releases all but this number of permits.
+    pub fn shrink(&mut self, count: usize) {
+        let released = self.count.saturating_sub(count);
+        self.count -= released;
+        self.release(released);
+    }
+
+    fn release(&self, count: usize) {
         let granted = {
             let mut state = self.semaphore.state();
-            state.release(&self.workspace);
-            let next = state.next(self.semaphore.share);
-            next.map(|(workspace, sender)| (state.take(&self.semaphore, workspace), sender))
+            state.release(&self.key, count);
+            state.grant(&self.semaphore)
         };
-        // Outside the lock: a permit that nobody takes is released at once.
-        if let Some((permit, sender)) = granted {
-            drop(sender.send(permit));
-        }
+        send(granted);
+    }
+}
+
+/// Hands permits to their callers. Outside the lock: a permit that nobody takes is released at once.
+fn send<K: Clone + Eq + Hash>(granted: Vec<(Permit<K>, Waiting<K>)>) {
+    for (permit, waiting) in granted {
+        drop(waiting.sender.send(permit));
+    }
+}
+
+impl<K: Clone + Eq + Hash> Drop for Permit<K> {
+    fn drop(&mut self) {
+        self.release(self.count);
     }
 }
 
@@ -224,5 +306,36 @@ mod tests {
         }
         let state = semaphore.state();
         assert_eq!((state.free, state.held.len(), state.waiting.len(), state.round_robin.len()), (1, 0, 0, 0));
+    }
+
+    /// Small requests do not overtake a large one for ever, and a workspace that holds its share delays nobody.
+    #[tokio::test]
+    async fn large_requests_get_their_turn() {
+        let semaphore = FairSemaphore::new(8, 6);
+        let (busy, large, small) = (workspace("busy"), workspace("large"), workspace("small"));
+        let held = semaphore.acquire_many(&busy, 6).await.unwrap();
+        assert_eq!(semaphore.try_acquire(&busy, 1).err(), Some(Exhausted::Share));
+        let over_share = tokio::spawn({
+            let (semaphore, busy) = (Arc::clone(&semaphore), busy.clone());
+            async move { drop(semaphore.acquire_many(&busy, 2).await.unwrap()) }
+        });
+        tokio::task::yield_now().await;
+        drop(semaphore.acquire_many(&small, 2).await.unwrap());
+        let waiting = tokio::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            async move { semaphore.acquire_many(&large, 100).await.unwrap() }
+        });
+        tokio::task::yield_now().await;
+        // Two are free, and the large request needs six.
+        assert_eq!(semaphore.try_acquire(&small, 1).err(), Some(Exhausted::Total));
+        drop(held);
+        let mut taken = waiting.await.unwrap();
+        assert_eq!((taken.count, semaphore.has_room(&small, 2), semaphore.has_room(&small, 3)), (6, true, false));
+        taken.shrink(1);
+        assert!(semaphore.has_room(&small, 3));
+        over_share.await.unwrap();
+        drop(taken);
+        let state = semaphore.state();
+        assert_eq!((state.free, state.held.len(), state.waiting.len(), state.is_blocked), (8, 0, 0, false));
     }
 }
