@@ -35,6 +35,17 @@ const FRAMES_PER_PART: u64 = 4;
 /// The first bytes of the HTTP/2 preface. HTTP/1 has no such method.
 const PREFACE: &[u8] = b"PRI ";
 
+/// The slowest that a client may take a response that waits for it, in bytes in a second, on average over the time limit of writes.
+const MIN_RATE: u64 = 8 * 1024;
+
+fn min_bytes(time: Duration) -> u64 {
+    MIN_RATE * u64::try_from(time.as_millis()).unwrap_or(u64::MAX / MIN_RATE) / 1000
+}
+
+fn count_slow_reader() {
+    metrics::counter!("callhistory_connections_cut_total", "reason" => "slow_reader").increment(1);
+}
+
 /// The steps of a time limit. At each of them, an inactive connection ends early if few connections are free.
 const LIMIT_STEPS: u32 = 10;
 
@@ -87,6 +98,8 @@ pub(crate) struct ConnectionState {
     waiting_for_peer: AtomicUsize,
     /// The last activity, in milliseconds after `opened`.
     last_activity: AtomicU64,
+    /// Bytes of responses that a shared connection has taken since they were last counted.
+    taken_bytes: AtomicU64,
     /// The HTTP/2 control frames that requests and parts of responses permit, and that were not taken yet.
     earned_frames: AtomicU64,
 }
@@ -104,6 +117,7 @@ impl ConnectionState {
             in_flight_count: AtomicUsize::new(0),
             waiting_for_peer: AtomicUsize::new(0),
             last_activity: AtomicU64::new(0),
+            taken_bytes: AtomicU64::new(0),
             earned_frames: AtomicU64::new(0),
         })
     }
@@ -125,14 +139,16 @@ impl ConnectionState {
         self.opened + Duration::from_millis(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Ends when all requests of a shared connection wait for the peer, and it has taken nothing for this long.
+    /// Ends when responses of a shared connection have waited for the peer for this long, while it took too little of them.
     pub(crate) async fn stalled(&self, limit: Duration) {
+        let (mut since, mut taken) = (Instant::now(), 0);
         loop {
             tokio::time::sleep(limit / 4).await;
-            let waiting = self.waiting_for_peer.load(Ordering::Relaxed);
-            let all_wait = waiting > 0 && waiting == self.in_flight_count.load(Ordering::Relaxed);
-            if all_wait && self.last_activity().elapsed() >= limit {
-                return;
+            taken += self.taken_bytes.swap(0, Ordering::Relaxed);
+            if self.waiting_for_peer.load(Ordering::Relaxed) == 0 || taken >= min_bytes(limit) {
+                (since, taken) = (Instant::now(), 0);
+            } else if since.elapsed() >= limit {
+                return count_slow_reader();
             }
         }
     }
@@ -208,8 +224,10 @@ impl hyper::body::Body for TrackedBody {
             }
         }
         this.in_flight.set_waiting_for_peer(true);
-        this.in_flight.state.earned_frames.fetch_add(FRAMES_PER_PART, Ordering::Relaxed);
         let part = this.rest.split_to(this.rest.len().min(SHARED_PART_BYTES));
+        let state = &this.in_flight.state;
+        state.earned_frames.fetch_add(FRAMES_PER_PART, Ordering::Relaxed);
+        state.taken_bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 
@@ -264,7 +282,8 @@ pub(crate) struct TimeoutStream {
     since: Instant,
     reading: LazyTimer,
     writing: LazyTimer,
-    stalled_since: Option<Instant>,
+    /// Since when written bytes wait for the peer, and how many it has taken since.
+    stalled: Option<(Instant, u64)>,
 }
 
 impl TimeoutStream {
@@ -276,7 +295,7 @@ impl TimeoutStream {
     ) -> Self {
         let (reading, writing) = (LazyTimer::default(), LazyTimer::default());
         let since = Instant::now();
-        Self { stream, start: Bytes::new(), state, limiter, limits, since, reading, writing, stalled_since: None }
+        Self { stream, start: Bytes::new(), state, limiter, limits, since, reading, writing, stalled: None }
     }
 
     /// Whether the client begins with HTTP/2. Waits until its first bytes tell; they are read again afterwards.
@@ -301,24 +320,32 @@ impl TimeoutStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes, and fails when the peer has taken nothing for too long.
+    /// Writes, and fails when the peer has taken too little for too long.
     fn write(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let written = write(Pin::new(&mut self.stream), cx);
-        if written.is_ready() {
-            self.stalled_since = None;
+        if let Poll::Ready(result) = &written {
+            if let (Some((_, taken)), Ok(bytes)) = (&mut self.stalled, result) {
+                *taken += *bytes as u64;
+            }
             // A shared connection also writes responses to pings, which must not keep it alive.
             if !self.state.is_shared.load(Ordering::Relaxed) {
                 self.since = Instant::now();
             }
             return written;
         }
-        let since = *self.stalled_since.get_or_insert_with(Instant::now);
-        if self.writing.is_due(cx, since + self.limits.write) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let limit = self.limits.write;
+        let (mut since, taken) = *self.stalled.get_or_insert_with(|| (Instant::now(), 0));
+        while self.writing.is_due(cx, since + limit) {
+            if taken < min_bytes(limit) {
+                count_slow_reader();
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            since = Instant::now();
+            self.stalled = Some((since, 0));
         }
         Poll::Pending
     }
@@ -379,7 +406,10 @@ impl AsyncWrite for TimeoutStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        // All that was to be written is in the buffers of the kernel.
+        let this = self.get_mut();
+        this.stalled = None;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

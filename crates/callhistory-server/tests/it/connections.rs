@@ -326,6 +326,37 @@ async fn stalled_or_flooding_http2_streams_do_not_block_others() {
     flooding.abort();
 }
 
+/// A client that takes a part of its response now and then is not silent, but too slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_too_slowly_is_dropped() {
+    const PART: usize = 16 * 1024;
+    let server = Server::with_limits(Limits { write: Duration::from_secs(4), ..LONG }).await;
+    let big = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(1_000_000));
+    server.put("big", &[], &big).await;
+    let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = http::Request::get(server.url("/v2/api/call-history/big")).header("x-workspace-id", WORKSPACE);
+    let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let slowly = async {
+        let (mut taken, mut released) = (0, 0);
+        while let Some(Ok(bytes)) = body.data().await {
+            taken += bytes.len();
+            if taken - released >= PART {
+                // Half of the slowest rate, and never silent for the whole limit.
+                tokio::time::sleep(Duration::from_millis(3600)).await;
+                drop(body.flow_control().release_capacity(PART));
+                released += PART;
+            }
+        }
+        taken
+    };
+    let taken = timeout(PATIENCE, slowly).await.expect("the client is not dropped");
+    assert!(taken < 1_000_000, "all of it was sent");
+    connection.abort();
+}
+
 /// Writes a certificate for `localhost` into a folder; returns a client that trusts only this certificate.
 fn certify(folder: &std::path::Path) -> reqwest::ClientBuilder {
     let rcgen::CertifiedKey { cert, signing_key } =
