@@ -59,7 +59,7 @@ pub(crate) async fn get_call(
     if condition.has(&etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    record(&app, &grant, StatusCode::OK, etag, call)
+    record(&app, (&workspace, &grant), StatusCode::OK, etag, call).await
 }
 
 /// Create a call
@@ -95,7 +95,8 @@ pub(crate) async fn create_call(
     let location = HeaderValue::try_from(format!("/v2/api/call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
     let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
-    Ok(([(header::LOCATION, location)], record(&app, &grant, StatusCode::CREATED, etag, call)?).into_response())
+    let record = record(&app, (&workspace, &grant), StatusCode::CREATED, etag, call).await?;
+    Ok(([(header::LOCATION, location)], record).into_response())
 }
 
 /// Replace a call
@@ -136,7 +137,7 @@ pub(crate) async fn replace_call(
         WriteOutcome::Replaced | WriteOutcome::Unchanged => StatusCode::OK,
     };
     let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
-    record(&app, &grant, status, etag, call)
+    record(&app, (&workspace, &grant), status, etag, call).await
 }
 
 /// Update a call
@@ -176,7 +177,7 @@ pub(crate) async fn update_call(
     let written = app.store.update_call(&workspace, &id, patch, precondition, app.now()).await?;
     let call = written.ok_or_else(ApiError::call_not_found)?.call;
     let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
-    record(&app, &grant, StatusCode::OK, etag, call)
+    record(&app, (&workspace, &grant), StatusCode::OK, etag, call).await
 }
 
 /// Delete a call
@@ -207,16 +208,16 @@ pub(crate) async fn delete_call(
 }
 
 /// The stored bytes as they are; they are parsed only to redact phone numbers.
-fn record(
+async fn record(
     app: &AppState,
-    grant: &Grant,
+    (workspace, grant): (&WorkspaceId, &Grant),
     status: StatusCode,
     etag: HeaderValue,
     call: StoredCall,
 ) -> Result<Response, ApiError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let headers = [(header::CONTENT_TYPE, JSON), (header::ETAG, etag)];
-    Ok((status, headers, app.body_budget.keep(grant.redact(call.body)?)?).into_response())
+    Ok((status, headers, app.body_budget.keep(workspace, grant.redact(call.body)?).await?).into_response())
 }
 
 /// Rejects a body with another ID or workspace than the path and the header.

@@ -12,12 +12,9 @@ use axum::{
 };
 use bytes::Bytes;
 use callhistory_model::{CallChangePage, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
-use callhistory_store::{ChangeBatch, StoreError, StoredChange};
+use callhistory_store::{ChangeBatch, Permit, StoreError, StoredChange};
 use futures_util::{Stream as Events, stream};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     auth::{
@@ -25,7 +22,6 @@ use crate::{
         grant::Grant,
     },
     error::ApiError,
-    http::body_budget,
     http::extract::{EventStream, Parameters},
     openapi::responses::CursorProblems,
     state::AppState,
@@ -90,7 +86,8 @@ pub(crate) async fn list_call_changes(
         let cursor = batch.cursor;
         batch = app.store.list_call_changes(&workspace, Some(&cursor), limit).await?;
     }
-    page(&app, &grant, &batch)
+    let body = app.body_budget.keep(&workspace, page(&grant, &batch)?).await?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
 
 /// Waits for a change; `false` at the deadline or when the service stops.
@@ -111,7 +108,7 @@ async fn wait(
     timeout_at(deadline, change).await.unwrap_or(Ok(false))
 }
 
-fn page(app: &AppState, grant: &Grant, batch: &ChangeBatch) -> Result<Response, ApiError> {
+fn page(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::from(b"{\"changes\":[");
     for (at, change) in batch.changes.iter().enumerate() {
         if at > 0 {
@@ -120,8 +117,7 @@ fn page(app: &AppState, grant: &Grant, batch: &ChangeBatch) -> Result<Response, 
         body.extend(json(grant, change)?);
     }
     body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], app.body_budget.keep(body)?)
-        .into_response())
+    Ok(body)
 }
 
 /// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
@@ -146,20 +142,20 @@ struct Follower {
     cursor: String,
     /// How many changes are read next: those of large records one by one, because the reader may not read them.
     limit: usize,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Follower {
-    /// Buffers a batch; `None` if there is no memory for it in time.
-    async fn buffer(&mut self, batch: ChangeBatch) -> Option<()> {
+    /// Buffers a batch, if there is memory for it in time.
+    async fn buffer(&mut self, batch: ChangeBatch) -> Result<(), ApiError> {
         let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
         let average = (bytes / batch.changes.len().max(1)).max(1);
         self.limit = (READ_AHEAD_BYTES / average).clamp(1, MAX_READ_AHEAD);
         self.grant.throttle(|| batch.changes.len()).await;
         self.permit = None;
-        self.permit = self.app.body_budget.reserve(bytes).await.ok()?;
+        self.permit = self.app.body_budget.reserve(&self.workspace, bytes).await?;
         (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);
-        Some(())
+        Ok(())
     }
 
     /// Waits for the next change; `None` ends the stream, and the reader connects again.
@@ -172,7 +168,7 @@ impl Follower {
                 () = self.grant.ended() => return None,
             }
             let batch = self.app.store.list_call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
-            self.buffer(batch).await?;
+            self.buffer(batch).await.ok()?;
         }
         let change = self.changes.pop_front()?;
         let data = String::from_utf8(json(&self.grant, &change).ok()?).ok()?;
@@ -191,7 +187,7 @@ async fn events(
     let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
     let (changes, cursor) = (VecDeque::new(), first.start.clone());
     let mut follower = Follower { app, grant, workspace, changes, cursor, limit: 1, permit: None };
-    follower.buffer(first).await.ok_or_else(body_budget::full)?;
+    follower.buffer(first).await?;
     let rest = stream::unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
     Ok(stream::StreamExt::chain(stream::iter([Ok(opening)]), rest))
 }

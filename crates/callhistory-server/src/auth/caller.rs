@@ -91,7 +91,7 @@ impl<N> IntoParams for Caller<N> {
     }
 }
 
-fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
+pub(crate) fn workspace(parts: &Parts) -> Result<WorkspaceId, ApiError> {
     let invalid = |error: FieldError| ApiError::invalid_header(error.in_parameter(WORKSPACE_ID.as_str()));
     let value = single(parts, &WORKSPACE_ID)?
         .ok_or_else(|| invalid(FieldError::new(FieldErrorCode::Missing, "is required: the id of the workspace")))?;

@@ -1,30 +1,36 @@
-//! A memory budget for all bodies together, so that slow clients cannot exhaust the memory.
+//! A memory budget for all bodies together, of which each workspace has a share: slow clients cannot exhaust the memory, and those
+//! of one workspace do not take that of others.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use callhistory_model::ProblemCode;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use callhistory_model::{ProblemCode, WorkspaceId};
+use callhistory_store::{Exhausted, FairSemaphore, Permit};
 
 use crate::error::ApiError;
 
-/// Request and response bodies of all callers together, in KiB.
-const TOTAL_KIB: usize = 48 * 1024;
+/// Request and response bodies of all callers together, and of one workspace, in KiB.
+const TOTAL_KIB: usize = 64 * 1024;
+const SHARE_KIB: usize = TOTAL_KIB / 4;
+/// The same for the responses to writes that wait for the budget, which are in memory meanwhile.
+const WAITING_KIB: usize = 8 * 1024;
+const WAITING_SHARE_KIB: usize = WAITING_KIB / 2;
+/// The largest page, in KiB. Pages of up to this number of records are read before they are counted.
+const PAGE_KIB: usize = 4 * 1024;
+const MAX_SMALL_PAGE: usize = 100;
 /// Bodies up to this size do not count, in bytes: the limit of connections bounds them.
 const FREE_BYTES: usize = 16 * 1024;
-/// How long a request waits for its share of the budget.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The memory budget of bodies.
-pub(crate) struct BodyBudget(Arc<Semaphore>);
+pub(crate) struct BodyBudget {
+    bodies: Arc<FairSemaphore>,
+    waiting: Arc<FairSemaphore>,
+}
 
-/// A response body with its share of the budget, until its last byte is sent.
+/// A body with its share of the budget, until its last byte is sent.
 struct BudgetedBody<T> {
     body: T,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl<T: AsRef<[u8]>> AsRef<[u8]> for BudgetedBody<T> {
@@ -35,22 +41,79 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for BudgetedBody<T> {
 
 impl Default for BodyBudget {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(TOTAL_KIB)))
+        Self {
+            bodies: FairSemaphore::new(TOTAL_KIB, SHARE_KIB),
+            waiting: FairSemaphore::new(WAITING_KIB, WAITING_SHARE_KIB),
+        }
     }
 }
 
 impl BodyBudget {
-    /// Waits for the share of a request body of at most this number of bytes.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+    /// Waits for the share of a body of at most this number of bytes; `None` if it does not count.
+    pub(crate) async fn reserve(&self, workspace: &WorkspaceId, bytes: usize) -> Result<Option<Permit>, ApiError> {
         if bytes <= FREE_BYTES {
             return Ok(None);
         }
-        let permit = timeout(TIMEOUT, Arc::clone(&self.0).acquire_many_owned(kib(bytes))).await;
-        permit.map_err(|_| full())?.map(Some).map_err(|_| full())
+        self.bodies.acquire_many(workspace, bytes.div_ceil(1024)).await.map(Some).map_err(exhausted)
     }
 
-    /// Counts a response body until its last byte is sent. It does not wait, because the body is in memory already.
-    pub(crate) fn keep<T>(&self, body: T) -> Result<Bytes, ApiError>
+    /// Counts the body of a response until its last byte is sent. If it must wait, it does so in memory.
+    pub(crate) async fn keep<T>(&self, workspace: &WorkspaceId, body: T) -> Result<Bytes, ApiError>
+    where
+        T: AsRef<[u8]> + Into<Bytes> + Send + 'static,
+    {
+        let kib = body.as_ref().len().div_ceil(1024);
+        match self.try_count(workspace, body) {
+            Ok(counted) => Ok(counted),
+            Err(body) => {
+                let _waiting = self.waiting.try_acquire(workspace, kib).map_err(exhausted)?;
+                let _permit = self.bodies.acquire_many(workspace, kib).await.map_err(exhausted)?;
+                Ok(Bytes::from_owner(BudgetedBody { body, _permit }))
+            }
+        }
+    }
+
+    /// Counts the page of a response until its last byte is sent. If it must wait, it is dropped, and read again in its turn. A
+    /// large page is not even read before: that would take the time of others.
+    pub(crate) async fn send<H, T, F>(
+        &self,
+        (workspace, limit): (&WorkspaceId, usize),
+        mut first: Option<(H, T)>,
+        read: impl Fn() -> F,
+    ) -> Result<(H, Bytes), ApiError>
+    where
+        T: AsRef<[u8]> + Into<Bytes> + Send + 'static,
+        F: Future<Output = Result<(H, T), ApiError>>,
+    {
+        let must_wait = limit > MAX_SMALL_PAGE && first.is_none() && !self.bodies.has_room(workspace, PAGE_KIB);
+        let mut wanted = if must_wait { Some(PAGE_KIB) } else { None };
+        loop {
+            let permit = match wanted {
+                Some(kib) => Some(self.bodies.acquire_many(workspace, kib).await.map_err(exhausted)?),
+                None => None,
+            };
+            let (head, body) = match first.take() {
+                Some(first) => first,
+                None => read().await?,
+            };
+            let kib = body.as_ref().len().div_ceil(1024).min(SHARE_KIB);
+            match permit.zip(wanted) {
+                Some((mut _permit, held)) if kib <= held => {
+                    _permit.shrink(kib);
+                    return Ok((head, Bytes::from_owner(BudgetedBody { body, _permit })));
+                }
+                _ => {
+                    if let Ok(counted) = self.try_count(workspace, body) {
+                        return Ok((head, counted));
+                    }
+                }
+            }
+            wanted = Some(kib);
+        }
+    }
+
+    /// Counts a body if there is room for it now.
+    fn try_count<T>(&self, workspace: &WorkspaceId, body: T) -> Result<Bytes, T>
     where
         T: AsRef<[u8]> + Into<Bytes> + Send + 'static,
     {
@@ -58,16 +121,22 @@ impl BodyBudget {
         if bytes <= FREE_BYTES {
             return Ok(body.into());
         }
-        let permit = Arc::clone(&self.0).try_acquire_many_owned(kib(bytes)).map_err(|_| full())?;
-        Ok(Bytes::from_owner(BudgetedBody { body, _permit: permit }))
+        match self.bodies.try_acquire(workspace, bytes.div_ceil(1024)) {
+            Ok(_permit) => Ok(Bytes::from_owner(BudgetedBody { body, _permit })),
+            Err(_) => Err(body),
+        }
     }
 }
 
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024).min(TOTAL_KIB)).unwrap_or(u32::MAX)
-}
-
-pub(crate) fn full() -> ApiError {
-    let detail = "The memory for large bodies is exhausted; request less at once, or retry.";
+fn exhausted(reason: Exhausted) -> ApiError {
+    let (name, detail) = match reason {
+        Exhausted::Share => (
+            "workspace_bodies",
+            "The bodies of this workspace that are being sent or received hold its share of the memory, 16 MiB; read \
+             the responses, request less at once, or retry.",
+        ),
+        Exhausted::Total => ("bodies", "The memory for large bodies is exhausted; request less at once, or retry."),
+    };
+    metrics::counter!("callhistory_refused_total", "reason" => name).increment(1);
     ApiError::new(ProblemCode::Unavailable, detail)
 }

@@ -9,7 +9,7 @@ use callhistory_client::{CallInput, ListQuery};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -275,4 +275,77 @@ async fn a_too_large_http2_head_gets_a_problem() {
         (Some("head_too_large"), head.headers["x-request-id"].to_str().ok())
     );
     connection.abort();
+}
+
+/// Imports 200 records of 30 KB into a workspace.
+async fn import_large_records(server: &Running, workspace: &str) {
+    let lines: String =
+        (0..200).map(|n| format!("{{\"_id\":\"c{n}\",\"summary\":\"{}\"}}\n", "x".repeat(30_000))).collect();
+    let import = reqwest::Client::new().post(format!("{}/v2/api/call-history/batch", server.base));
+    let import = import.header("x-workspace-id", workspace).header("content-type", "application/x-ndjson").body(lines);
+    assert!(import.send().await.unwrap().status().is_success());
+}
+
+/// Requests the largest page, whose body is in memory until it is read.
+async fn request_page(server: &Running, workspace: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    let mut stream = socket.connect(address(server).parse().unwrap()).await.unwrap();
+    let head =
+        format!("GET /v2/api/call-history?limit=1000 HTTP/1.1\r\nhost: x\r\nx-workspace-id: {workspace}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_stall_hold_the_share_of_their_own_workspace() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn"]);
+    for workspace in ["big", "other"] {
+        import_large_records(&server, workspace).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(request_page(&server, "big").await);
+    }
+    let page = |workspace: &'static str| {
+        let page = reqwest::Client::new().get(format!("{}/v2/api/call-history?limit=1000", server.base));
+        page.header("x-workspace-id", workspace).send()
+    };
+    // Until the requests have been read, so that they hold what they can get.
+    let refused = loop {
+        let response = page("big").await.unwrap();
+        if response.status().as_u16() != 200 {
+            break response;
+        }
+    };
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+    let refused = refused.text().await.unwrap();
+    assert!(refused.contains("of this workspace"), "{refused}");
+    for _ in 0..5 {
+        let response = page("other").await.unwrap();
+        let status = response.status().as_u16();
+        assert_eq!((status, response.bytes().await.unwrap().len() > 4_000_000), (200, true));
+    }
+    drop(held);
+    // The share is free again.
+    let again = async { while page("big").await.unwrap().status().as_u16() != 200 {} };
+    timeout(PATIENCE, again).await.unwrap();
+}
+
+/// Many readers of one workspace that do read wait for each other instead of being refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_pages_of_one_workspace_wait_in_turn() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn"]);
+    import_large_records(&server, "big").await;
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..24 {
+        let client = server.client("big");
+        readers.spawn(async move {
+            let query = ListQuery { limit: Some(1000), ..ListQuery::default() };
+            client.list_calls(&query).await.unwrap().calls.len()
+        });
+    }
+    assert!(readers.join_all().await.into_iter().all(|calls| calls > 100));
 }

@@ -9,16 +9,17 @@ use axum::{
 };
 use bytes::Bytes;
 use callhistory_model::{CallInput, CallPatch, CallRecord, FieldError, FieldErrorCode, ProblemCode};
+use callhistory_store::Permit;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mime::Mime;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
 };
 
 use crate::{
+    auth::caller::workspace,
     error::ApiError,
     headers::{parameter, single},
     import::format::ImportFormat,
@@ -121,7 +122,7 @@ async fn record_body(
     request: Request,
     app: &Arc<AppState>,
     accepted: &[&str],
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+) -> Result<(Bytes, Option<Permit>), ApiError> {
     let (parts, body) = request.into_parts();
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
@@ -131,7 +132,10 @@ async fn record_body(
         return Err(ApiError::media_type_not_accepted(accepted));
     }
     let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
-    let permit = app.body_budget.reserve(announced.unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES)).await?;
+    let permit = app
+        .body_budget
+        .reserve(&workspace(&parts)?, announced.unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES))
+        .await?;
     Ok((read_body(body).await?, permit))
 }
 
