@@ -58,6 +58,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
                 "http/limits",
                 "http/body_budget",
                 "http/timeout_stream",
+                "followers",
                 "http/linger",
                 "http/frame_budget",
                 "http/problem_stream",

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 mod error;
 mod export_csv;
+mod followers;
 mod headers;
 mod http;
 mod ids;

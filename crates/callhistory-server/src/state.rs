@@ -12,7 +12,8 @@ use crate::{
         key_cache::KeyCache,
         rate_limit::{MonotonicClock, RateLimiter, Rates},
     },
-    http::body_budget::BodyBudget,
+    followers::Followers,
+    http::{body_budget::BodyBudget, limits::Limits},
     ids::{Clock, IdGenerator, Randomness},
     telemetry::prometheus::PrometheusRegistry,
 };
@@ -27,6 +28,7 @@ pub struct AppState {
     /// `None` if the service does not require keys.
     pub(crate) keys: Option<Arc<KeyCache>>,
     pub(crate) body_budget: BodyBudget,
+    pub(crate) followers: Followers,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
@@ -46,6 +48,7 @@ impl AppState {
             stop: CancellationToken::new(),
             keys: None,
             body_budget: BodyBudget::default(),
+            followers: Followers::new(Limits::default().connections),
             metrics: None,
             has_traces: false,
             rate_limiter: None,
@@ -56,6 +59,13 @@ impl AppState {
     #[must_use]
     pub fn until(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
+        self
+    }
+
+    /// The same service behind this number of connections, half of which may be followers of one workspace.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.followers = Followers::new(connections);
         self
     }
 

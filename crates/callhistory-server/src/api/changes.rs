@@ -1,20 +1,18 @@
 //! The change feed: by pages, by waiting, and as a stream.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     extract::State,
     http::{HeaderValue, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use callhistory_model::{CallChangePage, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
-use callhistory_store::{ChangeBatch, Permit, StoreError, StoredChange};
-use futures_util::{Stream as Events, stream};
-use tokio::time::{Instant, timeout_at};
+use callhistory_store::{ChangeBatch, StoredChange};
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     auth::{
@@ -22,6 +20,7 @@ use crate::{
         grant::Grant,
     },
     error::ApiError,
+    followers::{FollowerPermit, Position, SharedBatch},
     http::extract::{EventStream, Parameters},
     openapi::responses::CursorProblems,
     state::AppState,
@@ -29,9 +28,7 @@ use crate::{
 
 /// Interval of the comments that keep a stream alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// What is read ahead for a stream, in bytes, and in changes: a thousand readers that take nothing must not matter.
-const READ_AHEAD_BYTES: usize = 16 * 1024;
-const MAX_READ_AHEAD: usize = 100;
+/// What is read first for a stream, in changes: a thousand readers that take nothing must not matter.
 const FIRST_AHEAD: usize = 4;
 /// How long a browser waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -74,38 +71,50 @@ pub(crate) async fn list_call_changes(
         }
         let cursor = stream.last_event.or(query.cursor);
         // A cursor that is none is refused before the stream begins.
+        let permit = app.followers.admit(&workspace, grant.key_id())?;
         let first = app.store.list_call_changes(&workspace, cursor.as_deref(), FIRST_AHEAD).await?;
-        let events = Sse::new(events(app, grant, workspace, first).await?);
-        return Ok(events.keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response());
+        return stream_events(app, grant, workspace, first, permit).await;
     }
     let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
     grant.charge_records(limit)?;
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
-    let mut batch = app.store.list_call_changes(&workspace, query.cursor.as_deref(), limit).await?;
-    while batch.changes.is_empty() && wait(&app, &grant, &workspace, &batch.cursor, deadline).await? {
-        let cursor = batch.cursor;
-        batch = app.store.list_call_changes(&workspace, Some(&cursor), limit).await?;
+    let read = |cursor: Option<String>| {
+        let (app, workspace, grant) = (&app, &workspace, &grant);
+        async move {
+            let batch = app.store.list_call_changes(workspace, cursor.as_deref(), limit).await?;
+            Ok::<_, ApiError>((page(grant, &batch)?, batch))
+        }
+    };
+    let (mut body, ChangeBatch { mut start, cursor, changes, .. }) = read(query.cursor.clone()).await?;
+    let is_empty = changes.is_empty();
+    drop(changes);
+    if is_empty && query.wait.is_some_and(|seconds| seconds > 0) {
+        let position = Position { workspace: workspace.clone(), cursor, limit };
+        if let Some(read) = wait(&app, &grant, position, deadline).await? {
+            (body, start) = (page(&grant, &read.batch)?, read.batch.start.clone());
+        }
     }
-    let body = app.body_budget.keep(&workspace, page(&grant, &batch)?).await?;
+    let again = || async { Ok(((), read(Some(start.clone())).await?.0)) };
+    let ((), body) = app.body_budget.send((&workspace, limit), Some(((), body)), again).await?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
 
-/// Waits for a change; `false` at the deadline or when the service stops.
+/// Waits for a change after the end of the feed; `None` at the deadline, or when the service stops or the key ends.
 async fn wait(
     app: &AppState,
     grant: &Grant,
-    workspace: &WorkspaceId,
-    cursor: &str,
+    position: Position,
     deadline: Instant,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Arc<SharedBatch>>, ApiError> {
+    let _permit = app.followers.admit(&position.workspace, grant.key_id())?;
     let change = async {
         tokio::select! {
-            changed = app.store.wait_for_change(workspace, cursor) => changed.map(|()| true),
-            () = app.stop.cancelled() => Ok(false),
-            () = grant.ended() => Ok(false),
+            read = app.followers.next(&*app.store, &app.body_budget, &position) => read.map(Some),
+            () = app.stop.cancelled() => Ok(None),
+            () = grant.ended() => Ok(None),
         }
     };
-    timeout_at(deadline, change).await.unwrap_or(Ok(false))
+    timeout_at(deadline, change).await.unwrap_or(Ok(None))
 }
 
 fn page(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
@@ -114,80 +123,102 @@ fn page(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
         if at > 0 {
             body.push(b',');
         }
-        body.extend(json(grant, change)?);
+        write_change(&mut body, grant, change)?;
     }
     body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
     Ok(body)
 }
 
-/// One change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
-fn json(grant: &Grant, change: &StoredChange) -> Result<Vec<u8>, ApiError> {
+/// Adds one change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
+fn write_change(json: &mut Vec<u8>, grant: &Grant, change: &StoredChange) -> Result<(), ApiError> {
     let StoredChange { kind, id, sequence, at, body, .. } = change;
-    let mut json =
-        format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"").into_bytes();
+    let start = format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"");
+    json.extend_from_slice(start.as_bytes());
     if let Some(body) = body {
         json.extend_from_slice(b",\"call\":");
         json.extend_from_slice(&grant.redact(body.clone())?);
     }
     json.push(b'}');
-    Ok(json)
+    Ok(())
 }
 
-/// The reader of an event stream: the changes that are buffered for it, and the cursor of the next ones.
+/// One event for each change. The JSON of a record has no line breaks.
+fn write_events(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
+    let mut events = Vec::new();
+    for change in &batch.changes {
+        let head = format!("event: {}\nid: {}\ndata: ", change.kind, change.cursor);
+        events.extend_from_slice(head.as_bytes());
+        write_change(&mut events, grant, change)?;
+        events.extend_from_slice(b"\n\n");
+    }
+    Ok(events)
+}
+
+/// The reader of an event stream.
 struct Follower {
     app: Arc<AppState>,
     grant: Grant,
-    workspace: WorkspaceId,
-    changes: VecDeque<StoredChange>,
-    cursor: String,
-    /// How many changes are read next: those of large records one by one, because the reader may not read them.
-    limit: usize,
-    permit: Option<Permit>,
+    /// After the last change that was sent or is in `batch`. The limit of large records is one, because the reader may not read
+    /// them.
+    position: Position,
+    /// What was read and not sent yet.
+    batch: Option<Arc<SharedBatch>>,
+    _permit: FollowerPermit,
 }
 
 impl Follower {
-    /// Buffers a batch, if there is memory for it in time.
-    async fn buffer(&mut self, batch: ChangeBatch) -> Result<(), ApiError> {
-        let bytes: usize = batch.changes.iter().map(|change| change.body.as_ref().map_or(0, Bytes::len)).sum();
-        let average = (bytes / batch.changes.len().max(1)).max(1);
-        self.limit = (READ_AHEAD_BYTES / average).clamp(1, MAX_READ_AHEAD);
-        self.grant.throttle(|| batch.changes.len()).await;
-        self.permit = None;
-        self.permit = self.app.body_budget.reserve(&self.workspace, bytes).await?;
-        (self.changes, self.cursor) = (batch.changes.into(), batch.cursor);
-        Ok(())
+    /// Waits until there is a batch, and until the rate limit lets it pass.
+    async fn read(&mut self) -> Option<()> {
+        let Self { app, grant, position, batch, .. } = self;
+        let read = match batch {
+            Some(read) => read,
+            None => {
+                let read = app.followers.next(&*app.store, &app.body_budget, position).await.ok()?;
+                batch.insert(read)
+            }
+        };
+        grant.throttle(|| read.batch.changes.len()).await;
+        Some(())
     }
 
-    /// Waits for the next change; `None` ends the stream, and the reader connects again.
-    async fn next(&mut self) -> Option<Event> {
-        while self.changes.is_empty() {
-            tokio::select! {
-                changed = self.app.store.wait_for_change(&self.workspace, &self.cursor) => changed.ok()?,
-                () = self.app.stop.cancelled() => return None,
-                // A reader whose key has expired connects again and gets the error then.
-                () = self.grant.ended() => return None,
-            }
-            let batch = self.app.store.list_call_changes(&self.workspace, Some(&self.cursor), self.limit).await.ok()?;
-            self.buffer(batch).await.ok()?;
+    /// Waits for the next events; `None` ends the stream, and the reader connects again.
+    async fn next(&mut self) -> Option<Bytes> {
+        let (app, grant) = (Arc::clone(&self.app), self.grant.clone());
+        tokio::select! {
+            read = self.read() => read?,
+            () = app.stop.cancelled() => return None,
+            // A reader whose key has expired connects again and gets the error then.
+            () = grant.ended() => return None,
+            () = sleep(HEARTBEAT) => return Some(Bytes::from_static(b":\n\n")),
         }
-        let change = self.changes.pop_front()?;
-        let data = String::from_utf8(json(&self.grant, &change).ok()?).ok()?;
-        Some(Event::default().event(change.kind.as_str()).id(&change.cursor).data(data))
+        let read = self.batch.take()?;
+        self.position.advance(&read.batch);
+        read.events(grant.sees_phone_numbers(), |batch| write_events(&grant, batch))
     }
 }
 
 /// The changes from a batch on, one event for each, until the service ends.
-async fn events(
+async fn stream_events(
     app: Arc<AppState>,
     grant: Grant,
     workspace: WorkspaceId,
     first: ChangeBatch,
-) -> Result<impl Events<Item = Result<Event, Infallible>>, ApiError> {
+    permit: FollowerPermit,
+) -> Result<Response, ApiError> {
     // An ID at the start, so that a reader that is disconnected before the first change resumes here.
-    let opening = Event::default().retry(RECONNECT).id(&first.start).comment("follows the changes");
-    let (changes, cursor) = (VecDeque::new(), first.start.clone());
-    let mut follower = Follower { app, grant, workspace, changes, cursor, limit: 1, permit: None };
-    follower.buffer(first).await?;
-    let rest = stream::unfold(follower, |mut follower| async move { Some((Ok(follower.next().await?), follower)) });
-    Ok(stream::StreamExt::chain(stream::iter([Ok(opening)]), rest))
+    let opening = format!("retry: {}\nid: {}\n: follows the changes\n\n", RECONNECT.as_millis(), first.start);
+    let position = Position { workspace, cursor: first.cursor.clone(), limit: 1 };
+    let mut follower = Follower { app, grant, position, batch: None, _permit: permit };
+    follower.position.advance(&first);
+    if !first.changes.is_empty() {
+        let Follower { app, position, .. } = &follower;
+        follower.batch = Some(SharedBatch::new(&app.body_budget, &position.workspace, first).await?);
+    }
+    let rest = stream::unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) });
+    let events = stream::iter([Bytes::from(opening)]).chain(rest).map(Ok::<_, Infallible>);
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
 }

@@ -38,6 +38,11 @@ impl Grant {
         self.key.as_ref()?.workspace.as_ref()
     }
 
+    /// The ID of the key, if the service requires keys.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.id.as_str())
+    }
+
     fn allows(&self, scope: Scope) -> bool {
         self.key.as_ref().is_none_or(|key| key.scopes.contains(&scope))
     }

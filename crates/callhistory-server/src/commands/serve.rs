@@ -93,7 +93,9 @@ async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     print(&welcome(&format!("{scheme}://{}", listener.local_addr()?), &service));
     let Service { store, keys, .. } = service;
-    let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random).until(stop.clone());
+    let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random)
+        .until(stop.clone())
+        .with_connections(limits.connections);
     if let Some(keys) = keys {
         state = state.with_keys(keys).with_rates(settings.rates(), environment.monotonic);
     }
@@ -102,6 +104,8 @@ async fn serve(
     }
     if operations.is_some() {
         state = state.with_metrics(PrometheusRegistry::install()?);
+        metrics::gauge!("callhistory_connections_limit")
+            .set(u32::try_from(limits.connections).map_or(f64::MAX, f64::from));
     }
     let state = Arc::new(state);
     // The supervisor is notified when connections are accepted, and then regularly that the process is alive.

@@ -151,6 +151,17 @@ fn describe() {
     );
     describe_gauge!("callhistory_http_requests_in_flight", "Requests in flight.");
     describe_gauge!("callhistory_connections", "Open connections.");
+    describe_gauge!("callhistory_connections_limit", "Maximum of open connections.");
+    describe_counter!(
+        "callhistory_connections_cut_total",
+        "Connections that were ended for what they sent or did not read."
+    );
+    describe_counter!("callhistory_refused_total", "Requests that were refused because of a share or a budget.");
+    describe_gauge!("callhistory_followers", "Event streams and requests that wait for changes.");
+    describe_counter!(
+        "callhistory_follower_reads_total",
+        "Reads of changes for them; those at one position share one."
+    );
     describe_histogram!("callhistory_commit_seconds", "Time of a commit, with its sync.");
     describe_histogram!("callhistory_commit_writes", "Writes that shared a commit.");
     describe_gauge!("callhistory_database_bytes", "Size of the embedded database.");

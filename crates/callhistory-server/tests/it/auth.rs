@@ -9,7 +9,10 @@ use std::{
 };
 
 use callhistory_client::{CallInput, Client, model::examples};
-use callhistory_server::auth::token::Token;
+use callhistory_server::{
+    Limits,
+    auth::{rate_limit::Rates, token::Token},
+};
 use callhistory_store::{ApiKey, Scope};
 use callhistory_test_support::PATIENCE;
 use reqwest::{Method, StatusCode};
@@ -24,7 +27,7 @@ use tokio::{
 use crate::{
     binary::{Running, run},
     contract::operations,
-    harness::{ID, Response, Server, WORKSPACE, fixed_clock},
+    harness::{ID, Response, Server, WORKSPACE, fixed_clock, stopped_clock},
 };
 
 /// Creates a key.
@@ -341,4 +344,50 @@ async fn keys_are_created_and_revoked_while_a_server_runs() {
         let (good, _, errors) = keys(arguments);
         assert!(!good && errors.contains(reason), "{errors}");
     }
+}
+
+/// A workspace and a key each have half of the connections for streams and waits.
+#[tokio::test]
+async fn followers_are_bounded_by_workspace_and_by_key() {
+    let limits = Limits { connections: 16, ..Limits::default() };
+    let server = Server::of(limits, Some((Rates::default(), stopped_clock)), None).await;
+    let operator = create_key(&server, None, &[Scope::CallsRead], |_| {}).await.as_str().to_owned();
+    let other = create_key(&server, None, &[Scope::CallsRead], |_| {}).await.as_str().to_owned();
+    let path = server.url("/v2/api/call-history/changes");
+    let http = reqwest::Client::new();
+    let follow = |key: &str, workspace: &str| {
+        let request = http.get(&path).header("accept", "text/event-stream");
+        request.header("x-workspace-id", workspace).header("x-api-key", key).send()
+    };
+    let mut held = Vec::new();
+    for number in 0..8 {
+        let workspace = if number < 6 { "a" } else { "b" };
+        held.push(follow(&operator, workspace).await.unwrap());
+    }
+    assert!(held.iter().all(|response| response.status() == StatusCode::OK));
+    let refused = follow(&operator, "c").await.unwrap();
+    assert_eq!(
+        (refused.status(), refused.headers().contains_key("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, true)
+    );
+    assert!(refused.text().await.unwrap().contains("This key has 8 streams"));
+    held.push(follow(&other, "a").await.unwrap());
+    held.push(follow(&other, "a").await.unwrap());
+    let refused = follow(&other, "a").await.unwrap();
+    assert!(refused.text().await.unwrap().contains("This workspace has 8 streams"));
+    assert_eq!(follow(&other, "c").await.unwrap().status(), StatusCode::OK);
+    // A wait counts as well, a page does not.
+    let page = |wait: &str| {
+        let request = http.get(format!("{path}?cursor=latest{wait}"));
+        request.header("x-workspace-id", "a").header("x-api-key", other.as_str()).send()
+    };
+    assert_eq!(page("").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(page("&wait=60").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(held);
+    let freed = async {
+        while follow(&operator, "a").await.unwrap().status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.unwrap();
 }

@@ -349,3 +349,55 @@ async fn large_pages_of_one_workspace_wait_in_turn() {
     }
     assert!(readers.join_all().await.into_iter().all(|calls| calls > 100));
 }
+
+/// The value of a metric without labels.
+async fn metric(server: &Running, name: &str) -> f64 {
+    let url = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap();
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// Reads until this number of events has arrived.
+async fn read_events(stream: &mut TcpStream, count: usize) {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    while seen.windows(7).filter(|window| window == b"\ndata: ").count() < count {
+        let read = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the stream ended: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..read]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_followers_at_one_position_share_a_read() {
+    const FOLLOWERS: usize = 1000;
+    const WRITES: usize = 10;
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn", "--operations-listen", "127.0.0.1:0"]);
+    let head = "GET /v2/api/call-history/changes?cursor=latest HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\naccept: text/event-stream\r\n\r\n";
+    let mut followers = hold(&server, FOLLOWERS, head.as_bytes()).await;
+    let all = async {
+        while metric(&server, "callhistory_followers").await < FOLLOWERS as f64 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.unwrap();
+    for _ in 0..WRITES {
+        let writer = server.client("w");
+        writer.create_call(&CallInput::default()).await.unwrap();
+        for follower in &mut followers {
+            read_events(follower, 1).await;
+        }
+    }
+    // Those who are late read for themselves.
+    let reads = metric(&server, "callhistory_follower_reads_total").await;
+    println!("{reads} reads for {} events", FOLLOWERS * WRITES);
+    assert!(reads < (FOLLOWERS * WRITES / 10) as f64, "{reads} reads");
+    drop(followers);
+    let none = async {
+        while metric(&server, "callhistory_followers").await > 0.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, none).await.unwrap();
+}
