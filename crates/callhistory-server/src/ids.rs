@@ -7,6 +7,7 @@ use std::sync::{
 
 use callhistory_model::CallId;
 use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::ApiError;
 
@@ -20,16 +21,15 @@ pub(crate) struct IdGenerator {
     clock: Clock,
     randomness: Randomness,
     last_call_id: Mutex<u128>,
-    /// The first half of request IDs, which is random for this process.
-    process: u64,
-    /// The second half of the next request ID.
-    next_request: AtomicU64,
+    /// The key of request IDs, which is random for this process.
+    request_key: [u64; 4],
+    requests: AtomicU64,
 }
 
 impl IdGenerator {
     pub(crate) fn new(clock: Clock, randomness: Randomness) -> Self {
-        let (process, next_request) = (randomness(), AtomicU64::new(randomness()));
-        Self { clock, randomness, last_call_id: Mutex::new(0), process, next_request }
+        let request_key = std::array::from_fn(|_| randomness());
+        Self { clock, randomness, last_call_id: Mutex::new(0), request_key, requests: AtomicU64::new(0) }
     }
 
     /// A new record ID: 24 hexadecimal digits, 12 of the Unix time in milliseconds and 12 random ones. The IDs of one server sort
@@ -42,10 +42,14 @@ impl IdGenerator {
         format!("{:024x}", *last).parse().map_err(|error| ApiError::internal(&error))
     }
 
-    /// A unique request ID of 32 hexadecimal digits. It need not be unpredictable, so it costs no system call.
+    /// A unique request ID of 32 hexadecimal digits: a keyed digest of a counter. It costs no system call, and a caller cannot
+    /// tell from its IDs how many requests others have sent.
     pub(crate) fn request_id(&self) -> String {
-        let next = self.next_request.fetch_add(1, Ordering::Relaxed);
-        hex(&(u128::from(self.process) << 64 | u128::from(next)).to_be_bytes())
+        let mut digest = Sha256::new();
+        for part in self.request_key.into_iter().chain([self.requests.fetch_add(1, Ordering::Relaxed)]) {
+            digest.update(part.to_be_bytes());
+        }
+        hex(&digest.finalize()[..16])
     }
 }
 
@@ -61,5 +65,29 @@ pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         text.push(digit(byte >> 4));
         text.push(digit(byte & 15));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Two IDs of a caller say nothing about the number of requests between them.
+    #[test]
+    fn request_ids_are_unique_and_not_countable() {
+        let ids = IdGenerator::new(|| DateTime::UNIX_EPOCH, || 7);
+        let requested: Vec<_> = (0..1000).map(|_| ids.request_id()).collect();
+        let numbers: Vec<_> = requested.iter().map(|id| u128::from_str_radix(id, 16).unwrap()).collect();
+        assert!(requested.iter().all(|id| id.len() == 32));
+        assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), 1000);
+        let halves = |number: &u128| [number >> 64, number & u128::from(u64::MAX)];
+        for pair in numbers.windows(2) {
+            let near = |(one, next): (u128, u128)| one.abs_diff(next) < 1 << 32;
+            assert!(!halves(&pair[0]).into_iter().zip(halves(&pair[1])).any(near), "{:x} then {:x}", pair[0], pair[1]);
+        }
+        let other = IdGenerator::new(|| DateTime::UNIX_EPOCH, || 8);
+        assert_ne!(other.request_id(), requested[0], "the key does not matter");
     }
 }
