@@ -25,12 +25,12 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Import calls
 ///
 /// Accepts a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
-/// (`application/json`); gzip is accepted up to a compression ratio of 100:1. Each record has an `_id` and is created or
-/// replaced as by `replace_call`; `createdAt` and `updatedAt` are kept where they are given. A record that breaks a rule is
-/// rejected with its line and its errors; the others are written. Records are written in batches: if the connection is
-/// lost, those written so far stay, each of them complete, and the same import can be sent again, in which records that
-/// are already stored count as unchanged. A record has at most 1,048,576 bytes. An import that sends no byte for 30
-/// seconds is aborted.
+/// (`application/json`); gzip is accepted up to a compression ratio of 100:1 beyond the first MiB. Each record has an
+/// `_id` and is created or replaced as by `replace_call`; `createdAt` and `updatedAt` are kept where they are given. A
+/// record that breaks a rule is rejected with its line and its errors; the others are written. Records are written in
+/// batches: if the connection is lost, those written so far stay, each of them complete, and the same import can be sent
+/// again, in which records that are already stored count as unchanged. A record has at most 1,048,576 bytes. An import
+/// that sends no byte for 30 seconds is aborted.
 #[utoipa::path(
     post,
     path = "/v2/api/call-history/batch",

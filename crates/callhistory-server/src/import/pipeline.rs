@@ -22,9 +22,10 @@ const BATCH_RECORDS: usize = 1000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Compressed bytes that are decompressed at a time, to at most a thousand times as many.
 const GZIP_STEP: usize = 1024;
-/// The largest compression ratio of a body. It does not apply to the first decompressed bytes.
+/// The largest compression ratio of a body. It does not apply to the first decompressed bytes, which are few: each of their
+/// records is processed before the body is refused.
 const GZIP_RATIO: u64 = 100;
-const GZIP_FREE_BYTES: u64 = 8 * 1024 * 1024;
+const GZIP_FREE_BYTES: u64 = 1024 * 1024;
 
 /// Why an import was aborted.
 #[derive(Debug, thiserror::Error)]

@@ -135,6 +135,37 @@ async fn a_gzip_import_is_decompressed_up_to_a_limit() {
     }
 }
 
+/// Few of the records of a bomb are processed before it is refused.
+#[tokio::test]
+async fn a_bomb_of_records_is_refused_early() {
+    let server = Server::start().await;
+    let summary = "x".repeat(1000);
+    let record = |number: u32| format!("{{\"_id\":\"a\",\"status\":\"s{}\",\"summary\":\"{summary}\"}}", number % 2);
+    let records: Vec<_> = (0..20_000).map(record).collect();
+    let array = format!("[{}]", records.join(","));
+    for (form, text, before) in [(LINES, records.join("\n"), 0), (ARRAY, array, 2_000)] {
+        let response = import(&server, &[("content-encoding", "gzip"), form], gzip(text.as_bytes())).await;
+        assert_eq!((response.status, response.code().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+        // The last batch may be written after the response.
+        let processed = changes(&server).await;
+        assert!(processed < before + 2_500, "{processed} records were processed");
+    }
+}
+
+/// The number of changes: each processed record is one.
+async fn changes(server: &Server) -> usize {
+    let (mut count, mut next) = (0, String::new());
+    loop {
+        let page =
+            server.send(Method::GET, &format!("/v2/api/call-history/changes?limit=1000{next}"), &[], "").await.json();
+        count += page["changes"].as_array().unwrap().len();
+        if page["hasMore"] == false {
+            return count;
+        }
+        next = format!("&cursor={}", page["cursor"].as_str().unwrap());
+    }
+}
+
 #[tokio::test]
 async fn only_the_line_over_the_limit_is_rejected() {
     let server = Server::start().await;
