@@ -16,6 +16,8 @@ window.onload = async () => {
     },
   });
   const spec = await (await fetch("../openapi.json")).json();
+  // The server is where this page is, also under the path prefix of a proxy.
+  spec.servers = [{ url: new URL("..", location.href).href.replace(/\/$/, "") }];
   // The page fills in the example of a parameter, and all of them together are not a valid request.
   for (const parameter of Object.values(spec.components.parameters)) {
     if (!parameter.required) delete parameter.example;

@@ -92,7 +92,8 @@ pub(crate) async fn create_call(
     grant.check_input(&input).map_err(ApiError::invalid_record)?;
     let WrittenCall { id, call, .. } =
         app.store.create_call(&workspace, &app.ids.call_id()?, input, key, app.now()).await?;
-    let location = HeaderValue::try_from(format!("/v2/api/call-history/{id}"));
+    // Relative to the URL of the request, which a proxy may serve under a path prefix.
+    let location = HeaderValue::try_from(format!("call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
     let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
     let record = record(&app, (&workspace, &grant), StatusCode::CREATED, etag, call).await?;

@@ -70,8 +70,12 @@ pub(crate) fn base() -> OpenApi {
         ("Changes", "Created, updated and deleted records in commit order."),
     ];
     let tags = tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
-    let server =
-        ServerBuilder::new().url("/").description(Some("The server that this document was retrieved from.")).build();
+    let server = ServerBuilder::new()
+        .url("/")
+        .description(Some(
+            "The server that this document was retrieved from. Under a path prefix of a proxy, add the prefix.",
+        ))
+        .build();
     OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).servers(Some([server])).build()
 }
 

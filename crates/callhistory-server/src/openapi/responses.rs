@@ -115,7 +115,8 @@ pub(crate) fn headers() -> Value {
             the workspace, the redaction and the epoch of the database.")),
         "Link": header(text, next, "URL of the next page (RFC 8288, `rel=\"next\"`), relative to the request. Absent on \
             the last page."),
-        "Location": always(header(text, "/v2/api/call-history/6955b900a1b2c3d4e5f60718", "Path of the record.")),
+        "Location": always(header(text, "call-history/6955b900a1b2c3d4e5f60718", "URL of the record, relative to the \
+            request.")),
         "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining requests (`r`), and the seconds until there are \
             more (`t`)."),
         "RateLimit-Policy":

@@ -29,7 +29,7 @@ pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
             "/openapi.json",
             get(async move |condition: ReadCondition, _: NoQuery| openapi_json(document, &condition)),
         )
-        .route("/docs", get(|_: NoQuery| async { Redirect::permanent("/docs/") }))
+        .route("/docs", get(|_: NoQuery| async { Redirect::permanent("docs/") }))
         .route("/docs/", get(|_: NoQuery| async { docs_file("index.html") }))
         .route(
             "/docs/{file}",

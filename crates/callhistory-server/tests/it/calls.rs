@@ -6,7 +6,7 @@ use callhistory_client::{
 };
 use reqwest::{Method, StatusCode};
 
-use crate::harness::{ID, PATIENCE, Server, WORKSPACE};
+use crate::harness::{CALLS, ID, PATIENCE, Response, Server, WORKSPACE};
 
 /// Removes the white space between tokens. No string of the examples has an escaped quotation mark.
 fn compact(json: &str) -> String {
@@ -67,11 +67,24 @@ async fn a_creation_returns_its_location() {
     let server = Server::start().await;
     let created = server.post(&[], "{}").await;
     assert_eq!(created.status, StatusCode::CREATED);
-    let path = created.header("location");
-    assert_eq!(server.send(Method::GET, path, &[], "").await.body, created.body);
+    assert_eq!(server.send(Method::GET, &location(&created), &[], "").await.body, created.body);
     assert_eq!(created.json()["metadata"].to_string(), "{}");
     assert_eq!(created.json()["functionCalls"].to_string(), "[]");
     assert_eq!(created.json()["analyzedData"].to_string(), "{}");
+    // A proxy may serve it under a path prefix.
+    let outside = reqwest::Url::parse("https://example.com/voice/v2/api/call-history").unwrap();
+    let path = outside.join(created.header("location")).unwrap().path().to_owned();
+    assert_eq!(path, format!("/voice{}", location(&created)));
+    let redirect = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let docs = redirect.get(server.url("/docs")).send().await.unwrap();
+    let outside = reqwest::Url::parse("https://example.com/voice/docs").unwrap();
+    assert_eq!(outside.join(docs.headers()["location"].to_str().unwrap()).unwrap().path(), "/voice/docs/");
+}
+
+/// The path of the created record.
+fn location(created: &Response) -> String {
+    let base = reqwest::Url::parse("http://server").unwrap().join(CALLS).unwrap();
+    base.join(created.header("location")).unwrap().path().to_owned()
 }
 
 #[tokio::test]
@@ -85,7 +98,7 @@ async fn a_repeated_idempotency_key_returns_the_first_response() {
     assert_eq!(again.header("location"), first.header("location"));
     let other = server.post(&key, r#"{"status": "completed"}"#).await;
     assert_eq!((other.status, other.code().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"));
-    server.send(Method::DELETE, first.header("location"), &[], "").await;
+    server.send(Method::DELETE, &location(&first), &[], "").await;
     let deleted = server.post(&key, r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
     assert_eq!((deleted.status, deleted.code().as_str()), (StatusCode::CONFLICT, "call_deleted"));
     let without = server.post(&[], r#"{"status": "ongoing", "metadata": {"a": 1.0}}"#).await;
