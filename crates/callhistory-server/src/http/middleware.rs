@@ -157,6 +157,8 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
     match (hosts.next(), request.uri().authority()) {
         // In HTTP/2 the target names the host.
         (None, Some(_)) if request.version() == Version::HTTP_2 => {}
+        // HTTP/1.0 has no such header (RFC 9112, 3.2): load balancers check the health of a server without one.
+        (None, _) if request.version() <= Version::HTTP_10 => {}
         (None, _) => return reject("The request has no Host header."),
         (Some(_), _) if hosts.next().is_some() => return reject("The request has more than one Host header."),
         (Some(host), Some(target)) if !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {

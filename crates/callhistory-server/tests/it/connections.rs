@@ -156,6 +156,18 @@ async fn ambiguous_requests_are_refused() {
     assert!(response.starts_with("HTTP/1.1 431"), "{response}");
 }
 
+/// Health checks of load balancers send HTTP/1.0 without a Host header, which that version does not have.
+#[tokio::test]
+async fn http_1_0_needs_no_host() {
+    let server = Server::start().await;
+    for (lines, status) in [("", "200"), ("host: localhost\r\n", "200"), ("host: a\r\nhost: a\r\n", "400")] {
+        for path in ["/readyz", "/healthz"] {
+            let response = server.raw(format!("GET {path} HTTP/1.0\r\n{lines}\r\n").as_bytes()).await;
+            assert_eq!(response.split(' ').nth(1), Some(status), "{lines:?}: {response}");
+        }
+    }
+}
+
 /// hyper drops Content-Length next to Transfer-Encoding and closes the connection, so that the bytes after the body are never
 /// a second request.
 #[tokio::test]
