@@ -56,6 +56,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["auth"],
             &[
                 "http/limits",
+                "http/allowed_hosts",
                 "http/body_budget",
                 "http/timeout_stream",
                 "followers",

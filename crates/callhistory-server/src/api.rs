@@ -36,11 +36,11 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
 /// The whole service.
 pub fn router(app: Arc<AppState>) -> Router {
     let (contract, _) = contract_routes(document::base()).split_for_parts();
-    with_middleware(contract.merge(health::routes()).merge(ui::routes(contract_document())), &app)
+    with_middleware(contract.merge(health::routes()).merge(ui::routes(contract_document())), &app, true)
 }
 
 /// Adds the fallbacks and the middleware to the routes of an address.
-fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>) -> Router {
+fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>, checks_host: bool) -> Router {
     let for_layer = Arc::clone(app);
     routes
         .fallback(|| async {
@@ -53,13 +53,13 @@ fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>) -> Router
             )
         })
         // One layer, because each costs a request as much as the rest of its way.
-        .layer(layer_fn(move |inner| RequestLayer { app: Arc::clone(&for_layer), inner }))
+        .layer(layer_fn(move |inner| RequestLayer { app: Arc::clone(&for_layer), checks_host, inner }))
         .with_state(Arc::clone(app))
 }
 
-/// What operators ask, on an address of its own.
+/// What operators ask, on an address of its own. It has no records, and monitoring knows it by any name.
 pub fn operations_router(app: &Arc<AppState>) -> Router {
-    with_middleware(health::operations_routes(), app)
+    with_middleware(health::operations_routes(), app, false)
 }
 
 /// The OpenAPI document, as JSON: sorted keys, two spaces, one newline at the end.

@@ -1,5 +1,6 @@
 //! The HTTP server, its limits, its middleware and its extractors.
 
+pub(crate) mod allowed_hosts;
 pub(crate) mod body_budget;
 mod caching;
 pub(crate) mod extract;

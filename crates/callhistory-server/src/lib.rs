@@ -22,6 +22,6 @@ pub mod fuzzing {
 }
 
 pub use api::{contract_document, contract_files, operations_router, router};
-pub use http::{limits::Limits, server::serve, tls::Tls};
+pub use http::{allowed_hosts::AllowedHosts, limits::Limits, server::serve, tls::Tls};
 pub use ids::{Clock, Randomness};
 pub use state::AppState;

@@ -13,7 +13,7 @@ use crate::{
         rate_limit::{MonotonicClock, RateLimiter, Rates},
     },
     followers::Followers,
-    http::{body_budget::BodyBudget, limits::Limits},
+    http::{allowed_hosts::AllowedHosts, body_budget::BodyBudget, limits::Limits},
     ids::{Clock, IdGenerator, Randomness},
     telemetry::prometheus::PrometheusRegistry,
 };
@@ -29,6 +29,8 @@ pub struct AppState {
     pub(crate) keys: Option<Arc<KeyCache>>,
     pub(crate) body_budget: BodyBudget,
     pub(crate) followers: Followers,
+    /// Host names that are answered to without keys.
+    pub(crate) allowed_hosts: AllowedHosts,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
@@ -49,6 +51,7 @@ impl AppState {
             keys: None,
             body_budget: BodyBudget::default(),
             followers: Followers::new(Limits::default().connections),
+            allowed_hosts: AllowedHosts::default(),
             metrics: None,
             has_traces: false,
             rate_limiter: None,
@@ -73,6 +76,13 @@ impl AppState {
     #[must_use]
     pub fn with_keys(mut self, keys: Arc<dyn ApiKeyStore>) -> Self {
         self.keys = Some(Arc::new(KeyCache::new(keys)));
+        self
+    }
+
+    /// The same service, which without keys also answers to these host names.
+    #[must_use]
+    pub fn with_allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.allowed_hosts = hosts;
         self
     }
 

@@ -96,6 +96,9 @@ async fn serve(
     let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random)
         .until(stop.clone())
         .with_connections(limits.connections);
+    if let Some(hosts) = &settings.allowed_hosts {
+        state = state.with_allowed_hosts(hosts.clone());
+    }
     if let Some(keys) = keys {
         state = state.with_keys(keys).with_rates(settings.rates(), environment.monotonic);
     }

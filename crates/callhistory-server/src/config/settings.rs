@@ -9,7 +9,10 @@ use std::{
 use callhistory_store::{DatabaseUrl, StoreError};
 use clap::Args;
 
-use crate::{auth::rate_limit::Rates, http::tls::Tls};
+use crate::{
+    auth::rate_limit::Rates,
+    http::{allowed_hosts::AllowedHosts, tls::Tls},
+};
 
 /// The settings of a server.
 #[derive(Debug, Args)]
@@ -50,6 +53,9 @@ pub struct Settings {
     /// Listen beyond loopback without keys: anyone who reaches the port can read and write every workspace
     #[arg(long, global = true, env = "CALLHISTORY_ALLOW_UNAUTHENTICATED_NETWORK")]
     pub allow_unauthenticated_network: bool,
+    /// Host names, separated by commas, that a server without keys answers to besides localhost and IP addresses
+    #[arg(long, global = true, env = "CALLHISTORY_ALLOWED_HOSTS", value_name = "NAMES")]
+    pub allowed_hosts: Option<AllowedHosts>,
     /// Log filter: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
     #[arg(long, global = true, env = "CALLHISTORY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     auth::rate_limit::RateLimitState,
     error::{ApiError, REQUEST_ID},
-    http::{caching, problem_stream::RefusedHead},
+    http::{allowed_hosts::AllowedHosts, caching, problem_stream::RefusedHead},
     state::AppState,
     telemetry::{
         self,
@@ -34,6 +34,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct RequestLayer<S> {
     pub(crate) app: Arc<AppState>,
+    /// Whether requests for foreign host names are refused.
+    pub(crate) checks_host: bool,
     pub(crate) inner: S,
 }
 
@@ -54,7 +56,14 @@ where
         let refused = request.extensions().get::<RefusedHead>().copied();
         let is_read = refused.is_some() || matches!(*request.method(), Method::GET | Method::HEAD);
         let context = RequestContext::begin(&self.app, &mut request);
-        let checked = refused.map_or_else(|| check_framing(&request), |refused| Err(refused.error()));
+        let checks_host = self.checks_host && self.app.keys.is_none();
+        let checked = match refused {
+            Some(refused) => Err(refused.error()),
+            None if checks_host => {
+                check_framing(&request).and_then(|()| check_host(&self.app.allowed_hosts, &request))
+            }
+            None => check_framing(&request),
+        };
         let inner = checked.map(|()| self.inner.call(request));
         let response = context.respond(inner);
         if is_read {
@@ -174,6 +183,19 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a request for a host name that is not of this server. One of HTTP/1.0 may have none.
+fn check_host(allowed: &AllowedHosts, request: &Request) -> Result<(), ApiError> {
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    match target.or_else(|| request.headers().get(header::HOST).map(HeaderValue::as_bytes)) {
+        Some(host) if !allowed.allows(host) => {
+            let detail = "The request is for another host name. Without keys, this server answers to localhost, to IP \
+                          addresses, and to the names of its setting allowed_hosts.";
+            Err(ApiError::new(ProblemCode::InvalidRequest, detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The method for logs and metrics. An unknown one is text of the caller, which must not get there.

@@ -168,6 +168,51 @@ async fn http_1_0_needs_no_host() {
     }
 }
 
+/// A web page whose name is made to resolve to this machine (DNS rebinding) cannot read records that need no key.
+#[tokio::test]
+async fn a_server_without_keys_answers_only_to_its_own_names() {
+    let (open, closed) = (Server::start().await, Server::with_keys().await);
+    let ask = async |server: &Server, host: &str, request: &str| {
+        let request = format!("{request} HTTP/1.1\r\nhost: {host}\r\nx-workspace-id: w\r\nconnection: close\r\n\r\n");
+        let response = server.raw(request.as_bytes()).await;
+        let status = response.split(' ').nth(1).unwrap().to_owned();
+        (status, response)
+    };
+    let list = "GET /v2/api/call-history";
+    for host in
+        ["rebind.evil.example", "rebind.evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+    {
+        for request in [list, "GET /docs/", "GET /readyz", "DELETE /v2/api/call-history/a"] {
+            let (status, response) = ask(&open, host, request).await;
+            assert_eq!(status, "400", "{host} {request}");
+            assert!(response.contains("allowed_hosts") && !response.contains("evil"), "{response}");
+        }
+        // A page knows no key.
+        assert_eq!(ask(&closed, host, list).await.0, "401", "{host}");
+    }
+    let absolute = format!("{} http://evil.example/v2/api/call-history", "GET");
+    assert_eq!(ask(&open, "evil.example", &absolute).await.0, "400");
+    // The harness allows the name x.
+    for host in [
+        "localhost",
+        "LOCALHOST:80",
+        "localhost.",
+        "127.0.0.1:8080",
+        "127.1.2.3",
+        "192.0.2.7",
+        "[::1]:8080",
+        "x",
+        "X:1",
+    ] {
+        assert_eq!(ask(&open, host, list).await.0, "200", "{host}");
+    }
+    let http2 =
+        reqwest::Client::builder().http2_prior_knowledge().resolve("evil.example", open.address).build().unwrap();
+    let url = format!("http://evil.example:{}/v2/api/call-history", open.address.port());
+    let response = http2.get(url).header("x-workspace-id", "w").send().await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (http::Version::HTTP_2, 400));
+}
+
 /// hyper drops Content-Length next to Transfer-Encoding and closes the connection, so that the bytes after the body are never
 /// a second request.
 #[tokio::test]

@@ -143,7 +143,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
+        // Tests of raw requests send `host: x`.
         let mut app = AppState::new(Arc::clone(&store), fixed_clock, counter)
+            .with_allowed_hosts("x".parse().unwrap())
             .until(stop.clone())
             .with_connections(limits.connections);
         let keys = if rates.is_some() {

@@ -19,7 +19,7 @@ use crate::binary::Running;
 #[ignore = "needs nginx"]
 async fn no_request_is_smuggled_through_nginx() {
     let directory = TempDir::new().unwrap();
-    let server = Running::start(directory.path(), &[]);
+    let server = Running::start(directory.path(), &["--allowed-hosts", "x,backend"]);
     let port = {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().port()
