@@ -7,6 +7,7 @@ mod concurrency;
 mod diagnostic;
 mod domain;
 mod error;
+mod partial_file;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod results;
@@ -31,6 +32,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, VersionSet, check_new_call};
 pub use domain::strategy::Thresholds;
 pub use error::StoreError;
+pub use partial_file::{PartialFile, sibling};
 pub use results::{
     Backup, CallArray, CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, StoredChange, WriteOutcome, WrittenCall,
 };

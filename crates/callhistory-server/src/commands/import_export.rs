@@ -9,7 +9,7 @@ use std::{
 };
 
 use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportReport, Timestamp, WorkspaceId};
-use callhistory_store::CallStore;
+use callhistory_store::{CallStore, PartialFile, sibling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
@@ -142,12 +142,11 @@ pub(super) async fn export(
             result => result,
         };
     };
-    // A temporary name, so that an incomplete file does not look complete.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    // A temporary name, so that an incomplete file does not look complete, and an earlier export stays if this one fails.
+    let mut file = PartialFile::create(sibling(path, ".partial")).map_err(failed)?;
     write_export(store, &workspace, &query, &mut file, &path.display().to_string()).await?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist(path).map_err(failed)?;
     Ok(())
 }
 

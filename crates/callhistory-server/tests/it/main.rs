@@ -10,6 +10,7 @@ mod connections;
 mod contract;
 mod demo;
 mod examples;
+mod files;
 mod harness;
 mod header_vectors;
 mod import_export;

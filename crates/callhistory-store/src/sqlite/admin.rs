@@ -1,5 +1,6 @@
 //! The disk of an embedded database, and what operators do with the database.
 
+pub(super) mod access;
 pub(super) mod api_keys;
 pub(super) mod backup;
 pub(super) mod diagnose;

@@ -189,7 +189,7 @@ async fn count(original: &[u8], ids: &[(WorkspaceId, CallId)], damages: usize) -
         }
         count.called_sound += usize::from(is_called_sound || is_copied);
         for suffix in ["", "-wal", "-shm", ".lock", ".ballast"] {
-            drop(fs::remove_file(super::admin::disk::sibling(&path, suffix)));
+            drop(fs::remove_file(crate::partial_file::sibling(&path, suffix)));
         }
     }
     counts

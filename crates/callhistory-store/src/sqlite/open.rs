@@ -11,12 +11,12 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     admin::{
-        disk,
+        access, disk,
         files::{DatabaseLock, cannot_open},
     },
     functions, page_checksum,
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, partial_file::sibling};
 
 /// Older versions can corrupt the WAL.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
@@ -56,12 +56,19 @@ pub(crate) fn open_writer(
     if rusqlite::version_number() < MIN_SQLITE_VERSION {
         return Err(StoreError::Open(format!("SQLite {} is too old", rusqlite::version())));
     }
+    open_exclusively(path, prepare).map_err(|error| access::explain(path, error))
+}
+
+fn open_exclusively(
+    path: &Path,
+    prepare: impl Fn(&Connection) -> Result<(), StoreError>,
+) -> Result<(DatabaseLock, Connection), StoreError> {
     create_directory(path).map_err(|error| cannot_open(path, &error))?;
     let lock = DatabaseLock::acquire(path)?;
     match open_locked(path, &prepare) {
         // A full disk has many errors, depending on the file that cannot grow. The ballast lets it start.
         Err(error) if disk::is_nearly_full(path) => {
-            disk::release_ballast(&disk::sibling(path, ".ballast"));
+            disk::release_ballast(&sibling(path, ".ballast"));
             let full = |_| StoreError::Full(format!("{} cannot be opened: {error}", path.display()));
             Ok((lock, open_locked(path, &prepare).map_err(full)?))
         }
@@ -91,7 +98,7 @@ fn open_existing(path: &Path) -> Result<Connection, StoreError> {
         return page_checksum::open(path, flags).map_err(failed);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if disk::sibling(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+    if sibling(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
         return page_checksum::open(path, flags).map_err(failed);
     }
     // Without a WAL nothing can change, and SQLite needs no file for its locks, which it could not create.
@@ -103,6 +110,10 @@ fn open_existing(path: &Path) -> Result<Connection, StoreError> {
 
 /// A connection that only reads.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    try_open_reader(path).map_err(|error| access::explain(path, error))
+}
+
+fn try_open_reader(path: &Path) -> Result<Connection, StoreError> {
     let db = open_existing(path)?;
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
     functions::register_functions(&db)?;
@@ -111,6 +122,10 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 /// A second writing connection, which may belong to another process than the writer.
 pub(crate) fn open_second_writer(path: &Path) -> Result<Connection, StoreError> {
+    try_open_second_writer(path).map_err(|error| access::explain(path, error))
+}
+
+fn try_open_second_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = open_existing(path)?;
     check_owner(&db, path)?;
     configure(&db, &[("query_only", "0"), ("cache_size", "-512")])?;

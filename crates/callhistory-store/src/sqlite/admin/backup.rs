@@ -1,8 +1,8 @@
 //! Backups: a copy is made while a server writes, and verified before it is used.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write as _},
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,9 +11,10 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::{disk::sibling, files::lock_name, verify::damage};
+use super::{access, files::lock_name, verify::damage};
 use crate::{
     error::StoreError,
+    partial_file::{PartialFile, sibling, write_private},
     results::Backup,
     sqlite::{open, page_checksum},
 };
@@ -26,6 +27,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Copies a snapshot of the database, and verifies the copy.
 pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
+    if to == Path::new("-") {
+        return Err(refused(
+            to,
+            "names no file; a backup is verified in its file, and is not written to standard output",
+        ));
+    }
     if to.exists() {
         return Err(refused(to, "exists; a backup does not overwrite"));
     }
@@ -34,27 +41,34 @@ pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
     }
     let source = open::open_reader(database)?;
     open::check_owner(&source, database)?;
-    let partial = sibling(to, ".partial");
-    remove(&partial)?;
-    let made = copy(&source, &partial).and_then(|()| {
-        let contents = verify(&partial)?;
-        let bytes = partial.metadata().map_err(|error| failed(&partial, &error))?.len();
-        File::open(&partial).and_then(|file| file.sync_all()).map_err(|error| failed(&partial, &error))?;
-        let sha256 = digest(&partial)?;
-        let name = to.file_name().unwrap_or_default().to_string_lossy();
-        let sums = sibling(to, ".sha256");
-        write_durably(&sums, format!("{sha256}  {name}\n").as_bytes()).map_err(|error| failed(&sums, &error))?;
-        fs::rename(&partial, to).and_then(|()| sync_folder(to)).map_err(|error| failed(to, &error))?;
-        Ok(Backup { bytes, sha256, ..contents })
-    });
-    if made.is_err() {
-        drop(remove(&partial));
-    }
-    made
+    let name = partial_name(database, to);
+    let partial = create_partial(&name)?;
+    copy(&source, partial.path())?;
+    let contents = verify(partial.path())?;
+    let bytes = partial.path().metadata().map_err(|error| failed(&name, &error))?.len();
+    let sha256 = digest(partial.path())?;
+    let sums = sibling(to, ".sha256");
+    let file_name = to.file_name().unwrap_or_default().to_string_lossy();
+    write_private(&sums, format!("{sha256}  {file_name}\n").as_bytes()).map_err(|error| failed(&sums, &error))?;
+    partial.persist(to).map_err(|error| failed(to, &error))?;
+    Ok(Backup { bytes, sha256, ..contents })
+}
+
+/// The temporary name of a backup: one for all backups of a database into a folder. The next one replaces what a killed one has
+/// left, although the names of backups contain their dates.
+fn partial_name(database: &Path, to: &Path) -> PathBuf {
+    let real = database.canonicalize().unwrap_or_else(|_| database.to_owned());
+    let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    to.with_file_name(format!(".callhistory-backup-{digest}.partial"))
 }
 
 /// Restores a copy as the database, after verifying it.
 pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, StoreError> {
+    try_restore(from, database, now).map_err(|error| access::explain(database, error))
+}
+
+fn try_restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, StoreError> {
     let sums = sibling(from, ".sha256");
     let expected = fs::read_to_string(&sums)
         .map_err(|error| refused(&sums, &format!("cannot be read ({error}); the backup is verified by it")))?;
@@ -66,29 +80,32 @@ pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<B
             return Err(refused(&taken, "exists; move it away first: a restore does not overwrite"));
         }
     }
-    let partial = sibling(database, ".partial");
-    remove(&partial)?;
-    let made = copy_file(from, &partial).map_err(|error| failed(from, &error)).and_then(|bytes| {
-        let sha256 = digest(&partial)?;
-        if expected.split_whitespace().next() != Some(sha256.as_str()) {
-            return Err(refused(from, &format!("does not match the checksum in {}", sums.display())));
-        }
-        let contents = verify(&partial)?;
-        reset_history(&partial, now)?;
-        File::open(&partial).and_then(|file| file.sync_all()).map_err(|error| failed(&partial, &error))?;
-        fs::rename(&partial, database)
-            .and_then(|()| sync_folder(database))
-            .map_err(|error| failed(database, &error))?;
-        Ok(Backup { bytes, sha256, ..contents })
-    });
-    if made.is_err() {
-        drop(remove(&partial));
+    let name = sibling(database, ".partial");
+    let mut partial = create_partial(&name)?;
+    let copied = File::open(from).and_then(|mut backup| io::copy(&mut backup, &mut partial));
+    let bytes = copied.map_err(|error| failed(from, &error))?;
+    let sha256 = digest(partial.path())?;
+    if expected.split_whitespace().next() != Some(sha256.as_str()) {
+        return Err(refused(from, &format!("does not match the checksum in {}", sums.display())));
     }
-    made
+    let contents = verify(partial.path())?;
+    reset_history(partial.path(), now)?;
+    partial.persist(database).map_err(|error| failed(database, &error))?;
+    Ok(Backup { bytes, sha256, ..contents })
 }
 
+/// Creates an unfinished copy, without the journal that one of a killed process has left.
+fn create_partial(name: &Path) -> Result<PartialFile, StoreError> {
+    let partial = PartialFile::create(name.to_owned()).map_err(|error| failed(name, &error))?;
+    let journal = sibling(name, "-journal");
+    match fs::remove_file(&journal) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&journal, &error)),
+        _ => Ok(partial),
+    }
+}
+
+/// Copies into an empty file.
 fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
-    create_private(to).map_err(|error| failed(to, &error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut copy = page_checksum::open(to, flags)?;
     copy.busy_timeout(BUSY_TIMEOUT)?;
@@ -153,40 +170,6 @@ fn digest(path: &Path) -> Result<String, StoreError> {
         }
     };
     hash().map_err(|error| failed(path, &error))
-}
-
-fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
-    let mut copy = create_private(to)?;
-    let bytes = io::copy(&mut File::open(from)?, &mut copy)?;
-    copy.sync_all()?;
-    Ok(bytes)
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = create_private(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Creates a file that only its owner can read: records are personal data.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.map_or_else(|| PathBuf::from("."), Path::to_owned))?.sync_all()
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, &error)),
-        _ => Ok(()),
-    }
 }
 
 fn refused(path: &Path, reason: &str) -> StoreError {

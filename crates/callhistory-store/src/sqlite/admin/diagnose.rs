@@ -5,13 +5,14 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
-    disk::{MAX_WAL_BYTES, free_bytes, is_read_only, sibling},
+    disk::{MAX_WAL_BYTES, free_bytes, is_read_only},
     files::is_in_use,
     verify::damage,
 };
 use crate::{
     diagnostic::Diagnostic,
     error::StoreError,
+    partial_file::sibling,
     sqlite::{columnar::rebuild, open},
 };
 

@@ -13,7 +13,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{error::StoreError, results::StoreHealth};
+use crate::{
+    error::StoreError,
+    partial_file::{private_options, sibling},
+    results::StoreHealth,
+};
 
 /// Size of the ballast, in bytes: a deletion writes some pages to the WAL before it frees any.
 const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
@@ -167,13 +171,6 @@ fn folder(database: &Path) -> &Path {
     database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file next to the database, with a suffix to its name.
-pub(crate) fn sibling(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// A file that reserves disk space, and is released on a full disk so that deletions still work.
 pub(crate) struct Ballast {
     path: PathBuf,
@@ -245,7 +242,7 @@ impl Ballast {
         if size(&self.path) == Some(BALLAST_BYTES) {
             return Ok(());
         }
-        let filled = OpenOptions::new().create(true).truncate(true).write(true).open(&self.path).and_then(allocate);
+        let filled = private_options().truncate(true).open(&self.path).and_then(allocate);
         if filled.is_err() {
             release_ballast(&self.path);
         }

@@ -1,13 +1,15 @@
 //! The files of an open database: which they are, and the locks that keep a second server away.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
 
-use super::disk::sibling;
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    partial_file::{private_options, sibling},
+};
 
 /// The files that an open database consists of, by their suffixes. SQLite creates all of them with its first transaction.
 const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", ".lock"];
@@ -67,12 +69,8 @@ impl DatabaseLock {
         if cfg!(not(target_os = "linux")) {
             return Ok(Self { _name: name, _data: None });
         }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         // Open as long as the database: to close any descriptor of a file drops the locks that SQLite has on it.
-        let data = lock(path, options.open(path))?;
+        let data = lock(path, private_options().read(true).truncate(false).open(path))?;
         Ok(Self { _name: name, _data: Some(data) })
     }
 }
@@ -90,7 +88,7 @@ pub(crate) fn is_in_use(path: &Path) -> bool {
 
 fn lock_file(path: &Path) -> io::Result<File> {
     let name = sibling(path, ".lock");
-    match OpenOptions::new().create(true).truncate(false).write(true).open(&name) {
+    match private_options().truncate(false).open(&name) {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(name),
         opened => opened,
     }
