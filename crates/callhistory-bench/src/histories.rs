@@ -10,7 +10,7 @@ use std::{
 
 use callhistory_test_support::history::{History, Period};
 
-use crate::error::BoxError;
+use crate::{error::BoxError, server::create_database};
 
 pub(crate) const SMALL: u32 = 10_000;
 pub(crate) const LARGE: u32 = 1_000_000;
@@ -46,6 +46,7 @@ pub(crate) fn data_directory(
     fs::create_dir_all(folder)?;
     let started = Instant::now();
     eprintln!("importing {records} records of history {} into {}", history.name(), data.display());
+    create_database(server, &unfinished)?;
     for (workspace, _) in history.workspaces() {
         let mut import = Command::new(server)
             .args(["import", "--workspace", workspace, "-", "--data-dir"])

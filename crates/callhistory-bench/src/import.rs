@@ -16,6 +16,7 @@ use crate::{
     footprint, histories,
     load::{cpu_seconds, file_mib, memory_mib},
     peers::sqlite_baseline::{Loader, contents},
+    server::create_database,
     table::{Goal, Line, Outcome},
 };
 
@@ -31,6 +32,7 @@ pub(crate) async fn import(bench: &Bench) -> Outcome {
     let all = bench.records();
     let records = histories::write_lines(bench.history, all, WORKSPACE, &mut BufWriter::new(File::create(&lines)?))?;
     let folder = bench.scratch.path().join("import");
+    create_database(&bench.server_program, &folder)?;
     let first = run_import(bench, &lines, &folder)?;
     let again = run_import(bench, &lines, &folder)?;
     let bare = bench.empty()?;

@@ -73,8 +73,16 @@ impl Server {
     }
 }
 
+/// Creates an empty database where there is none.
+pub(crate) fn create_database(server: &Path, data: &Path) -> Result<(), BoxError> {
+    let migrated = Command::new(server).args(["migrate", "--data-dir"]).arg(data).output()?;
+    let errors = String::from_utf8_lossy(&migrated.stderr);
+    if migrated.status.success() { Ok(()) } else { Err(format!("migrate: {}", errors.trim()).into()) }
+}
+
 /// Creates a key with every scope for the workspace of the history.
 fn create_key(server: &Path, data: &Path) -> Result<String, BoxError> {
+    create_database(server, data)?;
     let created = Command::new(server)
         .args(["keys", "create", "--workspace", WORKSPACE, "--name", "bench", "--scopes", SCOPES, "--data-dir"])
         .arg(data)

@@ -10,7 +10,7 @@ mod serve;
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::Timestamp;
-use callhistory_store::{Backup, CallStore};
+use callhistory_store::{Backup, CallStore, DatabaseUrl};
 
 use crate::{
     api,
@@ -84,7 +84,7 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
         match command {
             Command::Demo(demo) => serve::demo(settings, demo, has_traces, environment).await,
             Command::Keys { command } => {
-                let keys = callhistory_store::open_api_keys(&settings.database_url()?).await?;
+                let keys = callhistory_store::open_api_keys(&existing_database(settings)?).await?;
                 print(&keys::run(&*keys, command, environment).await?);
                 Ok(())
             }
@@ -99,12 +99,12 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
                 if import.check {
                     return import_export::import(None, workspace, &import.files, now).await;
                 }
-                let store = callhistory_store::open(&settings.database_url()?).await?;
+                let store = callhistory_store::open(&existing_database(settings)?).await?;
                 let result = import_export::import(Some(&store), workspace, &import.files, now).await;
                 close(&store).await.and(result)
             }
             Command::Export(export) => {
-                let store = callhistory_store::open(&settings.database_url()?).await?;
+                let store = callhistory_store::open(&existing_database(settings)?).await?;
                 let output = export.output.as_deref();
                 let result = import_export::export(&store, &export.workspace, &export.query, output).await;
                 close(&store).await.and(result)
@@ -117,6 +117,13 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
     // A task that hangs must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// The database of a command that must not create one: in a mistyped directory, it would work on an empty database.
+fn existing_database(settings: &Settings) -> Result<DatabaseUrl, CommandError> {
+    let url = settings.database_url()?;
+    callhistory_store::require_database(&url)?;
+    Ok(url)
 }
 
 fn describe(backup: &Backup) -> String {

@@ -43,6 +43,21 @@ pub async fn open_with(url: &DatabaseUrl, thresholds: Thresholds) -> Result<Arc<
     }
 }
 
+/// Checks that a database exists, for the commands that must not create one: an embedded one, as a database server says so itself.
+///
+/// # Errors
+///
+/// [`StoreError::Open`] with what to do.
+pub fn require_database(url: &DatabaseUrl) -> Result<(), StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(path) if !path.exists() => Err(StoreError::Open(format!(
+            "there is no database {}; check --data-dir, or create the database with `callhistory-server migrate`",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the API keys of a database. A server may use the database at the same time.
 ///
 /// # Errors
@@ -79,9 +94,10 @@ pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<Backup, StoreError> {
 ///
 /// # Errors
 ///
-/// [`StoreError::Open`] if a server uses the database, and for PostgreSQL, which computes metrics from its indexes;
+/// [`StoreError::Open`] if there is no database or a server uses it, and for PostgreSQL, which computes metrics from its indexes;
 /// [`StoreError::Full`] and [`StoreError::Io`].
 pub fn rebuild_metrics(url: &DatabaseUrl) -> Result<u64, StoreError> {
+    require_database(url)?;
     match url {
         #[cfg(feature = "sqlite")]
         DatabaseUrl::Sqlite(path) => sqlite::rebuild_metrics(path),

@@ -24,7 +24,7 @@ pub mod fuzzing {
     pub use crate::domain::cursor::assert_only_given_cursors_open;
 }
 
-pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metrics, restore};
+pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metrics, require_database, restore};
 pub use api_keys::{ApiKey, ApiKeyStore, Scope};
 #[cfg(feature = "engine")]
 pub use concurrency::fair_semaphore::{Exhausted, FairSemaphore, Permit};

@@ -23,7 +23,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve the data directory; the same as no command
     Serve,
-    /// Migrate the database to the schema of this version and end; `serve` does the same first
+    /// Create the database, or migrate it to the schema of this version, and end; `serve` does the same first
     Migrate,
     /// Serve a temporary database with a few thousand generated calls of the last thirty days
     Demo(DemoSettings),

@@ -309,6 +309,7 @@ async fn keys_are_created_and_revoked_while_a_server_runs() {
         (code == 0, printed.trim_end().to_owned(), errors)
     };
     let all = "calls:read,calls:write,calls:delete,calls:export,phone-numbers:read";
+    assert_eq!(run(directory.path(), &["migrate"]).0, 0);
     let (good, first, errors) = keys(&["create", "--workspace", "w", "--scopes", all, "--name", "first"]);
     assert!(good && first.starts_with("ch_live_") && first.len() == 8 + 12 + 1 + 64 + 1 + 8, "{first} {errors}");
     let server = Running::start(directory.path(), &["--require-keys"]);

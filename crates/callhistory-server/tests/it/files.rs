@@ -72,6 +72,42 @@ async fn only_the_owner_can_read_files() {
     }
 }
 
+/// In a mistyped directory, a command says so instead of working on an empty database.
+#[test]
+fn only_serving_migrating_and_restoring_create_a_database() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    fs::write(path.join("a.ndjson"), "{\"_id\":\"a\"}\n").unwrap();
+    fs::write(path.join("old.ndjson"), "the last export").unwrap();
+    let commands: [&[&str]; 9] = [
+        &["keys", "list"],
+        &["keys", "create", "--operator", "--scopes", "calls:read"],
+        &["keys", "revoke", "a"],
+        &["keys", "rotate", "a"],
+        &["import", "--workspace", "w", "a.ndjson"],
+        &["export", "--workspace", "w", "--output", "old.ndjson"],
+        &["backup", "copy.db"],
+        &["rebuild-metrics"],
+        &["doctor"],
+    ];
+    for arguments in commands {
+        let (code, printed, errors) = run(path, &[arguments, &["--data-dir", "mistyped"]].concat());
+        let said = printed + &errors;
+        assert!(code != 0 && said.contains("mistyped/callhistory.db"), "{arguments:?}: {said}");
+        assert!(!path.join("mistyped").exists(), "{arguments:?} created it");
+    }
+    assert_eq!(fs::read_to_string(path.join("old.ndjson")).unwrap(), "the last export");
+    assert_eq!(run(path, &["migrate"]).0, 0);
+    assert_eq!(run(path, commands[4]).0, 0);
+    // A failed export leaves the last one as it was.
+    let (code, _, errors) = run(path, &["export", "--workspace", "w", "--output", "old.ndjson", "--query", "x=y"]);
+    assert!(code == 1 && errors.contains("--query"), "{errors}");
+    assert_eq!(fs::read_to_string(path.join("old.ndjson")).unwrap(), "the last export");
+    assert_eq!(run(path, commands[5]).0, 0);
+    assert!(fs::read_to_string(path.join("old.ndjson")).unwrap().starts_with("{\"_id\":\"a\""));
+    assert_eq!(files(path).iter().filter(|file| file.to_string_lossy().ends_with(".partial")).count(), 0);
+}
+
 /// A backup is killed in the middle. Its copy is gone after the next backup, although that one has another name.
 #[test]
 fn a_killed_backup_leaves_no_copy_behind() {

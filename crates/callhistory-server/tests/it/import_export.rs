@@ -311,6 +311,7 @@ async fn files_are_imported_and_exported_without_a_server() {
     assert!(errors.contains("b.json:2: /nothing ") && errors.contains("nothing was written"), "{errors}");
     assert!(run(&["import", "--check", "a.ndjson"], b"").0);
     assert!(!directory.path().join("data").exists(), "a check needs no database");
+    assert!(run(&["migrate"], b"").0);
     let (good, out, _) = run(&["import", "--workspace", "w", "a.ndjson"], b"");
     assert!(good && out == "a.ndjson: 1200 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
     let (good, out, errors) = run(&["import", "--workspace", "w", "a.ndjson", "b.json"], b"");

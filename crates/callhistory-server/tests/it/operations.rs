@@ -120,6 +120,7 @@ fn a_damaged_backup_is_not_restored() {
     std::fs::write(path.join("a.ndjson"), (0..500).map(|n| format!("{{\"_id\":\"c{n}\"}}\n")).collect::<String>())
         .unwrap();
     assert_eq!(run(path, &["backup", "copy.db"]).0, 1, "there is nothing to back up");
+    assert_eq!(run(path, &["migrate"]).0, 0);
     assert_eq!(run(path, &["import", "--workspace", "w", "a.ndjson"]).0, 0);
     assert_eq!(run(path, &["backup", "copy.db"]).0, 0);
     let refused = |expected: &str| {
@@ -346,6 +347,7 @@ fn rebuild_metrics_needs_a_stopped_server() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     std::fs::write(path.join("calls.ndjson"), "{\"_id\":\"a\"}\n{\"_id\":\"b\"}\n").unwrap();
+    assert_eq!(run(path, &["migrate"]).0, 0);
     assert_eq!(run(path, &["import", "--workspace", "w", "calls.ndjson"]).0, 0);
     let (code, printed, _) = run(path, &["rebuild-metrics"]);
     assert!(code == 0 && printed.contains("rebuilt from 2 records"), "{printed}");

@@ -57,6 +57,7 @@ async fn hostile_clients_do_not_slow_down_others() {
     let lines: String =
         (0..2000).map(|n| format!("{{\"_id\":\"c{n}\",\"summary\":\"{}\"}}\n", "x".repeat(3000))).collect();
     std::fs::write(directory.path().join("a.ndjson"), lines).unwrap();
+    assert_eq!(run(directory.path(), &["migrate"]).0, 0);
     assert_eq!(run(directory.path(), &["import", "--workspace", "w", "a.ndjson"]).0, 0);
     let start = || {
         Running::spawn(command(directory.path()).args([
