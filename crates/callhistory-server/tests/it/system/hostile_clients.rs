@@ -59,16 +59,8 @@ async fn hostile_clients_do_not_slow_down_others() {
     std::fs::write(directory.path().join("a.ndjson"), lines).unwrap();
     assert_eq!(run(directory.path(), &["migrate"]).0, 0);
     assert_eq!(run(directory.path(), &["import", "--workspace", "w", "a.ndjson"]).0, 0);
-    let start = || {
-        Running::spawn(command(directory.path()).args([
-            "--listen",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-            "--allowed-hosts",
-            "x",
-        ]))
-    };
+    let settings = ["--listen", "127.0.0.1:0", "--log", "warn", "--allowed-hosts", "x"];
+    let start = || Running::spawn(command(directory.path()).args(settings));
     let head =
         "POST /v2/api/call-history HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\ncontent-type: application/json\r\n";
     let list = "GET /v2/api/call-history?limit=1000 HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\n\r\n";
