@@ -6,10 +6,11 @@ use crate::repository::{Tree, source, sources};
 
 const STORE: &str = "crates/callhistory-store";
 /// The modules of the store that contain SQL.
-const SQL_MODULES: [&str; 8] = [
+const SQL_MODULES: [&str; 9] = [
     "sqlite/read/",
     "sqlite/write/statements",
     "sqlite/write/columns",
+    "sqlite/write/idempotency",
     "sqlite/columnar/",
     "sqlite/admin/",
     "postgres/read/",

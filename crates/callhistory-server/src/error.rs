@@ -214,7 +214,9 @@ impl From<StoreError> for ApiError {
                 tracing::error!(reason, "the store is not available");
                 Self::new(ProblemCode::Unavailable, UNAVAILABLE)
             }
-            StoreError::IdTaken | StoreError::Open(_) | StoreError::Internal(_) => Self::internal(&error),
+            StoreError::IdTaken | StoreError::ClockBehind(_) | StoreError::Open(_) | StoreError::Internal(_) => {
+                Self::internal(&error)
+            }
         }
     }
 }

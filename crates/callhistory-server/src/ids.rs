@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use callhistory_model::CallId;
+use callhistory_model::{CallId, Timestamp};
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
@@ -33,13 +33,22 @@ impl IdGenerator {
     }
 
     /// A new record ID: 24 hexadecimal digits, 12 of the Unix time in milliseconds and 12 random ones. The IDs of one server sort
-    /// by creation time, also within a millisecond.
+    /// by creation time, also within a millisecond, and after the clock was set back.
     pub(crate) fn call_id(&self) -> Result<CallId, ApiError> {
         let millis = u128::try_from((self.clock)().timestamp_millis()).unwrap_or(0);
-        let fresh = (millis << 48) | (u128::from((self.randomness)()) >> 16);
+        let random = (self.randomness)();
+        let fresh = (millis << 48) | (u128::from(random) >> 16);
         let mut last = self.last_call_id.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = fresh.max(*last + 1);
+        // A random step: the IDs of a caller do not tell how many others were made.
+        *last = fresh.max(*last + 1 + u128::from(random & u64::from(u32::MAX)));
         format!("{:024x}", *last).parse().map_err(|error| ApiError::internal(&error))
+    }
+
+    /// Makes later IDs sort after all of this time, although the clock is behind it.
+    pub(crate) fn not_before(&self, time: &Timestamp) {
+        let millis = u128::try_from(time.unix_nanos() / 1_000_000).unwrap_or(0);
+        let mut last = self.last_call_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = (*last).max((millis + 1) << 48);
     }
 
     /// A unique request ID of 32 hexadecimal digits: a keyed digest of a counter. It costs no system call, and a caller cannot

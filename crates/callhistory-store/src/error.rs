@@ -1,6 +1,6 @@
 //! The errors of a store, in terms that a caller can act on.
 
-use callhistory_model::{FieldError, FieldErrors};
+use callhistory_model::{FieldError, FieldErrors, Timestamp};
 
 /// A failure of the store. The text is for the operator's log, never for a caller of the API.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -14,6 +14,10 @@ pub enum StoreError {
     /// A record with this ID exists already; nothing was written.
     #[error("a record with this ID exists")]
     IdTaken,
+    /// The generated ID is from before this time of the last change in the workspace, because the clock is behind; nothing was
+    /// written. An ID from after this time is accepted, and sorts after all others.
+    #[error("the clock is behind {0}, the time of the last change")]
+    ClockBehind(Timestamp),
     /// The record has a terminal status, which the update would undo; nothing was written.
     #[error("the record has a final status")]
     TerminalStatus,

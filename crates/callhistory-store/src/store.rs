@@ -25,6 +25,8 @@ use crate::{
 /// * **Idempotent.** Writing the stored content again changes neither the bytes nor the sequence.
 /// * **Ordered.** Each change has a sequence number in its workspace, without repetition and in commit order; it is the
 ///   version of the record. No epoch of the database repeats a number of an earlier one.
+/// * **Dated.** In a workspace, the times of changes do not go back, whatever the clock does. The times that the store gives the
+///   `updatedAt` of one record rise strictly.
 /// * **Complete.** Pagination by cursors returns every record that exists all the time exactly once under concurrent writes,
 ///   unless the value of its sort key changes. A follower of the change feed misses no change, or gets
 ///   [`StoreError::CursorExpired`].
@@ -42,13 +44,13 @@ pub trait CallStore: Send + Sync + 'static {
 
     /// Creates a record with an ID that the caller has generated.
     ///
-    /// With an idempotency key, the same request replays the first response for 24 hours, also if copies arrive at the same time;
-    /// the key is committed together with the record.
+    /// With an idempotency key, the same request replays the first response for at least 24 hours, also if copies arrive at the
+    /// same time, and if the clock jumps ahead by up to a day; the key is committed together with the record.
     ///
     /// # Errors
     ///
-    /// [`StoreError::IdempotencyKeyReused`], [`StoreError::Deleted`], [`StoreError::IdTaken`], [`StoreError::Full`],
-    /// [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
+    /// [`StoreError::IdempotencyKeyReused`], [`StoreError::Deleted`], [`StoreError::IdTaken`], [`StoreError::ClockBehind`],
+    /// [`StoreError::Full`], [`StoreError::Unavailable`], [`StoreError::Io`] and [`StoreError::Internal`].
     async fn create_call(
         &self,
         workspace: &WorkspaceId,

@@ -31,7 +31,7 @@ pub struct CallChange {
     /// Sequence number of the change in its workspace, with which the ETag of the resulting record begins. It starts at 1
     /// without gaps; a restore or a fail-over that lost commits leaves one.
     pub version: u64,
-    /// Time of the change by the clock of the server (RFC 3339, UTC).
+    /// Time of the change (RFC 3339, UTC), not before that of an earlier change.
     pub at: Timestamp,
     /// The record after the change. Absent if the record was deleted, or has changed again since; a later change then
     /// follows.

@@ -10,7 +10,7 @@ use axum::{
 use callhistory_model::{
     CallId, CallInput, CallPatch, CallRecord, FieldError, FieldErrorCode, FieldErrors, WorkspaceId, schema::CallCreate,
 };
-use callhistory_store::{Scope, StoredCall, WriteOutcome, WrittenCall};
+use callhistory_store::{Scope, StoreError, StoredCall, WriteOutcome, WrittenCall};
 
 use crate::{
     auth::{
@@ -90,13 +90,23 @@ pub(crate) async fn create_call(
 ) -> Result<Response, ApiError> {
     check_creation(&input, &workspace)?;
     grant.check_input(&input).map_err(ApiError::invalid_record)?;
-    let WrittenCall { id, call, .. } =
-        app.store.create_call(&workspace, &app.ids.call_id()?, input, key, app.now()).await?;
+    let (app, workspace) = (&app, &workspace);
+    let create = |id: CallId| {
+        let (input, key) = (input.clone(), key.clone());
+        async move { app.store.create_call(workspace, &id, input, key, app.now()).await }
+    };
+    let WrittenCall { id, call, .. } = match create(app.ids.call_id()?).await {
+        Err(StoreError::ClockBehind(last_change)) => {
+            app.ids.not_before(&last_change);
+            create(app.ids.call_id()?).await?
+        }
+        written => written?,
+    };
     // Relative to the URL of the request, which a proxy may serve under a path prefix.
     let location = HeaderValue::try_from(format!("call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
-    let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
-    let record = record(&app, (&workspace, &grant), StatusCode::CREATED, etag, call).await?;
+    let etag = TagScope::of(app, &workspace, &grant).etag(call.sequence);
+    let record = record(app, (&workspace, &grant), StatusCode::CREATED, etag, call).await?;
     Ok(([(header::LOCATION, location)], record).into_response())
 }
 

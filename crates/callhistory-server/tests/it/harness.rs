@@ -93,7 +93,7 @@ pub(crate) fn stopped_clock() -> Duration {
 }
 
 /// Distinct increasing numbers.
-fn counter() -> u64 {
+pub(crate) fn counter() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed) << 20
 }

@@ -6,6 +6,7 @@ mod binary;
 mod caches;
 mod calls;
 mod changes;
+mod clocks;
 mod connections;
 mod contract;
 mod demo;

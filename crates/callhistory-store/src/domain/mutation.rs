@@ -10,8 +10,18 @@ use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
 
-/// How long a creation with an idempotency key is replayed.
+/// How long an idempotency key is not accepted for another creation.
 pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How much longer the same creation is replayed. A clock that jumps a day ahead, and is corrected, causes no second record.
+const EXPIRED_KEY_GRACE_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
+
+/// The smallest step between two times that the service gives a record, in nanoseconds.
+const TIME_STEP_NANOS: i64 = 1_000;
+
+/// How far the time in a generated ID may be behind the last change of the workspace, in milliseconds: the difference between the
+/// clocks of several servers.
+const ID_TOLERANCE_MILLIS: i64 = 1_000;
 
 /// The idempotency key of a creation, as the caller chose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +97,49 @@ impl Precondition {
     }
 }
 
+/// The time of the next change of a workspace, given that of its last one: it does not go back with the clock of the machine, and
+/// not with that of another server. A reader who continues at the last `updatedAt` that it has seen misses no change.
+pub(crate) fn time_of_change(now: &Timestamp, last_change: i64) -> Timestamp {
+    if now.unix_nanos() >= last_change { now.clone() } else { Timestamp::from_unix_nanos(last_change) }
+}
+
+/// The time after a change at this time: no later change of the workspace gets an earlier one.
+pub(crate) fn last_change(time: &Timestamp, record: Option<&CallRecord>) -> i64 {
+    let time = time.unix_nanos();
+    match record.map(|record| record.updated_at.unix_nanos()) {
+        // A step ahead, because the record had this time already. A time of the caller can be anywhere.
+        Some(updated) if (time..=time + TIME_STEP_NANOS).contains(&updated) => updated,
+        Some(_) => time,
+        // A record that is created again after its deletion is newer than it was before.
+        None => time.saturating_add(TIME_STEP_NANOS),
+    }
+}
+
+/// Checks that a generated ID is not from before the last change of the workspace, so that IDs sort by time although a clock was
+/// set back. Returns the time of the creation: that of the ID, if the clock is behind it. The ID of a caller has no time.
+pub(crate) fn time_of_creation(id: &CallId, now: &Timestamp, last_change: i64) -> Result<Timestamp, StoreError> {
+    let is_generated = id.as_str().len() == 24 && id.as_str().bytes().all(|byte| byte.is_ascii_hexdigit());
+    let millis = is_generated.then(|| i64::from_str_radix(&id.as_str()[..12], 16).ok()).flatten();
+    match millis {
+        Some(millis) if millis.saturating_add(ID_TOLERANCE_MILLIS) < last_change / 1_000_000 => {
+            Err(StoreError::ClockBehind(Timestamp::from_unix_nanos(last_change)))
+        }
+        Some(millis) if millis > now.unix_nanos() / 1_000_000 => {
+            Ok(Timestamp::from_unix_nanos(millis.saturating_mul(1_000_000)))
+        }
+        _ => Ok(now.clone()),
+    }
+}
+
+/// Dates a new record without an `updatedAt` of its caller; returns whether that changed it.
+pub(crate) fn date(record: &mut CallRecord, time: &Timestamp) -> bool {
+    let is_later = time.unix_nanos() > record.updated_at.unix_nanos();
+    if is_later {
+        record.updated_at = time.clone();
+    }
+    is_later
+}
+
 /// The record of a creation.
 pub(crate) fn created(
     input: CallInput,
@@ -117,12 +170,12 @@ pub fn check_new_call(
     created(input, workspace, id, now).map(drop)
 }
 
-/// The record after a replacement; `None` if it changes nothing.
+/// The record after a replacement at the time of its change; `None` if it changes nothing.
 pub(crate) fn replaced(
     input: CallInput,
     stored: &CallRecord,
     stored_body: &[u8],
-    now: &Timestamp,
+    time: &Timestamp,
 ) -> Result<Option<CallRecord>, StoreError> {
     let stamped = input.updated_at.clone();
     // As in a new record, creation is not after the last change.
@@ -135,19 +188,21 @@ pub(crate) fn replaced(
         return Ok(None);
     }
     if stamped.is_none() {
-        // A clock that was set back must not date a change before the previous one.
-        record.updated_at = later(&later(now, &stored.updated_at), &record.created_at);
+        // Two changes of a record never have the same time.
+        let after = Timestamp::from_unix_nanos(stored.updated_at.unix_nanos().saturating_add(TIME_STEP_NANOS));
+        let is_new = time.unix_nanos() > stored.updated_at.unix_nanos();
+        record.updated_at = later(if is_new { time } else { &after }, &record.created_at);
     }
     Ok(Some(record))
 }
 
-/// The record after a patch; `None` if it changes nothing.
+/// The record after a patch at the time of its change; `None` if it changes nothing.
 pub(crate) fn patched(
     patch: &CallPatch,
     precondition: &Precondition,
     stored: &CallRecord,
     stored_body: &[u8],
-    now: &Timestamp,
+    time: &Timestamp,
 ) -> Result<Option<CallRecord>, StoreError> {
     let input = patch.apply(stored).map_err(StoreError::Invalid)?;
     let identity = [
@@ -164,7 +219,7 @@ pub(crate) fn patched(
     if was_final && undone && !precondition.names_version() {
         return Err(StoreError::TerminalStatus);
     }
-    replaced(input, stored, stored_body, now)
+    replaced(input, stored, stored_body, time)
 }
 
 fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
@@ -204,4 +259,17 @@ pub(crate) fn request_hash(input: &CallInput) -> Result<[u8; 32], StoreError> {
 pub(crate) fn key_expiry_nanos(now: &Timestamp) -> i64 {
     let lifetime = i64::try_from(IDEMPOTENCY_KEY_LIFETIME.as_nanos()).unwrap_or(i64::MAX);
     now.unix_nanos().saturating_add(lifetime)
+}
+
+/// The expiry up to which keys are not needed any more, in nanoseconds since 1970.
+pub(crate) fn unneeded_expiry_nanos(now: i64) -> i64 {
+    now.saturating_sub(EXPIRED_KEY_GRACE_NANOS)
+}
+
+/// Whether the first response of a stored key is the response to this request; otherwise the key is free.
+pub(crate) fn is_replay(is_same_request: bool, expires_at: i64, now: &Timestamp) -> Result<bool, StoreError> {
+    if is_same_request {
+        return Ok(expires_at > unneeded_expiry_nanos(now.unix_nanos()));
+    }
+    if expires_at > now.unix_nanos() { Err(StoreError::IdempotencyKeyReused) } else { Ok(false) }
 }

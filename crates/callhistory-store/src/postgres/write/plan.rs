@@ -123,6 +123,8 @@ pub(crate) struct GroupPlan {
     pub(crate) deleted: Vec<CallId>,
     /// The latest time of a creation with a key: keys that have expired by then are deleted.
     pub(crate) expired_by: Option<i64>,
+    /// The time of the last change, in nanoseconds since 1970.
+    pub(crate) last_change: i64,
 }
 
 impl GroupPlan {
@@ -146,9 +148,10 @@ impl GroupPlan {
         kind: ChangeKind,
         id: &CallId,
         record: Option<CallRecord>,
-        now: &Timestamp,
+        time: &Timestamp,
     ) -> Option<CurrentCall> {
-        self.changes.push(PlannedChange { kind, id: id.clone(), at: now.unix_nanos() });
+        self.last_change = mutation::last_change(time, record.as_ref());
+        self.changes.push(PlannedChange { kind, id: id.clone(), at: self.last_change });
         let sequence = Sequence::Pending(i64::try_from(self.changes.len()).unwrap_or(i64::MAX));
         let made = |record: CallRecord| CurrentCall {
             sequence,
@@ -166,10 +169,29 @@ impl GroupPlan {
         kind: ChangeKind,
         id: &CallId,
         record: CallRecord,
-        now: &Timestamp,
+        time: &Timestamp,
     ) -> Result<CurrentCall, StoreError> {
-        let made = self.change(kind, id, Some(record), now);
+        let made = self.change(kind, id, Some(record), time);
         made.ok_or_else(|| StoreError::Internal("a write produced no record".to_owned()))
+    }
+
+    fn time_of_change(&self, now: &Timestamp) -> Timestamp {
+        mutation::time_of_change(now, self.last_change)
+    }
+
+    /// Creates a record that is not there.
+    fn create(
+        &mut self,
+        id: &CallId,
+        input: &CallInput,
+        (now, time): (&Timestamp, &Timestamp),
+    ) -> Result<CurrentCall, StoreError> {
+        let time = self.time_of_change(time);
+        let mut record = mutation::created(input.clone(), &self.workspace, id, now)?;
+        if input.updated_at.is_none() {
+            mutation::date(&mut record, &time);
+        }
+        self.make(ChangeKind::Created, id, record, &time)
     }
 
     pub(crate) fn create_call(
@@ -181,10 +203,9 @@ impl GroupPlan {
     ) -> Result<Reply<WrittenCall>, Rejection> {
         if let Some((key, hash)) = key {
             self.expired_by = self.expired_by.max(Some(now.unix_nanos()));
-            if let Some(first) = self.keys.get(&key.0).filter(|first| first.expires_at > now.unix_nanos()) {
-                if first.request_hash != *hash {
-                    return Err(StoreError::IdempotencyKeyReused.into());
-                }
+            if let Some(first) = self.keys.get(&key.0)
+                && mutation::is_replay(first.request_hash == *hash, first.expires_at, now)?
+            {
                 if first.body.is_empty() {
                     return Err(StoreError::Deleted.into());
                 }
@@ -196,11 +217,11 @@ impl GroupPlan {
                 return Ok(written(first.id.clone(), current, WriteOutcome::Created));
             }
         }
-        let record = mutation::created(input.clone(), &self.workspace, id, now)?;
+        let time = mutation::time_of_creation(id, now, self.last_change)?;
         if self.current(id).is_some() {
             return Err(StoreError::IdTaken.into());
         }
-        let made = self.make(ChangeKind::Created, id, record, now)?;
+        let made = self.create(id, input, (now, &time))?;
         if let Some((key, request_hash)) = key {
             let (sequence, body) = (made.sequence, made.body.clone());
             let (request_hash, expires_at, id) = (*request_hash, key_expiry_nanos(now), id.clone());
@@ -222,14 +243,14 @@ impl GroupPlan {
         let current = self.current(id);
         Self::check(precondition, current.as_ref())?;
         let Some(current) = current else {
-            let record = mutation::created(input.clone(), &self.workspace, id, now)?;
-            let made = self.make(ChangeKind::Created, id, record, now)?;
+            let made = self.create(id, input, (now, now))?;
             return Ok(written(id.clone(), made, WriteOutcome::Created));
         };
-        match mutation::replaced(input.clone(), &current.read()?, &current.body, now)? {
+        let time = self.time_of_change(now);
+        match mutation::replaced(input.clone(), &current.read()?, &current.body, &time)? {
             None => Ok(written(id.clone(), current, WriteOutcome::Unchanged)),
             Some(record) => {
-                let made = self.make(ChangeKind::Updated, id, record, now)?;
+                let made = self.make(ChangeKind::Updated, id, record, &time)?;
                 Ok(written(id.clone(), made, WriteOutcome::Replaced))
             }
         }
@@ -244,10 +265,11 @@ impl GroupPlan {
     ) -> Result<Reply<Option<WrittenCall>>, Rejection> {
         let Some(current) = self.current(id) else { return Ok(Box::new(|_| None)) };
         Self::check(precondition, Some(&current))?;
-        let written = match mutation::patched(patch, precondition, &current.read()?, &current.body, now)? {
+        let time = self.time_of_change(now);
+        let written = match mutation::patched(patch, precondition, &current.read()?, &current.body, &time)? {
             None => written(id.clone(), current, WriteOutcome::Unchanged),
             Some(record) => {
-                let made = self.make(ChangeKind::Updated, id, record, now)?;
+                let made = self.make(ChangeKind::Updated, id, record, &time)?;
                 written(id.clone(), made, WriteOutcome::Replaced)
             }
         };
@@ -265,7 +287,7 @@ impl GroupPlan {
         // The key stays: a late retry of the creation must not create the record again.
         self.keys.values_mut().filter(|key| key.id == *id).for_each(|key| key.body = Bytes::new());
         self.deleted.push(id.clone());
-        self.change(ChangeKind::Deleted, id, None, now);
+        self.change(ChangeKind::Deleted, id, None, &self.time_of_change(now));
         Ok(Box::new(|_| true))
     }
 

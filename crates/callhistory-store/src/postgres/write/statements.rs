@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use super::plan::{CurrentCall, GroupPlan, IdempotencyRecord, PlannedCall, Sequence};
 use crate::{
     domain::{
+        mutation::unneeded_expiry_nanos,
         record_digest::{record_digest, verify_record},
         search_terms::{Term, Terms, charge},
     },
@@ -27,6 +28,13 @@ pub(crate) const LISTEN: &str = "LISTEN callhistory_change";
 
 /// Maximum number of expired idempotency keys that one group deletes, in addition to those that it uses.
 const EXPIRED_KEYS_PER_GROUP: i64 = 64;
+
+/// Locks the row of the workspace. Until the commit no other group of the workspace is planned, so the times of its changes do not
+/// go back. It comes before the locks of records, so that two servers do not deadlock.
+const LOCK_WORKSPACE: &str = "SELECT 1 FROM workspace WHERE workspace_id = $1 FOR UPDATE";
+
+/// A statement of its own, after the lock: it sees what a group that held the lock has committed.
+const LAST_CHANGE: &str = "SELECT changed_at FROM change WHERE workspace_id = $1 ORDER BY sequence DESC LIMIT 1";
 
 /// In the order of IDs, so that two servers do not deadlock.
 const LOCK_CALLS: &str =
@@ -110,9 +118,10 @@ static INSERT_CHANGES: LazyLock<String> = LazyLock::new(|| {
 
 const EMPTY_KEYS: &str = "UPDATE idempotency SET body = '' WHERE workspace_id = $1 AND call_id = ANY($2)";
 
+/// Keys that are used again are free as soon as they have expired; others are kept for longer.
 const CLEAR_KEYS: &str =
     "DELETE FROM idempotency WHERE workspace_id = $1 AND expires_at <= $2 AND (key = ANY($3) OR key IN (
-         SELECT key FROM idempotency WHERE workspace_id = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $4))";
+         SELECT key FROM idempotency WHERE workspace_id = $1 AND expires_at <= $5 ORDER BY expires_at LIMIT $4))";
 
 static INSERT_KEYS: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -138,13 +147,18 @@ pub(crate) async fn begin(
     keys: &[&str],
 ) -> Result<GroupPlan, PgError> {
     let check = db.prepare_cached(epoch.statement).await?;
+    let lock_workspace = db.prepare_cached(LOCK_WORKSPACE).await?;
+    let last_change = db.prepare_cached(LAST_CHANGE).await?;
     let lock = db.prepare_cached(LOCK_CALLS).await?;
     let read = db.prepare_cached(READ_KEYS).await?;
     let workspace_id = workspace.as_str();
-    let (begun, epoch_row, calls, key_rows) = tokio::join!(
+    let only_workspace: &[&(dyn ToSql + Sync)] = &[&workspace_id];
+    let (begun, epoch_row, locked, last_change, calls, key_rows) = tokio::join!(
         biased;
         db.batch_execute("BEGIN"),
         db.query_one(&check, &[]),
+        db.query(&lock_workspace, only_workspace),
+        db.query_opt(&last_change, only_workspace),
         async {
             let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
             if ids.is_empty() { Ok(Vec::new()) } else { db.query(&lock, &values).await }
@@ -159,6 +173,8 @@ pub(crate) async fn begin(
     if !epoch.accept(&epoch_row) {
         return Err(PgError::OtherServer);
     }
+    locked?;
+    let last_change = last_change?.map_or(Ok(0), |row| row.try_get(0))?;
     let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());
     let mut plan = GroupPlan {
         workspace: workspace.clone(),
@@ -168,6 +184,7 @@ pub(crate) async fn begin(
         changes: Vec::new(),
         deleted: Vec::new(),
         expired_by: None,
+        last_change,
     };
     for row in calls? {
         let id: CallId = row.try_get::<_, &str>(0)?.parse().map_err(corrupt)?;
@@ -329,6 +346,7 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
     let digest = |key: &IdempotencyRecord| record_digest(workspace, key.id.as_str(), &key.body);
     let digests: Vec<_> = rows.keys.iter().map(|(_, key)| digest(key)).collect();
     let (expired_by, most) = (rows.expired_by.unwrap_or(i64::MIN), EXPIRED_KEYS_PER_GROUP);
+    let unneeded = unneeded_expiry_nanos(expired_by);
     let change_values: [&(dyn ToSql + Sync); 6] =
         [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
     let (deleted, updated, inserted) = (&rows.deleted, &rows.updated, &rows.inserted);
@@ -339,7 +357,7 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
         (!inserted.ids.is_empty(), &INSERT_CALLS, inserted.values(rows, &inserted_bodies), Some(inserted.ids.len())),
         (true, &INSERT_CHANGES, change_values.to_vec(), Some(rows.changes.0.len())),
         (!rows.emptied.is_empty(), EMPTY_KEYS, vec![workspace, &rows.emptied], None),
-        (rows.expired_by.is_some(), CLEAR_KEYS, vec![workspace, &expired_by, &keys, &most], None),
+        (rows.expired_by.is_some(), CLEAR_KEYS, vec![workspace, &expired_by, &keys, &most, &unneeded], None),
         (
             !keys.is_empty(),
             &INSERT_KEYS,

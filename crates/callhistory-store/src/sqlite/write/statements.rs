@@ -1,18 +1,17 @@
 //! The transaction of a group, and the statements of its writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
-use super::columns::write_columns;
+use super::{columns::write_columns, idempotency};
 use crate::{
     domain::{
         aggregate::MetricsRow,
-        mutation::{self, ChangeKind, IdempotencyKey, Precondition, key_expiry_nanos},
-        record_digest::record_digest,
+        mutation::{self, ChangeKind, IdempotencyKey, Precondition},
         search_terms::{Term, Terms},
     },
     error::StoreError,
@@ -24,13 +23,10 @@ use crate::{
         },
         read::{
             fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
-            get::{get_call, stored_call},
+            get::get_call,
         },
     },
 };
-
-/// Maximum number of expired idempotency keys that one creation deletes.
-const EXPIRED_KEYS_PER_CREATION: i64 = 16;
 
 /// A change of the terms at a position.
 enum TermChange {
@@ -49,19 +45,44 @@ pub(crate) struct WriteTransaction {
     terms: Vec<(i64, TermChange)>,
     /// Calls that are added to the columns (1), or removed (-1).
     columns: Vec<((String, CallValues), i64)>,
+    /// The time of the last change of each workspace that the group writes to.
+    last_changes: HashMap<WorkspaceId, i64>,
     /// Caches drop these records, and followers are notified after the commit.
     pub(crate) changed: Vec<(WorkspaceId, CallId)>,
 }
 
 impl WriteTransaction {
     pub(crate) fn new(db: Connection, first_sequence: i64) -> Self {
-        Self { db, first_sequence, terms: Vec::new(), columns: Vec::new(), changed: Vec::new() }
+        Self {
+            db,
+            first_sequence,
+            terms: Vec::new(),
+            columns: Vec::new(),
+            last_changes: HashMap::new(),
+            changed: Vec::new(),
+        }
     }
 
     pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         self.truncate((0, 0, 0));
+        self.last_changes.clear();
         Ok(())
+    }
+
+    /// The time of the last change of a workspace, in nanoseconds since 1970.
+    fn last_change(&mut self, workspace: &WorkspaceId) -> Result<i64, StoreError> {
+        if let Some(last) = self.last_changes.get(workspace) {
+            return Ok(*last);
+        }
+        let last = "SELECT changed_at FROM change WHERE workspace_id = ?1 ORDER BY sequence DESC LIMIT 1";
+        let last = self.db.prepare_cached(last)?.query_row([workspace.as_str()], |row| row.get(0)).optional()?;
+        Ok(*self.last_changes.entry(workspace.clone()).or_insert(last.unwrap_or(0)))
+    }
+
+    /// The time of a change that is written now.
+    fn time_of_change(&mut self, workspace: &WorkspaceId, now: &Timestamp) -> Result<Timestamp, StoreError> {
+        Ok(mutation::time_of_change(now, self.last_change(workspace)?))
     }
 
     /// Runs a write in a savepoint: its failure rolls back only its own work.
@@ -134,6 +155,8 @@ fn write_terms(db: &Connection, changes: &BTreeMap<i64, TermChange>) -> rusqlite
 /// A record that is new under its ID, prepared on the thread of the caller: the writer thread must not make others wait.
 pub(crate) struct NewCall {
     record: CallRecord,
+    /// Whether the caller has set `updatedAt`.
+    is_dated: bool,
     body: Bytes,
     terms: String,
     position: i64,
@@ -146,10 +169,11 @@ impl NewCall {
         id: &CallId,
         now: &Timestamp,
     ) -> Result<Self, StoreError> {
+        let is_dated = input.updated_at.is_some();
         let record = mutation::created(input, workspace, id, now)?;
         let body = record.to_json().into();
         let terms = text(&Terms::new(workspace).of(&record));
-        Ok(Self { body, terms, position: preferred_position(&record), record })
+        Ok(Self { is_dated, body, terms, position: preferred_position(&record), record })
     }
 }
 
@@ -167,59 +191,17 @@ pub(crate) fn create_call(
     now: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
     let Some((key, hash)) = key else {
-        return insert_call(tx, new, now);
+        let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
+        return insert_call(tx, new, &time);
     };
-    clear_expired_keys(&tx.db, workspace, now)?;
-    let replay = tx
-        .db
-        .prepare_cached(
-            "SELECT request_hash, call_id, sequence, digest, body FROM idempotency
-             WHERE workspace_id = ?1 AND key = ?2 AND expires_at > ?3",
-        )?
-        .query_row(params![workspace.as_str(), key.0, now.unix_nanos()], |row| {
-            let first_id: String = row.get(1)?;
-            let is_deleted = row.get_ref(4)?.as_blob()?.is_empty();
-            let call = (!is_deleted).then(|| stored_call(row, 2, (workspace.as_str(), &first_id)));
-            Ok((row.get::<_, [u8; 32]>(0)?, call.transpose(), first_id))
-        })
-        .optional()?;
-    if let Some((first_hash, call, first_id)) = replay {
-        if first_hash != hash {
-            return Err(StoreError::IdempotencyKeyReused);
-        }
-        let call = call?.ok_or(StoreError::Deleted)?;
-        let id = first_id
-            .parse()
-            .map_err(|_| StoreError::Internal("an idempotency key has an invalid record ID".to_owned()))?;
-        return Ok(WrittenCall { id, call, outcome: WriteOutcome::Created });
+    idempotency::clear_expired_keys(&tx.db, workspace, now)?;
+    if let Some(replay) = idempotency::find_replay(&tx.db, workspace, (key, hash), now)? {
+        return Ok(replay);
     }
-    let written = insert_call(tx, new, now)?;
-    tx.db
-        .prepare_cached(
-            "INSERT OR REPLACE INTO idempotency (workspace_id, key, request_hash, expires_at, call_id, sequence, digest, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            workspace.as_str(),
-            key.0,
-            hash,
-            key_expiry_nanos(now),
-            id.as_str(),
-            written.call.sequence,
-            record_digest(workspace.as_str(), id.as_str(), &written.call.body),
-            written.call.body.as_ref(),
-        ])?;
+    let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
+    let written = insert_call(tx, new, &time)?;
+    idempotency::store(&tx.db, workspace, (key, hash), &written, now)?;
     Ok(written)
-}
-
-/// Deletes some expired keys of the workspace, more than one creation adds: the table holds about the keys of a day.
-fn clear_expired_keys(db: &Connection, workspace: &WorkspaceId, now: &Timestamp) -> rusqlite::Result<()> {
-    let mut delete = db.prepare_cached(
-        "DELETE FROM idempotency WHERE rowid IN (
-             SELECT rowid FROM idempotency WHERE workspace_id = ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3)",
-    )?;
-    delete.execute(params![workspace.as_str(), now.unix_nanos(), EXPIRED_KEYS_PER_CREATION])?;
-    Ok(())
 }
 
 pub(crate) fn replace_call(
@@ -236,10 +218,11 @@ pub(crate) fn replace_call(
         return insert_call(tx, new?, now);
     };
     let before = read_record(&stored.body)?;
-    let Some(record) = mutation::replaced(input, &before, &stored.body, now)? else {
+    let time = tx.time_of_change(workspace, now)?;
+    let Some(record) = mutation::replaced(input, &before, &stored.body, &time)? else {
         return Ok(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged });
     };
-    replace_row(tx, position, &before, record, now)
+    replace_row(tx, position, &before, record, &time)
 }
 
 /// The input of a replacement, and the record that it creates if there is none.
@@ -273,10 +256,11 @@ pub(crate) fn update_call(
     let Some((position, stored)) = stored else { return Ok(None) };
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
-    let Some(record) = mutation::patched(patch, precondition, &before, &stored.body, now)? else {
+    let time = tx.time_of_change(workspace, now)?;
+    let Some(record) = mutation::patched(patch, precondition, &before, &stored.body, &time)? else {
         return Ok(Some(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged }));
     };
-    replace_row(tx, position, &before, record, now).map(Some)
+    replace_row(tx, position, &before, record, &time).map(Some)
 }
 
 pub(crate) fn delete_call(
@@ -309,7 +293,8 @@ pub(crate) fn delete_call(
         .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
     tx.terms.push((position, TermChange::Delete));
-    write_change(tx, workspace, id, ChangeKind::Deleted, now)?;
+    let time = tx.time_of_change(workspace, now)?;
+    write_change(tx, workspace, id, ChangeKind::Deleted, mutation::last_change(&time, None))?;
     Ok(true)
 }
 
@@ -318,9 +303,10 @@ fn replace_row(
     position: i64,
     before: &CallRecord,
     record: CallRecord,
-    now: &Timestamp,
+    time: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
-    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Updated, now)?;
+    let at = mutation::last_change(time, Some(&record));
+    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Updated, at)?;
     let call = StoredCall { sequence, body: record.to_json().into() };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
     let new_position = if moves { free_position(&tx.db, preferred_position(&record))? } else { position };
@@ -353,9 +339,14 @@ fn replace_row(
 }
 
 fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
-    let NewCall { record, body, terms, position } = new;
+    let NewCall { mut record, is_dated, mut body, terms, position } = new;
+    let time = tx.time_of_change(&record.workspace_id, now)?;
+    if !is_dated && mutation::date(&mut record, &time) {
+        body = record.to_json().into();
+    }
     let position = free_position(&tx.db, position)?;
-    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Created, now)?;
+    let at = mutation::last_change(&time, Some(&record));
+    let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Created, at)?;
     let call = StoredCall { sequence, body };
     let inserted = write_columns(
         &tx.db,
@@ -419,7 +410,7 @@ fn write_change(
     workspace: &WorkspaceId,
     id: &CallId,
     kind: ChangeKind,
-    now: &Timestamp,
+    at: i64,
 ) -> Result<i64, StoreError> {
     let sequence: i64 = tx
         .db
@@ -433,7 +424,8 @@ fn write_change(
         .prepare_cached(
             "INSERT INTO change (workspace_id, sequence, kind, id, changed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), now.unix_nanos()])?;
+        .execute(params![workspace.as_str(), sequence, kind as i64, id.as_str(), at])?;
+    tx.last_changes.insert(workspace.clone(), at);
     tx.changed.push((workspace.clone(), id.clone()));
     Ok(sequence)
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use callhistory_model::{CallId, CallPatch, ExactDecimal, ListQuery, MetricsQuery, WorkspaceId};
+use callhistory_model::{CallId, CallPatch, ExactDecimal, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, Precondition, Thresholds, WriteOutcome};
 use callhistory_test_support::loop_count;
 use fastrand::Rng;
@@ -19,6 +19,8 @@ struct Comparison {
     store: Arc<dyn CallStore>,
     workspace: WorkspaceId,
     calls: BTreeMap<String, ModelCall>,
+    /// The time of the last write, in nanoseconds since 1970.
+    now: i64,
     comparisons: usize,
     /// The strategies that found pages.
     strategies: BTreeSet<&'static str>,
@@ -29,7 +31,9 @@ impl Comparison {
         let id = format!("c{}", rng.u16(0..300));
         let call: CallId = id.parse().unwrap();
         let any = Precondition::default();
-        let now = "2026-06-01T00:00:00Z".parse().unwrap();
+        // Two changes at one time would not have the same `updatedAt`.
+        self.now += SECOND;
+        let now = Timestamp::from_unix_nanos(self.now);
         match rng.u8(0..10) {
             0 | 1 => {
                 self.calls.remove(&id);
@@ -44,7 +48,7 @@ impl Comparison {
                 model.summary = summary;
                 model.texts.remove("agentId");
                 if written.outcome != WriteOutcome::Unchanged {
-                    model.updated = 1_780_272_000 * SECOND;
+                    model.updated = self.now;
                 }
             }
             _ => {
@@ -200,6 +204,7 @@ async fn compare<D: Database>(database: &D, seed: u64, thresholds: Thresholds) -
         store: database.open_with(thresholds).await,
         workspace: "w".parse().unwrap(),
         calls: BTreeMap::new(),
+        now: 1_780_272_000 * SECOND,
         comparisons: 0,
         strategies: BTreeSet::new(),
     };
