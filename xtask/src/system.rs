@@ -21,6 +21,30 @@ const FUZZ_TARGETS: [&str; 7] = ["record", "query", "cursor", "time", "merge_pat
 const LOADED_ROUNDS: usize = 5;
 const BUSY_LOOPS: usize = 12;
 
+/// Tests that the suite runs for a short time: the loops of each, and the arguments that select it.
+const LONG_RUNS: [(&str, (&str, &str), &str); 4] = [
+    ("kill -9, 200 rounds", ("CALLHISTORY_KILL_ROUNDS", "200"), "-p callhistory-server kill_9"),
+    ("random script on both engines", ("CALLHISTORY_SCRIPT_STEPS", "50000"), "-p callhistory-store script"),
+    ("a thousand damages", ("CALLHISTORY_DAMAGES", "1000"), "--release -p callhistory-store --lib damage"),
+    (
+        "queries against the reference model",
+        ("CALLHISTORY_QUERY_COMPARISONS", "500000"),
+        "-p callhistory-store queries",
+    ),
+];
+/// Tests that the suite ignores, with what they need.
+const IGNORED_TESTS: [(&str, &[Requirement]); 9] = [
+    ("a_full_disk_refuses_only_writes", &[UNSHARE]),
+    ("a_server_starts_on_a_full_disk", &[UNSHARE]),
+    ("a_server_starts_on_a_read_only_disk", &[UNSHARE]),
+    ("a_disk_that_refuses_writes_is_a_state", &[STRACE]),
+    ("a_disk_fault_never_causes_a_wrong_response", &[STRACE]),
+    ("each_response_follows_its_fsync", &[STRACE]),
+    ("hostile_clients_do_not_slow_down_others", &[]),
+    ("a_slow_http2_reader_receives_the_whole_export", &[]),
+    ("no_request_is_smuggled_through_nginx", &[NGINX]),
+];
+
 /// Which system tests to run, and how long.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -136,33 +160,12 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
         commands,
         under_load: false,
     };
-    let with = |name: &str, value: &str, arguments: &str| {
-        let mut command = cargo(arguments);
-        command.env(name, value);
-        command
-    };
-    let mut tests = vec![
-        test(
-            "kill -9, 200 rounds",
-            &[],
-            vec![with("CALLHISTORY_KILL_ROUNDS", "200", "test --locked -p callhistory-server kill_9")],
-        ),
-        test(
-            "random script on both engines",
-            &[],
-            vec![with("CALLHISTORY_SCRIPT_STEPS", "50000", "test --locked -p callhistory-store script")],
-        ),
-        test(
-            "a thousand damages of a database",
-            &[],
-            vec![with("CALLHISTORY_DAMAGES", "1000", "test --locked --release -p callhistory-store --lib damage")],
-        ),
-        test(
-            "queries against the reference model",
-            &[],
-            vec![with("CALLHISTORY_QUERY_COMPARISONS", "500000", "test --locked -p callhistory-store queries")],
-        ),
-    ];
+    let mut tests = Vec::new();
+    for (name, (variable, count), arguments) in LONG_RUNS {
+        let mut command = cargo(&format!("test --locked {arguments}"));
+        command.env(variable, count);
+        tests.push(test(name, &[], vec![command]));
+    }
     let alone = |engine: &str| {
         let mut check =
             cargo(&format!("check --locked -p callhistory-server --no-default-features --features {engine}"));
@@ -171,18 +174,7 @@ fn system_tests(target: &Path, fuzz_seconds: u32) -> Vec<SystemTest> {
     };
     tests.push(test("each engine alone", &[], vec![alone("sqlite"), alone("postgres")]));
     let server = target.join("dist/callhistory-server");
-    let ignored: [(&str, &'static [Requirement]); 9] = [
-        ("a_full_disk_refuses_only_writes", &[UNSHARE]),
-        ("a_server_starts_on_a_full_disk", &[UNSHARE]),
-        ("a_server_starts_on_a_read_only_disk", &[UNSHARE]),
-        ("a_disk_that_refuses_writes_is_a_state", &[STRACE]),
-        ("a_disk_fault_never_causes_a_wrong_response", &[STRACE]),
-        ("each_response_follows_its_fsync", &[STRACE]),
-        ("hostile_clients_do_not_slow_down_others", &[]),
-        ("a_slow_http2_reader_receives_the_whole_export", &[]),
-        ("no_request_is_smuggled_through_nginx", &[NGINX]),
-    ];
-    for (name, needs) in ignored {
+    for (name, needs) in IGNORED_TESTS {
         let mut run = cargo(&format!("test --locked -p callhistory-server {name} -- --ignored --nocapture"));
         run.env("CALLHISTORY_SERVER", &server);
         let builds = vec![cargo("build --locked --profile dist -p callhistory-server")];

@@ -105,8 +105,8 @@ pub(crate) async fn create_call(
     // Relative to the URL of the request, which a proxy may serve under a path prefix.
     let location = HeaderValue::try_from(format!("call-history/{id}"));
     let location = location.map_err(|error| ApiError::internal(&error))?;
-    let etag = TagScope::of(app, &workspace, &grant).etag(call.sequence);
-    let record = record(app, (&workspace, &grant), StatusCode::CREATED, etag, call).await?;
+    let etag = TagScope::of(app, workspace, &grant).etag(call.sequence);
+    let record = record(app, (workspace, &grant), StatusCode::CREATED, etag, call).await?;
     Ok(([(header::LOCATION, location)], record).into_response())
 }
 

@@ -59,9 +59,7 @@ where
         let checks_host = self.checks_host && self.app.keys.is_none();
         let checked = match refused {
             Some(refused) => Err(refused.error()),
-            None if checks_host => {
-                check_framing(&request).and_then(|()| check_host(&self.app.allowed_hosts, &request))
-            }
+            None if checks_host => check_framing(&request).and_then(|()| check_host(&self.app.allowed_hosts, &request)),
             None => check_framing(&request),
         };
         let inner = checked.map(|()| self.inner.call(request));
