@@ -47,6 +47,13 @@ async fn check(server: &DatabaseServer, full: bool) -> Result<Vec<Diagnostic>, S
             "data_checksums = off: PostgreSQL does not detect damaged pages; pg_checksums --enable turns them on";
         diagnostics.push(Diagnostic::warning("checksums", detail));
     }
+    // Other engines replicate in their own way.
+    let lags = "SELECT current_setting('synchronous_standby_names') = '' AND EXISTS (SELECT FROM pg_stat_replication)";
+    if client.query_one(lags, &[]).await.and_then(|row| row.try_get(0)).unwrap_or(false) {
+        let detail =
+            "there is a standby, and synchronous_standby_names is empty: a fail-over can lose acknowledged writes";
+        diagnostics.push(Diagnostic::warning("replication", detail));
+    }
     if standby {
         diagnostics.push(Diagnostic::error("database", "is a standby, which does not accept writes"));
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{CLUSTER, client, empty};
 use crate::{
     conformance::{at, id, if_match, input, put, workspace},
-    databases::open,
+    databases::{diagnose, open},
 };
 
 /// Waits until a query returns true.
@@ -120,6 +120,36 @@ async fn a_lagging_standby_repeats_no_version_and_expires_cursors() {
     for store in &stores {
         assert_eq!(assert_new_epoch(&**store, (old.0, &old.1)).await, first, "more than one epoch began");
     }
+}
+
+/// The condition of the promise that an acknowledged write is never lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_synchronous_standby_no_acknowledged_write_is_lost() {
+    let primary = Cluster::start(&["fsync = off"]).unwrap();
+    let standby = primary.standby().unwrap();
+    let own = primary.url("postgres");
+    let store = open(&format!("postgres://callhistory@{},{}/postgres", primary.host(), standby.host())).await.unwrap();
+    wait_until(&own, "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')").await;
+    let warns =
+        async || diagnose(&own).await.iter().any(|diagnostic| diagnostic.detail.contains("synchronous_standby"));
+    assert!(warns().await);
+    let here = client(&own).await;
+    here.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
+    here.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    wait_until(&own, "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')").await;
+    assert!(!warns().await);
+    put(&*store, "w", "kept", "{}", 1).await;
+    standby.stop_receiving().unwrap();
+    wait_until(&standby.url("postgres"), "SELECT count(*) = 0 FROM pg_stat_wal_receiver").await;
+    // No time limit of a session turns the wait for the standby into an acknowledgement.
+    let refused = store.replace_call(&workspace("w"), &id("lost"), input("{}"), Precondition::default(), at(1)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    drop(here);
+    primary.crash().unwrap();
+    standby.promote().unwrap();
+    put_patiently(&*store, "new").await;
+    let found = async |call: &str| store.get_call(&workspace("w"), &id(call)).await.unwrap().is_some();
+    assert_eq!((found("kept").await, found("lost").await, found("new").await), (true, false, true));
 }
 
 /// Behind a pooler, the sessions of the servers survive a fail-over: each write checks where the database is.
