@@ -121,8 +121,12 @@ async fn tags_and_cursors_of_another_database_mean_nothing() {
         let stream = reqwest::Client::new().get(format!("{}{CALLS}/changes", server.base));
         let stream = stream.header("x-workspace-id", WORKSPACE).header("accept", "text/event-stream");
         assert_eq!(stream.header("last-event-id", &cursor).send().await.unwrap().status().as_u16(), 410);
-        let all = client.list_call_changes(&ChangesQuery::default()).await.unwrap();
-        assert!(!all.has_more && all.changes.len() == if other == "new" { 1 } else { 2 }, "{all:?}");
+        let count = if other == "new" { 1 } else { 2 };
+        for limit in [count, 100] {
+            let query = ChangesQuery { limit: Some(limit), ..ChangesQuery::default() };
+            let all = client.list_call_changes(&query).await.unwrap();
+            assert!(!all.has_more && all.changes.len() == usize::from(count), "{all:?}");
+        }
     }
 }
 

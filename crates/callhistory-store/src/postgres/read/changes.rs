@@ -27,23 +27,22 @@ pub(crate) async fn list_call_changes(
     if after > last {
         return Err(StoreError::CursorExpired.into());
     }
+    // One more row tells whether changes follow: the last sequence does not, after it was raised by a new epoch.
     let text = format!(
-        "SELECT p.sequence, p.kind, p.id, p.changed_at,
-             CASE WHEN coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES}
-                 THEN p.body END,
-             coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES},
-             p.digest
+        "SELECT f.sequence, f.kind, f.id, f.changed_at, CASE WHEN f.fits THEN f.body END, f.fits, f.digest
+         FROM (SELECT p.*, row_number() OVER before <= $4
+             AND coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES} AS fits
          FROM (
              SELECT h.sequence, h.kind, h.id, h.changed_at, c.body, c.digest
              FROM change h LEFT JOIN call c ON c.workspace_id = $1 AND c.id = h.id AND c.sequence = h.sequence
-             WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4
-         ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING) ORDER BY p.sequence"
+             WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4 + 1
+         ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING)) f ORDER BY f.sequence"
     );
     let limit = limit as i64;
     let values: [(&(dyn ToSql + Sync), Type); 4] =
         [(&workspace.as_str(), Type::TEXT), (&after, Type::INT8), (&last, Type::INT8), (&limit, Type::INT8)];
     let rows = db.query_typed(&text, &values).await?;
-    let (mut changes, mut is_cut) = (Vec::new(), rows.len() as i64 == limit);
+    let (mut changes, mut is_cut) = (Vec::new(), false);
     for row in &rows {
         if !row.try_get::<_, bool>(5)? {
             is_cut = true;
@@ -51,7 +50,6 @@ pub(crate) async fn list_call_changes(
         }
         changes.push(change(row, workspace, signer)?);
     }
-    // At the end, also of a workspace whose next sequence was raised by a new epoch.
     let reached = changes.last().filter(|_| is_cut).map_or(last, |change: &StoredChange| change.sequence);
     let start = signer.sign_feed(workspace, after);
     Ok(ChangeBatch { start, changes, cursor: signer.sign_feed(workspace, reached), has_more: reached < last })

@@ -35,10 +35,11 @@ pub(crate) fn list_call_changes(
          FROM change h LEFT JOIN call c ON c.workspace_id = h.workspace_id AND c.id = h.id AND c.sequence = h.sequence
          WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
     )?;
-    let mut rows = statement.query(params![workspace.as_str(), after, limit as i64])?;
+    // One more row tells whether changes follow: the last sequence does not, after it was raised by a restore.
+    let mut rows = statement.query(params![workspace.as_str(), after, limit as i64 + 1])?;
     let mut is_cut = false;
     while let Some(row) = rows.next()? {
-        if bytes >= PAGE_BYTES {
+        if bytes >= PAGE_BYTES || changes.len() == limit {
             is_cut = true;
             break;
         }
@@ -60,8 +61,6 @@ pub(crate) fn list_call_changes(
             cursor: signer.sign_feed(workspace, sequence),
         });
     }
-    // At the end, also of a workspace whose next sequence was raised by a restore.
-    let is_cut = is_cut || changes.len() == limit;
     let reached = changes.last().filter(|_| is_cut).map_or(last, |change| change.sequence);
     let start = signer.sign_feed(workspace, after);
     Ok(ChangeBatch { start, changes, cursor: signer.sign_feed(workspace, reached), has_more: reached < last })

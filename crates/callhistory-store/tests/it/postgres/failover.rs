@@ -46,16 +46,19 @@ async fn assert_new_epoch(store: &dyn CallStore, old: (Epoch, &str)) -> Epoch {
         assert!(matches!(refused, Err(StoreError::CursorExpired)), "{refused:?}");
     }
     // A follower that starts again sees every record that exists, and comes to the end.
-    let (mut seen, mut cursor) = (BTreeSet::new(), None);
+    let (mut seen, mut cursor, mut count) = (BTreeSet::new(), None, 0);
     loop {
         let batch = store.list_call_changes(&ws, cursor.as_deref(), 3).await.unwrap();
         seen.extend(batch.changes.iter().filter(|change| change.body.is_some()).map(|change| change.id.to_string()));
         assert!(!batch.has_more || !batch.changes.is_empty(), "more changes follow, and never come");
+        count += batch.changes.len();
         cursor = Some(batch.cursor);
         if !batch.has_more {
             break;
         }
     }
+    let all = store.list_call_changes(&ws, None, count).await.unwrap();
+    assert_eq!((all.has_more, Some(&all.cursor)), (false, cursor.as_ref()), "a full page can be the last one");
     let page = store.list_calls(&ws, &ListQuery::from_query("limit=1000&fields=_id").unwrap()).await.unwrap();
     assert_eq!(seen.len(), page.calls.len());
     let rest = store.list_call_changes(&ws, cursor.as_deref(), 3).await.unwrap();
