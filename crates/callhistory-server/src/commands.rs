@@ -5,6 +5,7 @@ pub mod demo;
 mod doctor;
 mod import_export;
 mod keys;
+mod restore;
 mod serve;
 
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -62,10 +63,8 @@ pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCod
             let backup = callhistory_store::backup(&settings.database_url()?, file)?;
             print(&format!("{}: {}.", file.display(), describe(&backup)));
         }
-        Command::Restore { file } => {
-            let url = settings.database_url()?;
-            let backup = callhistory_store::restore(file, &url, &environment.timestamp())?;
-            print(&format!("{url} holds {}. Followers of the change feed must start again.", describe(&backup)));
+        Command::Restore { file, revoke_keys } => {
+            print(&restore::run(&settings.database_url()?, file, *revoke_keys, &environment.timestamp())?);
         }
         Command::RebuildMetrics => {
             let calls = callhistory_store::rebuild_metrics(&settings.database_url()?)?;
@@ -127,7 +126,7 @@ fn existing_database(settings: &Settings) -> Result<DatabaseUrl, CommandError> {
 }
 
 fn describe(backup: &Backup) -> String {
-    let Backup { bytes, sha256, workspaces, calls, changes } = backup;
+    let Backup { bytes, sha256, workspaces, calls, changes, .. } = backup;
     format!("{calls} records and {changes} changes of {workspaces} workspaces, {bytes} bytes, sha256 {sha256}")
 }
 

@@ -106,16 +106,17 @@ pub fn rebuild_metrics(url: &DatabaseUrl) -> Result<u64, StoreError> {
 }
 
 /// Restores a backup as an embedded database that does not exist yet, after verifying the whole file. Versions and cursors that
-/// the original issued after the backup are not issued again: followers of the change feed start again.
+/// the original issued after the backup are not issued again: followers of the change feed start again. Keys that were revoked
+/// after the backup are valid again, unless all keys are revoked.
 ///
 /// # Errors
 ///
 /// [`StoreError::Open`] if the database exists, if the checksum does not match or the file is damaged, and for PostgreSQL;
 /// [`StoreError::Full`] and [`StoreError::Io`].
-pub fn restore(from: &Path, url: &DatabaseUrl, now: &Timestamp) -> Result<Backup, StoreError> {
+pub fn restore(from: &Path, url: &DatabaseUrl, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => sqlite::restore(from, path, now),
+        DatabaseUrl::Sqlite(path) => sqlite::restore(from, path, revokes_keys, now),
         _ => Err(only_embedded(url, "pg_restore")),
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use callhistory_model::{CallId, ChangeType, Timestamp};
 
+use crate::api_keys::ApiKey;
+
 /// The identity of the history that a store continues: a version or a cursor has a meaning only together with it. A database that
 /// is new, was restored, or lost commits in a fail-over is another epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,10 @@ pub struct Backup {
     pub calls: u64,
     /// The number of its changes.
     pub changes: u64,
+    /// The time of its last change: what was written, deleted or revoked later is not in it.
+    pub last_change: Option<Timestamp>,
+    /// Its API keys.
+    pub keys: Vec<ApiKey>,
 }
 
 /// Maximum number of bytes that are reserved for a page before its records are known.

@@ -42,6 +42,9 @@ pub enum Command {
     Restore {
         /// The copy, with its checksum in FILE.sha256
         file: PathBuf,
+        /// Revoke all API keys of the copy, because it does not know which were revoked after it
+        #[arg(long)]
+        revoke_keys: bool,
     },
     /// Check the database, the settings and the machine; ends with 0 (ok), 1 (warnings) or 2 (errors)
     Doctor {

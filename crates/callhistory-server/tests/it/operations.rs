@@ -112,6 +112,44 @@ async fn a_backup_during_writes_is_restored_byte_for_byte() {
     assert!(code == 1 && errors.contains("does not overwrite"), "{errors}");
 }
 
+/// A backup does not know what was revoked and erased after it: the restore says what comes back.
+#[tokio::test]
+async fn a_restore_names_the_keys_that_are_valid_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    assert_eq!(run(path, &["migrate"]).0, 0);
+    let create = |name: &str| {
+        let (_, key, _) = run(path, &["keys", "create", "--workspace", "w", "--scopes", "calls:read", "--name", name]);
+        key.trim().to_owned()
+    };
+    let (early, late) = (create("revoked before"), create("revoked\nafter"));
+    let id = |key: &str| key.split('_').nth(2).unwrap().to_owned();
+    assert_eq!(run(path, &["keys", "revoke", &early]).0, 0);
+    std::fs::write(path.join("a.ndjson"), "{\"_id\":\"a\"}\n").unwrap();
+    assert_eq!(run(path, &["import", "--workspace", "w", "a.ndjson"]).0, 0);
+    assert_eq!(run(path, &["backup", "copy.db"]).0, 0);
+    assert_eq!(run(path, &["keys", "revoke", &late]).0, 0);
+    let (code, printed, errors) = run(path, &["restore", "copy.db", "--data-dir", "one"]);
+    assert_eq!(code, 0, "{errors}");
+    let (warned, listed) = printed.split_once("these keys are valid").unwrap();
+    assert!(
+        warned.contains("the last change in the backup is of 20") && warned.contains("delete them again"),
+        "{printed}"
+    );
+    assert!(listed.contains(&id(&late)) && listed.contains("\"revoked\\nafter\"") && listed.contains("--revoke-keys"));
+    assert!(!listed.contains(&id(&early)), "{printed}");
+    let (code, printed, _) = run(path, &["restore", "copy.db", "--data-dir", "two", "--revoke-keys"]);
+    assert!(code == 0 && printed.contains("All keys are revoked, 1 of them were valid"), "{printed}");
+    let answers = async |data: &str| {
+        let server = Running::start(path, &["--data-dir", data, "--require-keys"]);
+        let get = reqwest::Client::new().get(format!("{}/v2/api/call-history/a", server.base));
+        get.header("x-workspace-id", "w").header("x-api-key", &late).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!([answers("one").await, answers("two").await], [200, 401]);
+    let (_, printed, _) = run(path, &["keys", "list", "--data-dir", "two"]);
+    assert_eq!(printed.matches("revoked  ").count(), 2, "{printed}");
+}
+
 /// A refused restore leaves no files.
 #[test]
 fn a_damaged_backup_is_not_restored() {

@@ -84,6 +84,21 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     })
 }
 
+fn list_rows(db: &Connection) -> rusqlite::Result<Vec<KeyRow>> {
+    let mut statement = db.prepare_cached("SELECT * FROM api_key ORDER BY created_at, id")?;
+    statement.query_map([], read_key)?.collect()
+}
+
+/// All keys of a database.
+pub(crate) fn list_keys(db: &Connection) -> Result<Vec<ApiKey>, StoreError> {
+    list_rows(db)?.into_iter().map(ApiKey::try_from).collect()
+}
+
+/// Revokes all keys of a database.
+pub(crate) fn revoke_all(db: &Connection, at: &Timestamp) -> rusqlite::Result<usize> {
+    db.execute("UPDATE api_key SET revoked_at = min(coalesce(revoked_at, ?1), ?1)", [at.unix_nanos()])
+}
+
 #[async_trait]
 impl ApiKeyStore for SqliteApiKeys {
     async fn create_key(&self, key: ApiKey, replaces: Option<(String, Timestamp)>) -> Result<(), StoreError> {
@@ -118,11 +133,7 @@ impl ApiKeyStore for SqliteApiKeys {
     }
 
     async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let list = |db: &Connection| {
-            let mut statement = db.prepare_cached("SELECT * FROM api_key ORDER BY created_at, id")?;
-            statement.query_map([], read_key)?.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        self.read(list).await?.into_iter().map(ApiKey::try_from).collect()
+        self.read(list_rows).await?.into_iter().map(ApiKey::try_from).collect()
     }
 
     async fn revoke_key(&self, id: &str, at: Timestamp) -> Result<bool, StoreError> {

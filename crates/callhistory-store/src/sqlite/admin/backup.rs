@@ -11,7 +11,7 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::{access, files::lock_name, verify::damage};
+use super::{access, api_keys, files::lock_name, verify::damage};
 use crate::{
     error::StoreError,
     partial_file::{PartialFile, sibling, write_private},
@@ -64,11 +64,11 @@ fn partial_name(database: &Path, to: &Path) -> PathBuf {
 }
 
 /// Restores a copy as the database, after verifying it.
-pub(crate) fn restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, StoreError> {
-    try_restore(from, database, now).map_err(|error| access::explain(database, error))
+pub(crate) fn restore(from: &Path, database: &Path, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
+    try_restore(from, database, revokes_keys, now).map_err(|error| access::explain(database, error))
 }
 
-fn try_restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, StoreError> {
+fn try_restore(from: &Path, database: &Path, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
     let sums = sibling(from, ".sha256");
     let expected = fs::read_to_string(&sums)
         .map_err(|error| refused(&sums, &format!("cannot be read ({error}); the backup is verified by it")))?;
@@ -89,7 +89,7 @@ fn try_restore(from: &Path, database: &Path, now: &Timestamp) -> Result<Backup, 
         return Err(refused(from, &format!("does not match the checksum in {}", sums.display())));
     }
     let contents = verify(partial.path())?;
-    reset_history(partial.path(), now)?;
+    reset_history(partial.path(), revokes_keys, now)?;
     partial.persist(database).map_err(|error| failed(database, &error))?;
     Ok(Backup { bytes, sha256, ..contents })
 }
@@ -140,12 +140,22 @@ fn verify(copy: &Path) -> Result<Backup, StoreError> {
         workspaces: count("workspace")?,
         calls: count("call")?,
         changes: count("change")?,
+        last_change: last_change(&db)?,
+        keys: api_keys::list_keys(&db)?,
     })
+}
+
+/// The time of the last change.
+fn last_change(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let last = "SELECT max((SELECT changed_at FROM change c WHERE c.workspace_id = w.workspace_id
+                            ORDER BY sequence DESC LIMIT 1)) FROM workspace w";
+    let last: Option<i64> = db.query_row(last, [], |row| row.get(0))?;
+    Ok(last.map(Timestamp::from_unix_nanos))
 }
 
 /// Prevents versions that the original issued after the backup from being issued again, and makes followers start again,
 /// because they have seen changes that are lost.
-fn reset_history(copy: &Path, now: &Timestamp) -> Result<(), StoreError> {
+fn reset_history(copy: &Path, revokes_keys: bool, now: &Timestamp) -> Result<(), StoreError> {
     let db = page_checksum::open(copy, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let before: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     // The same copy can be restored twice, so a counter is not enough; and a clock can go back.
@@ -153,6 +163,9 @@ fn reset_history(copy: &Path, now: &Timestamp) -> Result<(), StoreError> {
     db.execute_batch("BEGIN IMMEDIATE")?;
     db.execute("UPDATE workspace SET last_sequence = max(last_sequence, ?1)", [open::first_sequence(restored)])?;
     db.execute("UPDATE secret SET value = randomblob(32) WHERE name = 'cursor'", [])?;
+    if revokes_keys {
+        api_keys::revoke_all(&db, now)?;
+    }
     db.pragma_update(None, "user_version", restored)?;
     db.execute_batch("COMMIT")?;
     db.close().map_err(|(_, error)| error.into())
