@@ -18,7 +18,7 @@ pub enum Scope {
     CallsDelete,
     /// Reading whole histories.
     CallsExport,
-    /// Seeing phone numbers; without it they are masked.
+    /// Seeing `fromPhoneNumber` and `toPhoneNumber`; without it they are masked.
     PhoneNumbersRead,
 }
 

@@ -45,7 +45,10 @@ its `startTime`, or `createdAt` for records without it."#;
 pub(crate) fn base() -> OpenApi {
     let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
-    let key = ApiKeyValue::with_description("x-api-key", "API key, if the server requires keys.");
+    let key = "API key, if the server requires keys. Without its scope `phone-numbers:read`, the members `fromPhoneNumber` and \
+               `toPhoneNumber` are masked; numbers inside other members, such as `metadata`, `variables`, `summary` and \
+               `transcript`, are not.";
+    let key = ApiKeyValue::with_description("x-api-key", key);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("The API key as `Authorization: Bearer KEY`."))

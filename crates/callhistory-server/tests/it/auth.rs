@@ -300,6 +300,32 @@ async fn phone_numbers_are_redacted_without_the_scope() {
     assert!(whole.body.contains("+14155550123"), "{}", whole.body);
 }
 
+/// Exactly the two members that the contract names are masked.
+#[tokio::test]
+async fn the_contract_says_which_members_are_masked() {
+    let server = Server::with_keys().await;
+    let full = create_key(&server, None, &Scope::ALL, |_| {}).await;
+    let masked = create_key(&server, None, &[Scope::CallsRead], |_| {}).await;
+    let number = "+14155550123";
+    let body = format!(
+        r#"{{"fromPhoneNumber":"{number}","toPhoneNumber":"{number}","summary":"{number}","metadata":{{"n":"{number}"}},
+            "variables":{{"n":"{number}"}},"transcript":[{{"role":"user","content":"{number}"}}],"agent":"{number}"}}"#
+    );
+    assert_eq!(server.put(ID, &[("x-api-key", full.as_str())], &body).await.status, StatusCode::CREATED);
+    let record = server.get(ID, &[("x-api-key", masked.as_str())]).await.json();
+    let shows = |value: &Value| value.to_string().contains(number);
+    let is_masked = |(name, value): (&'_ String, &Value)| value.to_string().contains("***").then(|| name.clone());
+    let hidden: Vec<_> = record.as_object().unwrap().iter().filter_map(is_masked).collect();
+    assert_eq!(hidden, ["fromPhoneNumber", "toPhoneNumber"]);
+    let contract = server.send_bare(Method::GET, "/openapi.json", &[], vec![]).await.json();
+    let description = contract["components"]["securitySchemes"]["apiKey"]["description"].to_string();
+    let (masks, shown) = description.split_once("are masked").unwrap();
+    assert!(hidden.iter().all(|name| masks.contains(name.as_str())));
+    for name in ["summary", "metadata", "variables", "transcript"] {
+        assert!(shows(&record[name]) && shown.contains(name), "{name}: {description}");
+    }
+}
+
 /// Revocation and rotation take effect on a running server.
 #[tokio::test]
 async fn keys_are_created_and_revoked_while_a_server_runs() {
