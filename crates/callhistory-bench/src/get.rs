@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use crate::{
     bench::Bench,
     error::BoxError,
-    load::Requests,
+    load::{self, Requests},
     peers::static_baseline,
     server::Server,
     table::{Goal, Line, Outcome},
@@ -56,12 +56,23 @@ pub(crate) async fn get_call(bench: &Bench) -> Outcome {
     Ok(lines)
 }
 
+/// What the entity tags of all records have in common: a hash of the workspace, the masking and the database.
+async fn tag_hash(server: &Server, id: &str) -> Result<String, BoxError> {
+    let mut connection = load::Connection::open(server.process.address).await?;
+    connection.exchange(&server.get(&format!("/{id}"), ""), "200").await?;
+    let tag = connection.head().lines().find_map(|line| line.strip_prefix("etag: \""));
+    let hash = tag.and_then(|tag| tag.trim_end().strip_suffix('"')?.split_once('-'));
+    Ok(hash.ok_or("the record has no entity tag")?.1.to_owned())
+}
+
 pub(crate) async fn not_modified(bench: &Bench) -> Outcome {
     let data = bench.data(bench.records())?;
     let server = bench.start(&data).await?;
     let ids = random_ids(&data, if bench.quick { 1000 } else { UNIFORM })?;
-    let request =
-        |(id, version): &(String, i64)| server.get(&format!("/{id}"), &format!("if-none-match: \"{version}\"\r\n"));
+    let hash = tag_hash(&server, &ids[0].0).await?;
+    let request = |(id, version): &(String, i64)| {
+        server.get(&format!("/{id}"), &format!("if-none-match: \"{version}-{hash}\"\r\n"))
+    };
     let all: Vec<_> = ids.iter().map(request).collect();
     let hot = all[..HOT.min(all.len())].to_vec();
     let mut lines = Vec::new();
