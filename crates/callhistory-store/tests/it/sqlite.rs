@@ -122,6 +122,19 @@ async fn no_write_is_lost_in_a_deleted_file() {
     }
 }
 
+#[tokio::test]
+async fn a_deleted_ballast_is_reserved_again() {
+    let file = empty();
+    let _store = file.open().await;
+    let ballast = file.path().with_file_name("callhistory.db.ballast");
+    std::fs::remove_file(&ballast).unwrap();
+    let removed = std::time::Instant::now();
+    while std::fs::metadata(&ballast).map_or(0, |file| file.len()) < 8 * 1024 * 1024 {
+        assert!(removed.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 /// A group that is committed at the moment of the removal.
 #[cfg(unix)]
 #[tokio::test]

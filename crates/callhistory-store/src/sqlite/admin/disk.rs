@@ -213,6 +213,13 @@ impl Ballast {
         }
     }
 
+    /// Reserves the space again if someone has deleted the file.
+    pub(crate) fn restore(&mut self) {
+        if !self.path.exists() {
+            *self = Self::new(Arc::clone(&self.disk));
+        }
+    }
+
     /// Why writes are refused, if they are. Checks at intervals whether they succeed again, after a checkpoint, which frees space.
     pub(crate) fn refusal(&mut self, checkpoint: impl FnOnce()) -> Option<StoreError> {
         let (is_full, is_read_only) = (&self.disk.is_full, &self.disk.is_read_only);

@@ -199,6 +199,9 @@ fn write_groups(
             messages.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         if matches!(next, Err(RecvTimeoutError::Timeout)) {
+            if writer.disk.health().can_write() {
+                writer.ballast.restore();
+            }
             writer.run_group(Vec::new(), notifier);
             continue;
         }
