@@ -122,16 +122,46 @@ async fn no_write_is_lost_in_a_deleted_file() {
     }
 }
 
+/// A power failure tears a page that a checkpoint was writing: the WAL still has it.
+#[tokio::test]
+async fn a_page_that_is_in_the_wal_may_be_torn() {
+    let file = empty();
+    put(&*file.open().await, "w", "c", "{}", 1).await;
+    let store = file.open().await;
+    put(&*store, "w", "d", "{}", 1).await;
+    let (copy, wal) = (file.directory.path().join("copy.db"), "callhistory.db-wal");
+    let frames = std::fs::read(file.path().with_file_name(wal)).unwrap();
+    std::fs::write(copy.with_file_name("copy.db-wal"), &frames).unwrap();
+    let mut bytes = std::fs::read(file.path()).unwrap();
+    let pages = frames[32..].chunks(24 + 4096).map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize);
+    let torn: Vec<_> = pages.filter(|page| *page > 1 && page * 4096 <= bytes.len()).collect();
+    assert!(torn.len() > 2, "{torn:?}");
+    for page in torn {
+        bytes[page * 4096 - 2048..page * 4096].fill(0);
+    }
+    std::fs::write(&copy, bytes).unwrap();
+    let url = format!("sqlite:{}", copy.display());
+    let diagnostics = diagnose(&url).await;
+    assert!(diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{diagnostics:?}");
+    let after = open(&url).await.unwrap();
+    assert_eq!(after.list_calls(&workspace("w"), &ListQuery::default()).await.unwrap().calls.len(), 2);
+    after.close().await;
+    let diagnostics = diagnose(&url).await;
+    assert!(diagnostics.iter().all(|diagnostic| diagnostic.severity != Severity::Error), "{diagnostics:?}");
+}
+
 #[tokio::test]
 async fn a_deleted_ballast_is_reserved_again() {
     let file = empty();
     let _store = file.open().await;
     let ballast = file.path().with_file_name("callhistory.db.ballast");
-    std::fs::remove_file(&ballast).unwrap();
-    let removed = std::time::Instant::now();
-    while std::fs::metadata(&ballast).map_or(0, |file| file.len()) < 8 * 1024 * 1024 {
-        assert!(removed.elapsed() < PATIENCE);
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    for is_deleted in [false, true] {
+        let since = std::time::Instant::now();
+        while std::fs::metadata(&ballast).map_or(0, |file| file.len()) < 8 * 1024 * 1024 {
+            assert!(since.elapsed() < PATIENCE, "{is_deleted}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        drop(std::fs::remove_file(&ballast));
     }
 }
 
