@@ -1,6 +1,6 @@
 //! Page checksums: a layer above SQLite's own file layer (VFS) that ends each page of the database file with a checksum of its
 //! content and its number. Each page that is read from the file is verified, so neither a damaged page nor one in a wrong place
-//! becomes an answer. Pages in the WAL have the checksums of SQLite, which are verified when the WAL is recovered.
+//! becomes an answer. It also erases what SQLite leaves behind in the unused part of a page. Pages in the WAL have the checksums of SQLite, which are verified when the WAL is recovered.
 
 #![expect(unsafe_code, reason = "SQLite calls its file layer through C functions")]
 
@@ -24,6 +24,14 @@ const CHECKSUM_BYTES: usize = 8;
 const HEADER_BYTES: usize = 100;
 const HEADER_MAGIC: &[u8] = b"SQLite format 3\0";
 const RESERVED_AT: usize = 20;
+
+/// The first byte of a b-tree page.
+const INNER_INDEX: u8 = 2;
+const INNER_TABLE: u8 = 5;
+const LEAF_INDEX: u8 = 10;
+const LEAF_TABLE: u8 = 13;
+/// The size of a file up to which no number of a page begins with such a byte: 128 GiB, less what a checkpoint adds.
+const MAX_ERASED_BYTES: i64 = 120 << 30;
 
 /// An open database file. SQLite's own file follows in the same allocation.
 #[repr(C)]
@@ -104,6 +112,24 @@ fn checksum(content: &[u8], number: i64) -> [u8; CHECKSUM_BYTES] {
 fn is_sound(page: &[u8], number: i64) -> bool {
     let (content, stored) = page.split_at(PAGE_BYTES - CHECKSUM_BYTES);
     checksum(content, number) == *stored || !is_verifying()
+}
+
+/// Erases the gap between the list of cells of a b-tree page and their content. When SQLite moves cells to another page, their bytes
+/// stay there, even with `secure_delete`, and would outlive the record.
+fn erase_unused(page: &mut [u8; PAGE_BYTES], number: i64) {
+    let head = if number == 1 { HEADER_BYTES } else { 0 };
+    let head_bytes = match page[head] {
+        LEAF_INDEX | LEAF_TABLE => 8,
+        INNER_INDEX | INNER_TABLE => 12,
+        // A page of a long value or of the list of free pages begins with the number of another page instead.
+        _ => return,
+    };
+    let two_bytes = |at: usize| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
+    let (cells, content) = (two_bytes(head + 3), two_bytes(head + 5));
+    let cells_end = head + head_bytes + 2 * cells;
+    if cells_end <= content && content <= PAGE_BYTES - CHECKSUM_BYTES {
+        page[cells_end..content].fill(0);
+    }
 }
 
 /// The number of the page, if this is a read or a write of a whole one.
@@ -217,6 +243,11 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, buffer: *const c_void, 
     let mut page = [0_u8; PAGE_BYTES];
     // SAFETY: SQLite passes a buffer of a page.
     page.copy_from_slice(unsafe { slice::from_raw_parts(buffer.cast::<u8>(), PAGE_BYTES) });
+    let mut size = i64::MAX;
+    // SAFETY: the file is that of SQLite, and the function writes one integer.
+    if unsafe { file_size(file, &mut size) } == ffi::SQLITE_OK && size < MAX_ERASED_BYTES {
+        erase_unused(&mut page, number);
+    }
     let (content, stored) = page.split_at_mut(PAGE_BYTES - CHECKSUM_BYTES);
     stored.copy_from_slice(&checksum(content, number));
     // SAFETY: the buffer is a page, and the file is that of SQLite.
