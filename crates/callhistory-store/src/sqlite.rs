@@ -62,6 +62,9 @@ use write::{
     statements::{self, NewCall, WriteTransaction},
 };
 
+/// Records of a page that is read on the thread of its request. Hundreds of larger ones would delay all other requests.
+const MAX_SHORT_PAGE: usize = 100;
+
 pub(crate) struct SqliteStore {
     writer: SqliteWriter,
     snapshots: Arc<SnapshotPool>,
@@ -242,7 +245,8 @@ impl CallStore for SqliteStore {
         // One step of the full-text index can take long.
         let Predicate { clauses, ranges, time } = Predicate::new(&own, &query.filter);
         let is_of_time = query.sort.key == SortKey::StartTime || (time.low.is_none() && time.high.is_none());
-        let is_short = !query.include_total && clauses.is_empty() && ranges.is_empty() && is_of_time;
+        let is_small = query.page_size() <= MAX_SHORT_PAGE;
+        let is_short = is_small && !query.include_total && clauses.is_empty() && ranges.is_empty() && is_of_time;
         let thresholds = self.thresholds;
         let list = move |db: &Connection| {
             read::list::list_calls(db, &workspace, &query, after.as_ref(), (&signer, thresholds))
