@@ -216,9 +216,6 @@ async fn stream_events(
     }
     let rest = stream::unfold(follower, |mut follower| async move { Some((follower.next().await?, follower)) });
     let events = stream::iter([Bytes::from(opening)]).chain(rest).map(Ok::<_, Infallible>);
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    Ok((headers, Body::from_stream(events)).into_response())
+    let media_type = HeaderValue::from_static("text/event-stream");
+    Ok(([(header::CONTENT_TYPE, media_type)], Body::from_stream(events)).into_response())
 }
