@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callhistory_model::Timestamp;
-use callhistory_store::{ApiKey, ApiKeyStore, CallStore};
+use callhistory_store::{ApiKey, ApiKeyStore, CallStore, FairSemaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -18,6 +18,10 @@ use crate::{
     telemetry::prometheus::PrometheusRegistry,
 };
 
+/// Imports in progress, and those of one workspace. Each has up to two batches of 4 MiB in memory.
+const MAX_IMPORTS: usize = 16;
+const MAX_IMPORTS_PER_WORKSPACE: usize = 4;
+
 /// The state of the service.
 pub struct AppState {
     pub(crate) store: Arc<dyn CallStore>,
@@ -28,6 +32,7 @@ pub struct AppState {
     /// `None` if the service does not require keys.
     pub(crate) keys: Option<Arc<KeyCache>>,
     pub(crate) body_budget: BodyBudget,
+    pub(crate) imports: Arc<FairSemaphore>,
     pub(crate) followers: Followers,
     /// Host names that are answered to without keys.
     pub(crate) allowed_hosts: AllowedHosts,
@@ -50,6 +55,7 @@ impl AppState {
             stop: CancellationToken::new(),
             keys: None,
             body_budget: BodyBudget::default(),
+            imports: FairSemaphore::new(MAX_IMPORTS, MAX_IMPORTS_PER_WORKSPACE),
             followers: Followers::new(Limits::default().connections),
             allowed_hosts: AllowedHosts::default(),
             metrics: None,

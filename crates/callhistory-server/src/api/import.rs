@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use callhistory_model::{CallInput, ImportReport, ProblemCode};
+use callhistory_store::Exhausted;
 use futures_util::StreamExt as _;
 
 use crate::{
@@ -22,6 +23,20 @@ use crate::{
 /// How long the sender may send nothing.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Imports with less in memory do not count, in bytes: the limit of connections bounds them.
+const FREE_BYTES: usize = 64 * 1024;
+
+fn exhausted(reason: Exhausted) -> ApiError {
+    let (name, detail) = match reason {
+        Exhausted::Share => {
+            ("workspace_imports", "Four imports of this workspace are in progress already; wait for one.")
+        }
+        Exhausted::Total => ("imports", "Sixteen imports are in progress already; retry."),
+    };
+    metrics::counter!("callhistory_refused_total", "reason" => name).increment(1);
+    ApiError::new(ProblemCode::Unavailable, detail)
+}
+
 /// Import calls
 ///
 /// Accepts a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
@@ -30,7 +45,8 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// record that breaks a rule is rejected with its line and its errors; the others are written. Records are written in
 /// batches: if the connection is lost, those written so far stay, each of them complete, and the same import can be sent
 /// again, in which records that are already stored count as unchanged. A record has at most 1,048,576 bytes. An import
-/// that sends no byte for 30 seconds is aborted.
+/// that sends no byte for 30 seconds is aborted. A workspace can run four imports of more than 64 KiB at a time; further
+/// ones wait for five seconds.
 #[utoipa::path(
     post,
     path = "/v2/api/call-history/batch",
@@ -53,7 +69,8 @@ pub(crate) async fn import_calls(
     _: NoQuery,
     ImportBody { format, gzip, body }: ImportBody,
 ) -> Result<Response, ApiError> {
-    let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace), format, gzip);
+    let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace.clone()), format, gzip);
+    let mut permit = None;
     import.grant = Some(grant.clone());
     let mut chunks = body.into_data_stream();
     let mut ended = std::pin::pin!(grant.ended());
@@ -66,7 +83,12 @@ pub(crate) async fn import_calls(
             }
         };
         match next {
-            Ok(Some(Ok(chunk))) => import.push(&chunk, &app.now()).await?,
+            Ok(Some(Ok(chunk))) => {
+                import.push(&chunk, &app.now()).await?;
+                if permit.is_none() && import.buffered_bytes() > FREE_BYTES {
+                    permit = Some(app.imports.acquire_many(&workspace, 1).await.map_err(exhausted)?);
+                }
+            }
             Ok(None) => break,
             Ok(Some(Err(_))) => {
                 return Err(ApiError::new(ProblemCode::InvalidRequest, "The body ended early."));

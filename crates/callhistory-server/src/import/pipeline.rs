@@ -133,6 +133,11 @@ impl Import {
         &self.report
     }
 
+    /// The bytes of records that wait to be written.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.batch_bytes + self.splitter.buffered_bytes()
+    }
+
     /// Processes the next bytes of the stream.
     ///
     /// # Errors

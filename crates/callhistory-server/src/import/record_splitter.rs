@@ -73,6 +73,11 @@ impl RecordSplitter {
         bytes.iter().for_each(|byte| self.step(*byte, items));
     }
 
+    /// The bytes of the record that is not complete.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Ends the stream.
     pub(crate) fn finish(&mut self, items: &mut Vec<RawRecord>) {
         match self.state {

@@ -174,7 +174,7 @@ async fn connections_leave_descriptors_for_the_database() {
 
 /// Reads one response with a body from a connection that stays open.
 async fn exchange(stream: &mut TcpStream, target: &str) -> String {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nx-workspace-id: w\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let (mut seen, mut buffer) = (String::new(), [0; 4096]);
     loop {
@@ -210,13 +210,13 @@ async fn a_lack_of_descriptors_is_503() {
 async fn a_refused_head_gets_a_problem() {
     let directory = TempDir::new().unwrap();
     let mut server = Running::start(directory.path(), &["--operations-listen", "127.0.0.1:0"]);
-    let head = |lines: &str| format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{lines}\r\n");
+    let head = |lines: &str| format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n");
     let many: String = (0..101).map(|number| format!("x-{number}: 1\r\n")).collect();
     let cases = [
         (head(&format!("x: {}\r\n", "y".repeat(100_000))), 431, "head_too_large"),
         (head(&many), 431, "head_too_large"),
-        (format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(66_000)), 431, "head_too_large"),
-        ("GET /healthz HTTP/1.1 x\r\nhost: x\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "y".repeat(66_000)), 431, "head_too_large"),
+        ("GET /healthz HTTP/1.1 x\r\nhost: localhost\r\n\r\n".to_owned(), 400, "invalid_request"),
         ("GET\r\n\r\n".to_owned(), 400, "invalid_request"),
         (head("content-length: x\r\n"), 400, "invalid_request"),
         (head("fo\0o: 1\r\n"), 400, "invalid_request"),
@@ -291,8 +291,9 @@ async fn request_page(server: &Running, workspace: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
     let mut stream = socket.connect(address(server).parse().unwrap()).await.unwrap();
-    let head =
-        format!("GET /v2/api/call-history?limit=1000 HTTP/1.1\r\nhost: x\r\nx-workspace-id: {workspace}\r\n\r\n");
+    let head = format!(
+        "GET /v2/api/call-history?limit=1000 HTTP/1.1\r\nhost: localhost\r\nx-workspace-id: {workspace}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
@@ -331,6 +332,40 @@ async fn readers_that_stall_hold_the_share_of_their_own_workspace() {
     // The share is free again.
     let again = async { while page("big").await.unwrap().status().as_u16() != 200 {} };
     timeout(PATIENCE, again).await.unwrap();
+}
+
+/// An import keeps a batch in memory, however slowly it arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imports_that_stall_hold_the_share_of_their_own_workspace() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--log", "warn"]);
+    let path = "/v2/api/call-history/batch";
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-workspace-id: big\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000000\r\n\r\n"
+    );
+    let held = hold(&server, 20, format!("{head}{{\"summary\":\"{}", "x".repeat(300_000)).as_bytes()).await;
+    let import = |workspace: &'static str, bytes: usize| {
+        let import = reqwest::Client::new().post(format!("{}{path}", server.base));
+        let import = import.header("x-workspace-id", workspace).header("content-type", "application/x-ndjson");
+        import.body(format!("{{\"_id\":\"c\",\"metadata\":{{\"a\":\"{}\"}}}}\n", "x".repeat(bytes))).send()
+    };
+    // Until the others have been read.
+    let refused = async {
+        loop {
+            let response = import("big", 300_000).await.unwrap();
+            if response.status().as_u16() != 200 {
+                break response;
+            }
+        }
+    };
+    let refused = timeout(PATIENCE, refused).await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+    assert!(refused.text().await.unwrap().contains("Four imports of this workspace"));
+    // Small ones do not count, and others have their own share.
+    for (workspace, bytes) in [("big", 1000), ("other", 300_000)] {
+        assert_eq!(import(workspace, bytes).await.unwrap().status().as_u16(), 200);
+    }
+    drop(held);
 }
 
 /// Many readers of one workspace that do read wait for each other instead of being refused.
@@ -374,7 +409,7 @@ async fn a_thousand_followers_at_one_position_share_a_read() {
     const WRITES: usize = 10;
     let directory = TempDir::new().unwrap();
     let server = Running::start(directory.path(), &["--log", "warn", "--operations-listen", "127.0.0.1:0"]);
-    let head = "GET /v2/api/call-history/changes?cursor=latest HTTP/1.1\r\nhost: x\r\nx-workspace-id: w\r\naccept: text/event-stream\r\n\r\n";
+    let head = "GET /v2/api/call-history/changes?cursor=latest HTTP/1.1\r\nhost: localhost\r\nx-workspace-id: w\r\naccept: text/event-stream\r\n\r\n";
     let mut followers = hold(&server, FOLLOWERS, head.as_bytes()).await;
     let all = async {
         while metric(&server, "callhistory_followers").await < FOLLOWERS as f64 {
