@@ -11,7 +11,7 @@ mod serve;
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::Timestamp;
-use callhistory_store::{Backup, CallStore, DatabaseUrl};
+use callhistory_store::{Backup, CallStore, DatabaseUrl, RestoreOptions};
 
 use crate::{
     api,
@@ -63,8 +63,9 @@ pub fn run(sources: &SettingSources, environment: Environment) -> Result<ExitCod
             let backup = callhistory_store::backup(&settings.database_url()?, file)?;
             print(&format!("{}: {}.", file.display(), describe(&backup)));
         }
-        Command::Restore { file, revoke_keys } => {
-            print(&restore::run(&settings.database_url()?, file, *revoke_keys, &environment.timestamp())?);
+        Command::Restore { file, revoke_keys, deletions_from } => {
+            let options = RestoreOptions { revokes_keys: *revoke_keys, deletions_from: deletions_from.as_deref() };
+            print(&restore::run(&settings.database_url()?, file, options, &environment.timestamp())?);
         }
         Command::RebuildMetrics => {
             let calls = callhistory_store::rebuild_metrics(&settings.database_url()?)?;

@@ -14,8 +14,13 @@ use crate::postgres;
 #[cfg(feature = "sqlite")]
 use crate::sqlite;
 use crate::{
-    api_keys::ApiKeyStore, diagnostic::Diagnostic, domain::strategy::Thresholds, error::StoreError, results::Backup,
-    store::CallStore, url::DatabaseUrl,
+    api_keys::ApiKeyStore,
+    diagnostic::Diagnostic,
+    domain::strategy::Thresholds,
+    error::StoreError,
+    results::{Backup, RestoreOptions},
+    store::CallStore,
+    url::DatabaseUrl,
 };
 
 /// Opens a store; creates or migrates the database if needed.
@@ -106,17 +111,22 @@ pub fn rebuild_metrics(url: &DatabaseUrl) -> Result<u64, StoreError> {
 }
 
 /// Restores a backup as an embedded database that does not exist yet, after verifying the whole file. Versions and cursors that
-/// the original issued after the backup are not issued again: followers of the change feed start again. Keys that were revoked
-/// after the backup are valid again, unless all keys are revoked.
+/// the original issued after the backup are not issued again: followers of the change feed start again. Records that were
+/// deleted and keys that were revoked after the backup come back, apart from what the options say.
 ///
 /// # Errors
 ///
 /// [`StoreError::Open`] if the database exists, if the checksum does not match or the file is damaged, and for PostgreSQL;
 /// [`StoreError::Full`] and [`StoreError::Io`].
-pub fn restore(from: &Path, url: &DatabaseUrl, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
+pub fn restore(
+    from: &Path,
+    url: &DatabaseUrl,
+    options: RestoreOptions<'_>,
+    now: &Timestamp,
+) -> Result<Backup, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => sqlite::restore(from, path, revokes_keys, now),
+        DatabaseUrl::Sqlite(path) => sqlite::restore(from, path, options, now),
         _ => Err(only_embedded(url, "pg_restore")),
     }
 }

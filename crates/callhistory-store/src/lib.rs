@@ -34,7 +34,8 @@ pub use domain::strategy::Thresholds;
 pub use error::StoreError;
 pub use partial_file::{PartialFile, sibling};
 pub use results::{
-    Backup, CallArray, CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, StoredChange, WriteOutcome, WrittenCall,
+    Backup, CallArray, CallPage, ChangeBatch, Epoch, RestoreOptions, StoreHealth, StoredCall, StoredChange,
+    WriteOutcome, WrittenCall,
 };
 pub use store::CallStore;
 pub use url::DatabaseUrl;

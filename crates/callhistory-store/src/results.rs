@@ -1,6 +1,6 @@
 //! What the methods of a store return.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use callhistory_model::{CallId, ChangeType, Timestamp};
@@ -171,6 +171,19 @@ pub struct Backup {
     pub last_change: Option<Timestamp>,
     /// Its API keys.
     pub keys: Vec<ApiKey>,
+    /// The number of records that a restore deleted again.
+    pub deleted_again: u64,
+    /// The number of keys that a restore revoked again.
+    pub revoked_again: u64,
+}
+
+/// What a restore keeps from coming back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOptions<'a> {
+    /// Whether all API keys of the backup are revoked.
+    pub revokes_keys: bool,
+    /// The old database, whose later deletions and revocations are repeated.
+    pub deletions_from: Option<&'a Path>,
 }
 
 /// Maximum number of bytes that are reserved for a page before its records are known.

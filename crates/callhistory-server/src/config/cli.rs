@@ -45,6 +45,10 @@ pub enum Command {
         /// Revoke all API keys of the copy, because it does not know which were revoked after it
         #[arg(long)]
         revoke_keys: bool,
+        /// The database that the copy replaces, moved away with its -wal file: what was deleted or revoked in it after the backup is
+        /// deleted and revoked again
+        #[arg(long, value_name = "OLD")]
+        deletions_from: Option<PathBuf>,
     },
     /// Check the database, the settings and the machine; ends with 0 (ok), 1 (warnings) or 2 (errors)
     Doctor {

@@ -133,13 +133,16 @@ async fn a_restore_names_the_keys_that_are_valid_again() {
     assert_eq!(code, 0, "{errors}");
     let (warned, listed) = printed.split_once("these keys are valid").unwrap();
     assert!(
-        warned.contains("the last change in the backup is of 20") && warned.contains("delete them again"),
+        warned.contains("The last change in the backup is of 20") && warned.contains("delete them again"),
         "{printed}"
     );
     assert!(listed.contains(&id(&late)) && listed.contains("\"revoked\\nafter\"") && listed.contains("--revoke-keys"));
     assert!(!listed.contains(&id(&early)), "{printed}");
     let (code, printed, _) = run(path, &["restore", "copy.db", "--data-dir", "two", "--revoke-keys"]);
-    assert!(code == 0 && printed.contains("All keys are revoked, 1 of them were valid"), "{printed}");
+    assert!(
+        code == 0 && printed.contains("All keys of the backup are revoked") && !printed.contains(&id(&late)),
+        "{printed}"
+    );
     let answers = async |data: &str| {
         let server = Running::start(path, &["--data-dir", data, "--require-keys"]);
         let get = reqwest::Client::new().get(format!("{}/v2/api/call-history/a", server.base));
@@ -148,6 +151,54 @@ async fn a_restore_names_the_keys_that_are_valid_again() {
     assert_eq!([answers("one").await, answers("two").await], [200, 401]);
     let (_, printed, _) = run(path, &["keys", "list", "--data-dir", "two"]);
     assert_eq!(printed.matches("revoked  ").count(), 2, "{printed}");
+}
+
+/// With the old database, a restore repeats what was deleted and revoked after the backup.
+#[tokio::test]
+async fn a_restore_repeats_deletions_and_revocations() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    assert_eq!(run(path, &["migrate"]).0, 0);
+    let create = ["keys", "create", "--operator", "--scopes", "calls:read,calls:write,calls:delete"];
+    let keys = [run(path, &create).1, run(path, &create).1].map(|key| key.trim().to_owned());
+    let client = |server: &Running, key: &str| {
+        Client::builder(&server.base).workspace("w").api_key(key).max_retries(0).build().unwrap()
+    };
+    let mut server = Running::start(path, &["--require-keys"]);
+    let writer = client(&server, &keys[0]);
+    for id in ["kept", "deleted", "again", "before"] {
+        writer.replace_call(id, &CallInput { summary: Some(id.to_owned()), ..CallInput::default() }).await.unwrap();
+    }
+    // This one is deleted and created before the backup.
+    writer.delete_call("before").await.unwrap();
+    writer.replace_call("before", &CallInput::default()).await.unwrap();
+    assert_eq!(run(path, &["backup", "copy.db"]).0, 0);
+    for id in ["deleted", "again"] {
+        writer.delete_call(id).await.unwrap();
+    }
+    writer.replace_call("again", &CallInput::default()).await.unwrap();
+    assert_eq!(run(path, &["keys", "revoke", &keys[1]]).0, 0);
+    server.signal("-KILL");
+    server.child.wait().unwrap();
+    std::fs::rename(path.join("callhistory-data"), path.join("broken")).unwrap();
+    let old = "broken/callhistory.db";
+    let (code, printed, errors) = run(path, &["restore", "copy.db", "--deletions-from", old]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(printed.contains("2 records were deleted again and 1 keys revoked again"), "{printed}");
+    let server = Running::start(path, &["--require-keys"]);
+    let reader = client(&server, &keys[0]);
+    for (id, exists) in [("kept", true), ("before", true), ("deleted", false), ("again", false)] {
+        assert_eq!(reader.get_call(id).await.is_ok(), exists, "{id}");
+    }
+    let changes = reader.list_call_changes(&ChangesQuery::default()).await.unwrap().changes;
+    let last: Vec<_> = changes.iter().rev().take(2).map(|change| change.kind.as_str()).collect();
+    assert_eq!(last, ["deleted", "deleted"]);
+    assert_eq!(client(&server, &keys[1]).get_call("kept").await.unwrap_err().status(), Some(401));
+    let (code, printed, _) = run(path, &["doctor", "--full", "--require-keys"]);
+    assert_eq!(code, 0, "{printed}");
+    let (code, _, errors) = run(path, &["restore", "copy.db", "--data-dir", "x", "--deletions-from", "absent.db"]);
+    assert!(code == 1 && errors.contains("absent.db"), "{errors}");
+    assert!(!path.join("x/callhistory.db").exists());
 }
 
 /// A refused restore leaves no files.

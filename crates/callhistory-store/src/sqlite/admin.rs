@@ -6,5 +6,6 @@ pub(super) mod backup;
 pub(super) mod diagnose;
 pub(super) mod disk;
 pub(super) mod files;
+pub(super) mod replay;
 pub(super) mod scrub;
 pub(super) mod verify;

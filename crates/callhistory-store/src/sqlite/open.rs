@@ -90,6 +90,20 @@ fn open_locked(path: &Path, prepare: impl Fn(&Connection) -> Result<(), StoreErr
     Ok(db)
 }
 
+/// Opens an unfinished copy of a database for writing.
+pub(crate) fn open_copy(path: &Path) -> Result<Connection, StoreError> {
+    open_locked(path, |_| Ok(()))
+}
+
+/// Closes a copy, which is then one file without a WAL.
+pub(crate) fn close_copy(copy: Connection) -> Result<(), StoreError> {
+    let mode: String = copy.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))?;
+    if mode != "delete" {
+        return Err(StoreError::Internal("the copy is still in WAL mode".to_owned()));
+    }
+    copy.close().map_err(|(_, error)| error.into())
+}
+
 /// Opens an existing file, also on a read-only file system.
 fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     let failed = |error: rusqlite::Error| cannot_open(path, &error);

@@ -11,11 +11,11 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::{access, api_keys, files::lock_name, verify::damage};
+use super::{access, api_keys, files::lock_name, replay::replay, verify::damage};
 use crate::{
     error::StoreError,
     partial_file::{PartialFile, sibling, write_private},
-    results::Backup,
+    results::{Backup, RestoreOptions},
     sqlite::{open, page_checksum},
 };
 
@@ -64,11 +64,21 @@ fn partial_name(database: &Path, to: &Path) -> PathBuf {
 }
 
 /// Restores a copy as the database, after verifying it.
-pub(crate) fn restore(from: &Path, database: &Path, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
-    try_restore(from, database, revokes_keys, now).map_err(|error| access::explain(database, error))
+pub(crate) fn restore(
+    from: &Path,
+    database: &Path,
+    options: RestoreOptions<'_>,
+    now: &Timestamp,
+) -> Result<Backup, StoreError> {
+    try_restore(from, database, options, now).map_err(|error| access::explain(database, error))
 }
 
-fn try_restore(from: &Path, database: &Path, revokes_keys: bool, now: &Timestamp) -> Result<Backup, StoreError> {
+fn try_restore(
+    from: &Path,
+    database: &Path,
+    options: RestoreOptions<'_>,
+    now: &Timestamp,
+) -> Result<Backup, StoreError> {
     let sums = sibling(from, ".sha256");
     let expected = fs::read_to_string(&sums)
         .map_err(|error| refused(&sums, &format!("cannot be read ({error}); the backup is verified by it")))?;
@@ -89,19 +99,24 @@ fn try_restore(from: &Path, database: &Path, revokes_keys: bool, now: &Timestamp
         return Err(refused(from, &format!("does not match the checksum in {}", sums.display())));
     }
     let contents = verify(partial.path())?;
-    reset_history(partial.path(), revokes_keys, now)?;
+    reset_history(partial.path(), options.revokes_keys, now)?;
+    let old = options.deletions_from.map(|old| replay(old, partial.path(), now)).transpose()?;
+    let (deleted_again, revoked_again) = old.unwrap_or_default();
+    let keys = api_keys::list_keys(&page_checksum::open(partial.path(), OpenFlags::SQLITE_OPEN_READ_ONLY)?)?;
     partial.persist(database).map_err(|error| failed(database, &error))?;
-    Ok(Backup { bytes, sha256, ..contents })
+    Ok(Backup { bytes, sha256, keys, deleted_again, revoked_again, ..contents })
 }
 
-/// Creates an unfinished copy, without the journal that one of a killed process has left.
+/// Creates an unfinished copy, without the journals that one of a killed process has left, which SQLite would apply to it.
 fn create_partial(name: &Path) -> Result<PartialFile, StoreError> {
     let partial = PartialFile::create(name.to_owned()).map_err(|error| failed(name, &error))?;
-    let journal = sibling(name, "-journal");
-    match fs::remove_file(&journal) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&journal, &error)),
-        _ => Ok(partial),
+    for journal in ["-journal", "-wal", "-shm"].map(|suffix| sibling(name, suffix)) {
+        match fs::remove_file(&journal) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&journal, &error)),
+            _ => {}
+        }
     }
+    Ok(partial)
 }
 
 /// Copies into an empty file.
@@ -115,12 +130,7 @@ fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
         other => return Err(StoreError::Unavailable(format!("the copy could not be made: {other:?}"))),
     }
     drop(copying);
-    // One file, without a WAL.
-    let mode: String = copy.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))?;
-    if mode != "delete" {
-        return Err(StoreError::Internal("the copy is still in WAL mode".to_owned()));
-    }
-    copy.close().map_err(|(_, error)| error.into())
+    open::close_copy(copy)
 }
 
 /// Reads the whole copy, and counts its contents.
@@ -142,6 +152,8 @@ fn verify(copy: &Path) -> Result<Backup, StoreError> {
         changes: count("change")?,
         last_change: last_change(&db)?,
         keys: api_keys::list_keys(&db)?,
+        deleted_again: 0,
+        revoked_again: 0,
     })
 }
 
