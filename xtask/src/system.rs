@@ -33,10 +33,11 @@ const LONG_RUNS: [(&str, (&str, &str), &str); 4] = [
     ),
 ];
 /// Tests that the suite ignores, with what they need.
-const IGNORED_TESTS: [(&str, &[Requirement]); 9] = [
+const IGNORED_TESTS: [(&str, &[Requirement]); 10] = [
     ("a_full_disk_refuses_only_writes", &[UNSHARE]),
     ("a_server_starts_on_a_full_disk", &[UNSHARE]),
     ("a_server_starts_on_a_read_only_disk", &[UNSHARE]),
+    ("a_read_only_mount_of_a_served_database_is_refused", &[UNSHARE]),
     ("a_disk_that_refuses_writes_is_a_state", &[STRACE]),
     ("a_disk_fault_never_causes_a_wrong_response", &[STRACE]),
     ("each_response_follows_its_fsync", &[STRACE]),

@@ -202,6 +202,7 @@ impl From<StoreError> for ApiError {
                 Self::new(ProblemCode::StorageFull, FULL)
             }
             StoreError::Damaged(reason) => {
+                metrics::counter!("callhistory_damage_total", "where" => "response").increment(1);
                 tracing::error!(reason, "stored data are damaged; doctor --full lists them");
                 Self::new(ProblemCode::DataDamaged, DAMAGED)
             }

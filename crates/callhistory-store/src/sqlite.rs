@@ -51,7 +51,7 @@ pub(crate) use admin::{
 use admin::{
     api_keys::SqliteApiKeys,
     disk::{Disk, MAX_WAL_BYTES, is_read_only},
-    files::is_in_use,
+    files::{DatabaseLock, is_in_use},
     scrub::Scrub,
 };
 use columnar::rebuild;
@@ -86,11 +86,12 @@ impl SqliteStore {
     /// Opens a database with a bound on the size of the WAL.
     fn open_with(path: &Path, thresholds: Thresholds, max_wal_bytes: u64) -> Result<Self, StoreError> {
         let opened = match open::open_writer(path, rebuild::ensure) {
-            Ok(opened) => Some(opened),
+            Ok(opened) => Ok(opened),
             // Reads go on. The writer opens the database when the disk accepts writes.
             Err(error) if is_read_only(path) && path.exists() => {
+                let lock = DatabaseLock::acquire_read_only(path)?;
                 tracing::error!(%error, "the disk is read-only; reads go on");
-                None
+                Err(lock)
             }
             Err(error) => return Err(error),
         };

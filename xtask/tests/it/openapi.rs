@@ -173,7 +173,7 @@ fn invalid_operations() -> Vec<(String, Value, &'static str)> {
         (format!("{GET}/description"), json!(""), "has no description"),
         (format!("{GET}/tags"), json!(["Unknown"]), "has no tag"),
         (format!("{GET}/responses/404"), json!({"description": "Not found."}), "must be a shared component"),
-        (format!("{GET}/responses/404/$ref"), json!("#/components/responses/Gone"), "leads nowhere"),
+        (format!("{GET}/responses/404/$ref"), json!("#/components/responses/NoSuch"), "leads nowhere"),
         (format!("{GET}/responses/200/description"), json!(""), "get/responses/200: has no description"),
         (format!("{GET}/responses/200/content/application~1json"), json!({"schema": {}}), "no example"),
         (

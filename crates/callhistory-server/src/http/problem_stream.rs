@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{Method, Request, Response, StatusCode},
+    http::{Method, Request, Response, StatusCode, header},
 };
 use bytes::{Buf as _, Bytes};
 use callhistory_model::ProblemCode;
@@ -101,7 +101,9 @@ impl<'a> BareResponse<'a> {
 
 fn render(head: &Response<()>, date: &str, body: &[u8]) -> Bytes {
     let mut bytes = format!("HTTP/1.1 {}\r\n", head.status()).into_bytes();
-    for (name, value) in head.headers() {
+    // hyper would add these, which a peer must not get twice.
+    let own = [header::CONTENT_LENGTH, header::CONNECTION, header::DATE];
+    for (name, value) in head.headers().iter().filter(|(name, _)| !own.contains(name)) {
         bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     let end = format!("connection: close\r\ncontent-length: {}\r\ndate: {date}\r\n\r\n", body.len());

@@ -86,7 +86,7 @@ impl PrometheusRegistry {
         describe();
         gauge!("callhistory_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         // An alert needs the series before the first damage.
-        for place in ["page", "record"] {
+        for place in ["page", "record", "response"] {
             counter!("callhistory_damage_total", "where" => place).increment(0);
         }
         let upkeep = handle.clone();

@@ -233,6 +233,10 @@ async fn a_refused_head_gets_a_problem() {
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{start:?}: {all}");
         assert!(head.contains("\r\ndate: ") && head.contains("\r\nconnection: close\r\n"), "{all}");
+        // A strict peer refuses a response that has one of these twice.
+        let mut names: Vec<_> = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|two| two[0] != two[1]), "a header occurs twice: {all}");
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(*code), Some(*status)), "{all}");
         ids.push(problem["requestId"].as_str().unwrap().to_owned());

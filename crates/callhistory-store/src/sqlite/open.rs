@@ -112,10 +112,17 @@ fn open_existing(path: &Path) -> Result<Connection, StoreError> {
         return page_checksum::open(path, flags).map_err(failed);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if sibling(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
-        return page_checksum::open(path, flags).map_err(failed);
+    let db = page_checksum::open(path, flags).map_err(failed)?;
+    // The other files of the database are there: a server uses it through another mount, or has crashed.
+    if db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).is_ok() {
+        return Ok(db);
     }
-    // Without a WAL nothing can change, and SQLite needs no file for its locks, which it could not create.
+    if sibling(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+        let remedy = "the disk is read-only, and its write-ahead log of a crash must be recovered first: mount the disk \
+                      writable, or copy callhistory.db and callhistory.db-wal to another one";
+        return Err(cannot_open(path, &remedy));
+    }
+    // SQLite cannot create the file of its locks.
     let text = path.to_str().ok_or_else(|| cannot_open(path, &"its path is not UTF-8"))?;
     let name = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let uri = format!("file:{name}?immutable=1");
@@ -129,6 +136,9 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 fn try_open_reader(path: &Path) -> Result<Connection, StoreError> {
     let db = open_existing(path)?;
+    if !page_checksum::are_verified(&db) {
+        check_owner(&db, path)?;
+    }
     configure(&db, &[("query_only", "1"), ("cache_size", "-8192")])?;
     functions::register_functions(&db)?;
     Ok(db)
@@ -200,7 +210,7 @@ fn require_checksums(db: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     let message =
         "has pages without checksums: its header is damaged, or another program has rewritten it; restore a backup";
-    Err(StoreError::Open(format!("the database {} {message}", path.display())))
+    Err(StoreError::Damaged(format!("the database {} {message}", path.display())))
 }
 
 /// Marks a new file as a database of this program, and refuses a file of another one.
@@ -211,7 +221,7 @@ fn mark_owner(db: &Connection, path: &Path) -> Result<(), StoreError> {
         return require_checksums(db, path);
     }
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(open_error)?;
-    if id != 0 || tables != 0 {
+    if id != 0 || tables != 0 || !page_checksum::are_verified(db) {
         return Err(StoreError::Open(format!("{} is a database of another program", path.display())));
     }
     db.pragma_update(None, "application_id", APPLICATION_ID).map_err(open_error)

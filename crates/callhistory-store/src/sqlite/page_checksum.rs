@@ -25,6 +25,8 @@ const HEADER_BYTES: usize = 100;
 const HEADER_MAGIC: &[u8] = b"SQLite format 3\0";
 const RESERVED_AT: usize = 20;
 
+/// The page with the byte that SQLite locks, which it never writes.
+const LOCK_BYTE: i64 = 0x4000_0000;
 /// The first byte of a b-tree page.
 const INNER_INDEX: u8 = 2;
 const INNER_TABLE: u8 = 5;
@@ -72,6 +74,7 @@ pub(crate) fn verify_page(db: &Connection, number: u32) -> Option<bool> {
     let file = file(db)?;
     let mut page = [0_u8; PAGE_BYTES];
     let (offset, mut size) = (i64::from(number.checked_sub(1)?) * PAGE_BYTES as i64, 0);
+    let is_lock_page = offset == LOCK_BYTE;
     // SAFETY: the file belongs to the open connection, which this thread borrows, and the buffer has the size of the read.
     let code = unsafe {
         if file_size(file, &mut size) != ffi::SQLITE_OK || offset >= size {
@@ -79,7 +82,7 @@ pub(crate) fn verify_page(db: &Connection, number: u32) -> Option<bool> {
         }
         inner_read(file, page.as_mut_ptr().cast(), PAGE_BYTES as c_int, offset)
     };
-    Some(code == ffi::SQLITE_OK && is_sound(&page, i64::from(number)))
+    Some(is_lock_page || code == ffi::SQLITE_OK && is_sound(&page, i64::from(number)))
 }
 
 fn error(code: c_int) -> rusqlite::Error {
@@ -236,7 +239,9 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, amo
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, buffer: *const c_void, amount: c_int, offset: i64) -> c_int {
-    let Some(number) = page_number(amount, offset) else {
+    // SAFETY: SQLite passes a file of this layer.
+    let has_checksums = unsafe { (*file.cast::<PageFile>()).has_checksums };
+    let Some(number) = page_number(amount, offset).filter(|_| has_checksums) else {
         // SAFETY: the arguments are those of SQLite.
         return unsafe { inner_write(file, buffer, amount, offset) };
     };

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use callhistory_model::{CallInput, ListQuery};
+use callhistory_model::{CallFilter, CallInput, ListQuery};
 use callhistory_store::{CallStore, Precondition, Severity, StoreError, Thresholds};
 use callhistory_test_support::{PATIENCE, loop_count};
 use tempfile::TempDir;
@@ -190,6 +190,78 @@ async fn acknowledged_writes_survive_the_removal_of_the_wal() {
     }
 }
 
+/// A reader holds back the WAL that was deleted; what was acknowledged must get into the database file all the same.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_the_removal_of_a_wal_that_is_read() {
+    let file = empty();
+    let store = file.open().await;
+    let large = format!(r#"{{"summary":"{}"}}"#, "x".repeat(50_000));
+    for number in 0..60 {
+        put(&*store, "w", &format!("old{number}"), &large, 1).await;
+    }
+    let export = store.export_calls(&workspace("w"), &CallFilter::default()).await.unwrap();
+    for number in 0..20 {
+        put(&*store, "w", &format!("new{number}"), "{}", 1).await;
+    }
+    std::fs::remove_file(file.path().with_file_name("callhistory.db-wal")).unwrap();
+    let removed = std::time::Instant::now();
+    let copy = file.directory.path().join("copy.db");
+    loop {
+        assert!(removed.elapsed() < PATIENCE);
+        std::fs::copy(file.path(), &copy).unwrap();
+        if let Ok(after) = open(&format!("sqlite:{}", copy.display())).await {
+            let page = after.list_calls(&workspace("w"), &ListQuery::from_query("limit=1000").unwrap()).await;
+            if page.is_ok_and(|page| page.calls.len() == 80) {
+                break;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            drop(std::fs::remove_file(copy.with_file_name(format!("copy.db{suffix}"))));
+        }
+    }
+    drop(export);
+}
+
+/// The WAL has the name that the server uses: through another one, a backup would miss what is in it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn another_name_of_a_served_database_is_not_read() {
+    let file = empty();
+    let store = file.open().await;
+    put(&*store, "w", "c", "{}", 1).await;
+    let alias = file.directory.path().join("alias.db");
+    std::fs::hard_link(file.path(), &alias).unwrap();
+    let url = format!("sqlite:{}", alias.display());
+    let refused = callhistory_store::backup(&url.parse().unwrap(), &file.directory.path().join("backup.db"));
+    assert!(refused.unwrap_err().to_string().contains("under another name"));
+    let diagnostics = diagnose(&url).await;
+    let found = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error).unwrap();
+    assert!(found.detail.contains("under another name"), "{}", found.detail);
+}
+
+/// A ballast that was copied as a hole reserves nothing.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_ballast_without_blocks_is_reserved_again() {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = empty();
+    let ballast = file.path().with_file_name("callhistory.db.ballast");
+    let store = file.open().await;
+    store.close().await;
+    drop(store);
+    std::fs::remove_file(&ballast).unwrap();
+    std::fs::File::create(&ballast).unwrap().set_len(8 * 1024 * 1024).unwrap();
+    assert_eq!(std::fs::metadata(&ballast).unwrap().blocks(), 0);
+    let _store = file.open().await;
+    let since = std::time::Instant::now();
+    while std::fs::metadata(&ballast).map_or(0, |file| file.blocks()) * 512 < 8 * 1024 * 1024 {
+        assert!(since.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 /// The text of a deleted record leaves the WAL and the free pages of an idle server.
 #[tokio::test]
 async fn an_idle_server_erases_deleted_text() {
@@ -216,6 +288,12 @@ async fn a_foreign_or_corrupt_file_is_refused() {
     std::fs::create_dir(file.path().parent().unwrap()).unwrap();
     rusqlite::Connection::open(file.path()).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     assert!(refusal(&file.url()).await.contains("database of another program"));
+    std::fs::remove_file(file.path()).unwrap();
+    let theirs = "PRAGMA user_version = 7; CREATE TABLE theirs (x); DROP TABLE theirs";
+    rusqlite::Connection::open(file.path()).unwrap().execute_batch(theirs).unwrap();
+    let before = std::fs::read(file.path()).unwrap();
+    assert!(refusal(&file.url()).await.contains("database of another program"));
+    assert!(std::fs::read(file.path()).unwrap() == before, "the file of another program was changed");
     std::fs::write(file.path(), "this is a text file and no database at all").unwrap();
     assert!(refusal(&file.url()).await.contains("cannot be opened"));
 }

@@ -183,6 +183,34 @@ async fn a_server_starts_on_a_read_only_disk() {
     assert_eq!(client.list_calls(&ListQuery::default()).await.unwrap().calls.len(), 6);
 }
 
+/// A server must not read, without the locks of SQLite, what another one writes through another mount.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "mounts a file system of its own: needs unprivileged user namespaces, or root"]
+async fn a_read_only_mount_of_a_served_database_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let program = &*PROGRAM;
+    let script = format!(
+        "{program} --listen 127.0.0.1:0 --data-dir d > first & P=$!
+         while ! grep -q Reference first; do sleep 0.05; done
+         B=$(sed -n 's/.* at \\(http.*\\)/\\1/p' first | head -1)
+         put() {{ curl -sf -X PUT $B/v2/api/call-history/$1 -H 'x-workspace-id: w' -H 'content-type: application/json' -d '{{}}'; }}
+         put before > answers
+         while [ -s d/callhistory.db-wal ]; do sleep 0.2; done
+         mount --bind d d && mount -o remount,ro,bind d
+         put after >> answers
+         {program} backup copy.db --data-dir d > backup; echo $? > codes
+         {program} export --workspace w --data-dir d > exported 2> errors; echo $? >> codes
+         timeout 20 {program} --listen 127.0.0.1:0 --data-dir d > second 2>> errors; echo $? >> codes
+         kill $P; wait $P"
+    );
+    let status = Command::new("unshare").args(["-Urm", "sh", "-c", &script]).current_dir(directory.path()).status();
+    assert!(status.unwrap().success());
+    let text = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert_eq!(text("codes"), "0\n1\n1\n", "{}{}", text("errors"), text("backup"));
+    assert!(text("errors").matches("in use by another process").count() == 2, "{}", text("errors"));
+    assert!(text("backup").contains("2 records"), "{}", text("backup"));
+}
+
 /// A file system that turns read-only under a running server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs strace"]

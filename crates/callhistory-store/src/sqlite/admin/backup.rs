@@ -11,7 +11,12 @@ use callhistory_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, backup};
 use sha2::{Digest as _, Sha256};
 
-use super::{access, api_keys, files::lock_name, replay::replay, verify::damage};
+use super::{
+    access, api_keys,
+    files::{is_used_under_another_name, lock_name},
+    replay::replay,
+    verify::damage,
+};
 use crate::{
     error::StoreError,
     partial_file::{PartialFile, sibling, write_private},
@@ -24,6 +29,10 @@ const ALL_PAGES: i32 = -1;
 const NANOS_PER_MINUTE: i64 = 60_000_000_000;
 /// How long a copy waits for a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a name of the data is not read.
+pub(crate) const OTHER_NAME: &str =
+    "is used by a server under another name (a hard link or a mount), which has the write-ahead log; use that name";
 
 /// Copies a snapshot of the database, and verifies the copy.
 pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
@@ -38,6 +47,9 @@ pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
     }
     if !database.exists() {
         return Err(refused(database, "does not exist; there is nothing to back up"));
+    }
+    if is_used_under_another_name(database) {
+        return Err(refused(database, OTHER_NAME));
     }
     let source = open::open_reader(database)?;
     open::check_owner(&source, database)?;

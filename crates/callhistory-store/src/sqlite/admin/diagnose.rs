@@ -5,8 +5,9 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
+    backup::OTHER_NAME,
     disk::{MAX_WAL_BYTES, free_bytes, is_read_only},
-    files::is_in_use,
+    files::{is_in_use, is_used_under_another_name},
     verify::damage,
 };
 use crate::{
@@ -25,6 +26,10 @@ pub(crate) fn diagnose(database: &Path, full: bool) -> Vec<Diagnostic> {
     if !database.exists() {
         let detail = format!("{} does not exist yet; the server creates it", database.display());
         diagnostics.push(Diagnostic::warning("database", detail));
+        return diagnostics;
+    }
+    if is_used_under_another_name(database) {
+        diagnostics.push(Diagnostic::error("database", format!("{} {OTHER_NAME}", database.display())));
         return diagnostics;
     }
     let is_served = is_in_use(database);

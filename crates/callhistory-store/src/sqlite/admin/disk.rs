@@ -29,6 +29,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long erased text stays in the WAL, about.
 const ERASURE_INTERVAL: Duration = Duration::from_secs(20);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const END_INTERVAL: Duration = Duration::from_secs(30);
 /// Size of the WAL at which reads that hold it are aborted, in bytes.
 pub(crate) const MAX_WAL_BYTES: u64 = 1024 * 1024 * 1024;
@@ -45,6 +46,8 @@ pub(crate) struct Disk {
     /// The number of damaged pages that the last scrub found.
     pub(crate) damaged_pages: AtomicU64,
     max_wal_bytes: u64,
+    /// How often all of the WAL was written to the file.
+    truncations: AtomicU64,
     /// Incremented when the WAL is too large: older snapshots must end.
     pressure: watch::Sender<u64>,
 }
@@ -59,6 +62,7 @@ impl Disk {
             has_stopped: AtomicBool::new(false),
             damaged_pages: AtomicU64::new(0),
             max_wal_bytes,
+            truncations: AtomicU64::new(0),
             pressure: watch::Sender::new(0),
         })
     }
@@ -71,6 +75,14 @@ impl Disk {
         &self.database
     }
 
+    pub(crate) fn truncations(&self) -> u64 {
+        self.truncations.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_truncation(&self) {
+        self.truncations.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn wal_bytes(&self) -> u64 {
         size(&self.wal).unwrap_or(0)
     }
@@ -79,13 +91,10 @@ impl Disk {
         bytes > self.max_wal_bytes
     }
 
-    /// Ends the snapshots that hold the WAL, unless this was done recently: a WAL that another program holds must not end
-    /// every read.
-    pub(crate) fn end_snapshots(&self, maintenance: &mut WalMaintenance) {
-        if is_due(&mut maintenance.ended, END_INTERVAL) {
-            tracing::warn!("the WAL is too large; ending the reads that hold it");
-            self.pressure.send_modify(|times| *times += 1);
-        }
+    /// Ends the reads that hold the WAL.
+    pub(crate) fn end_snapshots(&self) {
+        tracing::warn!("ending the reads that hold the WAL");
+        self.pressure.send_modify(|times| *times += 1);
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
@@ -117,7 +126,18 @@ impl WalMaintenance {
             self.written = None;
             return false;
         }
-        self.written.get_or_insert_with(Instant::now).elapsed() >= ERASURE_INTERVAL
+        let written = self.written.get_or_insert_with(Instant::now);
+        let is_old = written.elapsed() >= ERASURE_INTERVAL;
+        if is_old {
+            // Where a reader prevents the checkpoint.
+            *written += RETRY_INTERVAL;
+        }
+        is_old
+    }
+
+    /// Whether reads that hold a WAL may be ended again: one that another program holds must not end every read.
+    pub(crate) fn may_end_snapshots(&mut self) -> bool {
+        is_due(&mut self.ended, END_INTERVAL)
     }
 
     /// Whether a checkpoint may be tried again. A WAL that another program holds must not slow every write.
@@ -246,7 +266,7 @@ impl Ballast {
 
     /// Reserves the space; a partial reservation is released.
     fn fill(&self) -> io::Result<()> {
-        if size(&self.path) == Some(BALLAST_BYTES) {
+        if is_reserved(&self.path) {
             return Ok(());
         }
         let filled = private_options().truncate(true).open(&self.path).and_then(allocate);
@@ -255,6 +275,17 @@ impl Ballast {
         }
         filled
     }
+}
+
+/// Whether the file has its size, and the disk has blocks for it: a copy can be a hole.
+fn is_reserved(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| {
+        #[cfg(unix)]
+        let allocated = std::os::unix::fs::MetadataExt::blocks(&file) * 512;
+        #[cfg(not(unix))]
+        let allocated = file.len();
+        file.len() == BALLAST_BYTES && allocated >= BALLAST_BYTES
+    })
 }
 
 /// Writes a page durably to a file.

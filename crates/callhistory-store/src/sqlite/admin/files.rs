@@ -73,6 +73,21 @@ impl DatabaseLock {
         let data = lock(path, private_options().read(true).truncate(false).open(path))?;
         Ok(Self { _name: name, _data: Some(data) })
     }
+
+    /// Locks a database that cannot be written, so that nobody else writes to it either.
+    pub(crate) fn acquire_read_only(path: &Path) -> Result<Self, StoreError> {
+        let data = lock(path, File::open(path))?;
+        let name = sibling(path, ".lock");
+        let name = if name.exists() { lock(path, File::open(name))? } else { lock(path, data.try_clone())? };
+        Ok(Self { _name: name, _data: Some(data) })
+    }
+}
+
+/// Whether a server uses the data under another name: a hard link, or a mount of the file. Its write-ahead log has that name, so a
+/// reader of this one would miss what is in it.
+pub(crate) fn is_used_under_another_name(path: &Path) -> bool {
+    let is_locked = |data: File| matches!(data.try_lock_shared(), Err(TryLockError::WouldBlock));
+    cfg!(target_os = "linux") && !is_in_use(path) && File::open(path).is_ok_and(is_locked)
 }
 
 /// Locks only the name of a database, which need not exist.

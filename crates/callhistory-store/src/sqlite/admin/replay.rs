@@ -37,13 +37,13 @@ fn delete_again(source: &Connection, tx: &mut WriteTransaction, now: &Timestamp)
         let mut all = tx.db.prepare("SELECT workspace_id FROM workspace")?;
         all.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
     };
-    let last = "SELECT changed_at FROM change WHERE workspace_id = ?1 ORDER BY sequence DESC LIMIT 1";
-    let deletions = "SELECT DISTINCT id FROM change WHERE workspace_id = ?1 AND kind = ?2 AND changed_at > ?3";
+    let last = "SELECT sequence FROM change WHERE workspace_id = ?1 ORDER BY sequence DESC LIMIT 1";
+    let deletions = "SELECT DISTINCT id FROM change WHERE workspace_id = ?1 AND kind = ?2 AND sequence > ?3";
     let (any, mut deleted) = (Precondition::default(), 0);
     for name in workspaces {
-        // The times of changes do not go back: later deletions are those after the backup.
-        let made_at: Option<i64> = tx.db.query_row(last, [&name], |row| row.get(0)).optional()?;
-        let parameters = params![name, ChangeKind::Deleted as i64, made_at.unwrap_or(0)];
+        // Later than the last change of the backup; the counter of the workspace was raised already.
+        let last_change: Option<i64> = tx.db.query_row(last, [&name], |row| row.get(0)).optional()?;
+        let parameters = params![name, ChangeKind::Deleted as i64, last_change.unwrap_or(0)];
         let mut ids = source.prepare_cached(deletions)?;
         let ids: Vec<String> = ids.query_map(parameters, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use rusqlite::Connection;
+
 use super::{disk::Disk, verify::is_page_sound};
 use crate::{error::StoreError, sqlite::open};
 
@@ -50,32 +52,39 @@ fn scrub(path: &Path, disk: &Disk, pause: impl Fn() -> bool) {
         Ok(db) => db,
         Err(error) => return tracing::warn!(%error, "the scrub cannot read the database"),
     };
-    let (mut number, mut damaged) = (0, 0_u64);
+    let (mut number, mut suspects) = (0, Vec::new());
     loop {
         for _ in 0..BURST_PAGES {
             number += 1;
             match is_page_sound(&db, number) {
                 Some(true) => {}
-                Some(false) => {
-                    tracing::error!(page = number, "a page of the database does not match its checksum");
-                    damaged += 1;
-                }
-                None => {
-                    disk.damaged_pages.store(damaged, Ordering::Relaxed);
-                    let pages = number - 1;
-                    if damaged == 0 {
-                        tracing::debug!(pages, "the scrub found every page sound");
-                    } else {
-                        tracing::error!(pages, damaged, "the scrub found damaged pages; restore a backup");
-                    }
-                    return;
-                }
+                Some(false) => suspects.push(number),
+                None => return confirm(&db, disk, suspects, pause),
             }
         }
         if !pause() {
             return;
         }
     }
+}
+
+/// Verifies the suspects again when all of the WAL was in the file: until then, a page can be missing in the file, or torn by a
+/// crash, while the WAL has it.
+fn confirm(db: &Connection, disk: &Disk, mut suspects: Vec<u32>, pause: impl Fn() -> bool) {
+    let since = disk.truncations();
+    while !suspects.is_empty() && disk.wal_bytes() > 0 && disk.truncations() == since {
+        if !pause() {
+            return;
+        }
+    }
+    suspects.retain(|number| is_page_sound(db, *number) == Some(false));
+    for page in &suspects {
+        tracing::error!(page, "a page of the database does not match its checksum");
+    }
+    if !suspects.is_empty() {
+        tracing::error!(damaged = suspects.len(), "the scrub found damaged pages; restore a backup");
+    }
+    disk.damaged_pages.store(suspects.len() as u64, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -100,5 +109,57 @@ mod tests {
         }
         scrub(&path, &disk, || true);
         assert_eq!(disk.damaged_pages.load(Ordering::Relaxed), 2);
+    }
+
+    /// While a reader holds back a checkpoint, new pages can be holes in the file. The WAL has them.
+    #[test]
+    fn a_page_that_only_the_wal_has_is_no_damage() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("a.db");
+        let (_lock, db) = open::open_writer(&path, |_| Ok(())).unwrap();
+        db.execute_batch("CREATE TABLE t (x); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        let fill = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t SELECT randomblob(9000) FROM n";
+        db.execute_batch(fill).unwrap();
+        let reader = open::open_reader(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        // Later frames of pages that exist, and new pages, beyond the snapshot of the reader.
+        db.execute_batch(&format!(
+            "UPDATE t SET x = randomblob(9000) WHERE rowid % 2; {fill}; PRAGMA wal_checkpoint(PASSIVE)"
+        ))
+        .unwrap();
+        let disk = Disk::new(&path, 0);
+        let pages = u32::try_from(path.metadata().unwrap().len() / 4096).unwrap();
+        let is_hole = |number| is_page_sound(&db, number) == Some(false);
+        assert!((1..=pages).any(is_hole), "the checkpoint was not held back");
+        let pauses = std::cell::Cell::new(0);
+        let pause = || {
+            pauses.set(pauses.get() + 1);
+            if pauses.get() == 20 {
+                reader.execute_batch("COMMIT").unwrap();
+                db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+                disk.note_truncation();
+            }
+            true
+        };
+        scrub(&path, &disk, pause);
+        assert!(pauses.get() >= 20, "it did not wait for the checkpoint");
+        assert_eq!(disk.damaged_pages.load(Ordering::Relaxed), 0);
+    }
+
+    /// The page with the byte that SQLite locks is never written.
+    #[test]
+    fn the_lock_page_is_no_damage() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("a.db");
+        let (lock, db) = open::open_writer(&path, |_| Ok(())).unwrap();
+        drop((lock, db));
+        let lock_page = 0x4000_0000 / 4096 + 1;
+        std::fs::File::options().write(true).open(&path).unwrap().set_len((lock_page + 1) * 4096).unwrap();
+        let db = open::open_reader(&path).unwrap();
+        let number = u32::try_from(lock_page).unwrap();
+        assert_eq!(
+            [number - 1, number, number + 1].map(|page| is_page_sound(&db, page)),
+            [false, true, false].map(Some)
+        );
     }
 }

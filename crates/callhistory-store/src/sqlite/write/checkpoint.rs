@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, hooks::Wal};
+use rusqlite::{Connection, Row, hooks::Wal};
 
 use crate::{
     error::StoreError,
@@ -44,8 +44,10 @@ pub(crate) fn maintain_wal(
     let is_too_large = disk.is_wal_too_large(bytes);
     if (maintenance.is_wal_old(bytes) || is_too_large) && maintenance.is_checkpoint_due() {
         snapshots.release_snapshots();
-        if !checkpoint_truncate(db)? && is_too_large {
-            disk.end_snapshots(maintenance);
+        if checkpoint_truncate(db)? {
+            disk.note_truncation();
+        } else if is_too_large && maintenance.may_end_snapshots() {
+            disk.end_snapshots();
         }
     } else if pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
         pages.store(0, Ordering::Relaxed);
@@ -55,12 +57,12 @@ pub(crate) fn maintain_wal(
     Ok(())
 }
 
-/// Writes all of the WAL to the database file, without waiting for readers.
-pub(crate) fn fold(db: &Connection) -> Result<(), StoreError> {
-    if checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")? {
-        return Ok(());
-    }
-    Err(StoreError::Unavailable("a reader prevents it".to_owned()))
+/// Writes the WAL to the database file without waiting for readers; returns whether all of it is there. A reader can hold back what
+/// was written after its snapshot.
+pub(crate) fn fold(db: &Connection) -> Result<bool, StoreError> {
+    let pages = |row: &Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (written, checkpointed) = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], pages)?;
+    Ok(written == checkpointed)
 }
 
 /// Checkpoints and truncates the WAL; returns whether it completed. Readers can prevent it.

@@ -73,7 +73,7 @@ enum Message {
 impl SqliteWriter {
     /// Starts the thread that owns the writing connection.
     pub(crate) fn start(
-        opened: Option<(DatabaseLock, Connection)>,
+        opened: Result<(DatabaseLock, Connection), DatabaseLock>,
         (notifier, snapshots): (ChangeNotifier, Arc<SnapshotPool>),
         disk: Arc<Disk>,
     ) -> Result<Self, StoreError> {
@@ -82,7 +82,7 @@ impl SqliteWriter {
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
             .spawn(move || {
-                let opened = opened.map_or_else(|| wait_for_disk(&disk, &snapshots, &messages), Ok);
+                let opened = opened.or_else(|lock| wait_for_disk(lock, (&disk, &snapshots), &messages));
                 let closing = opened.map_or_else(Some, |(lock, db)| {
                     let closing = write_groups(db, (&notifier, &snapshots), &disk, &messages);
                     drop(lock);
@@ -142,11 +142,12 @@ impl SqliteWriter {
 /// Refuses all writes until the disk accepts some, and then opens the database. The error is who waits for the end: the store is
 /// closed.
 fn wait_for_disk(
-    disk: &Disk,
-    snapshots: &SnapshotPool,
+    lock: DatabaseLock,
+    (disk, snapshots): (&Disk, &SnapshotPool),
     messages: &mpsc::Receiver<Message>,
 ) -> Result<(DatabaseLock, Connection), oneshot::Sender<()>> {
     disk.is_read_only.store(true, Ordering::Relaxed);
+    let mut lock = Some(lock);
     loop {
         match messages.recv_timeout(IDLE_INTERVAL) {
             Ok(Message::Write(write)) => write.respond(&Err(StoreError::ReadOnly("the disk is read-only".to_owned()))),
@@ -159,6 +160,7 @@ fn wait_for_disk(
         if is_read_only(path) {
             continue;
         }
+        drop(lock.take());
         let opened = open::open_writer(path, rebuild::ensure);
         match opened.and_then(|opened| snapshots.reopen(path).map(|()| opened)) {
             Ok(opened) => {
@@ -166,7 +168,10 @@ fn wait_for_disk(
                 disk.is_read_only.store(false, Ordering::Relaxed);
                 return Ok(opened);
             }
-            Err(error) => tracing::error!(%error, "the database cannot be opened for writing"),
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be opened for writing");
+                lock = DatabaseLock::acquire_read_only(path).ok();
+            }
         }
     }
 }
@@ -188,6 +193,7 @@ fn write_groups(
         maintenance: WalMaintenance::default(),
         pages: Arc::default(),
         broken: None,
+        must_fold: false,
     };
     let prepared = restored.map_err(StoreError::from).and_then(|_| count_pages(&mut writer.tx.db, &writer.pages));
     writer.broken = prepared.err().map(|error| error.to_string());
@@ -238,6 +244,8 @@ struct GroupWriter<'a> {
     pages: Arc<AtomicI32>,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// Whether acknowledged writes may be only in a WAL that was deleted.
+    must_fold: bool,
 }
 
 impl GroupWriter<'_> {
@@ -255,7 +263,13 @@ impl GroupWriter<'_> {
             refused.into_iter().for_each(|write| write.respond(&refusal));
         }
         let outcome = match &self.broken {
-            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            Some(reason) => {
+                let outcome = Err(StoreError::Unavailable(reason.clone()));
+                if self.must_fold && group.is_empty() {
+                    self.fold_wal();
+                }
+                outcome
+            }
             None if group.is_empty() => self.files.check(),
             None => self.commit(&mut group).map(|changed| notifier.notify(&changed)),
         };
@@ -280,13 +294,23 @@ impl GroupWriter<'_> {
         tracing::error!(reason, "the database could not be written; writes stop until a restart");
         self.disk.has_stopped.store(true, Ordering::Relaxed);
         self.broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
-        // What was acknowledged can be in a WAL that has no name any more.
-        if self.files.check().is_err() {
-            self.snapshots.release_snapshots();
-            match fold(&self.tx.db) {
-                Ok(()) => tracing::warn!("the WAL was written to the database file"),
-                Err(error) => tracing::error!(%error, "the WAL was not written to the database file"),
+        self.must_fold = self.files.check().is_err();
+        if self.must_fold {
+            self.fold_wal();
+        }
+    }
+
+    /// What was acknowledged can be in a WAL that has no name any more. Reads that hold it back end.
+    fn fold_wal(&mut self) {
+        self.disk.end_snapshots();
+        self.snapshots.release_snapshots();
+        match fold(&self.tx.db) {
+            Ok(true) => {
+                tracing::warn!("the WAL was written to the database file");
+                self.must_fold = false;
             }
+            Ok(false) => tracing::error!("a read holds the WAL; what it has is not in the database file yet"),
+            Err(error) => tracing::error!(%error, "the WAL was not written to the database file"),
         }
     }
 
