@@ -220,11 +220,16 @@ impl Tools {
 
     /// Reads through HTTP caches as callers of two workspaces, each with a key that shows phone numbers and one that does not.
     fn caches(&self, root: &Path, program: &Path, data: &Path) -> Result<(), Failure> {
+        server_command(program).args(["migrate", "--data-dir"]).arg(data).step("migrate")?;
         let mut keys = Vec::new();
         for scopes in ["calls:read,calls:write,phone-numbers:read", "calls:read,calls:write"] {
             let mut create = server_command(program);
             create.args(["keys", "create", "--operator", "--scopes", scopes, "--data-dir"]).arg(data);
-            keys.push(String::from_utf8(create.output()?.stdout)?.trim().to_owned());
+            let created = create.output()?;
+            if !created.status.success() {
+                return Err(format!("keys create: {}", String::from_utf8_lossy(&created.stderr)).into());
+            }
+            keys.push(String::from_utf8(created.stdout)?.trim().to_owned());
         }
         let server = Server::start(program, data, &["--require-keys"])?;
         let mut python = self.python("python3");
