@@ -16,6 +16,7 @@ CREATE TABLE call (
     workspace_id      TEXT    NOT NULL,
     id                TEXT    NOT NULL,
     sequence          INTEGER NOT NULL,
+    digest            INTEGER NOT NULL,
     sort_time         INTEGER NOT NULL,
     created_at        INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL,
@@ -30,7 +31,6 @@ CREATE TABLE call (
     call_type         TEXT,
     from_phone_number TEXT,
     to_phone_number   TEXT,
-    digest            INTEGER NOT NULL,
     body              BLOB    NOT NULL
 ) STRICT;
 
