@@ -410,7 +410,7 @@ async fn read_events(stream: &mut TcpStream, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_followers_at_one_position_share_a_read() {
     const FOLLOWERS: usize = 1000;
-    const WRITES: usize = 10;
+    const WRITES: usize = 4;
     let directory = TempDir::new().unwrap();
     let server = Running::start(directory.path(), &["--log", "warn", "--operations-listen", "127.0.0.1:0"]);
     let head = "GET /v2/api/call-history/changes?cursor=latest HTTP/1.1\r\nhost: localhost\r\nx-workspace-id: w\r\naccept: text/event-stream\r\n\r\n";
