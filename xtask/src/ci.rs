@@ -156,7 +156,9 @@ fn command(arguments: &str) -> Command {
 
 /// Runs the tests and shows their output; returns the slow ones, the slowest first.
 fn tests() -> Result<Vec<String>, String> {
-    let arguments = format!("test --workspace --locked --no-fail-fast {TARGETS} -- -Zunstable-options --report-time");
+    // Most tests wait more than they compute.
+    let options = "--test-threads 8 -Zunstable-options --report-time";
+    let arguments = format!("test --workspace --locked --no-fail-fast {TARGETS} -- {options}");
     let mut command = command(&arguments);
     // `--report-time` is an unstable option of the test harness, which this variable unlocks. The compiler must not see the
     // variable, so a runner sets it for the tests only.
