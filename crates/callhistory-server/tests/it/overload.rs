@@ -390,7 +390,7 @@ async fn large_pages_of_one_workspace_wait_in_turn() {
 }
 
 /// The value of a metric without labels.
-async fn metric(server: &Running, name: &str) -> f64 {
+pub(crate) async fn metric(server: &Running, name: &str) -> f64 {
     let url = server.welcome.split("Operations: ").nth(1).unwrap().lines().next().unwrap();
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());

@@ -20,6 +20,7 @@ use callhistory_test_support::postgres::Cluster;
 use crate::{
     binary::{Running, command},
     harness::PATIENCE,
+    overload::metric,
 };
 
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]).unwrap());
@@ -106,4 +107,20 @@ async fn three_servers_are_one_service_and_one_may_crash() {
         clients[0].list_calls(&ListQuery { include_total: true, ..ListQuery::default() }).await.unwrap().total,
         Some(480)
     );
+}
+
+/// The response to a creation is emptied when its record is deleted. That is no damage, which would page an operator.
+#[tokio::test]
+async fn a_retry_after_a_deletion_raises_no_alarm() {
+    let (directory, url) = (TempDir::new().unwrap(), database());
+    let server = Running::start(directory.path(), &["--database-url", &url, "--operations-listen", "127.0.0.1:0"]);
+    let create = || {
+        let create = reqwest::Client::new().post(format!("{}/v2/api/call-history", server.base)).body("{}");
+        let create = create.header("x-workspace-id", "w").header("content-type", "application/json");
+        create.header("idempotency-key", "k").send()
+    };
+    let created: serde_json::Value = serde_json::from_str(&create().await.unwrap().text().await.unwrap()).unwrap();
+    server.client("w").delete_call(created["_id"].as_str().unwrap()).await.unwrap();
+    assert_eq!(create().await.unwrap().status().as_u16(), 409);
+    assert_eq!(metric(&server, "callhistory_damage_total{where=\"record\"}").await, 0.0);
 }

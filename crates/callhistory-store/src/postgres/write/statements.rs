@@ -197,7 +197,9 @@ pub(crate) async fn begin(
     for row in key_rows? {
         let hash: &[u8] = row.try_get(1)?;
         let (id, body): (CallId, &[u8]) = (row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?, row.try_get(6)?);
-        let damage = verify_record(workspace_id, id.as_str(), body, row.try_get(5)?).err();
+        let digest = row.try_get(5)?;
+        // Empty if the record was deleted.
+        let damage = if body.is_empty() { None } else { verify_record(workspace_id, id.as_str(), body, digest).err() };
         let keyed = IdempotencyRecord {
             request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
             expires_at: row.try_get(2)?,
