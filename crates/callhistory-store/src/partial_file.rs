@@ -103,11 +103,21 @@ pub fn sibling(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The folder of a file.
+pub(crate) fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Device and inode, which a file keeps under any name.
+#[cfg(unix)]
+pub(crate) fn identity(file: io::Result<fs::Metadata>) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    file.ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// Whether the name is still that of the open file.
 #[cfg(unix)]
 fn is_same(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let identity = |found: io::Result<fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
     identity(file.metadata()).is_some_and(|file| Some(file) == identity(path.metadata()))
 }
 
@@ -119,6 +129,5 @@ fn is_same(_: &File, path: &Path) -> bool {
 
 /// Makes the names in the folder of a file durable.
 fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder(file))?.sync_all()
 }

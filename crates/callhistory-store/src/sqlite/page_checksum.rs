@@ -50,15 +50,8 @@ pub(crate) fn open(path: &std::path::Path, flags: OpenFlags) -> rusqlite::Result
     let db = Connection::open_with_flags_and_vfs(path, flags, NAME)?;
     let mut reserved = CHECKSUM_BYTES as c_int;
     // Of a new database. An existing one keeps what its header says.
-    // SAFETY: the handle is that of an open connection, and the operation reads and writes one `int`.
-    let code = unsafe {
-        ffi::sqlite3_file_control(
-            db.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_RESERVE_BYTES,
-            ptr::from_mut(&mut reserved).cast(),
-        )
-    };
+    // SAFETY: the operation reads and writes one `int`.
+    let code = unsafe { control(&db, ffi::SQLITE_FCNTL_RESERVE_BYTES, &mut reserved) };
     if code == ffi::SQLITE_OK { Ok(db) } else { Err(error(code)) }
 }
 
@@ -89,18 +82,21 @@ fn error(code: c_int) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }
 
+/// Runs an operation on the file of a connection.
+///
+/// # Safety
+///
+/// The argument must have the type that the operation reads and writes.
+unsafe fn control<T>(db: &Connection, operation: c_int, argument: &mut T) -> c_int {
+    // SAFETY: the handle is that of an open connection; the caller vouches for the argument.
+    unsafe { ffi::sqlite3_file_control(db.handle(), c"main".as_ptr(), operation, ptr::from_mut(argument).cast()) }
+}
+
 /// The file of a connection that this layer has opened.
 fn file(db: &Connection) -> Option<*mut ffi::sqlite3_file> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle is that of an open connection, and the operation writes one pointer.
-    let code = unsafe {
-        ffi::sqlite3_file_control(
-            db.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            ptr::from_mut(&mut file).cast(),
-        )
-    };
+    // SAFETY: the operation writes one pointer.
+    let code = unsafe { control(db, ffi::SQLITE_FCNTL_FILE_POINTER, &mut file) };
     // SAFETY: a file that SQLite has opened begins with its methods.
     let is_ours = code == ffi::SQLITE_OK && !file.is_null() && unsafe { ptr::eq((*file).pMethods, &raw const METHODS) };
     is_ours.then_some(file)

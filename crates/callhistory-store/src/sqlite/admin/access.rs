@@ -10,9 +10,10 @@ pub(crate) fn explain(database: &Path, error: StoreError) -> StoreError {
     use rustix::fs::Access;
     use std::os::unix::fs::MetadataExt as _;
 
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files =
-        ["", "-wal", "-shm", ".lock", ".ballast", ".partial"].map(|end| crate::partial_file::sibling(database, end));
+    use crate::partial_file;
+
+    let folder = partial_file::folder(database);
+    let files = ["", "-wal", "-shm", ".lock", ".ballast", ".partial"].map(|end| partial_file::sibling(database, end));
     let read_write = Access::READ_OK | Access::WRITE_OK;
     let needs = std::iter::once((folder, read_write | Access::EXEC_OK));
     let needs = needs.chain(files.iter().map(|file| (file.as_path(), read_write)));

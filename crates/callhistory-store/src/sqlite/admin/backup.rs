@@ -71,8 +71,7 @@ pub(crate) fn backup(database: &Path, to: &Path) -> Result<Backup, StoreError> {
 fn partial_name(database: &Path, to: &Path) -> PathBuf {
     let real = database.canonicalize().unwrap_or_else(|_| database.to_owned());
     let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
-    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    to.with_file_name(format!(".callhistory-backup-{digest}.partial"))
+    to.with_file_name(format!(".callhistory-backup-{}.partial", hex(&digest[..8])))
 }
 
 /// Restores a copy as the database, after verifying it.
@@ -195,13 +194,17 @@ fn reset_history(copy: &Path, revokes_keys: bool, now: &Timestamp) -> Result<(),
     db.close().map_err(|(_, error)| error.into())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn digest(path: &Path) -> Result<String, StoreError> {
     let hash = || -> io::Result<String> {
         let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1024 * 1024]);
         loop {
             let count = file.read(&mut buffer)?;
             if count == 0 {
-                return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+                return Ok(hex(&hash.finalize()));
             }
             hash.update(&buffer[..count]);
         }

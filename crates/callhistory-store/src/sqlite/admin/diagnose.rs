@@ -13,7 +13,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     error::StoreError,
-    partial_file::sibling,
+    partial_file::{folder, sibling},
     sqlite::{columnar::rebuild, open},
 };
 
@@ -108,7 +108,7 @@ fn metrics(db: &Connection) -> Diagnostic {
 fn permissions(database: &Path) -> Diagnostic {
     use std::os::unix::fs::PermissionsExt as _;
     let others = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(database);
     if others(database) && others(folder) {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         return Diagnostic::warning("permissions", format!("others can read {}: chmod 700 it", folder.display()));

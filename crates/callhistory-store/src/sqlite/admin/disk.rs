@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::StoreError,
-    partial_file::{private_options, sibling},
+    partial_file::{folder, private_options, sibling},
     results::StoreHealth,
 };
 
@@ -95,6 +95,11 @@ impl Disk {
     pub(crate) fn end_snapshots(&self) {
         tracing::warn!("ending the reads that hold the WAL");
         self.pressure.send_modify(|times| *times += 1);
+    }
+
+    /// Whether nothing is known that prevents writes.
+    pub(crate) fn accepts_writes(&self) -> bool {
+        [&self.is_full, &self.is_read_only, &self.has_stopped].iter().all(|state| !state.load(Ordering::Relaxed))
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
@@ -187,10 +192,6 @@ pub(crate) fn is_read_only(_: &Path) -> bool {
     false
 }
 
-fn folder(database: &Path) -> &Path {
-    database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// A file that reserves disk space, and is released on a full disk so that deletions still work.
 pub(crate) struct Ballast {
     path: PathBuf,
@@ -203,12 +204,8 @@ impl Ballast {
     pub(crate) fn new(disk: Arc<Disk>) -> Self {
         let path = sibling(&disk.database, ".ballast");
         let mut ballast = Self { path, disk, probed: Instant::now() };
-        match ballast.fill() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => ballast.release(),
-            Err(error) => {
-                tracing::warn!(%error, "the ballast could not be reserved; deletions may fail on a full disk")
-            }
-            Ok(()) => {}
+        if let Err(error) = ballast.reserve() {
+            tracing::warn!(%error, "the ballast could not be reserved; deletions may fail on a full disk");
         }
         ballast
     }
@@ -236,7 +233,19 @@ impl Ballast {
     /// Reserves the space again if someone has deleted the file.
     pub(crate) fn restore(&mut self) {
         if !self.path.exists() {
-            *self = Self::new(Arc::clone(&self.disk));
+            // The start has warned already where this always fails.
+            drop(self.reserve());
+        }
+    }
+
+    /// Reserves the space, or notes that the disk is full.
+    fn reserve(&mut self) -> io::Result<()> {
+        match self.fill() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.release();
+                Ok(())
+            }
+            filled => filled,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::StoreError,
-    partial_file::{private_options, sibling},
+    partial_file::{self, private_options, sibling},
 };
 
 /// The files that an open database consists of, by their suffixes. SQLite creates all of them with its first transaction.
@@ -42,8 +42,7 @@ impl WatchedFiles {
 
 #[cfg(unix)]
 fn identity(path: &Path) -> Identity {
-    use std::os::unix::fs::MetadataExt as _;
-    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    partial_file::identity(path.metadata())
 }
 
 /// On other systems an open file cannot be deleted.

@@ -65,7 +65,7 @@ pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
     Ok(compared)
 }
 
-/// Compares the columns, the terms and the metrics with the records.
+/// Compares the columns, the terms and the feed with the records.
 fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
     let (mut records, mut expected) = (0_u64, TermSum::default());
     let mut statement = db.prepare("SELECT workspace_id, id, position, sequence, digest, body FROM call")?;
@@ -101,7 +101,7 @@ fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result
         && id.parse::<CallId>().is_ok_and(|own| own == record.id);
     let call = StoredCall { sequence: row.get(3)?, body: body.into() };
     if !is_it
-        || first_position(record.sort_time_nanos()) != first_position_of(position)
+        || first_position(record.sort_time_nanos()) != first_position(position)
         || !has_columns(db, position, &record, &call)?
     {
         return Ok(Some("differs from its columns"));
@@ -112,11 +112,6 @@ fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result
         terms.add(&text, position);
     }
     Ok(None)
-}
-
-/// The first position of the second of a position.
-fn first_position_of(position: i64) -> i64 {
-    position - position.rem_euclid(crate::sqlite::read::fulltext::POSITIONS_PER_SECOND)
 }
 
 /// A sum over all terms of all records, in any order.
