@@ -39,14 +39,6 @@ pub struct StoreHealth {
     pub has_stopped: bool,
 }
 
-#[cfg(feature = "sqlite")]
-impl StoreHealth {
-    /// Whether no state of the disk refuses writes.
-    pub(crate) fn can_write(&self) -> bool {
-        !self.is_full && !self.is_read_only && !self.has_stopped
-    }
-}
-
 /// A record as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCall {

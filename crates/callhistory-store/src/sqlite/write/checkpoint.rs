@@ -51,18 +51,15 @@ pub(crate) fn maintain_wal(
         }
     } else if pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
         pages.store(0, Ordering::Relaxed);
-        checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+        checkpoint_passive(db)?;
         snapshots.release_snapshots();
     }
     Ok(())
 }
 
-/// Writes the WAL to the database file without waiting for readers; returns whether all of it is there. A reader can hold back what
-/// was written after its snapshot.
-pub(crate) fn fold(db: &Connection) -> Result<bool, StoreError> {
-    let pages = |row: &Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-    let (written, checkpointed) = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], pages)?;
-    Ok(written == checkpointed)
+/// Checkpoints the WAL without waiting for readers; returns whether it completed.
+pub(crate) fn checkpoint_passive(db: &Connection) -> Result<bool, StoreError> {
+    checkpoint(db, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
 /// Checkpoints and truncates the WAL; returns whether it completed. Readers can prevent it.
@@ -75,10 +72,11 @@ pub(crate) fn checkpoint_truncate(db: &Connection) -> Result<bool, StoreError> {
 }
 
 /// Runs a checkpoint; returns whether it completed. A disk error here can lose acknowledged writes, like one in a commit. A
-/// reader that prevents it is no error.
+/// reader that prevents it, or holds back what was written after its snapshot, is no error.
 fn checkpoint(db: &Connection, text: &str) -> Result<bool, StoreError> {
-    match db.query_row(text, [], |row| row.get::<_, i64>(0)).map_err(StoreError::from) {
-        Ok(is_held_back) => Ok(is_held_back == 0),
+    let columns = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    match db.query_row(text, [], columns).map_err(StoreError::from) {
+        Ok((is_busy, written, checkpointed)) => Ok(is_busy == 0 && written == checkpointed),
         Err(StoreError::Unavailable(_)) => Ok(false),
         Err(error) => Err(error),
     }

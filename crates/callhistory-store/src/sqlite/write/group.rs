@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    checkpoint::{checkpoint_truncate, count_pages, fold, maintain_wal},
+    checkpoint::{checkpoint_passive, checkpoint_truncate, count_pages, maintain_wal},
     statements::WriteTransaction,
 };
 use crate::{
@@ -139,8 +139,8 @@ impl SqliteWriter {
     }
 }
 
-/// Refuses all writes until the disk accepts some, and then opens the database. The error is who waits for the end: the store is
-/// closed.
+/// Refuses all writes until the disk accepts some, and then opens the database. If the store is closed before, returns the sender
+/// that tells the caller of [`SqliteWriter::close`].
 fn wait_for_disk(
     lock: DatabaseLock,
     (disk, snapshots): (&Disk, &SnapshotPool),
@@ -176,7 +176,7 @@ fn wait_for_disk(
     }
 }
 
-/// Commits groups until the store is closed; returns who waits for the end.
+/// Commits groups until the store is closed; returns the sender that tells the caller of [`SqliteWriter::close`].
 fn write_groups(
     db: Connection,
     (notifier, snapshots): (&ChangeNotifier, &SnapshotPool),
@@ -193,7 +193,7 @@ fn write_groups(
         maintenance: WalMaintenance::default(),
         pages: Arc::default(),
         broken: None,
-        must_fold: false,
+        has_unsaved_wal: false,
     };
     let prepared = restored.map_err(StoreError::from).and_then(|_| count_pages(&mut writer.tx.db, &writer.pages));
     writer.broken = prepared.err().map(|error| error.to_string());
@@ -205,10 +205,7 @@ fn write_groups(
             messages.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         if matches!(next, Err(RecvTimeoutError::Timeout)) {
-            if writer.disk.health().can_write() {
-                writer.ballast.restore();
-            }
-            writer.run_group(Vec::new(), notifier);
+            writer.run_idle(notifier);
             continue;
         }
         while let Ok(message) = next {
@@ -245,10 +242,21 @@ struct GroupWriter<'a> {
     /// Why nothing is written any more.
     broken: Option<String>,
     /// Whether acknowledged writes may be only in a WAL that was deleted.
-    must_fold: bool,
+    has_unsaved_wal: bool,
 }
 
 impl GroupWriter<'_> {
+    /// Looks at the files while there is nothing to write.
+    fn run_idle(&mut self, notifier: &ChangeNotifier) {
+        if self.disk.accepts_writes() {
+            self.ballast.restore();
+        }
+        if self.has_unsaved_wal {
+            self.save_wal();
+        }
+        self.run_group(Vec::new(), notifier);
+    }
+
     /// Commits a group, replies to its callers, and maintains the files. An idle writer runs it with an empty group.
     fn run_group(&mut self, mut group: Vec<QueuedWrite<WriteTransaction>>, notifier: &ChangeNotifier) {
         let mut maintained = Ok(());
@@ -263,13 +271,7 @@ impl GroupWriter<'_> {
             refused.into_iter().for_each(|write| write.respond(&refusal));
         }
         let outcome = match &self.broken {
-            Some(reason) => {
-                let outcome = Err(StoreError::Unavailable(reason.clone()));
-                if self.must_fold && group.is_empty() {
-                    self.fold_wal();
-                }
-                outcome
-            }
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
             None if group.is_empty() => self.files.check(),
             None => self.commit(&mut group).map(|changed| notifier.notify(&changed)),
         };
@@ -294,20 +296,20 @@ impl GroupWriter<'_> {
         tracing::error!(reason, "the database could not be written; writes stop until a restart");
         self.disk.has_stopped.store(true, Ordering::Relaxed);
         self.broken = Some(format!("writes have stopped after an I/O error ({reason}); restart the server"));
-        self.must_fold = self.files.check().is_err();
-        if self.must_fold {
-            self.fold_wal();
+        self.has_unsaved_wal = self.files.check().is_err();
+        if self.has_unsaved_wal {
+            self.save_wal();
         }
     }
 
-    /// What was acknowledged can be in a WAL that has no name any more. Reads that hold it back end.
-    fn fold_wal(&mut self) {
+    /// Checkpoints a WAL that has no name any more: it can have acknowledged writes. Reads that hold it end.
+    fn save_wal(&mut self) {
         self.disk.end_snapshots();
         self.snapshots.release_snapshots();
-        match fold(&self.tx.db) {
+        match checkpoint_passive(&self.tx.db) {
             Ok(true) => {
                 tracing::warn!("the WAL was written to the database file");
-                self.must_fold = false;
+                self.has_unsaved_wal = false;
             }
             Ok(false) => tracing::error!("a read holds the WAL; what it has is not in the database file yet"),
             Err(error) => tracing::error!(%error, "the WAL was not written to the database file"),
