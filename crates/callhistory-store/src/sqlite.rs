@@ -95,10 +95,11 @@ impl SqliteStore {
             }
             Err(error) => return Err(error),
         };
-        let reader = open::open_reader(path)?;
-        open::check_readable(&reader, path)?;
-        let secret = read::get::cursor_secret(&reader)?;
         let snapshots = Arc::new(SnapshotPool::open(path)?);
+        let secret = snapshots.read(|db| {
+            open::check_readable(db, path)?;
+            Ok(read::get::cursor_secret(db)?)
+        })?;
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));

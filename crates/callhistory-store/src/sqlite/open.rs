@@ -136,6 +136,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 fn try_open_reader(path: &Path) -> Result<Connection, StoreError> {
     let db = open_existing(path)?;
+    // The header is read again by each connection, and can be damaged since the start.
     if !page_checksum::are_verified(&db) {
         check_owner(&db, path)?;
     }

@@ -55,7 +55,7 @@ fn empty() -> SqliteFile {
 
 conformance!(empty);
 
-/// A connection beside the store, which writes the checksums of pages as well. Only where a store was open in this process.
+/// A connection of the test itself that also writes the checksums of pages. The first store of the process must be open before.
 pub(crate) fn raw(path: &Path) -> rusqlite::Connection {
     rusqlite::Connection::open_with_flags_and_vfs(path, rusqlite::OpenFlags::default(), "callhistory").unwrap()
 }
@@ -104,7 +104,9 @@ async fn no_write_is_lost_in_a_deleted_file() {
                 std::fs::write(&lost, "").unwrap();
             }
             // Without a write: the server notices it by itself.
+            let removed = std::time::Instant::now();
             while !store.health().has_stopped {
+                assert!(removed.elapsed() < PATIENCE, "{suffix}: nobody noticed");
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             let any = Precondition::default();
