@@ -106,7 +106,14 @@ pub(crate) fn close_copy(copy: Connection) -> Result<(), StoreError> {
 
 /// Opens an existing file, also on a read-only file system.
 fn open_existing(path: &Path) -> Result<Connection, StoreError> {
-    let failed = |error: rusqlite::Error| cannot_open(path, &error);
+    let failed = |error: rusqlite::Error| {
+        let refused = cannot_open(path, &error);
+        match StoreError::from(error) {
+            // The file is there: the process has no free file descriptor, or the disk is busy.
+            StoreError::Unavailable(_) if path.exists() => StoreError::Unavailable(refused.to_string()),
+            _ => refused,
+        }
+    };
     if !disk::is_read_only(path) {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         return page_checksum::open(path, flags).map_err(failed);
