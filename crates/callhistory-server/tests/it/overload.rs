@@ -318,12 +318,7 @@ async fn readers_that_stall_hold_the_share_of_their_own_workspace() {
         page.header("x-workspace-id", workspace).send()
     };
     // Until the requests have been read, so that they hold what they can get.
-    let refused = loop {
-        let response = page("big").await.unwrap();
-        if response.status().as_u16() != 200 {
-            break response;
-        }
-    };
+    let refused = first_refusal(|| page("big")).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
     let refused = refused.text().await.unwrap();
     assert!(refused.contains("of this workspace"), "{refused}");
@@ -336,6 +331,22 @@ async fn readers_that_stall_hold_the_share_of_their_own_workspace() {
     // The share is free again.
     let again = async { while page("big").await.unwrap().status().as_u16() != 200 {} };
     timeout(PATIENCE, again).await.unwrap();
+}
+
+/// Sends a request until it is refused.
+async fn first_refusal<F>(send: impl Fn() -> F) -> reqwest::Response
+where
+    F: Future<Output = reqwest::Result<reqwest::Response>>,
+{
+    let refused = async {
+        loop {
+            let response = send().await.unwrap();
+            if response.status().as_u16() != 200 {
+                break response;
+            }
+        }
+    };
+    timeout(PATIENCE, refused).await.unwrap()
 }
 
 /// An import keeps a batch in memory, however slowly it arrives.
@@ -354,15 +365,7 @@ async fn imports_that_stall_hold_the_share_of_their_own_workspace() {
         import.body(format!("{{\"_id\":\"c\",\"metadata\":{{\"a\":\"{}\"}}}}\n", "x".repeat(bytes))).send()
     };
     // Until the others have been read.
-    let refused = async {
-        loop {
-            let response = import("big", 300_000).await.unwrap();
-            if response.status().as_u16() != 200 {
-                break response;
-            }
-        }
-    };
-    let refused = timeout(PATIENCE, refused).await.unwrap();
+    let refused = first_refusal(|| import("big", 300_000)).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
     assert!(refused.text().await.unwrap().contains("Four imports of this workspace"));
     // Small ones do not count, and others have their own share.
