@@ -34,6 +34,12 @@ impl ApiError {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
+    /// A request beyond a share or a budget. The reason is the label under which it is counted.
+    pub(crate) fn refused(reason: &'static str, detail: impl Into<String>) -> Self {
+        metrics::counter!("callhistory_refused_total", "reason" => reason).increment(1);
+        Self::new(ProblemCode::Unavailable, detail)
+    }
+
     fn with_errors(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => only.to_string(),

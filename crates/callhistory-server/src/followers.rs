@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use callhistory_model::{ProblemCode, WorkspaceId};
+use callhistory_model::WorkspaceId;
 use callhistory_store::{CallStore, ChangeBatch, FairSemaphore, Permit};
 use tokio::{sync::OnceCell, task::yield_now};
 
@@ -124,10 +124,9 @@ impl Followers {
     /// Admits one more follower.
     pub(crate) fn admit(&self, workspace: &WorkspaceId, key: Option<&str>) -> Result<FollowerPermit, ApiError> {
         let refused = |who: &str| {
-            metrics::counter!("callhistory_refused_total", "reason" => "followers").increment(1);
             let max = self.max;
             let detail = format!("{who} has {max} streams and waits for changes already; end one of them, or retry.");
-            ApiError::new(ProblemCode::Unavailable, detail)
+            ApiError::refused("followers", detail)
         };
         let _workspace = self.by_workspace.try_acquire(workspace, 1).map_err(|_| refused("This workspace"))?;
         let gauge = metrics::gauge!("callhistory_followers");

@@ -33,8 +33,7 @@ fn exhausted(reason: Exhausted) -> ApiError {
         }
         Exhausted::Total => ("imports", "Sixteen imports are in progress already; retry."),
     };
-    metrics::counter!("callhistory_refused_total", "reason" => name).increment(1);
-    ApiError::new(ProblemCode::Unavailable, detail)
+    ApiError::refused(name, detail)
 }
 
 /// Import calls

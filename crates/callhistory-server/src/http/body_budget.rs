@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callhistory_model::{ProblemCode, WorkspaceId};
+use callhistory_model::WorkspaceId;
 use callhistory_store::{Exhausted, FairSemaphore, Permit};
 
 use crate::error::ApiError;
@@ -137,6 +137,5 @@ fn exhausted(reason: Exhausted) -> ApiError {
         ),
         Exhausted::Total => ("bodies", "The memory for large bodies is exhausted; request less at once, or retry."),
     };
-    metrics::counter!("callhistory_refused_total", "reason" => name).increment(1);
-    ApiError::new(ProblemCode::Unavailable, detail)
+    ApiError::refused(name, detail)
 }

@@ -124,9 +124,9 @@ impl PrometheusRegistry {
     pub(crate) fn render(&self, store: &dyn CallStore) -> String {
         self.process.collect();
         let health = store.health();
-        gauge!("callhistory_disk_full").set(f64::from(u8::from(health.is_full)));
-        gauge!("callhistory_read_only").set(f64::from(u8::from(health.is_read_only)));
-        gauge!("callhistory_writes_stopped").set(f64::from(u8::from(health.has_stopped)));
+        gauge!("callhistory_disk_full").set(f64::from(health.is_full));
+        gauge!("callhistory_read_only").set(f64::from(health.is_read_only));
+        gauge!("callhistory_writes_stopped").set(f64::from(health.has_stopped));
         let sizes = [
             ("callhistory_database_bytes", health.database_bytes),
             ("callhistory_wal_bytes", health.wal_bytes),
