@@ -9,8 +9,6 @@ extensible_enum! {
     FieldErrorCode {
         /// The value has the wrong JSON type.
         WrongType = "wrong_type",
-        /// The value is null; omit a member without a value.
-        NullNotAllowed = "null_not_allowed",
         /// The string is too short.
         TooShort = "too_short",
         /// The string has too many characters.
@@ -27,16 +25,16 @@ extensible_enum! {
         InvalidId = "invalid_id",
         /// The ID is reserved for a route.
         ReservedId = "reserved_id",
-        /// The string is not an RFC 3339 time in UTC.
+        /// The string is not an RFC 3339 time with its zone.
         InvalidTime = "invalid_time",
         /// The number is out of range.
         OutOfRange = "out_of_range",
         /// The number has too many decimal places.
         TooManyDecimals = "too_many_decimals",
-        /// The number can only be milliseconds; seconds are expected.
-        Milliseconds = "milliseconds",
         /// The end is before the start.
         EndBeforeStart = "end_before_start",
+        /// The number can only be in milliseconds, microseconds or nanoseconds; seconds are expected.
+        WrongUnit = "wrong_unit",
         /// The parameter conflicts with another.
         Conflict = "conflict",
         /// The cursor is not valid for this list or feed in this workspace.
@@ -121,7 +119,7 @@ pub(crate) fn escape_pointer(name: &str) -> String {
 }
 
 /// An error quotes the request, and must not return a hostile body many times over.
-fn truncated(mut text: String) -> String {
+pub(crate) fn truncated(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MAX_FIELD_ERROR_CHARS) {
         text.truncate(end);
         text.push('…');

@@ -3,7 +3,8 @@
 //! # Overview
 //!
 //! * [`CallRecord`] is a call record in a response; [`CallInput`] is a call record in a request.
-//! * [`CallInput::from_json`] is the strict parser for untrusted input: it reports every [`FieldError`] at once.
+//! * [`CallInput::parse`] is the parser for untrusted input, strict or lenient ([`Handling`]): it reports every [`FieldError`], or
+//!   what it kept, converted or left out as a [`FieldWarning`].
 //! * `CallRecord`'s `Deserialize` is the lenient parser for clients: it keeps members and values that this version does
 //!   not know.
 //! * [`UnixSeconds`], [`Seconds`] and [`Amount`] are exact decimals that keep their digits;
@@ -31,6 +32,7 @@
 
 pub mod examples;
 mod field_error;
+mod field_warning;
 mod query;
 mod record;
 mod reply;
@@ -40,6 +42,7 @@ mod spelling;
 mod value;
 
 pub use field_error::{FieldError, FieldErrorCode, FieldErrors};
+pub use field_warning::{FieldWarning, Handling, WarningCode};
 pub use query::{
     analysis::{AnalysisClause, AnalysisOperator},
     changes::ChangesQuery,
@@ -50,7 +53,7 @@ pub use query::{
     one_of::{OneOf, TextPattern},
     query_string::MAX_PARAMETER_BYTES,
 };
-pub use record::{CallCost, CallInput, CallPatch, CallRecord};
+pub use record::{CallCost, CallInput, CallPatch, CallRecord, ParsedCall, index_text};
 pub use reply::{
     changes::{CallChange, CallChangePage, ChangeType},
     import::{ImportError, ImportReport},
@@ -59,8 +62,9 @@ pub use reply::{
 };
 pub use spelling::nearest_name;
 pub use value::{
+    call_status::{CallOutcome, CallStatus},
     decimal::{Amount, ExactDecimal, Seconds, UnixSeconds},
-    extensible_enum::{CallStatus, CallType, Direction},
+    extensible_enum::{CallType, Direction},
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
     raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
     scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members},

@@ -2,11 +2,15 @@
 
 mod cost;
 mod decode;
+mod merge;
 mod patch;
 mod projection;
+mod repair;
 mod rules;
 mod table;
 
 pub use cost::CallCost;
+pub use decode::ParsedCall;
 pub use patch::CallPatch;
+pub use rules::index_text;
 pub use table::{CallInput, CallRecord};

@@ -20,6 +20,7 @@ macro_rules! inline_schema {
     };
 }
 
+pub(crate) mod call_status;
 pub(crate) mod decimal;
 pub(crate) mod extensible_enum;
 pub(crate) mod id;

@@ -164,10 +164,10 @@ impl CallFilter {
             "startedBefore" => set_once(&mut self.started_before, Timestamp::parse_lenient(value)),
             "updatedAfter" => set(&mut self.updated_after, Timestamp::parse_lenient(value)),
             "updatedBefore" => set(&mut self.updated_before, Timestamp::parse_lenient(value)),
-            "minDuration" => set(&mut self.min_duration, value.parse()),
-            "maxDuration" => set(&mut self.max_duration, value.parse()),
-            "minCost" => set(&mut self.min_cost, value.parse()),
-            "maxCost" => set(&mut self.max_cost, value.parse()),
+            "minDuration" => set(&mut self.min_duration, Seconds::parse_parameter(value)),
+            "maxDuration" => set(&mut self.max_duration, Seconds::parse_parameter(value)),
+            "minCost" => set(&mut self.min_cost, Amount::parse_parameter(value)),
+            "maxCost" => set(&mut self.max_cost, Amount::parse_parameter(value)),
             "postAnalysis" => AnalysisClause::parse(value).map(|clauses| self.post_analysis = clauses),
             "search" => set(&mut self.search, search(value)),
             _ => {
@@ -223,8 +223,8 @@ impl CallFilter {
     /// The errors of ranges that no record can match.
     pub(crate) fn contradictions(&self) -> Vec<FieldError> {
         let time = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
-        let duration = |duration: &Option<Seconds>| duration.as_ref().map(Seconds::nanos);
-        let cost = |cost: &Option<Amount>| cost.as_ref().map(Amount::nanos);
+        let duration = |duration: &Option<Seconds>| duration.as_ref().and_then(Seconds::nanos);
+        let cost = |cost: &Option<Amount>| cost.as_ref().and_then(Amount::nanos);
         // The end of a range of times is not part of it; other ranges include both bounds.
         let ranges = [
             ("startedAfter", time(&self.started_after), "startedBefore", time(&self.started_before), false),

@@ -1,13 +1,16 @@
 //! The cost of a call.
 
-#[cfg(feature = "schema")]
-use super::rules::NO_NUL;
-use super::rules::{MAX_LABEL_CHARS, number};
-use crate::{Amount, FieldError, FieldErrorCode, value::raw_json::object};
+use std::collections::HashSet;
 
-const MAX_COST_MEMBERS: usize = 64;
+use serde::ser::SerializeMap as _;
 
-/// The cost of a call: named exact amounts, in the order in which they were sent.
+use super::rules::{MemberReader, charge_text, is_empty_container};
+use crate::{
+    Amount, FieldError, FieldErrorCode, Handling, WarningCode,
+    value::raw_json::{decode_string, object, type_name},
+};
+
+/// The cost of a call: named exact amounts, and their currency, in the order in which they were sent.
 ///
 /// ```
 /// use callhistory_model::CallCost;
@@ -17,50 +20,58 @@ const MAX_COST_MEMBERS: usize = 64;
 /// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallCost(Vec<(String, Amount)>);
+pub struct CallCost(Vec<(String, CostMember)>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum CostMember {
+    Amount(Amount),
+    Currency(String),
+}
 
 impl CallCost {
     const CUSTOMER_CHARGE: &'static str = "customer_charge";
+    const CURRENCY: &'static str = "currency";
 
     /// A cost with these amounts.
     ///
     /// # Errors
     ///
-    /// A duplicate name, a name of more than 256 characters or with U+0000, and more than 64 amounts.
+    /// A duplicate name, and an amount with the name `currency`.
     pub fn new<N: Into<String>>(amounts: impl IntoIterator<Item = (N, Amount)>) -> Result<Self, FieldError> {
-        let mut cost = Self::default();
+        let mut members = Vec::new();
+        let mut names = HashSet::new();
         for (name, amount) in amounts {
-            cost.insert(name.into(), amount)?;
+            let name = name.into();
+            if name == Self::CURRENCY || !names.insert(name.clone()) {
+                return Err(duplicate(&name));
+            }
+            members.push((name, CostMember::Amount(amount)));
         }
-        Ok(cost)
+        Ok(Self(members))
     }
 
-    fn insert(&mut self, name: String, amount: Amount) -> Result<(), FieldError> {
-        if self.get(&name).is_some() {
-            return Err(FieldError::new(
-                FieldErrorCode::DuplicateMember,
-                format!("contains the member {name:?} more than once"),
-            ));
-        }
-        if name.chars().count() > MAX_LABEL_CHARS {
-            let detail = format!("has a member name of more than {MAX_LABEL_CHARS} characters");
-            return Err(FieldError::new(FieldErrorCode::TooLong, detail));
-        }
-        if name.contains('\0') {
-            return Err(FieldError::new(
-                FieldErrorCode::NulCharacter,
-                "has a member name that contains the character U+0000",
-            ));
-        }
-        if self.0.len() == MAX_COST_MEMBERS {
-            let detail = format!("has more than {MAX_COST_MEMBERS} members");
-            return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
-        }
-        self.0.push((name, amount));
-        Ok(())
+    /// The same cost in a currency, as a code of ISO 4217.
+    ///
+    /// # Errors
+    ///
+    /// The code is not three letters.
+    pub fn with_currency(mut self, code: &str) -> Result<Self, FieldError> {
+        check_currency(code)?;
+        self.0.retain(|(name, _)| name != Self::CURRENCY);
+        self.0.push((Self::CURRENCY.to_owned(), CostMember::Currency(code.to_owned())));
+        Ok(self)
     }
 
-    /// The amount charged to the customer, in the currency of the workspace.
+    /// The currency of the amounts, as a code of ISO 4217; if it is absent, the workspace knows it.
+    #[must_use]
+    pub fn currency(&self) -> Option<&str> {
+        self.0.iter().find_map(|(_, member)| match member {
+            CostMember::Currency(code) => Some(code.as_str()),
+            CostMember::Amount(_) => None,
+        })
+    }
+
+    /// The amount charged to the customer.
     #[must_use]
     pub fn customer_charge(&self) -> Option<&Amount> {
         self.get(Self::CUSTOMER_CHARGE)
@@ -69,34 +80,100 @@ impl CallCost {
     /// The amount with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Amount> {
-        self.0.iter().find(|(have, _)| have == name).map(|(_, amount)| amount)
+        self.iter().find(|(have, _)| *have == name).map(|(_, amount)| amount)
     }
 
     /// The amounts with their names, in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Amount)> {
-        self.0.iter().map(|(name, amount)| (name.as_str(), amount))
+        self.0.iter().filter_map(|(name, member)| match member {
+            CostMember::Amount(amount) => Some((name.as_str(), amount)),
+            CostMember::Currency(_) => None,
+        })
     }
 
-    pub(super) fn read(json: &str) -> Result<Self, FieldError> {
+    /// Reads the value of the member `cost`: an object, or the number that is the charge.
+    pub(super) fn read(reader: &mut MemberReader, json: &str) -> Result<Self, FieldError> {
+        let is_number = type_name(json) == "a number" || json.starts_with('"') && reader.amount(json).is_ok();
+        reader.warnings.clear();
+        let number = if is_number { charge_text(json) } else { String::new() };
+        let json = if is_number {
+            reader.warn(WarningCode::CostAsNumber, "is a number; it was read as customer_charge");
+            number.as_str()
+        } else if json.starts_with('[') && is_empty_container(json) {
+            reader.warn(WarningCode::EmptyArray, "is an empty array; it was read as an empty object");
+            "{}"
+        } else {
+            json
+        };
         let mut cost = Self::default();
+        let mut names = HashSet::new();
         for (name, value) in object(json)? {
-            let amount = number(value).map_err(|error| error.in_member(&name))?;
-            cost.insert(name.into_owned(), amount)?;
+            if value == "null" {
+                continue;
+            }
+            let is_new = names.insert(name.to_string());
+            let before = reader.warnings.len();
+            let member = match Self::read_member(reader, &name, value).map_err(|error| error.in_member(&name)) {
+                Ok(member) if is_new => member,
+                Err(error) if reader.is_lenient() => {
+                    reader.warn(WarningCode::LeftOut, format!("{error}; the member is left out"));
+                    continue;
+                }
+                Ok(_) if reader.is_lenient() => {
+                    reader.warn(WarningCode::DuplicateMember, "occurs more than once; the first value is kept");
+                    continue;
+                }
+                Ok(_) => return Err(duplicate(&name)),
+                Err(error) => return Err(error),
+            };
+            let warnings = reader.warnings.split_off(before);
+            reader.warnings.extend(warnings.into_iter().map(|warning| warning.in_member(&name)));
+            cost.0.push((name.into_owned(), member));
         }
         Ok(cost)
     }
+
+    fn read_member(reader: &mut MemberReader, name: &str, value: &str) -> Result<CostMember, FieldError> {
+        if name != Self::CURRENCY {
+            return reader.amount(value).map(CostMember::Amount);
+        }
+        let code = decode_string(value)?;
+        check_currency(&code)?;
+        Ok(CostMember::Currency(code))
+    }
+}
+
+fn duplicate(name: &str) -> FieldError {
+    FieldError::new(FieldErrorCode::DuplicateMember, format!("contains the member {name:?} more than once"))
+}
+
+fn check_currency(code: &str) -> Result<(), FieldError> {
+    if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Ok(());
+    }
+    let detail = format!("is {code:?}; a currency has the three letters of ISO 4217");
+    Err(FieldError::new(FieldErrorCode::Malformed, detail))
 }
 
 impl serde::Serialize for CallCost {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, member) in &self.0 {
+            match member {
+                CostMember::Amount(amount) => map.serialize_entry(name, amount)?,
+                CostMember::Currency(code) => map.serialize_entry(name, code)?,
+            }
+        }
+        map.end()
     }
 }
 
 impl<'de> serde::Deserialize<'de> for CallCost {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
-        Self::read(raw.get()).map_err(serde::de::Error::custom)
+        // A newer service may have members of other types.
+        let mut reader = MemberReader { handling: Handling::Lenient, warnings: Vec::new() };
+        Self::read(&mut reader, raw.get()).map_err(serde::de::Error::custom)
     }
 }
 
@@ -111,15 +188,21 @@ impl schemars::JsonSchema for CallCost {
         let mut charge = amount.clone();
         charge.insert(
             "description".into(),
-            "Amount charged to the customer: an exact decimal, in the currency of the workspace.".into(),
+            "Amount charged to the customer: an exact decimal, in `currency` or else in that of the workspace.".into(),
         );
         schemars::json_schema!({
-            "description": "Cost of a call: named exact decimals, in the currency of the workspace.",
+            "description": "Cost of a call: named exact decimals, in `currency` or else in that of the workspace.",
             "type": "object",
-            "properties": { Self::CUSTOMER_CHARGE: charge },
+            "properties": {
+                Self::CUSTOMER_CHARGE: charge,
+                Self::CURRENCY: {
+                    "description": "Currency of the amounts (ISO 4217).",
+                    "type": "string",
+                    "pattern": "^[A-Za-z]{3}$",
+                    "examples": ["EUR"],
+                },
+            },
             "additionalProperties": amount,
-            "propertyNames": { "maxLength": MAX_LABEL_CHARS, "pattern": NO_NUL },
-            "maxProperties": MAX_COST_MEMBERS,
         })
     }
 }

@@ -1,6 +1,10 @@
-//! The two parsers of a record: strict for requests, lenient for responses.
+//! The two parsers of a record: one for requests, strict or lenient, and one for responses.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,66 +12,336 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::{repair::repair, rules::MemberReader, table::span_nanos};
 use crate::{
-    CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors,
+    CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, WarningCode,
     spelling::nearest_name,
-    value::raw_json::{Members, type_name},
+    value::{
+        decimal::FineUnit,
+        raw_json::{Members, decode_string, free_form_text, type_name, with_paired_surrogates, without_duplicates},
+    },
 };
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A document that was accepted, and what is to say about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParsedCall {
+    /// The record.
+    pub input: CallInput,
+    /// Up to [`FieldWarning::MAX`] warnings, in the order of the document.
+    pub warnings: Vec<FieldWarning>,
+}
+
+impl ParsedCall {
+    /// Whether the record lacks something that the document has: the document is kept as an original.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.warnings.iter().any(|warning| !warning.code.is_lossless())
+    }
+}
+
 impl CallInput {
-    /// Parses the record of a request, strictly.
+    /// Parses the record of a request in strict handling, and forgets the warnings.
     ///
     /// # Errors
     ///
-    /// All errors of the document, up to 100: invalid JSON, unknown or duplicate members, members that break their rule,
-    /// and times that contradict each other.
+    /// All errors of the document, up to 100: invalid JSON, unknown or duplicate members, and members that break their rule.
     pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
-        let mut input = Self::default();
-        let mut errors = read_members(json, |name, value| match value.get() {
-            "null" if CallRecord::MEMBERS.contains(&name) => {
-                Err(FieldError::new(FieldErrorCode::NullNotAllowed, "is null; omit a member without a value"))
-            }
-            value => input.read_member(name, value).unwrap_or_else(|| Err(unknown_member(name))),
-        });
-        errors.extend(input.contradictions());
-        errors.truncate(FieldErrors::MAX);
-        if errors.is_empty() { Ok(input) } else { Err(FieldErrors(errors)) }
+        let mut document = Document::new(Handling::Strict);
+        document.read(json);
+        let unknown = document.input.check_extra(None).err();
+        document.errors.extend(unknown.into_iter().flat_map(|FieldErrors(errors)| errors));
+        document.finish().map(|parsed| parsed.input)
     }
 
-    /// Errors between members.
-    fn contradictions(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        if let (Some(start), Some(end)) = (&self.start_time, &self.end_time)
-            && end.nanos() < start.nanos()
-        {
-            let detail = format!("is {end}, which is before startTime {start}");
-            errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/endTime"));
+    /// Parses the record of a request. A `null` member counts as absent. Unknown members are kept in [`extra`](Self::extra);
+    /// strict handling accepts them only as far as [`check_extra`](Self::check_extra) does.
+    ///
+    /// ```
+    /// use callhistory_model::{CallInput, Handling};
+    ///
+    /// let sent = br#"{"startTime": "1680000000", "endTime": null, "cost": 0.1, "sentiment": "good"}"#;
+    /// let parsed = CallInput::parse(sent, Handling::Lenient)?;
+    /// assert_eq!(parsed.input.start_time.unwrap().as_str(), "1680000000");
+    /// assert_eq!(parsed.input.extra[0].0, "sentiment");
+    /// let codes: Vec<_> = parsed.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    /// assert_eq!(codes, ["number_as_text", "cost_as_number", "unknown_member"]);
+    /// # Ok::<(), callhistory_model::FieldErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Lenient handling refuses what is not a JSON object. Strict handling also refuses duplicate members and members that break
+    /// their rule; all errors of the document, up to 100.
+    pub fn parse(json: &[u8], handling: Handling) -> Result<ParsedCall, FieldErrors> {
+        let mut document = Document::new(handling);
+        document.read(json);
+        document.finish()
+    }
+
+    /// Checks the unknown members of a strict write: a record that was read can be written back, so it may have those that the
+    /// stored record has.
+    ///
+    /// # Errors
+    ///
+    /// An error for each other unknown member.
+    pub fn check_extra(&self, stored: Option<&CallRecord>) -> Result<(), FieldErrors> {
+        let known: HashSet<&str> =
+            stored.into_iter().flat_map(|record| &record.extra).map(|(name, _)| name.as_str()).collect();
+        let unknown = self.extra.iter().filter(|(name, _)| !known.contains(name.as_str()));
+        let errors: Vec<_> =
+            unknown.take(FieldErrors::MAX).map(|(name, _)| unknown_member(name).in_member(name)).collect();
+        if errors.is_empty() { Ok(()) } else { Err(FieldErrors(errors)) }
+    }
+}
+
+/// A document while it is read.
+struct Document {
+    reader: MemberReader,
+    input: CallInput,
+    warnings: Vec<FieldWarning>,
+    errors: Vec<FieldError>,
+    /// Where in `extra` each unknown member is.
+    extra: HashMap<String, usize>,
+    /// The known members that were read under another name.
+    renamed: HashSet<&'static str>,
+}
+
+impl Document {
+    fn new(handling: Handling) -> Self {
+        let reader = MemberReader { handling, warnings: Vec::new() };
+        Self {
+            reader,
+            input: CallInput::default(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+            extra: HashMap::new(),
+            renamed: HashSet::new(),
         }
-        if let (Some(created), Some(updated)) = (&self.created_at, &self.updated_at)
+    }
+
+    fn finish(mut self) -> Result<ParsedCall, FieldErrors> {
+        self.errors.truncate(FieldErrors::MAX);
+        self.warnings.truncate(FieldWarning::MAX);
+        if self.errors.is_empty() {
+            Ok(ParsedCall { input: self.input, warnings: self.warnings })
+        } else {
+            Err(FieldErrors(self.errors))
+        }
+    }
+
+    fn read(&mut self, json: &[u8]) {
+        let (text, warnings) = match readable(json, self.reader.handling) {
+            Ok(readable) => readable,
+            Err(error) => return self.errors.push(error),
+        };
+        self.warnings = warnings;
+        let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(&text) else { return };
+        let names: HashSet<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+        let mut seen = HashSet::with_capacity(members.len());
+        for (name, value) in &members {
+            if !seen.insert(name.as_ref()) {
+                let detail = "occurs more than once";
+                if self.reader.is_lenient() {
+                    self.reader.warn(WarningCode::DuplicateMember, format!("{detail}; the last value is kept"));
+                } else {
+                    let error = FieldError::new(FieldErrorCode::DuplicateMember, format!("{detail}; send it once"));
+                    self.errors.push(error.in_member(name));
+                    continue;
+                }
+            }
+            self.read_value(name, value.get(), &names);
+            let warnings = self.reader.warnings.drain(..).map(|warning| warning.in_member(name));
+            // A hostile document has many members.
+            self.warnings.extend(warnings.take(FieldWarning::MAX.saturating_sub(self.warnings.len())));
+            if self.errors.len() >= FieldErrors::MAX {
+                return;
+            }
+        }
+        self.check_facts();
+    }
+
+    fn read_value(&mut self, name: &str, value: &str, names: &HashSet<&str>) {
+        if value == "null" {
+            return;
+        }
+        let value = with_paired_surrogates(value);
+        if matches!(value, Cow::Owned(_)) {
+            self.reader.warn(WarningCode::CharactersReplaced, "contains an unpaired surrogate, which became U+FFFD");
+        }
+        match self.input.read_member(name, &value, &mut self.reader) {
+            Some(Ok(())) => {}
+            Some(Err(error)) if self.reader.is_lenient() => self.leave_out(name, &value, &error),
+            Some(Err(error)) => self.errors.push(error.in_member(name)),
+            None => {
+                if !self.read_renamed(name, &value, names)
+                    && let Err(error) = self.read_unknown(name, &value)
+                {
+                    self.errors.push(error.in_member(name));
+                }
+            }
+        }
+    }
+
+    fn leave_out(&mut self, name: &str, value: &str, error: &FieldError) {
+        self.reader.warnings.clear();
+        self.reader.warn(WarningCode::LeftOut, format!("{error}; the member is left out"));
+        // The identity of the call at its source: an import derives another ID from it.
+        if name == "_id" && self.input.call_id.is_none() {
+            self.input.call_id = decode_string(value).ok();
+        }
+    }
+
+    /// Reads a member that has the name of a known one in other letters, unless the document has that one as well.
+    fn read_renamed(&mut self, name: &str, value: &str, names: &HashSet<&str>) -> bool {
+        let Some(known) = alias(name).filter(|known| name == TIMESTAMP || self.reader.is_lenient() && *known != "_id")
+        else {
+            return false;
+        };
+        let before = self.reader.warnings.len();
+        // A second alias of one member is an unknown member.
+        let is_free = !names.contains(known) && self.renamed.insert(known);
+        if is_free && matches!(self.input.read_member(known, value, &mut self.reader), Some(Ok(()))) {
+            self.reader.warn(WarningCode::Renamed, format!("was read as {known:?}"));
+            return true;
+        }
+        self.reader.warnings.truncate(before);
+        false
+    }
+
+    fn read_unknown(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
+        let lenient = self.reader.is_lenient();
+        let text = match free_form_text(value) {
+            Err(error) if lenient && error.code == FieldErrorCode::DuplicateMember => {
+                self.reader.warn(WarningCode::DuplicateMember, error.detail);
+                free_form_text(&without_duplicates(value))
+            }
+            text => text,
+        };
+        let json = match text {
+            Ok(json) => json,
+            Err(error) if lenient => {
+                self.leave_out(name, value, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if lenient {
+            self.reader.warn(WarningCode::UnknownMember, unknown_detail(name, "it is kept at top level"));
+        }
+        match self.extra.get(name) {
+            Some(place) => self.input.extra[*place].1 = json,
+            None => {
+                self.extra.insert(name.to_owned(), self.input.extra.len());
+                self.input.extra.push((name.to_owned(), json));
+            }
+        }
+        Ok(())
+    }
+
+    /// Warns about facts that contradict each other: both are kept, and what follows from them counts as unknown.
+    fn check_facts(&mut self) {
+        let (start, end) = (self.input.start_time.clone(), self.input.end_time.clone());
+        let span = span_nanos(start.as_ref(), end.as_ref());
+        if span.is_some_and(|span| span < 0) {
+            self.warn_of("endTime", "is before startTime; both are kept, and the duration counts as unknown");
+        }
+        if span_nanos(start.as_ref(), self.input.answered_at.as_ref()).is_some_and(|span| span < 0) {
+            self.warn_of("answeredAt", "is before startTime; both are kept");
+        }
+        if let (Some(created), Some(updated)) = (&self.input.created_at, &self.input.updated_at)
             && updated.unix_nanos() < created.unix_nanos()
         {
-            let detail = format!("is {updated}, which is before createdAt {created}");
-            errors.push(FieldError::new(FieldErrorCode::EndBeforeStart, detail).prefix_pointer("/updatedAt"));
+            self.warn_of("updatedAt", "is before createdAt; both are kept");
         }
-        errors
+        let Some(duration) = self.input.duration.take() else { return };
+        match span.and_then(|span| FineUnit::of_duration(&duration, span)) {
+            None => self.input.duration = Some(duration),
+            Some(unit) => match self.reader.converted(unit, duration.as_str()) {
+                Ok(seconds) => self.input.duration = Some(seconds),
+                Err(error) => self.errors.push(error.in_member("duration")),
+            },
+        }
+        if let Some(duration) = &self.input.duration {
+            self.reader.check_value(duration.check_range(), duration.is_rounded());
+        }
+        self.warnings.extend(self.reader.warnings.drain(..).map(|warning| warning.in_member("duration")));
     }
+
+    fn warn_of(&mut self, name: &str, detail: &str) {
+        self.warnings.push(FieldWarning::new(WarningCode::EndBeforeStart, detail).in_member(name));
+    }
+}
+
+/// The name of `startTime` in the list of the platform that the source documents.
+const TIMESTAMP: &str = "timestamp";
+
+/// The known member that a name means in another case or with separators, like `start_time`.
+fn alias(name: &str) -> Option<&'static str> {
+    if name == TIMESTAMP {
+        return Some("startTime");
+    }
+    let letters = |name: &str| {
+        let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
+        letters.map(|c| c.to_ascii_lowercase()).collect::<String>()
+    };
+    // Hostile names are long.
+    let sent = (name.len() <= 64).then(|| letters(name))?;
+    CallRecord::MEMBERS.iter().copied().find(|known| letters(known) == sent)
+}
+
+/// The text of a document that is JSON, repaired as far as its handling allows.
+fn readable(json: &[u8], handling: Handling) -> Result<(Cow<'_, str>, Vec<FieldWarning>), FieldError> {
+    let mut json = json;
+    while let Some(rest) = json.strip_prefix(BYTE_ORDER_MARK) {
+        json = rest;
+    }
+    let error = match std::str::from_utf8(json).map(|text| (text, serde_json::from_str::<Members<'_>>(text))) {
+        Ok((text, Ok(_))) => return Ok((text.into(), Vec::new())),
+        Ok((_, Err(error))) => document_error(json, &error.to_string()),
+        Err(error) => document_error(json, &format!("it is not UTF-8: {error}")),
+    };
+    if error.code == FieldErrorCode::WrongType {
+        return Err(error);
+    }
+    let (text, warnings) = repair(json, handling);
+    if text.as_bytes() != json && serde_json::from_str::<Members<'_>>(&text).is_ok() {
+        return Ok((text.into(), warnings));
+    }
+    Err(error)
+}
+
+fn document_error(json: &[u8], error: &str) -> FieldError {
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return FieldError::new(FieldErrorCode::Malformed, "is empty; a JSON object is expected");
+    }
+    if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
+        && !value.get().starts_with('{')
+    {
+        let detail = format!("is {}; a record is an object", type_name(value.get()));
+        return FieldError::new(FieldErrorCode::WrongType, detail).prefix_pointer("");
+    }
+    FieldError::new(FieldErrorCode::Malformed, format!("is not valid JSON: {error}"))
 }
 
 /// Passes each member of a document to `read`. Returns the errors with their pointers, up to [`FieldErrors::MAX`], those
 /// of duplicate members included.
 pub(super) fn read_members(
     json: &[u8],
-    mut read: impl FnMut(&str, &RawValue) -> Result<(), FieldError>,
+    handling: Handling,
+    mut read: impl FnMut(&str, &str) -> Result<(), FieldError>,
 ) -> Vec<FieldError> {
-    let members: Members<'_> = match serde_json::from_slice(json) {
-        Ok(members) => members,
-        Err(error) => return vec![document_error(json, &error)],
+    let text = match readable(json, handling) {
+        Ok((text, _)) => text,
+        Err(error) => return vec![error],
     };
+    let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(&text) else { return Vec::new() };
     let mut errors = Vec::new();
-    let mut seen = HashSet::with_capacity(members.0.len());
-    for (name, value) in &members.0 {
+    let mut seen = HashSet::with_capacity(members.len());
+    for (name, value) in &members {
         let result = if seen.insert(name.as_ref()) {
-            read(name, value)
+            read(name, value.get())
         } else {
             Err(FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once; send it once"))
         };
@@ -81,25 +355,16 @@ pub(super) fn read_members(
     errors
 }
 
-fn document_error(json: &[u8], error: &serde_json::Error) -> FieldError {
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return FieldError::new(FieldErrorCode::Malformed, "is empty; a JSON object is expected");
+fn unknown_detail(name: &str, otherwise: &str) -> String {
+    match nearest_name(name, CallRecord::MEMBERS.iter().copied()) {
+        Some(known) => format!("is not a member of a record; did you mean {known:?}?"),
+        None => format!("is not a member of a record; {otherwise}"),
     }
-    if let Ok(value) = serde_json::from_slice::<&RawValue>(json)
-        && !value.get().starts_with('{')
-    {
-        let detail = format!("is {}; a record is an object", type_name(value.get()));
-        return FieldError::new(FieldErrorCode::WrongType, detail).prefix_pointer("");
-    }
-    FieldError::new(FieldErrorCode::Malformed, format!("is not valid JSON: {error}"))
 }
 
-pub(super) fn unknown_member(name: &str) -> FieldError {
-    let detail = match nearest_name(name, CallRecord::MEMBERS.iter().copied()) {
-        Some(known) => format!("is not a member of a record; did you mean {known:?}?"),
-        None => "is not a member of a record; put custom data into \"metadata\"".to_owned(),
-    };
-    FieldError::new(FieldErrorCode::Unknown, detail)
+fn unknown_member(name: &str) -> FieldError {
+    let otherwise = "put custom data into \"metadata\", or send it with Prefer: handling=lenient";
+    FieldError::new(FieldErrorCode::Unknown, unknown_detail(name, otherwise))
 }
 
 impl<'de> Deserialize<'de> for CallRecord {

@@ -4,10 +4,11 @@ use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::value::RawValue;
 
-use super::decode::{read_members, unknown_member};
+use super::decode::{ParsedCall, read_members};
 use crate::{
-    CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, JsonArray, JsonObject, JsonText,
-    value::raw_json::{object_text, raw_members},
+    CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, Handling, JsonText,
+    field_error::escape_pointer,
+    value::raw_json::{free_form_text, object_text, raw_members, with_paired_surrogates},
 };
 
 /// A JSON Merge Patch of a record: members to set, and `null` for members to remove. Objects are merged member by
@@ -24,17 +25,19 @@ use crate::{
 pub struct CallPatch(Vec<(String, JsonText)>);
 
 impl CallPatch {
-    /// Parses a patch, strictly.
+    /// Parses a patch.
     ///
     /// # Errors
     ///
-    /// Invalid JSON, a value that is not an object, and members that are unknown, duplicate, or set only by the service.
-    /// Values are checked when the patch is applied.
-    pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
+    /// Invalid JSON, a value that is not an object, and members that are duplicate, or set only by the service. Names and values
+    /// are checked when the patch is applied.
+    pub fn parse(json: &[u8], handling: Handling) -> Result<Self, FieldErrors> {
         let mut patch = Vec::new();
-        let errors = read_members(json, |name, value| {
-            check(name, value.get())?;
-            patch.push((name.to_owned(), JsonText::from(value.to_owned())));
+        let errors = read_members(json, handling, |name, value| {
+            check(name, value)?;
+            let value = RawValue::from_string(with_paired_surrogates(value).into_owned());
+            let value = value.map_err(|error| FieldError::new(FieldErrorCode::Malformed, error.to_string()))?;
+            patch.push((name.to_owned(), JsonText::from(value)));
             Ok(())
         });
         if errors.is_empty() { Ok(Self(patch)) } else { Err(FieldErrors(errors)) }
@@ -61,17 +64,41 @@ impl CallPatch {
         object_text(self.0.iter().map(|(name, value)| (name, value.as_str())))
     }
 
-    /// Applies the patch. The result has no `createdAt` and `updatedAt`: the store sets them.
+    /// Applies the patch. The result has no `createdAt` and `updatedAt`: the store sets them. The warnings are about the members
+    /// of the patch.
     ///
     /// # Errors
     ///
     /// Every rule that the patched record breaks.
-    pub fn apply(&self, record: &CallRecord) -> Result<CallInput, FieldErrors> {
+    pub fn apply(&self, record: &CallRecord, handling: Handling) -> Result<ParsedCall, FieldErrors> {
         let before = record.to_json();
         let merged = merge(Some(&String::from_utf8_lossy(&before)), &self.to_json());
-        let mut input = CallInput::from_json(merged.as_bytes())?;
-        (input.created_at, input.updated_at) = (None, None);
-        Ok(input)
+        let mut parsed = CallInput::parse(merged.as_bytes(), handling)?;
+        if handling == Handling::Strict {
+            parsed.input.check_extra(Some(record))?;
+        }
+        parsed.warnings.retain(|warning| self.names(&warning.pointer));
+        (parsed.input.created_at, parsed.input.updated_at) = (None, None);
+        Ok(parsed)
+    }
+
+    /// The record that the patch creates where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that the record breaks.
+    pub fn create(&self, handling: Handling) -> Result<ParsedCall, FieldErrors> {
+        let parsed = CallInput::parse(merge(None, &self.to_json()).as_bytes(), handling)?;
+        if handling == Handling::Strict {
+            parsed.input.check_extra(None)?;
+        }
+        Ok(parsed)
+    }
+
+    /// Whether a pointer is into a member of the patch.
+    fn names(&self, pointer: &str) -> bool {
+        let member = pointer.trim_start_matches('/').split('/').next().unwrap_or("");
+        self.0.iter().any(|(name, _)| escape_pointer(name) == member)
     }
 }
 
@@ -86,20 +113,15 @@ impl From<CallInput> for CallPatch {
 
 /// Checks one member. The patch must be valid before it is merged: depth, duplicate names, unpaired surrogates.
 fn check(name: &str, value: &str) -> Result<(), FieldError> {
-    if !CallRecord::MEMBERS.contains(&name) {
-        return Err(unknown_member(name));
-    }
-    match (name, value.as_bytes().first()) {
-        ("createdAt" | "updatedAt", _) => {
+    match name {
+        "createdAt" | "updatedAt" => {
             let detail = "is set by the service; to keep an original value, PUT the whole record";
             Err(FieldError::new(FieldErrorCode::NotWritable, detail))
         }
-        ("_id" | "workspaceId", _) if value == "null" => {
+        "_id" | "workspaceId" if value == "null" => {
             Err(FieldError::new(FieldErrorCode::NotWritable, "cannot be removed; omit it"))
         }
-        (_, Some(b'{')) => value.parse::<JsonObject>().map(drop),
-        (_, Some(b'[')) => value.parse::<JsonArray>().map(drop),
-        _ => Ok(()),
+        _ => free_form_text(&with_paired_surrogates(value)).map(drop),
     }
 }
 

@@ -1,10 +1,8 @@
 //! The members of a record, one line each. The structs, their parsers, serialization and schema come from this table.
 
-#[cfg(feature = "schema")]
-use super::rules::{MAX_LABEL_CHARS, MAX_SUMMARY_BYTES, NO_NUL};
 use super::{
     cost::CallCost,
-    rules::{MAX_PHONE_CHARS, MAX_URL_CHARS, extensible_enum, label, number, string_as, summary, text},
+    rules::{MAX_ENUM_BYTES, MAX_LABEL_BYTES, MAX_PHONE_BYTES, MAX_SUMMARY_BYTES, MAX_URL_BYTES, MemberReader},
 };
 use crate::{
     CallId, CallStatus, CallType, Direction, FieldError, FieldErrorCode, JsonArray, JsonObject, JsonText, Seconds,
@@ -28,9 +26,12 @@ macro_rules! take_slot {
     };
 }
 
-/// One line for each member: documentation, bounds, name, presence, type, and the rule that parses it.
+/// The last known member. Unknown members come before it, so that a stored record can be completed with its transcript.
+const LAST_MEMBER: &str = "transcript";
+
+/// One line for each member: documentation, name, presence, type, and the rule that parses it.
 macro_rules! members {
-    ($($(#[doc = $doc:literal])+ $(#[bound($($bound:tt)*)])? $name:ident: $wire:literal, $presence:ident $type:ty = $rule:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $wire:literal, $presence:ident $type:ty = $rule:expr;)+) => {
         /// A call record, as the service returns it.
         ///
         /// Members that this version does not know are kept in [`extra`](Self::extra).
@@ -40,7 +41,7 @@ macro_rules! members {
         #[non_exhaustive]
         pub struct CallRecord {
             $($(#[doc = $doc])+
-            #[cfg_attr(feature = "schema", schemars(rename = $wire $(, $($bound)*)?))]
+            #[cfg_attr(feature = "schema", schemars(rename = $wire))]
             pub $name: slot!($presence $type),)+
             /// Members of a newer service in the order received, as JSON text.
             #[cfg_attr(feature = "schema", schemars(skip))]
@@ -51,16 +52,18 @@ macro_rules! members {
         ///
         /// The path and the header define `_id` and `workspaceId`; the body may repeat them. The service sets `createdAt`
         /// and `updatedAt` unless a replacement contains the original values.
-        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-        #[cfg_attr(feature = "schema", schemars(deny_unknown_fields, description = "A call record, as a caller sends it. \
+        #[cfg_attr(feature = "schema", schemars(description = "A call record, as a caller sends it. \
             The path and the header define `_id` and `workspaceId`; the body may repeat them. The service sets `createdAt` \
             and `updatedAt` unless a replacement contains the original values."))]
         pub struct CallInput {
             $($(#[doc = $doc])+
-            #[serde(rename = $wire, skip_serializing_if = "Option::is_none")]
-            $(#[cfg_attr(feature = "schema", schemars($($bound)*))])?
+            #[cfg_attr(feature = "schema", schemars(rename = $wire))]
             pub $name: Option<$type>,)+
+            /// Members that this version does not know, as JSON text. Strict handling accepts those that the stored record has.
+            #[cfg_attr(feature = "schema", schemars(skip))]
+            pub extra: Vec<(String, JsonText)>,
         }
 
         impl CallRecord {
@@ -70,19 +73,52 @@ macro_rules! members {
 
         impl CallInput {
             /// Parses one member; `None` if its name is unknown.
-            pub(super) fn read_member(&mut self, name: &str, json: &str) -> Option<Result<(), FieldError>> {
+            pub(super) fn read_member(
+                &mut self,
+                name: &str,
+                json: &str,
+                reader: &mut MemberReader,
+            ) -> Option<Result<(), FieldError>> {
                 Some(match name {
                     $($wire => {
-                        let rule: fn(&str) -> Result<$type, FieldError> = $rule;
-                        rule(json).map(|value| self.$name = Some(value))
+                        let rule: fn(&mut MemberReader, &str) -> Result<$type, FieldError> = $rule;
+                        rule(reader, json).map(|value| self.$name = Some(value))
                     })+
                     _ => return None,
                 })
             }
 
+            /// The members, each as JSON text, in the order in which they are serialized.
+            pub(super) fn members(&self) -> serde_json::Result<Vec<(&str, String)>> {
+                let mut members = Vec::new();
+                $(if $wire == LAST_MEMBER {
+                    members.extend(self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str().to_owned())));
+                }
+                if let Some(value) = &self.$name {
+                    members.push(($wire, serde_json::to_string(value)?));
+                })+
+                Ok(members)
+            }
+
             /// The record of this input, without defaults.
             fn complete(self) -> Result<CallRecord, FieldError> {
-                Ok(CallRecord { $($name: take_slot!($presence self.$name, $wire),)+ extra: Vec::new() })
+                Ok(CallRecord { $($name: take_slot!($presence self.$name, $wire),)+ extra: self.extra })
+            }
+        }
+
+        impl serde::Serialize for CallInput {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap as _;
+                let mut map = serializer.serialize_map(None)?;
+                $(if $wire == LAST_MEMBER {
+                    for (name, value) in &self.extra {
+                        map.serialize_entry(name, value)?;
+                    }
+                }
+                if let Some(value) = &self.$name {
+                    map.serialize_entry($wire, value)?;
+                })+
+                map.end()
             }
         }
 
@@ -90,12 +126,14 @@ macro_rules! members {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
-                $(if let Some(value) = Option::<&$type>::from(&self.$name) {
+                $(if $wire == LAST_MEMBER {
+                    for (name, value) in &self.extra {
+                        map.serialize_entry(name, value)?;
+                    }
+                }
+                if let Some(value) = Option::<&$type>::from(&self.$name) {
                     map.serialize_entry($wire, value)?;
                 })+
-                for (name, value) in &self.extra {
-                    map.serialize_entry(name, value)?;
-                }
                 map.end()
             }
         }
@@ -104,21 +142,20 @@ macro_rules! members {
             /// Parses a response: unknown members are kept, a null counts as absent.
             pub(super) fn read_lenient<'de, A: serde::de::MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
                 let mut input = CallInput::default();
-                let mut extra = Vec::new();
                 while let Some(member) = map.next_key::<String>()? {
                     match member.as_str() {
                         $($wire => input.$name = map.next_value()?,)+
-                        _ => extra.push((member, map.next_value()?)),
+                        _ => input.extra.push((member, map.next_value()?)),
                     }
                 }
-                Ok(Self { extra, ..input.complete().map_err(serde::de::Error::custom)? })
+                input.complete().map_err(serde::de::Error::custom)
             }
         }
 
         impl From<CallRecord> for CallInput {
-            /// The input that writes this record unchanged, without members of a newer service.
+            /// The input that writes this record unchanged.
             fn from(record: CallRecord) -> Self {
-                Self { $($name: record.$name.into(),)+ }
+                Self { $($name: record.$name.into(),)+ extra: record.extra }
             }
         }
     };
@@ -126,70 +163,61 @@ macro_rules! members {
 
 members! {
     /// Unique ID of the call record.
-    id: "_id", always CallId = string_as;
+    id: "_id", always CallId = MemberReader::id;
     /// ID of the workspace that the record belongs to.
-    workspace_id: "workspaceId", always WorkspaceId = string_as;
+    workspace_id: "workspaceId", always WorkspaceId = MemberReader::id;
     /// ID of the agent that handled the call.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    agent_id: "agentId", optional String = label;
+    agent_id: "agentId", optional String = MemberReader::label;
     /// ID of the call flow.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    call_flow_id: "callFlowId", optional String = label;
+    call_flow_id: "callFlowId", optional String = MemberReader::label;
     /// Name of the virtual room of the call.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    room_name: "roomName", optional String = label;
+    room_name: "roomName", optional String = MemberReader::label;
     /// Call direction.
-    direction: "direction", optional Direction = extensible_enum;
+    direction: "direction", optional Direction = MemberReader::extensible_enum;
     /// Phone number of the caller: E.164, a SIP URI, an extension, or a word such as `anonymous`.
-    #[bound(length(max = MAX_PHONE_CHARS), regex(pattern = NO_NUL))]
-    from_phone_number: "fromPhoneNumber", optional String = |json| text(json, MAX_PHONE_CHARS);
+    from_phone_number: "fromPhoneNumber", optional String = |reader, json| reader.text(json, MAX_PHONE_BYTES);
     /// Phone number of the callee, in the formats of `fromPhoneNumber`.
-    #[bound(length(max = MAX_PHONE_CHARS), regex(pattern = NO_NUL))]
-    to_phone_number: "toPhoneNumber", optional String = |json| text(json, MAX_PHONE_CHARS);
+    to_phone_number: "toPhoneNumber", optional String = |reader, json| reader.text(json, MAX_PHONE_BYTES);
     /// Call status; the final status once the call has ended.
-    status: "status", optional CallStatus = extensible_enum;
-    /// Start time as Unix seconds (fractions allowed), before the year 2260.
-    start_time: "startTime", optional UnixSeconds = number;
-    /// End time as Unix seconds (fractions allowed); not before `startTime`.
-    end_time: "endTime", optional UnixSeconds = number;
-    /// Cost of the call: named decimal amounts.
+    status: "status", optional CallStatus = MemberReader::extensible_enum;
+    /// Start time as Unix seconds (fractions allowed).
+    start_time: "startTime", optional UnixSeconds = MemberReader::unix_seconds;
+    /// End time as Unix seconds (fractions allowed).
+    end_time: "endTime", optional UnixSeconds = MemberReader::unix_seconds;
+    /// Cost of the call: named decimal amounts, and their currency.
     cost: "cost", optional CallCost = CallCost::read;
     /// Custom data about the call, as any JSON object.
-    metadata: "metadata", always JsonObject = str::parse;
+    metadata: "metadata", always JsonObject = MemberReader::object;
     /// Tool (function) calls made by the agent during the call.
-    function_calls: "functionCalls", always JsonArray = str::parse;
-    /// Summary of the conversation; at most 65,536 bytes of UTF-8.
-    #[bound(length(max = MAX_SUMMARY_BYTES), regex(pattern = NO_NUL))]
-    summary: "summary", optional String = summary;
+    function_calls: "functionCalls", always JsonArray = MemberReader::array;
+    /// Summary of the conversation.
+    summary: "summary", optional String = |reader, json| reader.text(json, MAX_SUMMARY_BYTES);
     /// Results of the post-call analysis.
-    analyzed_data: "analyzedData", always JsonObject = str::parse;
-    /// Time when the record was created (RFC 3339, UTC).
-    created_at: "createdAt", always Timestamp = string_as;
-    /// Time when the record was last updated (RFC 3339, UTC).
-    updated_at: "updatedAt", always Timestamp = string_as;
+    analyzed_data: "analyzedData", always JsonObject = MemberReader::object;
+    /// Time when the record was created (RFC 3339).
+    created_at: "createdAt", always Timestamp = MemberReader::timestamp;
+    /// Time when the record was last updated (RFC 3339).
+    updated_at: "updatedAt", always Timestamp = MemberReader::timestamp;
     /// Call ID at the telephony provider.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    call_id: "callId", optional String = label;
+    call_id: "callId", optional String = MemberReader::label;
     /// ID of the batch that the call belongs to.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    batch_id: "batchId", optional String = label;
+    batch_id: "batchId", optional String = MemberReader::label;
     /// Transport of the call.
-    call_type: "callType", optional CallType = extensible_enum;
+    call_type: "callType", optional CallType = MemberReader::extensible_enum;
     /// Name of the agent.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    agent: "agent", optional String = label;
+    agent: "agent", optional String = MemberReader::label;
     /// Name of the call flow.
-    #[bound(length(max = MAX_LABEL_CHARS), regex(pattern = NO_NUL))]
-    call_flow_name: "callFlowName", optional String = label;
-    /// Call duration in seconds; at most 366 days.
-    duration: "duration", optional Seconds = number;
+    call_flow_name: "callFlowName", optional String = MemberReader::label;
+    /// Call duration in seconds.
+    duration: "duration", optional Seconds = MemberReader::seconds;
+    /// Time when the call was answered, as Unix seconds (fractions allowed).
+    answered_at: "answeredAt", optional UnixSeconds = MemberReader::unix_seconds;
     /// URL of the recording.
-    #[bound(length(max = MAX_URL_CHARS), regex(pattern = NO_NUL))]
-    recording_url: "recordingUrl", optional String = |json| text(json, MAX_URL_CHARS);
+    recording_url: "recordingUrl", optional String = |reader, json| reader.text(json, MAX_URL_BYTES);
     /// Input variables of the call flow.
-    variables: "variables", optional JsonObject = str::parse;
+    variables: "variables", optional JsonObject = MemberReader::object;
     /// Conversation turns, usually objects with `role` and `content`.
-    transcript: "transcript", optional JsonArray = str::parse;
+    transcript: "transcript", optional JsonArray = MemberReader::array;
 }
 
 impl CallInput {
@@ -215,19 +243,32 @@ impl CallRecord {
         serde_json::to_vec(self).expect("a record is JSON")
     }
 
-    /// Maximum size of a stored record, in bytes of its canonical JSON.
-    pub const MAX_BYTES: usize = 1024 * 1024;
+    /// Default of the maximum size of a stored record with its originals, in bytes.
+    pub const DEFAULT_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+    /// Longest part of a label that filters compare, in bytes.
+    pub const MAX_LABEL_BYTES: usize = MAX_LABEL_BYTES;
+
+    /// Longest part of a status, a direction, a call type or a phone number that filters compare, in bytes.
+    pub const MAX_ENUM_BYTES: usize = MAX_ENUM_BYTES;
 
     /// The default sort key of lists, in nanoseconds since 1970: `startTime`, or else `createdAt`.
     #[must_use]
     pub fn sort_time_nanos(&self) -> i64 {
-        self.start_time.as_ref().map_or(self.created_at.unix_nanos(), UnixSeconds::nanos)
+        self.start_time.as_ref().and_then(UnixSeconds::nanos).unwrap_or(self.created_at.unix_nanos())
     }
 
-    /// The duration in nanoseconds: `duration`, or else `endTime` minus `startTime`.
+    /// The duration in nanoseconds: `duration`, or else `endTime` minus `startTime`; `None` if it is not known or makes no sense.
     #[must_use]
     pub fn duration_nanos(&self) -> Option<i64> {
-        let span = || Some(self.end_time.as_ref()?.nanos() - self.start_time.as_ref()?.nanos());
-        self.duration.as_ref().map(Seconds::nanos).or_else(span)
+        match &self.duration {
+            Some(duration) => duration.nanos(),
+            None => span_nanos(self.start_time.as_ref(), self.end_time.as_ref()).filter(|span| *span >= 0),
+        }
     }
+}
+
+/// The time from start to end, in nanoseconds; negative if the end is before the start.
+pub(super) fn span_nanos(start: Option<&UnixSeconds>, end: Option<&UnixSeconds>) -> Option<i64> {
+    Some(end?.nanos()? - start?.nanos()?)
 }

@@ -1,24 +1,23 @@
 //! Exact decimals, returned digit for digit.
 
-use rust_decimal::{Decimal, prelude::ToPrimitive};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::raw_json::{JsonText, type_name};
 use crate::{FieldError, FieldErrorCode};
 
-/// Integer billionths hold nine decimal places, for seconds and for money.
-const MAX_DECIMALS: i64 = 9;
-/// More than any bound below has.
-const MAX_WHOLE_DIGITS: i64 = 18;
-const NANOS_PER_UNIT: i64 = 1_000_000_000;
-const NANOS_SCALE: u32 = 9;
+/// Filters and sums use integer billionths, for seconds and for money.
+const NANOS_PER_UNIT: i128 = 1_000_000_000;
+const NANOS_SCALE: i64 = 9;
+/// More than any decimal of the library or any bound below has.
+const MAX_NANOS_DIGITS: i64 = 28;
 /// 2260-01-01T00:00:00Z, the end of [`crate::Timestamp`].
-const END_OF_TIME_SECONDS: i64 = 9_151_488_000;
+const END_OF_TIME_SECONDS: i128 = 9_151_488_000;
 /// In seconds this is the year 5138, in milliseconds 1973: a larger value is not a time in seconds.
-const MIN_MILLISECONDS: i64 = 100_000_000_000;
-const MAX_DURATION_SECONDS: i64 = 366 * 86_400;
-const MAX_AMOUNT: i64 = 1_000_000_000;
+const MIN_MILLISECONDS: i128 = 100_000_000_000;
+const MAX_DURATION_SECONDS: i128 = 366 * 86_400;
+const MAX_AMOUNT: i128 = 1_000_000_000;
 
 /// The parts of a JSON number: `-1.50e3` has the digits 1 and 50, and the exponent 3.
 pub(super) struct NumberParts<'a> {
@@ -39,50 +38,121 @@ impl<'a> NumberParts<'a> {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         // An exponent that does not fit an i64 exceeds every bound; so does half of the range.
         let beyond = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let exponent = exponent.parse().unwrap_or(beyond);
+        let exponent = exponent.parse().unwrap_or(beyond).clamp(i64::MIN / 2, i64::MAX / 2);
         let (is_negative, digits) = mantissa.strip_prefix('-').map_or((false, mantissa), |digits| (true, digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         Some(Self { is_negative, whole, fraction, exponent })
     }
+
+    /// The value in billionths, half to even, and whether that is not the exact value; `None` if it is too large.
+    fn nanos(&self) -> Option<(i128, bool)> {
+        let digits = format!("{}{}", self.whole, self.fraction);
+        let digits = digits.trim_start_matches('0');
+        if digits.is_empty() {
+            return Some((0, false));
+        }
+        let count = i64::try_from(digits.len()).ok()?;
+        let shift = self.exponent.checked_sub(i64::try_from(self.fraction.len()).ok()?)?.checked_add(NANOS_SCALE)?;
+        if count.checked_add(shift)? > MAX_NANOS_DIGITS {
+            return None;
+        }
+        let kept = usize::try_from(count.checked_add(shift.min(0))?).unwrap_or(0);
+        let (kept, rest) = if shift >= 0 { (digits, "") } else { digits.split_at(kept) };
+        let zeros = usize::try_from(shift).unwrap_or(0);
+        let mut nanos: i128 = if kept.is_empty() { 0 } else { format!("{kept}{}", "0".repeat(zeros)).parse().ok()? };
+        // More digits are cut than there are: the value is less than a tenth of a billionth.
+        let first = if count.checked_add(shift)? < 0 { b'0' } else { rest.bytes().next().unwrap_or(b'0') };
+        let is_half = first == b'5' && rest.bytes().skip(1).all(|digit| digit == b'0');
+        if first > b'5' || first == b'5' && (!is_half || nanos % 2 == 1) {
+            nanos += 1;
+        }
+        let nanos = if self.is_negative { -nanos } else { nanos };
+        Some((nanos, rest.bytes().any(|digit| digit != b'0')))
+    }
+
+    /// The plain decimal of this value divided by ten to the power of `places`.
+    fn shifted(&self, places: i64) -> Option<String> {
+        let digits = format!("{}{}", self.whole, self.fraction);
+        let point = i64::try_from(self.whole.len()).ok()?.checked_add(self.exponent)?.checked_sub(places)?;
+        // A time or a duration has few digits; a hostile exponent would need many zeros.
+        if !(-64..=64).contains(&point) {
+            return None;
+        }
+        let zeros = usize::try_from(1 - point).unwrap_or(0);
+        let padded = format!("{}{digits}", "0".repeat(zeros));
+        let point = usize::try_from(point.max(1)).ok()?;
+        let padded = format!("{padded:0<point$}");
+        let (whole, fraction) = padded.split_at(point);
+        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let sign = if self.is_negative { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+    }
 }
 
-/// Parses a JSON number without rounding. The bounds are checked on the text, because the decimal library rounds
-/// silently past 28 digits.
-fn parse_exact(text: &str) -> Result<Decimal, FieldError> {
-    let parts = NumberParts::parse(text)
-        .ok_or_else(|| FieldError::new(FieldErrorCode::WrongType, format!("{text:?} is not a JSON number")))?;
-    let places = length(parts.fraction).saturating_sub(parts.exponent);
-    if places > MAX_DECIMALS {
-        let detail = format!("has more than {MAX_DECIMALS} decimal places");
-        return Err(FieldError::new(FieldErrorCode::TooManyDecimals, detail));
-    }
-    let digits = format!("{}{}", parts.whole, parts.fraction);
-    let digits = digits.trim_start_matches('0');
-    if digits.is_empty() {
-        return Ok(Decimal::ZERO);
-    }
-    let too_large = || FieldError::new(FieldErrorCode::OutOfRange, "has too many digits before the decimal point");
-    if length(digits).saturating_sub(places) > MAX_WHOLE_DIGITS {
-        return Err(too_large());
-    }
-    // Both bounds together leave at most 27 digits, which an i128 and a decimal hold.
-    let zeros = usize::try_from(-places).unwrap_or(0);
-    let units: i128 = format!("{digits}{}", "0".repeat(zeros)).parse().map_err(|_| too_large())?;
-    let units = if parts.is_negative { -units } else { units };
-    Decimal::try_from_i128_with_scale(units, u32::try_from(places).unwrap_or(0)).map_err(|_| too_large())
+/// A unit that is finer than the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FineUnit {
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
 }
 
-fn length(digits: &str) -> i64 {
-    i64::try_from(digits.len()).unwrap_or(i64::MAX)
+impl FineUnit {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "milliseconds",
+            Self::Microseconds => "microseconds",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// The decimal exponent of the number of these units in a second.
+    fn places(self) -> i64 {
+        match self {
+            Self::Milliseconds => 3,
+            Self::Microseconds => 6,
+            Self::Nanoseconds => 9,
+        }
+    }
+
+    /// A number of this unit in seconds, as JSON text.
+    pub(crate) fn to_seconds(self, json: &str) -> Option<String> {
+        NumberParts::parse(json)?.shifted(self.places())
+    }
+
+    /// The unit of a time whose value cannot be seconds.
+    pub(crate) fn of_time(time: &UnixSeconds) -> Option<Self> {
+        let seconds = time.value.map(|nanos| nanos / NANOS_PER_UNIT)?;
+        match seconds {
+            ..MIN_MILLISECONDS => None,
+            ..100_000_000_000_000 => Some(Self::Milliseconds),
+            ..100_000_000_000_000_000 => Some(Self::Microseconds),
+            _ => Some(Self::Nanoseconds),
+        }
+    }
+
+    /// The unit of a duration that is a power of a thousand times the time between start and end.
+    pub(crate) fn of_duration(duration: &Seconds, span_nanos: i64) -> Option<Self> {
+        let (duration, span) = (duration.value?, i128::from(span_nanos));
+        [(Self::Milliseconds, 1_000), (Self::Microseconds, 1_000_000), (Self::Nanoseconds, 1_000_000_000)]
+            .into_iter()
+            .find(|(_, factor)| {
+                // Whole seconds may be rounded in either value: by one second, and by a hundredth of the span.
+                let difference = (duration - span * factor).abs();
+                span > 0 && duration >= factor * NANOS_PER_UNIT && difference <= factor * (NANOS_PER_UNIT + span / 100)
+            })
+            .map(|(unit, _)| unit)
+    }
 }
 
 fn out_of_range(text: &str, bounds: &str) -> FieldError {
     FieldError::new(FieldErrorCode::OutOfRange, format!("is {text}; it must be {bounds}"))
 }
 
-/// Declares the type of a number from its documentation, name, bounds and schema.
+/// Declares the type of a number from its documentation, name, bounds (in billionths and in words) and schema.
 macro_rules! exact_number {
-    ($(#[$doc:meta])* $name:ident, check $check:expr, schema $schema:tt) => {
+    ($(#[$doc:meta])* $name:ident, within $bounds:expr, words $words:literal, schema $schema:tt) => {
         $(#[$doc])*
         ///
         /// Two values are equal if their digits are: `0.1` is not `0.10`.
@@ -90,7 +160,9 @@ macro_rules! exact_number {
         #[serde(try_from = "JsonText")]
         pub struct $name {
             json: JsonText,
-            value: Decimal,
+            /// In billionths; `None` if it is too large.
+            value: Option<i128>,
+            is_rounded: bool,
         }
 
         impl $name {
@@ -100,16 +172,44 @@ macro_rules! exact_number {
                 self.json.as_str()
             }
 
-            /// The exact value.
+            /// The value, rounded to nine decimal places; `None` if it is out of range.
             #[must_use]
-            pub fn to_decimal(&self) -> Decimal {
-                self.value
+            pub fn to_decimal(&self) -> Option<Decimal> {
+                self.value.and_then(|value| Decimal::try_from_i128_with_scale(value, 9).ok()).map(|value| value.normalize())
             }
 
-            /// The exact value in billionths of its unit; `i64::MAX` for a sum that is larger.
+            /// The value in billionths of its unit, half to even; `None` if it is out of range.
             #[must_use]
-            pub fn nanos(&self) -> i64 {
-                (self.value * Decimal::from(NANOS_PER_UNIT)).to_i64().unwrap_or(i64::MAX)
+            pub fn nanos(&self) -> Option<i64> {
+                let bounds: std::ops::Range<i128> = $bounds;
+                self.value.filter(|value| bounds.contains(value)).and_then(|value| i64::try_from(value).ok())
+            }
+
+            /// Whether filters and sums use a rounded value.
+            #[must_use]
+            pub fn is_rounded(&self) -> bool {
+                self.is_rounded
+            }
+
+            /// Parses the value of a parameter, which must be in range and exact.
+            #[allow(dead_code, reason = "not every number is a parameter")]
+            pub(crate) fn parse_parameter(text: &str) -> Result<Self, FieldError> {
+                let value: Self = text.parse()?;
+                value.check_range()?;
+                if value.is_rounded {
+                    let detail = format!("has more than {NANOS_SCALE} decimal places");
+                    return Err(FieldError::new(FieldErrorCode::TooManyDecimals, detail));
+                }
+                Ok(value)
+            }
+
+            /// Refuses a value that is out of range.
+            ///
+            /// # Errors
+            ///
+            /// The error names the range.
+            pub fn check_range(&self) -> Result<(), FieldError> {
+                self.nanos().map(drop).ok_or_else(|| out_of_range(self.as_str(), $words))
             }
         }
 
@@ -117,12 +217,11 @@ macro_rules! exact_number {
             type Err = FieldError;
 
             fn from_str(text: &str) -> Result<Self, FieldError> {
-                let value = parse_exact(text)?;
-                let check: fn(Decimal, &str) -> Result<(), FieldError> = $check;
-                check(value, text)?;
-                let json = RawValue::from_string(text.to_owned());
-                let json = json.map_err(|_| FieldError::new(FieldErrorCode::WrongType, "is not a JSON number"))?;
-                Ok(Self { json: json.into(), value })
+                let wrong = || FieldError::new(FieldErrorCode::WrongType, format!("{text:?} is not a JSON number"));
+                let nanos = NumberParts::parse(text).ok_or_else(wrong)?.nanos();
+                let json = RawValue::from_string(text.to_owned()).map_err(|_| wrong())?;
+                let (value, is_rounded) = (nanos.map(|(value, _)| value), nanos.is_some_and(|(_, rounded)| rounded));
+                Ok(Self { json: json.into(), value, is_rounded })
             }
         }
 
@@ -167,60 +266,36 @@ macro_rules! exact_number {
 }
 
 exact_number! {
-    /// A Unix time in **seconds**, at most nine decimals, before the year 2260.
-    ///
-    /// A value that can only be milliseconds is refused.
+    /// A Unix time in **seconds**, kept digit for digit. From 0 up to the year 2260 it is known; any other number is kept and
+    /// counts as unknown. Filters use nine decimal places.
     ///
     /// ```
     /// use callhistory_model::UnixSeconds;
     ///
     /// let start: UnixSeconds = "1737062894.9754236".parse()?;
     /// assert_eq!(start.as_str(), "1737062894.9754236");
-    /// assert_eq!(start.nanos(), 1_737_062_894_975_423_600);
-    /// assert!("1737062894975".parse::<UnixSeconds>().unwrap_err().detail.contains("milliseconds"));
+    /// assert_eq!(start.nanos(), Some(1_737_062_894_975_423_600));
+    /// assert_eq!("-1".parse::<UnixSeconds>()?.nanos(), None);
     /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     UnixSeconds,
-    check |value, text| {
-        if value >= Decimal::from(MIN_MILLISECONDS) {
-            let detail = format!("is {text}, which can only be milliseconds; Unix seconds are expected");
-            return Err(FieldError::new(FieldErrorCode::Milliseconds, detail));
-        }
-        if value.is_sign_negative() && !value.is_zero() || value >= Decimal::from(END_OF_TIME_SECONDS) {
-            return Err(out_of_range(text, "Unix seconds from 0 up to the year 2260"));
-        }
-        Ok(())
-    },
-    schema {
-        "type": "number",
-        "minimum": 0,
-        "exclusiveMaximum": END_OF_TIME_SECONDS,
-        "x-max-decimal-places": MAX_DECIMALS,
-        "examples": [1_680_000_000],
-    }
+    within 0..END_OF_TIME_SECONDS * NANOS_PER_UNIT,
+    words "Unix seconds from 0 up to the year 2260",
+    schema { "type": "number", "examples": [1_680_000_000] }
 }
 
 exact_number! {
-    /// A duration in **seconds**, at most nine decimals, from 0 to 366 days.
+    /// A duration in **seconds**, kept digit for digit. From 0 to 366 days it is known; any other number is kept and counts as
+    /// unknown.
     Seconds,
-    check |value, text| {
-        if value.is_sign_negative() && !value.is_zero() || value > Decimal::from(MAX_DURATION_SECONDS) {
-            return Err(out_of_range(text, "seconds from 0 to 31622400 (366 days)"));
-        }
-        Ok(())
-    },
-    schema {
-        "type": "number",
-        "minimum": 0,
-        "maximum": MAX_DURATION_SECONDS,
-        "x-max-decimal-places": MAX_DECIMALS,
-        "examples": [300],
-    }
+    within 0..MAX_DURATION_SECONDS * NANOS_PER_UNIT + 1,
+    words "seconds from 0 to 31622400 (366 days)",
+    schema { "type": "number", "examples": [300] }
 }
 
 exact_number! {
-    /// An amount of money: an exact decimal of at most nine places, from -1,000,000,000 to 1,000,000,000. It has no
-    /// currency; the workspace defines it.
+    /// An amount of money, kept digit for digit. From -1,000,000,000 to 1,000,000,000 it is known; any other number is kept and
+    /// counts as unknown. Sums use nine decimal places, half to even.
     ///
     /// ```
     /// use callhistory_model::Amount;
@@ -230,28 +305,19 @@ exact_number! {
     /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     Amount,
-    check |value, text| {
-        if value.abs() > Decimal::from(MAX_AMOUNT) {
-            return Err(out_of_range(text, "from -1000000000 to 1000000000"));
-        }
-        Ok(())
-    },
-    schema {
-        "type": "number",
-        "minimum": -MAX_AMOUNT,
-        "maximum": MAX_AMOUNT,
-        "x-max-decimal-places": MAX_DECIMALS,
-        "examples": [0.25],
-    }
+    within -MAX_AMOUNT * NANOS_PER_UNIT..MAX_AMOUNT * NANOS_PER_UNIT + 1,
+    words "from -1000000000 to 1000000000",
+    schema { "type": "number", "examples": [0.25] }
 }
 
 exact_number! {
     /// An exact decimal of at most nine places: a sum or a mean.
     ExactDecimal,
-    check |_, _| Ok(()),
+    within i128::MIN..i128::MAX,
+    words "a decimal",
     schema {
         "type": "number",
-        "x-max-decimal-places": MAX_DECIMALS,
+        "x-max-decimal-places": NANOS_SCALE,
         "examples": [100_000.25],
     }
 }
@@ -261,7 +327,7 @@ impl ExactDecimal {
     /// before the decimal point.
     #[must_use]
     pub fn from_nanos(nanos: i128, places: u32) -> Self {
-        let mut value = Decimal::try_from_i128_with_scale(nanos, NANOS_SCALE).unwrap_or_default().normalize();
+        let mut value = Decimal::try_from_i128_with_scale(nanos, 9).unwrap_or_default().normalize();
         value.rescale(value.scale().max(places));
         value.try_into().unwrap_or_default()
     }

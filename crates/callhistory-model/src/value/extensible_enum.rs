@@ -1,8 +1,5 @@
 //! Extensible enums: a set of known values that may grow. An unknown value is kept as text.
 
-/// The longest value that the service accepts, in characters.
-pub(crate) const MAX_ENUM_CHARS: usize = 64;
-
 /// Declares an enum that keeps unknown values in `Other`, with its text form, serde and schema.
 macro_rules! extensible_enum {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -69,8 +66,6 @@ macro_rules! extensible_enum {
                 schemars::json_schema!({
                     "description": DOC.trim(),
                     "type": "string",
-                    "minLength": 1,
-                    "maxLength": $crate::value::extensible_enum::MAX_ENUM_CHARS,
                     "x-extensible-enum": Self::KNOWN,
                     "examples": Self::KNOWN,
                 })
@@ -90,46 +85,6 @@ extensible_enum! {
         Outbound = "outbound",
         /// Either side can start a turn; used by web rooms.
         Bidirectional = "bidirectional",
-    }
-}
-
-extensible_enum! {
-    /// Call status. Extensible: other values are accepted and returned unchanged.
-    CallStatus {
-        /// The call is in progress.
-        Ongoing = "ongoing",
-        /// The call ended normally.
-        Completed = "completed",
-        /// The call failed.
-        Failed = "failed",
-        /// The call is connected.
-        Active = "active",
-        /// The call is connected, in the spelling of telephony providers.
-        InProgress = "in-progress",
-        /// The call waits in a queue.
-        Queued = "queued",
-        /// The phone of the callee rings.
-        Ringing = "ringing",
-        /// The callee did not answer.
-        NoAnswer = "no-answer",
-        /// The callee was busy.
-        Busy = "busy",
-        /// The call was canceled before it was answered.
-        Canceled = "canceled",
-        /// The call waits for an agent.
-        Waiting = "waiting",
-    }
-}
-
-impl CallStatus {
-    /// Whether the status is final: the call has ended. `None` for a value that this version does not know.
-    #[must_use]
-    pub fn is_final(&self) -> Option<bool> {
-        match self {
-            Self::Completed | Self::Failed | Self::NoAnswer | Self::Busy | Self::Canceled => Some(true),
-            Self::Other(_) => None,
-            _ => Some(false),
-        }
     }
 }
 

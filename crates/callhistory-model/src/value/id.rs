@@ -7,26 +7,53 @@ use crate::{FieldError, FieldErrorCode};
 /// Path segments of routes below `/v2/api/call-history/`. A record cannot have one of them as its ID.
 pub const RESERVED_CALL_IDS: [&str; 4] = ["batch", "changes", "export", "metrics"];
 
-const MAX_ID_CHARS: usize = 128;
+const MAX_CALL_ID_BYTES: usize = 256;
+const MAX_WORKSPACE_ID_CHARS: usize = 128;
 
-/// Refuses everything but 1 to 128 characters of `[A-Za-z0-9_-]`.
-fn check_alphabet(text: &str) -> Result<(), FieldError> {
+/// Refuses an ID of more than `max` bytes, and an empty one.
+fn check_size(text: &str, max: usize) -> Result<(), FieldError> {
     if text.is_empty() {
-        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; an ID has 1 to 128 characters"));
+        let detail = format!("is empty; an ID has 1 to {max} bytes");
+        return Err(FieldError::new(FieldErrorCode::TooShort, detail));
     }
-    if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))) {
-        let detail = format!("contains {bad:?}; an ID has only the characters A-Z, a-z, 0-9, '_' and '-'");
-        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
-    }
-    if text.len() > MAX_ID_CHARS {
-        let detail = format!("has {} characters; an ID has at most {MAX_ID_CHARS}", text.len());
+    if text.len() > max {
+        let detail = format!("has {} bytes; an ID has at most {max}", text.len());
         return Err(FieldError::new(FieldErrorCode::TooLong, detail));
     }
     Ok(())
 }
 
+/// Refuses an ID that a URL, a log line or a header would not carry unchanged.
+fn check_call_id(text: &str) -> Result<(), FieldError> {
+    check_size(text, MAX_CALL_ID_BYTES)?;
+    let is_bad = |c: &char| c.is_control() || c.is_whitespace() || *c == '\u{feff}' || "/\\?#%\"".contains(*c);
+    if let Some(bad) = text.chars().find(is_bad) {
+        let detail = format!("contains {bad:?}; an ID has no blanks, no control characters and none of / \\ ? # % \"");
+        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
+    }
+    if matches!(text, "." | "..") {
+        let detail = format!("is {text:?}, which a URL does not carry");
+        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
+    }
+    if RESERVED_CALL_IDS.contains(&text) {
+        let detail = format!("{text:?} is reserved for a route and cannot be the ID of a record");
+        return Err(FieldError::new(FieldErrorCode::ReservedId, detail));
+    }
+    Ok(())
+}
+
+fn check_workspace_id(text: &str) -> Result<(), FieldError> {
+    check_size(text, MAX_WORKSPACE_ID_CHARS)?;
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "_.~:@+=-".contains(c);
+    if let Some(bad) = text.chars().find(|c| !is_good(*c)) {
+        let detail = format!("contains {bad:?}; an ID of a workspace has only A-Z, a-z, 0-9 and _ . ~ : @ + = -");
+        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
+    }
+    Ok(())
+}
+
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, example $example:literal, check $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, check $check:path, schema $schema:tt) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
@@ -44,9 +71,7 @@ macro_rules! id {
             type Err = FieldError;
 
             fn from_str(text: &str) -> Result<Self, FieldError> {
-                check_alphabet(text)?;
-                let check: fn(&str) -> Result<(), FieldError> = $check;
-                check(text)?;
+                $check(text)?;
                 Ok(Self(text.into()))
             }
         }
@@ -71,30 +96,31 @@ macro_rules! id {
             }
         }
 
-        inline_schema!($name, {
-            "type": "string",
-            "pattern": "^[A-Za-z0-9_-]+$",
-            "minLength": 1,
-            "maxLength": MAX_ID_CHARS,
-            "examples": [$example],
-        });
+        inline_schema!($name, $schema);
     };
 }
 
 id! {
-    /// ID of a call record: 1 to 128 characters of `[A-Za-z0-9_-]`, except [`RESERVED_CALL_IDS`].
+    /// ID of a call record: 1 to 256 bytes of UTF-8 without blanks, control characters and `/ \ ? # % "`; not `.`, `..` or one of
+    /// [`RESERVED_CALL_IDS`].
     ///
     /// The service generates 24 lower-case hexadecimal digits, which sort by creation time.
-    CallId, example "1234567890abcdef", check |text| {
-        if RESERVED_CALL_IDS.contains(&text) {
-            let detail = format!("{text:?} is reserved for a route and cannot be the ID of a record");
-            return Err(FieldError::new(FieldErrorCode::ReservedId, detail));
-        }
-        Ok(())
+    CallId, check check_call_id, schema {
+        "type": "string",
+        "pattern": "^[^\\s/\\\\?#%\"\\u0000-\\u001F\\u007F-\\u009F]+$",
+        "minLength": 1,
+        "maxLength": MAX_CALL_ID_BYTES,
+        "examples": ["1234567890abcdef"],
     }
 }
 
 id! {
-    /// ID of a workspace: 1 to 128 characters of `[A-Za-z0-9_-]`.
-    WorkspaceId, example "abcdef1234567890", check |_| Ok(())
+    /// ID of a workspace: 1 to 128 characters of `[A-Za-z0-9_.~:@+=-]`.
+    WorkspaceId, check check_workspace_id, schema {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_.~:@+=-]+$",
+        "minLength": 1,
+        "maxLength": MAX_WORKSPACE_ID_CHARS,
+        "examples": ["abcdef1234567890"],
+    }
 }

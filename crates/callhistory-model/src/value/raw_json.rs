@@ -1,6 +1,10 @@
 //! JSON as text: any value, the members of an object, and the free-form members of a record, kept digit for digit.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -11,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::{FieldError, FieldErrorCode, field_error::escape_pointer};
 
 /// Maximum nesting depth of arrays and objects inside a free-form member.
-pub const MAX_JSON_DEPTH: usize = 64;
+pub const MAX_JSON_DEPTH: usize = 120;
 
 /// The type of a JSON text, in words for an error.
 pub(crate) fn type_name(json: &str) -> &'static str {
@@ -31,13 +35,9 @@ pub(crate) fn decode_string(json: &str) -> Result<String, FieldError> {
         return Err(wrong_type(json, "a string"));
     }
     // serde_json skips over raw values without pairing surrogates, so a string is valid only once it is decoded.
-    let text: String = serde_json::from_str(json).map_err(|_| {
+    serde_json::from_str(json).map_err(|_| {
         FieldError::new(FieldErrorCode::InvalidString, "contains an unpaired surrogate, which is not a character")
-    })?;
-    if text.contains('\0') {
-        return Err(FieldError::new(FieldErrorCode::NulCharacter, "contains the character U+0000"));
-    }
-    Ok(text)
+    })
 }
 
 /// The error of a value of another type than `expected`, which has its article: `a string`.
@@ -104,6 +104,64 @@ pub(crate) fn string_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// The same JSON with each unpaired surrogate replaced by U+FFFD. The text of the service is readable by every JSON parser.
+pub(crate) fn with_paired_surrogates(json: &str) -> Cow<'_, str> {
+    const UNIT: usize = "\\ud800".len();
+    let unit_at = |at: usize| {
+        let escape = json.as_bytes().get(at..at + UNIT)?;
+        let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
+        u16::from_str_radix(digits, 16).ok().filter(|unit| (0xd800..0xe000).contains(unit))
+    };
+    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(step) = json.as_bytes()[at..].iter().position(|byte| *byte == b'\\') {
+        at += step;
+        match unit_at(at) {
+            None => at += 2,
+            Some(0xd800..0xdc00) if matches!(unit_at(at + UNIT), Some(0xdc00..0xe000)) => at += 2 * UNIT,
+            Some(_) => {
+                out.push_str(&json[copied..at]);
+                out.push_str("\\ufffd");
+                at += UNIT;
+                copied = at;
+            }
+        }
+        // An escape at the very end of text that is not JSON.
+        at = at.min(json.len());
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    out.push_str(&json[copied..]);
+    Cow::Owned(out)
+}
+
+/// The same JSON, in which the last of several members with one name counts.
+pub(crate) fn without_duplicates(json: &str) -> String {
+    if let Ok(members) = raw_members(json) {
+        let mut last: Vec<(Cow<'_, str>, &RawValue)> = Vec::with_capacity(members.len());
+        let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(members.len());
+        for (name, value) in members {
+            match places.get(&name) {
+                Some(place) => last[*place].1 = value,
+                None => {
+                    places.insert(name.clone(), last.len());
+                    last.push((name, value));
+                }
+            }
+        }
+        return object_text(last.into_iter().map(|(name, value)| (name, without_duplicates(value.get()))));
+    }
+    match serde_json::from_str::<Vec<&RawValue>>(json) {
+        Ok(items) => array_text(items.into_iter().map(|item| without_duplicates(item.get()))),
+        Err(_) => json.to_owned(),
+    }
+}
+
+/// The text of a JSON array with these items.
+pub(crate) fn array_text(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
 /// An array or object whose end [`compact`] has not reached.
 enum Container<'a> {
     Array { index: usize },
@@ -132,6 +190,12 @@ fn compact(json: &str) -> Result<String, FieldError> {
         rest = tail;
     }
     Ok(out)
+}
+
+/// Any JSON value without the white space between its tokens, under the rules of [`JsonObject`].
+pub(crate) fn free_form_text(json: &str) -> Result<JsonText, FieldError> {
+    let invalid = |error| FieldError::new(FieldErrorCode::WrongType, format!("is not valid JSON: {error}"));
+    RawValue::from_string(compact(json)?).map(JsonText).map_err(invalid)
 }
 
 /// The length of the JSON string at the start of the text, quotes included.
@@ -280,7 +344,7 @@ macro_rules! free_form {
 free_form! {
     /// A free-form JSON object, kept digit for digit; only white space between tokens is removed.
     ///
-    /// Duplicate members, U+0000, unpaired surrogates and more than [`MAX_JSON_DEPTH`] levels are refused.
+    /// Duplicate members, unpaired surrogates and more than [`MAX_JSON_DEPTH`] levels are refused.
     ///
     /// ```
     /// use callhistory_model::JsonObject;

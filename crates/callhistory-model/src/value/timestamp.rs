@@ -1,9 +1,9 @@
 //! Points in time as RFC 3339 text.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::decimal::UnixSeconds;
+use super::decimal::{FineUnit, UnixSeconds};
 use crate::{FieldError, FieldErrorCode};
 
 /// In March 1973. A smaller number could be a date such as `20260131`.
@@ -11,17 +11,18 @@ const MIN_UNAMBIGUOUS_SECONDS: i64 = 100_000_000;
 /// 2260-01-01T00:00:00Z.
 const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 
-/// A time as RFC 3339 text in UTC, from 1970 to 2259, kept as it was sent.
+/// A time as RFC 3339 text, from 1970 to 2259, kept as it was sent.
 ///
-/// The only accepted format is `YYYY-MM-DDTHH:MM:SS[.fraction]Z` with one to nine digits of fraction: no offset, no lower
-/// case, no leap second.
+/// The format is `YYYY-MM-DDTHH:MM:SS[.fraction]` with `Z` or an offset `±HH:MM`; `t` and `z` may be lower case. There is no leap
+/// second. Digits of the fraction beyond nine are kept and not compared.
 ///
 /// ```
 /// use callhistory_model::Timestamp;
 ///
-/// let time: Timestamp = "2025-01-01T10:00:00Z".parse()?;
-/// assert_eq!(time.as_str(), "2025-01-01T10:00:00Z");
-/// assert!("2025-01-01 10:00:00Z".parse::<Timestamp>().is_err());
+/// let time: Timestamp = "2025-01-01T10:00:00.5+01:00".parse()?;
+/// assert_eq!(time.as_str(), "2025-01-01T10:00:00.5+01:00");
+/// assert_eq!(time.unix_nanos(), "2025-01-01T09:00:00.5Z".parse::<Timestamp>()?.unix_nanos());
+/// assert!("2025-01-01 10:00:00".parse::<Timestamp>().is_err());
 /// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -72,24 +73,33 @@ impl Timestamp {
     pub fn parse_lenient(text: &str) -> Result<Self, FieldError> {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             let seconds: UnixSeconds = text.parse()?;
-            if (1..MIN_UNAMBIGUOUS_SECONDS * 1_000_000_000).contains(&seconds.nanos()) {
+            if let Some(unit) = FineUnit::of_time(&seconds) {
+                let detail = format!("is {text}, which can only be {}; Unix seconds are expected", unit.as_str());
+                return Err(FieldError::new(FieldErrorCode::WrongUnit, detail));
+            }
+            seconds.check_range()?;
+            let nanos = seconds.nanos().unwrap_or(0);
+            if (1..MIN_UNAMBIGUOUS_SECONDS * 1_000_000_000).contains(&nanos) {
                 let detail = format!(
                     "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
                      seconds from {MIN_UNAMBIGUOUS_SECONDS} on"
                 );
                 return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
             }
-            return Ok(Self::from_unix_nanos(seconds.nanos()));
+            return Ok(Self::from_unix_nanos(nanos));
         }
         if is_date(text)
             && let Ok(midnight) = format!("{text}T00:00:00Z").parse::<Self>()
         {
             return Ok(midnight);
         }
-        if let Ok(time) = text.parse::<Self>() {
-            return Ok(time);
-        }
-        with_offset(text).map(Self::from_unix_nanos).ok_or_else(|| {
+        // Form decoding turns a plus sign into a blank; `T` and `Z` are in upper case in the contract of parameters.
+        let text = match text.split_at_checked(19) {
+            Some((head, tail)) if tail.contains(' ') => format!("{head}{}", tail.replacen(' ', "+", 1)),
+            _ => text.to_owned(),
+        };
+        let nanos = parse_rfc3339(&text).filter(|_| !text.contains(['t', 'z']));
+        nanos.map(|nanos| if text.ends_with('Z') { Self { text: text.as_str().into(), nanos } } else { Self::from_unix_nanos(nanos) }).ok_or_else(|| {
             let detail = format!(
                 "{text:?} is not a time; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
                  Unix seconds (1769853600), from 1970 to 2259"
@@ -109,8 +119,9 @@ impl std::str::FromStr for Timestamp {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        let nanos = parse_rfc3339_utc(text).ok_or_else(|| {
-            let detail = format!("{text:?} is not an RFC 3339 time in UTC like \"2025-01-01T10:00:00Z\", 1970 to 2259");
+        let nanos = parse_rfc3339(text).ok_or_else(|| {
+            let detail =
+                format!("{text:?} is not an RFC 3339 time with its zone, like \"2025-01-01T10:00:00Z\", 1970 to 2259");
             FieldError::new(FieldErrorCode::InvalidTime, detail)
         })?;
         Ok(Self { text: text.into(), nanos })
@@ -126,44 +137,54 @@ pub(crate) fn is_date(text: &str) -> bool {
             .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
-/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]±HH:MM`.
-fn with_offset(text: &str) -> Option<i64> {
-    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    if offset.as_bytes()[3] != b':' {
-        return None;
-    }
-    // Form decoding turns a plus sign into a blank.
-    let offset: FixedOffset = offset.replacen(' ', "+", 1).parse().ok()?;
-    let nanos = parse_rfc3339_utc(&format!("{local}Z"))?;
-    let nanos = nanos.checked_sub(i64::from(offset.local_minus_utc()) * 1_000_000_000)?;
-    (0..END_OF_TIME_MILLIS * 1_000_000).contains(&nanos).then_some(nanos)
-}
-
-/// The nanoseconds of `YYYY-MM-DDTHH:MM:SS[.fraction]Z`. Hand-written because chrono's parser accepts text that is not
-/// RFC 3339: a space for `T`, one-digit months, a leading blank, offsets without a colon.
-fn parse_rfc3339_utc(text: &str) -> Option<i64> {
-    let (head, fraction) = text.strip_suffix('Z')?.split_at_checked(19)?;
-    let shape = head.bytes().enumerate().all(|(at, byte)| match at {
+/// The nanoseconds of an RFC 3339 time. Hand-written because chrono's parser accepts text that is not RFC 3339: one-digit months,
+/// a leading blank, offsets without a colon.
+fn parse_rfc3339(text: &str) -> Option<i64> {
+    let (head, tail) = text.split_at_checked(19)?;
+    let is_time = head.bytes().enumerate().all(|(at, byte)| match at {
         4 | 7 => byte == b'-',
-        10 => byte == b'T',
+        10 => matches!(byte, b'T' | b't'),
         13 | 16 => byte == b':',
         _ => byte.is_ascii_digit(),
     });
-    if !shape {
+    if !is_time {
         return None;
     }
+    let zone = tail.find(['Z', 'z', '+', '-'])?;
+    let (fraction, zone) = tail.split_at(zone);
     let number = |from: usize, to: usize| head[from..to].parse::<u32>().ok();
-    let year = number(0, 4).filter(|year| (1970..2260).contains(year))?;
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, number(5, 7)?, number(8, 10)?)?;
+    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(5, 7)?, number(8, 10)?)?;
     let nano = match fraction.strip_prefix('.') {
         None if fraction.is_empty() => 0,
-        Some(digits) if (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("{digits:0<9}").parse().ok()?
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let kept = &digits[..digits.len().min(9)];
+            format!("{kept:0<9}").parse().ok()?
         }
         _ => return None,
     };
     let time = NaiveTime::from_hms_nano_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, nano)?;
-    date.and_time(time).and_utc().timestamp_nanos_opt()
+    let nanos = date.and_time(time).and_utc().timestamp_nanos_opt()?;
+    let nanos = nanos.checked_sub(i64::from(offset_seconds(zone)?) * 1_000_000_000)?;
+    (0..END_OF_TIME_MILLIS * 1_000_000).contains(&nanos).then_some(nanos)
+}
+
+/// The seconds of `Z` or `±HH:MM`.
+fn offset_seconds(zone: &str) -> Option<i32> {
+    if matches!(zone, "Z" | "z") {
+        return Some(0);
+    }
+    let is_offset = zone.len() == 6
+        && zone
+            .bytes()
+            .enumerate()
+            .skip(1)
+            .all(|(at, byte)| if at == 3 { byte == b':' } else { byte.is_ascii_digit() });
+    if !is_offset {
+        return None;
+    }
+    let (hours, minutes): (i32, i32) = (zone[1..3].parse().ok()?, zone[4..6].parse().ok()?);
+    let seconds = (hours * 60 + minutes) * 60;
+    (hours < 24 && minutes < 60).then_some(if zone.starts_with('-') { -seconds } else { seconds })
 }
 
 impl From<DateTime<Utc>> for Timestamp {
@@ -199,6 +220,6 @@ impl TryFrom<String> for Timestamp {
 inline_schema!(Timestamp, {
     "type": "string",
     "format": "date-time",
-    "pattern": "^(19[7-9][0-9]|2[01][0-9]{2}|22[0-5][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$",
+    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
     "examples": ["2025-01-01T10:00:00Z"],
 });
