@@ -22,10 +22,11 @@ const LOADED_ROUNDS: usize = 5;
 const BUSY_LOOPS: usize = 12;
 
 /// Tests that the suite runs for a short time: the loops of each, and the arguments that select it.
-const LONG_RUNS: [(&str, (&str, &str), &str); 5] = [
+const LONG_RUNS: [(&str, (&str, &str), &str); 6] = [
     ("kill -9, 200 rounds", ("CALLHISTORY_KILL_ROUNDS", "200"), "-p callhistory-server kill_9"),
     ("random script on both engines", ("CALLHISTORY_SCRIPT_STEPS", "50000"), "-p callhistory-store script"),
     ("a thousand damages", ("CALLHISTORY_DAMAGES", "1000"), "--release -p callhistory-store --lib damage"),
+    ("merges of events in any order", ("CALLHISTORY_MERGES", "100000"), "--release -p callhistory-model any_order"),
     ("erasures in twenty databases", ("CALLHISTORY_ERASURES", "20"), "-p callhistory-store erased_text"),
     (
         "queries against the reference model",

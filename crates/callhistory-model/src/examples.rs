@@ -45,7 +45,8 @@ pub const COMPLETE_EXAMPLE: &str = r#"{
   "cost": {
     "customer_charge": 0.10,
     "telephony": 0.0125,
-    "llm": 0.0300
+    "llm": 0.0300,
+    "currency": "USD"
   },
   "metadata": {"crm": {"ticket": 12345678901234567890123, "score": 4.50}, "tags": ["vip", "returns"]},
   "functionCalls": [{"name": "lookup_order", "arguments": {"order": "A-1009"}, "result": {"total": 59.90}}],
@@ -59,6 +60,7 @@ pub const COMPLETE_EXAMPLE: &str = r#"{
   "agent": "Support (English)",
   "callFlowName": "Returns",
   "duration": 126.5245764,
+  "answeredAt": 1737062899.25,
   "recordingUrl": "https://recordings.example.com/67375a0f.wav",
   "variables": {"language": "en"},
   "transcript": [{"role": "agent", "content": "How can I help?"}, {"role": "user", "content": "I want to return an order."}]

@@ -82,7 +82,15 @@ impl WarningCode {
     /// Whether the stored record has what was sent. Otherwise the document is kept as an original.
     #[must_use]
     pub fn is_lossless(&self) -> bool {
-        matches!(self, Self::EndBeforeStart | Self::OutOfRange | Self::Rounded | Self::TooLong | Self::UnknownMember)
+        matches!(
+            self,
+            Self::EndBeforeStart
+                | Self::OutOfRange
+                | Self::Rounded
+                | Self::TooLong
+                | Self::UnknownMember
+                | Self::IdDerived
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cost;
 mod decode;
+mod identity;
 mod merge;
 mod patch;
 mod projection;

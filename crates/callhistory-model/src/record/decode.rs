@@ -31,14 +31,8 @@ pub struct ParsedCall {
     pub input: CallInput,
     /// Up to [`FieldWarning::MAX`] warnings, in the order of the document.
     pub warnings: Vec<FieldWarning>,
-}
-
-impl ParsedCall {
     /// Whether the record lacks something that the document has: the document is kept as an original.
-    #[must_use]
-    pub fn is_changed(&self) -> bool {
-        self.warnings.iter().any(|warning| !warning.code.is_lossless())
-    }
+    pub is_changed: bool,
 }
 
 impl CallInput {
@@ -100,34 +94,39 @@ impl CallInput {
 struct Document {
     reader: MemberReader,
     input: CallInput,
-    warnings: Vec<FieldWarning>,
+    /// The warnings, each with the position of its member in the document.
+    warnings: Vec<(usize, FieldWarning)>,
     errors: Vec<FieldError>,
-    /// Where in `extra` each unknown member is.
-    extra: HashMap<String, usize>,
-    /// The known members that were read under another name.
-    renamed: HashSet<&'static str>,
+    is_changed: bool,
+    /// The known members that have a value.
+    known: HashSet<&'static str>,
 }
 
 impl Document {
     fn new(handling: Handling) -> Self {
         let reader = MemberReader { handling, warnings: Vec::new() };
-        Self {
-            reader,
-            input: CallInput::default(),
-            warnings: Vec::new(),
-            errors: Vec::new(),
-            extra: HashMap::new(),
-            renamed: HashSet::new(),
-        }
+        let (warnings, errors) = (Vec::new(), Vec::new());
+        Self { reader, input: CallInput::default(), warnings, errors, is_changed: false, known: HashSet::new() }
     }
 
     fn finish(mut self) -> Result<ParsedCall, FieldErrors> {
         self.errors.truncate(FieldErrors::MAX);
+        if !self.errors.is_empty() {
+            return Err(FieldErrors(self.errors));
+        }
+        self.warnings.sort_by_key(|(at, _)| *at);
         self.warnings.truncate(FieldWarning::MAX);
-        if self.errors.is_empty() {
-            Ok(ParsedCall { input: self.input, warnings: self.warnings })
-        } else {
-            Err(FieldErrors(self.errors))
+        let warnings = self.warnings.into_iter().map(|(_, warning)| warning).collect();
+        Ok(ParsedCall { input: self.input, warnings, is_changed: self.is_changed })
+    }
+
+    /// Takes the warnings about a member. A hostile document has many, of which each is bounded.
+    fn note(&mut self, at: usize, warnings: impl IntoIterator<Item = FieldWarning>) {
+        for warning in warnings {
+            self.is_changed |= !warning.code.is_lossless();
+            if self.warnings.len() < 2 * FieldWarning::MAX {
+                self.warnings.push((at, warning));
+            }
         }
     }
 
@@ -136,33 +135,38 @@ impl Document {
             Ok(readable) => readable,
             Err(error) => return self.errors.push(error),
         };
-        self.warnings = warnings;
+        self.note(0, warnings);
         let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(&text) else { return };
-        let names: HashSet<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
-        let mut seen = HashSet::with_capacity(members.len());
-        for (name, value) in &members {
-            if !seen.insert(name.as_ref()) {
-                let detail = "occurs more than once";
-                if self.reader.is_lenient() {
-                    self.reader.warn(WarningCode::DuplicateMember, format!("{detail}; the last value is kept"));
-                } else {
-                    let error = FieldError::new(FieldErrorCode::DuplicateMember, format!("{detail}; send it once"));
-                    self.errors.push(error.in_member(name));
+        let (mut first, mut last) = (HashMap::with_capacity(members.len()), HashMap::with_capacity(members.len()));
+        for (at, (name, _)) in members.iter().enumerate() {
+            first.entry(name.as_ref()).or_insert(at);
+            last.insert(name.as_ref(), at);
+        }
+        // Known members first: another name of one counts only if the document does not have the member itself.
+        for is_known in [true, false] {
+            for (at, (name, value)) in members.iter().enumerate() {
+                if CallRecord::MEMBERS.contains(&name.as_ref()) != is_known {
                     continue;
                 }
-            }
-            self.read_value(name, value.get(), &names);
-            let warnings = self.reader.warnings.drain(..).map(|warning| warning.in_member(name));
-            // A hostile document has many members.
-            self.warnings.extend(warnings.take(FieldWarning::MAX.saturating_sub(self.warnings.len())));
-            if self.errors.len() >= FieldErrors::MAX {
-                return;
+                if first[name.as_ref()] != at && !self.reader.is_lenient() {
+                    let error = FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once; send it once");
+                    self.errors.push(error.in_member(name));
+                } else if last[name.as_ref()] != at && self.reader.is_lenient() {
+                    self.reader.warn(WarningCode::DuplicateMember, "occurs more than once; the last value is kept");
+                } else {
+                    self.read_value(name, value.get());
+                }
+                let warnings = std::mem::take(&mut self.reader.warnings);
+                self.note(at, warnings.into_iter().map(|warning| warning.in_member(name)));
+                if self.errors.len() >= FieldErrors::MAX {
+                    return;
+                }
             }
         }
-        self.check_facts();
+        self.check_facts(members.len());
     }
 
-    fn read_value(&mut self, name: &str, value: &str, names: &HashSet<&str>) {
+    fn read_value(&mut self, name: &str, value: &str) {
         if value == "null" {
             return;
         }
@@ -171,11 +175,11 @@ impl Document {
             self.reader.warn(WarningCode::CharactersReplaced, "contains an unpaired surrogate, which became U+FFFD");
         }
         match self.input.read_member(name, &value, &mut self.reader) {
-            Some(Ok(())) => {}
+            Some(Ok(())) => self.known.extend(CallRecord::MEMBERS.iter().find(|known| **known == name)),
             Some(Err(error)) if self.reader.is_lenient() => self.leave_out(name, &value, &error),
             Some(Err(error)) => self.errors.push(error.in_member(name)),
             None => {
-                if !self.read_renamed(name, &value, names)
+                if !self.read_renamed(name, &value)
                     && let Err(error) = self.read_unknown(name, &value)
                 {
                     self.errors.push(error.in_member(name));
@@ -187,22 +191,22 @@ impl Document {
     fn leave_out(&mut self, name: &str, value: &str, error: &FieldError) {
         self.reader.warnings.clear();
         self.reader.warn(WarningCode::LeftOut, format!("{error}; the member is left out"));
-        // The identity of the call at its source: an import derives another ID from it.
+        // The identity of the call at its source: an import derives another ID from it. A `callId` of its own comes later.
         if name == "_id" && self.input.call_id.is_none() {
             self.input.call_id = decode_string(value).ok();
         }
     }
 
     /// Reads a member that has the name of a known one in other letters, unless the document has that one as well.
-    fn read_renamed(&mut self, name: &str, value: &str, names: &HashSet<&str>) -> bool {
+    fn read_renamed(&mut self, name: &str, value: &str) -> bool {
         let Some(known) = alias(name).filter(|known| name == TIMESTAMP || self.reader.is_lenient() && *known != "_id")
         else {
             return false;
         };
         let before = self.reader.warnings.len();
-        // A second alias of one member is an unknown member.
-        let is_free = !names.contains(known) && self.renamed.insert(known);
-        if is_free && matches!(self.input.read_member(known, value, &mut self.reader), Some(Ok(()))) {
+        if !self.known.contains(known) && matches!(self.input.read_member(known, value, &mut self.reader), Some(Ok(())))
+        {
+            self.known.insert(known);
             self.reader.warn(WarningCode::Renamed, format!("was read as {known:?}"));
             return true;
         }
@@ -230,30 +234,29 @@ impl Document {
         if lenient {
             self.reader.warn(WarningCode::UnknownMember, unknown_detail(name, "it is kept at top level"));
         }
-        match self.extra.get(name) {
-            Some(place) => self.input.extra[*place].1 = json,
-            None => {
-                self.extra.insert(name.to_owned(), self.input.extra.len());
-                self.input.extra.push((name.to_owned(), json));
-            }
-        }
+        self.input.extra.push((name.to_owned(), json));
         Ok(())
     }
 
     /// Warns about facts that contradict each other: both are kept, and what follows from them counts as unknown.
-    fn check_facts(&mut self) {
-        let (start, end) = (self.input.start_time.clone(), self.input.end_time.clone());
-        let span = span_nanos(start.as_ref(), end.as_ref());
-        if span.is_some_and(|span| span < 0) {
-            self.warn_of("endTime", "is before startTime; both are kept, and the duration counts as unknown");
-        }
-        if span_nanos(start.as_ref(), self.input.answered_at.as_ref()).is_some_and(|span| span < 0) {
-            self.warn_of("answeredAt", "is before startTime; both are kept");
-        }
-        if let (Some(created), Some(updated)) = (&self.input.created_at, &self.input.updated_at)
-            && updated.unix_nanos() < created.unix_nanos()
-        {
-            self.warn_of("updatedAt", "is before createdAt; both are kept");
+    fn check_facts(&mut self, end_of_document: usize) {
+        let input = &self.input;
+        let span = span_nanos(input.start_time.as_ref(), input.end_time.as_ref());
+        let until_answer = span_nanos(input.start_time.as_ref(), input.answered_at.as_ref());
+        let dates = input.created_at.as_ref().zip(input.updated_at.as_ref());
+        let is_updated_before = dates.is_some_and(|(created, updated)| updated.unix_nanos() < created.unix_nanos());
+        let facts = [
+            (
+                span.is_some_and(|span| span < 0),
+                "endTime",
+                "startTime; both are kept, and the duration counts as unknown",
+            ),
+            (until_answer.is_some_and(|span| span < 0), "answeredAt", "startTime; both are kept"),
+            (is_updated_before, "updatedAt", "createdAt; both are kept"),
+        ];
+        for (_, name, detail) in facts.into_iter().filter(|(is_odd, ..)| *is_odd) {
+            let warning = FieldWarning::new(WarningCode::EndBeforeStart, format!("is before {detail}"));
+            self.note(end_of_document, [warning.in_member(name)]);
         }
         let Some(duration) = self.input.duration.take() else { return };
         match span.and_then(|span| FineUnit::of_duration(&duration, span)) {
@@ -266,11 +269,8 @@ impl Document {
         if let Some(duration) = &self.input.duration {
             self.reader.check_value(duration.check_range(), duration.is_rounded());
         }
-        self.warnings.extend(self.reader.warnings.drain(..).map(|warning| warning.in_member("duration")));
-    }
-
-    fn warn_of(&mut self, name: &str, detail: &str) {
-        self.warnings.push(FieldWarning::new(WarningCode::EndBeforeStart, detail).in_member(name));
+        let warnings = std::mem::take(&mut self.reader.warnings);
+        self.note(end_of_document, warnings.into_iter().map(|warning| warning.in_member("duration")));
     }
 }
 
@@ -302,7 +302,8 @@ fn readable(json: &[u8], handling: Handling) -> Result<(Cow<'_, str>, Vec<FieldW
         Ok((_, Err(error))) => document_error(json, &error.to_string()),
         Err(error) => document_error(json, &format!("it is not UTF-8: {error}")),
     };
-    if error.code == FieldErrorCode::WrongType {
+    let is_readable = handling == Handling::Lenient || std::str::from_utf8(json).is_ok();
+    if error.code == FieldErrorCode::WrongType || !is_readable {
         return Err(error);
     }
     let (text, warnings) = repair(json, handling);

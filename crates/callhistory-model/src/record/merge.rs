@@ -77,6 +77,7 @@ impl CallInput {
         let all = all.chain(members.into_iter().map(|(name, value)| (name.into(), value)));
         let mut merged = Self::parse(object_text(all).as_bytes(), Handling::Lenient)?;
         merged.input.updated_at = updated_at;
+        merged.is_changed = !warnings.is_empty();
         merged.warnings = warnings;
         Ok(merged)
     }
@@ -135,11 +136,12 @@ fn by_known<K>(one: &str, other: &str, key: impl Fn(&str) -> Option<K>) -> Order
 
 /// Joins two free-form values: objects member by member; otherwise the greater one.
 fn join(stored: &str, sent: &str) -> Joined {
-    if stored == sent || is_absent(sent) {
-        return Joined { json: stored.to_owned(), is_lost: false };
-    }
-    if is_absent(stored) {
-        return Joined { json: sent.to_owned(), is_lost: false };
+    match (is_absent(stored), is_absent(sent)) {
+        _ if stored == sent => return Joined { json: stored.to_owned(), is_lost: false },
+        (true, true) => return Joined::choose(stored, sent, compare(stored, sent)),
+        (false, true) => return Joined { json: stored.to_owned(), is_lost: false },
+        (true, false) => return Joined { json: sent.to_owned(), is_lost: false },
+        (false, false) => {}
     }
     let (Ok(stored_members), Ok(sent_members)) = (raw_members(stored), raw_members(sent)) else {
         return Joined::choose(stored, sent, compare(stored, sent));

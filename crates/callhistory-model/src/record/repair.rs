@@ -1,6 +1,8 @@
 //! Repairs a document that is not JSON for a reason that senders cannot help: bytes of another encoding, halves of characters,
 //! numbers that JSON does not have.
 
+use std::borrow::Cow;
+
 use crate::{FieldWarning, Handling, WarningCode, value::raw_json::with_paired_surrogates};
 
 /// The document with what JSON does not allow replaced, and a warning for each member that this changed. Strict handling only
@@ -8,17 +10,16 @@ use crate::{FieldWarning, Handling, WarningCode, value::raw_json::with_paired_su
 pub(super) fn repair(json: &[u8], handling: Handling) -> (String, Vec<FieldWarning>) {
     let text = String::from_utf8_lossy(json);
     let paired = with_paired_surrogates(&text);
+    let mut warnings = Vec::new();
+    if matches!(paired, Cow::Owned(_)) {
+        let detail = "contains an unpaired surrogate, which became U+FFFD";
+        warnings.push(FieldWarning::new(WarningCode::CharactersReplaced, detail));
+    }
     if handling == Handling::Strict {
-        return (
-            paired.into_owned(),
-            vec![FieldWarning::new(
-                WarningCode::CharactersReplaced,
-                "has a member name with an unpaired surrogate, which became U+FFFD",
-            )],
-        );
+        return (paired.into_owned(), warnings);
     }
     let is_lossy = std::str::from_utf8(json).is_err();
-    let mut repair = Repair { out: String::with_capacity(paired.len()), warnings: Vec::new(), member: None, depth: 0 };
+    let mut repair = Repair { out: String::with_capacity(paired.len()), warnings, member: None, depth: 0 };
     let mut rest: &str = &paired;
     while let Some(first) = rest.chars().next() {
         let length = match first {

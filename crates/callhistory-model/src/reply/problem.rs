@@ -44,7 +44,7 @@ extensible_enum! {
         /// The record that this `Idempotency-Key` created has been deleted.
         CallDeleted = "call_deleted",
         /// The record has a final status, which a late update must not undo.
-        TerminalStatus = "terminal_status",
+        FinalStatus = "final_status",
         /// The record does not satisfy `If-Match` or `If-None-Match`.
         PreconditionFailed = "precondition_failed",
         /// The body is too large.

@@ -33,7 +33,7 @@ fn check_call_id(text: &str) -> Result<(), FieldError> {
     }
     if matches!(text, "." | "..") {
         let detail = format!("is {text:?}, which a URL does not carry");
-        return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
+        return Err(FieldError::new(FieldErrorCode::ReservedId, detail));
     }
     if RESERVED_CALL_IDS.contains(&text) {
         let detail = format!("{text:?} is reserved for a route and cannot be the ID of a record");

@@ -2,22 +2,19 @@
 
 use std::sync::LazyLock;
 
-use callhistory_model::{CallInput, CallRecord, FieldErrorCode, Timestamp, schema::json_schemas};
+use callhistory_model::{CallInput, CallRecord, FieldErrorCode, Handling, ParsedCall, Timestamp, schema::json_schemas};
 use chrono::{DateTime, SecondsFormat};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Rules that JSON Schema cannot express. Decoder and schema must agree on all others.
-const INEXPRESSIBLE: [FieldErrorCode; 8] = [
+/// Rules that JSON Schema cannot express.
+const INEXPRESSIBLE: [FieldErrorCode; 5] = [
     FieldErrorCode::DuplicateMember,
-    FieldErrorCode::EndBeforeStart,
-    FieldErrorCode::InvalidString,
-    FieldErrorCode::NulCharacter,
+    FieldErrorCode::InvalidTime,
     FieldErrorCode::ReservedId,
     FieldErrorCode::TooDeep,
-    FieldErrorCode::TooManyBytes,
-    FieldErrorCode::TooManyDecimals,
+    FieldErrorCode::WrongUnit,
 ];
 
 fn schema(name: &str) -> Value {
@@ -101,9 +98,13 @@ fn times() -> impl Strategy<Value = String> {
         0u32..26,
         0u32..62,
         0u32..62,
-        prop::sample::select(vec!["", ".5", ".123456789", ".1234567890", "."]),
+        prop::sample::select(vec!["", ".5", ".123456789", "."]),
     );
-    (parts, prop::sample::select(vec!["Z", "z", "", "+00:00", " Z"]), prop::sample::select(vec!["T", " ", "t"]))
+    (
+        parts,
+        prop::sample::select(vec!["Z", "z", "", "+00:00", "-05:30", " Z"]),
+        prop::sample::select(vec!["T", " ", "t"]),
+    )
         .prop_map(|((year, month, day, hour, minute, second, fraction), zone, separator)| {
             format!("{year}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
         })
@@ -126,22 +127,22 @@ fn documents() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// The decoder also reads what the schema does not promise: numbers as texts, null for an absent member.
     #[test]
-    fn the_decoder_and_the_schema_agree(json in documents()) {
+    fn the_decoder_accepts_what_the_schema_does(json in documents()) {
         let value: Value = serde_json::from_str(&json).unwrap();
         let schema_accepts = INPUT.is_valid(&value);
-        match CallInput::from_json(json.as_bytes()) {
-            Ok(_) => prop_assert!(schema_accepts, "only the decoder takes {json}"),
-            Err(errors) if errors.iter().any(|error| !INEXPRESSIBLE.contains(&error.code)) => {
-                prop_assert!(!schema_accepts, "only the schema takes {json}: {errors}");
-            }
-            Err(_) => {}
+        if let Err(errors) = CallInput::parse(json.as_bytes(), Handling::Strict)
+            && errors.iter().any(|error| !INEXPRESSIBLE.contains(&error.code))
+        {
+            prop_assert!(!schema_accepts, "only the schema takes {json}: {errors}");
         }
+        prop_assert!(CallInput::parse(json.as_bytes(), Handling::Lenient).is_ok(), "{json}");
     }
 
     #[test]
-    fn a_written_record_fits_the_schema_and_can_be_read(json in documents()) {
-        let Ok(mut input) = CallInput::from_json(json.as_bytes()) else { return Ok(()) };
+    fn a_written_record_fits_the_schema_and_can_be_read(json in documents(), handling in prop::sample::select(vec![Handling::Strict, Handling::Lenient])) {
+        let Ok(ParsedCall { mut input, warnings, .. }) = CallInput::parse(json.as_bytes(), handling) else { return Ok(()) };
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         input.id.get_or_insert("c".parse().unwrap());
         input.workspace_id.get_or_insert("w".parse().unwrap());
@@ -154,8 +155,11 @@ proptest! {
         // Every number keeps its digits.
         let members: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_slice(&written).unwrap();
         let sent: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_str(&json).unwrap();
-        for (name, value) in sent.iter().filter(|(_, value)| !value.get().contains('"')) {
-            prop_assert_eq!(members[name].get(), value.get());
+        let is_warned = |name: &str| warnings.iter().any(|warning| warning.pointer.starts_with(&format!("/{name}")) && !warning.code.is_lossless());
+        for (name, value) in sent.iter().filter(|(name, value)| !value.get().contains('"') && !is_warned(name)) {
+            if value.get() != "null" && value.get() != "{\"customer_charge\":null}" && value.get() != "{\"other\":null}" {
+                prop_assert_eq!(members[name].get(), value.get());
+            }
         }
     }
 }
@@ -193,25 +197,19 @@ proptest! {
         let input = CallInput::from_json(sent.as_bytes()).map_err(|errors| TestCaseError::fail(format!("{errors}: {sent}")))?;
         prop_assert_eq!(String::from_utf8(serde_json::to_vec(&input).unwrap()).unwrap(), sent);
         // An independent parser reads the same value.
-        let value = input.start_time.unwrap().to_decimal();
+        let value = input.start_time.unwrap().to_decimal().unwrap();
         prop_assert_eq!(value.to_string().parse::<f64>().unwrap(), time.parse::<f64>().unwrap());
     }
 
-    /// The length of the fraction may differ.
     #[test]
-    fn times_are_accepted_if_chrono_writes_them_in_the_same_way(text in prop_oneof![times(), nearly_times()]) {
-        let moment = DateTime::parse_from_rfc3339(&text).ok();
-        let written = moment.map(|moment| {
-            let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.len() - 1);
-            let nanos = moment.to_utc().to_rfc3339_opts(SecondsFormat::Nanos, true);
-            if fraction == 0 { format!("{}Z", &nanos[..19]) } else { format!("{}Z", &nanos[..(20 + fraction).min(29)]) }
-        });
-        let in_range = ("1970".."2260").contains(&text.get(..4).unwrap_or_default());
-        // chrono accepts leap seconds, which Unix time does not have.
-        let is_valid = in_range && written.as_ref() == Some(&text) && text.get(17..19) != Some("60");
-        let parsed = text.parse::<Timestamp>().ok().map(|time| time.unix_nanos());
-        let expected = moment.filter(|_| is_valid).and_then(|moment| moment.timestamp_nanos_opt());
-        prop_assert_eq!(parsed, expected, "{:?}", written);
+    fn times_are_those_of_chrono(text in prop_oneof![times(), nearly_times()]) {
+        // chrono also accepts leap seconds, which Unix time does not have, and other separators, signs and digits.
+        let is_plain = text.len() > 19 && text.is_ascii() && text.get(17..19) != Some("60")
+            && matches!(text.as_bytes()[10], b'T' | b't') && text.as_bytes()[..19].iter().filter(|byte| byte.is_ascii_digit()).count() == 14;
+        let moment = DateTime::parse_from_rfc3339(&text).ok().filter(|_| is_plain);
+        let in_range = |nanos: &i64| (0..9_151_488_000_000_000_000).contains(nanos);
+        let expected = moment.and_then(|moment| moment.timestamp_nanos_opt()).filter(in_range);
+        prop_assert_eq!(text.parse::<Timestamp>().ok().map(|time| time.unix_nanos()), expected);
     }
 }
 
@@ -226,7 +224,6 @@ fn nothing_is_nullable_and_every_reference_resolves() {
         }
         assert_eq!(schema["properties"].as_object().unwrap().len(), CallRecord::MEMBERS.len());
     }
-    assert_eq!(input_schema()["additionalProperties"], false);
     let required: Vec<_> = schema("call-record")["required"]
         .as_array()
         .unwrap()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_model::{Amount, CallInput, CallRecord, Timestamp};
+use callhistory_model::{Amount, CallInput, CallRecord, Handling, Timestamp};
 
 /// Linear time is milliseconds and quadratic time hours, so that this limit also holds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,21 +33,7 @@ fn accepted(json: &str) {
 #[test]
 fn a_document_must_be_one_json_object() {
     let deep = "[".repeat(1 << 20);
-    for text in [
-        "",
-        " ",
-        "{",
-        "{]",
-        "nul",
-        "{} x",
-        "{\"a\":}",
-        "{'a':1}",
-        "{a:1}",
-        "\u{feff}{}",
-        "{\"a\":01}",
-        "{\"a\":+1}",
-        &deep,
-    ] {
+    for text in ["", " ", "{", "{]", "nul", "{} x", "{\"a\":}", "{'a':1}", "{a:1}", "{\"a\":01}", "{\"a\":+1}", &deep] {
         refused(text, &["- malformed"]);
     }
     refused(b"{\"summary\":\"\xff\"}", &["- malformed"]);
@@ -69,7 +55,7 @@ fn members_of_the_wrong_type_are_refused() {
     ];
     for name in CallRecord::MEMBERS {
         let expected = match *name {
-            "startTime" | "endTime" | "duration" => "number",
+            "startTime" | "endTime" | "answeredAt" | "duration" => "number",
             "cost" | "metadata" | "analyzedData" | "variables" => "object",
             "functionCalls" | "transcript" => "array",
             _ => "string",
@@ -77,10 +63,14 @@ fn members_of_the_wrong_type_are_refused() {
         for (value, kind) in kinds {
             let document = format!("{{\"{name}\": {value}}}");
             match kind {
-                "null" => refused(&document, &[&format!("/{name} null_not_allowed")]),
+                "null" => accepted(&document),
                 // Times have a format.
-                "string" if name.ends_with("edAt") => refused(&document, &[&format!("/{name} invalid_time")]),
+                "string" if matches!(*name, "createdAt" | "updatedAt") => {
+                    refused(&document, &[&format!("/{name} invalid_time")]);
+                }
                 _ if kind == expected => accepted(&document),
+                "number" if *name == "cost" => accepted(&document),
+                "array" if expected == "object" => accepted(&document),
                 _ => {
                     refused(&document, &[&format!("/{name} wrong_type")]);
                     let detail = &CallInput::from_json(document.as_bytes()).unwrap_err()[0].detail;
@@ -94,18 +84,16 @@ fn members_of_the_wrong_type_are_refused() {
 #[test]
 fn details_name_what_is_accepted() {
     let cases = [
-        (r#"{"_id": "a/b"}"#, "only the characters A-Z, a-z, 0-9, '_' and '-'"),
-        (r#"{"_id": ""}"#, "1 to 128 characters"),
+        (r#"{"_id": "a/b"}"#, "contains '/'; an ID has no blanks"),
+        (r#"{"_id": ""}"#, "1 to 256 bytes"),
         (r#"{"_id": "batch"}"#, "reserved"),
-        (r#"{"startTime": 1680000000000}"#, "Unix seconds are expected"),
-        (r#"{"startTime": -1}"#, "from 0 up to the year 2260"),
-        (r#"{"startTime": 1.0000000001}"#, "more than 9 decimal places"),
-        (r#"{"duration": 31622401}"#, "366 days"),
-        (r#"{"cost": {"customer_charge": 2e9}}"#, "from -1000000000 to 1000000000"),
+        (r#"{"workspaceId": "a/b"}"#, "only A-Z, a-z, 0-9 and _ . ~ : @ + = -"),
+        (r#"{"startTime": 1680000000000}"#, "can only be milliseconds; seconds are expected"),
+        (r#"{"endTime": 1680000000000000}"#, "can only be microseconds"),
+        (r#"{"answeredAt": 1680000000000000000}"#, "can only be nanoseconds"),
+        (r#"{"startTime": 1680000000, "endTime": 1680000300, "duration": 300000}"#, "can only be milliseconds"),
+        (r#"{"cost": {"currency": "euro"}}"#, "three letters of ISO 4217"),
         (r#"{"createdAt": "yesterday"}"#, "like \"2025-01-01T10:00:00Z\""),
-        (r#"{"status": ""}"#, "omit the member"),
-        (r#"{"agentId": null}"#, "omit a member without a value"),
-        (r#"{"startTime": 2, "endTime": 1}"#, "before startTime 2"),
         ("[]", "a record is an object"),
         ("", "a JSON object is expected"),
     ];
@@ -121,7 +109,7 @@ fn unknown_and_repeated_members_are_refused() {
     let found: Vec<_> = errors.iter().map(|error| error.pointer.as_deref().unwrap()).collect();
     assert_eq!(found, ["/agentID", "/wholly", "/a~1b~0c"]);
     assert!(errors[0].detail.contains("did you mean \"agentId\""), "{}", errors[0].detail);
-    assert!(errors[1].detail.contains("metadata"), "{}", errors[1].detail);
+    assert!(errors[1].detail.contains("metadata") && errors[1].detail.contains("lenient"), "{}", errors[1].detail);
     refused(r#"{"status": "a", "stat\u0075s": "b"}"#, &["/status duplicate_member"]);
     refused(r#"{"cost": {"a": 1, "a": 1}}"#, &["/cost duplicate_member"]);
     refused(r#"{"metadata": {"a": [0, {"b": 1, "\u0062": 1}]}}"#, &["/metadata/a/1/b duplicate_member"]);
@@ -129,97 +117,138 @@ fn unknown_and_repeated_members_are_refused() {
 }
 
 #[test]
-fn invalid_text_is_refused() {
-    refused(r#"{"summary": "a\u0000b"}"#, &["/summary nul_character"]);
-    refused(r#"{"summary": "\ud800"}"#, &["/summary invalid_string"]);
-    refused(r#"{"metadata": {"a": ["\udc00"]}}"#, &["/metadata/a/0 invalid_string"]);
-    refused(r#"{"metadata": {"\ud800": 1}}"#, &["/metadata invalid_string"]);
-    refused(r#"{"metadata": {"a": {"b\u0000": 1}}}"#, &["/metadata/a nul_character"]);
-    refused(r#"{"cost": {"\u0000": 1}}"#, &["/cost nul_character"]);
-    refused(r#"{"cost": {"\ud800": 1}}"#, &["/cost invalid_string"]);
-    refused(r#"{"\ud800": 1}"#, &["- malformed"]);
-    accepted(r#"{"summary": "\ud83d\ude00 \n\t\"\\", "metadata": {"\ud83d\ude00": "\\\"}{"}}"#);
-}
-
-#[test]
-fn text_has_length_limits() {
-    let text = |name: &str, chars: usize| format!(r#"{{"{name}": "{}"}}"#, "é".repeat(chars));
-    for (name, max) in
-        [("agentId", 256), ("roomName", 256), ("fromPhoneNumber", 128), ("callId", 256), ("recordingUrl", 2048)]
-    {
-        accepted(&text(name, max));
-        refused(text(name, max + 1), &[&format!("/{name} too_long")]);
-    }
-    for name in ["status", "direction", "callType"] {
-        accepted(&text(name, 64));
-        refused(text(name, 65), &[&format!("/{name} too_long")]);
-        refused(text(name, 0), &[&format!("/{name} too_short")]);
-    }
-    accepted(&text("summary", 32 * 1024));
-    refused(text("summary", 32 * 1024 + 1), &["/summary too_many_bytes"]);
-    let plain = |chars: usize| format!(r#"{{"summary": "{}"}}"#, "a".repeat(chars));
-    accepted(&plain(64 * 1024));
-    refused(plain(64 * 1024 + 1), &["/summary too_long"]);
-}
-
-#[test]
-fn ids_are_validated() {
-    for good in ["a", "A-Z_09", &"x".repeat(128)] {
-        accepted(&format!(r#"{{"_id": "{good}", "workspaceId": "{good}"}}"#));
-    }
-    for (bad, code) in
-        [("", "too_short"), ("a/b", "invalid_id"), ("a%62", "invalid_id"), ("ä", "invalid_id"), ("a b", "invalid_id")]
-    {
-        refused(format!(r#"{{"_id": "{bad}"}}"#), &[&format!("/_id {code}")]);
-        refused(format!(r#"{{"workspaceId": "{bad}"}}"#), &[&format!("/workspaceId {code}")]);
-    }
-    refused(format!(r#"{{"_id": "{}"}}"#, "x".repeat(129)), &["/_id too_long"]);
-    for word in ["batch", "changes", "export", "metrics"] {
-        refused(format!(r#"{{"_id": "{word}"}}"#), &["/_id reserved_id"]);
-        accepted(&format!(r#"{{"workspaceId": "{word}"}}"#));
-    }
-}
-
-#[test]
-fn numbers_have_ranges_and_units() {
-    for good in ["0", "1737062894.9754236", "1.680000000e9", "1680000000.000000000", "9151487999.999999999", "-0"] {
-        accepted(&format!(r#"{{"startTime": {good}}}"#));
-    }
-    let time = [
-        ("1680000000000", "milliseconds"),
-        ("1.68e12", "milliseconds"),
-        ("9151488000", "out_of_range"),
-        ("-1", "out_of_range"),
-        ("1.0000000001", "too_many_decimals"),
-        ("1e-400", "too_many_decimals"),
-        ("0e-10", "too_many_decimals"),
-        ("1e99999999999999999999", "out_of_range"),
-        ("1e-99999999999999999999", "too_many_decimals"),
-        ("1e400", "out_of_range"),
-        ("1e-10", "too_many_decimals"),
-        ("123456789012345678901234567890", "out_of_range"),
-        ("\"1680000000\"", "wrong_type"),
+fn ids_of_the_trade_are_accepted() {
+    let good = [
+        "a",
+        "A-Z_09",
+        "1680000000.13",
+        "call:1",
+        "{1f0c8a1e}",
+        "a84b4c76e66710@pc33.example.com",
+        "3848276298220188511+K=",
+        "ä",
+        "通话",
+        &"x".repeat(256),
     ];
-    for (bad, code) in time {
-        refused(format!(r#"{{"startTime": {bad}}}"#), &[&format!("/startTime {code}")]);
+    for good in good {
+        accepted(&format!(r#"{{"_id": "{good}"}}"#));
     }
-    // Only the value counts, not its notation.
-    for good in ["0e20", "-0E+999", "0.00000000001e18", "0.0000000000000000000000000000001e38"] {
+    let bad = [
+        ("", "too_short"),
+        ("a/b", "invalid_id"),
+        ("a%62", "invalid_id"),
+        ("a b", "invalid_id"),
+        ("a\u{a0}b", "invalid_id"),
+        ("a?b", "invalid_id"),
+        ("a#b", "invalid_id"),
+        (r"a\\b", "invalid_id"),
+        (r#"a\"b"#, "invalid_id"),
+        (r"a\u0007b", "invalid_id"),
+        (".", "reserved_id"),
+        ("..", "reserved_id"),
+        ("batch", "reserved_id"),
+        ("changes", "reserved_id"),
+        ("export", "reserved_id"),
+        ("metrics", "reserved_id"),
+    ];
+    for (bad, code) in bad {
+        refused(format!(r#"{{"_id": "{bad}"}}"#), &[&format!("/_id {code}")]);
+    }
+    // Bytes count, because an index holds them.
+    refused(format!(r#"{{"_id": "{}"}}"#, "ä".repeat(129)), &["/_id too_long"]);
+    for good in ["w", "a.b~c:d@e+f=g-h_i", &"x".repeat(128), "batch"] {
+        accepted(&format!(r#"{{"workspaceId": "{good}"}}"#));
+    }
+    for bad in ["ä", "a/b", "a b", "a,b"] {
+        refused(format!(r#"{{"workspaceId": "{bad}"}}"#), &["/workspaceId invalid_id"]);
+    }
+    refused(format!(r#"{{"workspaceId": "{}"}}"#, "x".repeat(129)), &["/workspaceId too_long"]);
+}
+
+#[test]
+fn numbers_are_kept_and_units_refused() {
+    let time = [
+        "0",
+        "1737062894.9754236",
+        "1.680000000e9",
+        "9151488000",
+        "-1",
+        "-0",
+        "1.0000000001",
+        "1e-400",
+        "0e20",
+        "1e400",
+        "1e-99999999999999999999",
+        "99999999999.9",
+        "-1680000000000",
+    ];
+    for good in time {
         accepted(&format!(r#"{{"startTime": {good}}}"#));
     }
-    for good in ["0.10", "-5", "1e3", "1.5E-2", "1000000000", "0.000000001"] {
+    for bad in ["1680000000000", "1.68e12", "100000000000", "1680000000000000", "1680000000000000000"] {
+        refused(format!(r#"{{"startTime": {bad}}}"#), &["/startTime wrong_unit"]);
+    }
+    for good in ["0.10", "-5", "1e3", "1000000000.000000001", "0.30000000000000004", "\"-0.0170\""] {
         accepted(&format!(r#"{{"cost": {{"customer_charge": {good}}}}}"#));
     }
-    for (bad, code) in
-        [("1000000000.000000001", "out_of_range"), ("0.0000000001", "too_many_decimals"), ("true", "wrong_type")]
-    {
-        refused(format!(r#"{{"cost": {{"a/b": {bad}}}}}"#), &[&format!("/cost/a~1b {code}")]);
+    refused(r#"{"cost": {"a/b": true}}"#, &["/cost/a~1b wrong_type"]);
+    for good in ["31622401", "-0.5", "-1589300000", "12.345678091049194", "\"17\""] {
+        accepted(&format!(r#"{{"duration": {good}}}"#));
     }
-    accepted(r#"{"duration": 31622400}"#);
-    refused(r#"{"duration": 31622401}"#, &["/duration out_of_range"]);
-    refused(r#"{"duration": -0.5}"#, &["/duration out_of_range"]);
-    let many: Vec<_> = (0..65).map(|n| format!("\"c{n}\":1")).collect();
-    refused(format!(r#"{{"cost": {{{}}}}}"#, many.join(",")), &["/cost too_many_members"]);
+    let span = |duration: &str| format!(r#"{{"startTime": 1000, "endTime": 1300, "duration": {duration}}}"#);
+    for bad in ["300000", "299600", "300999", "300000000", "300000000000"] {
+        refused(span(bad), &["/duration wrong_unit"]);
+    }
+    for good in ["300", "299", "0", "3000", "150000", "600000"] {
+        accepted(&span(good));
+    }
+}
+
+/// What filters and sums calculate with, and what counts as unknown.
+#[test]
+fn calculations_use_nine_places_half_to_even() {
+    let nanos = |text: &str| text.parse::<Amount>().unwrap().nanos();
+    let cases = [
+        ("0", Some(0)),
+        ("0.10", Some(100_000_000)),
+        ("-1.5e-9", Some(-2)),
+        ("2.5e-9", Some(2)),
+        ("0.0000000025000000000000000001", Some(3)),
+        ("0.30000000000000004", Some(300_000_000)),
+        ("1e-400", Some(0)),
+        ("0.0000000005", Some(0)),
+        ("0.00000000051", Some(1)),
+        ("1000000000", Some(1_000_000_000_000_000_000)),
+        ("-1000000000", Some(-1_000_000_000_000_000_000)),
+        ("1000000000.000000001", None),
+        ("1e400", None),
+        ("123456789012345678901234567890", None),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(nanos(text), expected, "{text}");
+    }
+    assert!("0.30000000000000004".parse::<Amount>().unwrap().is_rounded());
+    assert!(!"0.1000000000000".parse::<Amount>().unwrap().is_rounded());
+    let duration = |json: &str| {
+        let mut input = CallInput::from_json(json.as_bytes()).unwrap();
+        input.id = Some("c".parse().unwrap());
+        input.workspace_id = Some("w".parse().unwrap());
+        input.created_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        input.updated_at = input.created_at.clone();
+        input.into_record().unwrap().duration_nanos()
+    };
+    assert_eq!(duration(r#"{"startTime": 1, "endTime": 3.5}"#), Some(2_500_000_000));
+    assert_eq!(duration(r#"{"startTime": 1, "endTime": 3.5, "duration": 2}"#), Some(2_000_000_000));
+    for unknown in [
+        r#"{"startTime": 3, "endTime": 1}"#,
+        r#"{"duration": -1589300000}"#,
+        r#"{"startTime": 1, "endTime": 3, "duration": -1}"#,
+        r#"{"duration": 31622401}"#,
+        r#"{"startTime": -1, "endTime": 3}"#,
+        "{}",
+    ] {
+        assert_eq!(duration(unknown), None, "{unknown}");
+    }
 }
 
 #[test]
@@ -234,18 +263,27 @@ fn text_around_a_number_is_refused() {
 }
 
 #[test]
-fn times_are_rfc_3339_in_utc() {
-    for good in ["1970-01-01T00:00:00Z", "2259-12-31T23:59:59.999999999Z", "2024-02-29T12:00:00.5Z"] {
+fn times_are_rfc_3339_with_their_zone() {
+    for good in [
+        "1970-01-01T00:00:00Z",
+        "2259-12-31T23:59:59.999999999Z",
+        "2024-02-29T12:00:00.5Z",
+        "2025-01-01t10:00:00z",
+        "2025-01-01T10:00:00+00:00",
+        "2026-01-01T00:00:00.123456+05:30",
+        "2025-01-01T10:00:00.1234567890123Z",
+        "1970-01-01T00:00:00-01:00",
+    ] {
         accepted(&format!(r#"{{"createdAt": "{good}"}}"#));
     }
     let bad = [
         "2025-01-01 10:00:00Z",
-        "2025-01-01t10:00:00z",
         "2025-1-01T10:00:00Z",
         " 2025-01-01T10:00:00Z",
-        "2025-01-01T10:00:00+00:00",
         "2025-01-01T10:00:00+0100",
         "2025-01-01T10:00:00",
+        "2025-01-01T10:00:00+25:00",
+        "1970-01-01T00:00:00+01:00",
         "2025-01-01T10:00Z",
         "2025-01-01",
         "2025-02-30T10:00:00Z",
@@ -254,7 +292,6 @@ fn times_are_rfc_3339_in_utc() {
         "2025-01-01T24:00:00Z",
         "2025-01-01T23:59:60Z",
         "2025-01-01T10:00:00.Z",
-        "2025-01-01T10:00:00.1234567890Z",
         "2025-01-01T10:00:00,5Z",
         "+12026-01-01T10:00:00Z",
         "12026-01-01T10:00:00Z",
@@ -279,28 +316,20 @@ fn timestamps_of_any_clock_can_be_parsed() {
 }
 
 #[test]
-fn contradictory_members_are_refused() {
-    refused(r#"{"startTime": 2, "endTime": 1.999999999}"#, &["/endTime end_before_start"]);
-    accepted(r#"{"startTime": 2, "endTime": 2.0}"#);
-    let times = |created: &str, updated: &str| format!(r#"{{"updatedAt": "{updated}", "createdAt": "{created}"}}"#);
-    refused(times("2025-01-01T00:00:01Z", "2025-01-01T00:00:00.9Z"), &["/updatedAt end_before_start"]);
-    accepted(&times("2025-01-01T00:00:01Z", "2025-01-01T00:00:01.0Z"));
-}
-
-#[test]
 fn nesting_is_bounded_everywhere() {
     let nested = |levels: usize| format!(r#"{{"metadata": {}1{}}}"#, "{\"a\":".repeat(levels), "}".repeat(levels));
-    accepted(&nested(64));
-    let errors = CallInput::from_json(nested(65).as_bytes()).unwrap_err();
+    accepted(&nested(120));
+    let errors = CallInput::from_json(nested(121).as_bytes()).unwrap_err();
     assert_eq!(errors[0].code.as_str(), "too_deep");
     let arrays = |levels: usize| format!(r#"{{"functionCalls": {}{}}}"#, "[".repeat(levels), "]".repeat(levels));
-    accepted(&arrays(64));
-    assert!(CallInput::from_json(arrays(65).as_bytes()).is_err());
+    accepted(&arrays(120));
+    assert!(CallInput::from_json(arrays(121).as_bytes()).is_err());
     // Half a million levels neither overflow the stack nor take long, in any member.
     for name in ["metadata", "functionCalls", "cost", "status", "unknown"] {
         let hostile = format!("{{\"{name}\": {}{}}}", "[".repeat(1 << 19), "]".repeat(1 << 19));
         let started = Instant::now();
         assert!(CallInput::from_json(hostile.as_bytes()).is_err());
+        assert!(CallInput::parse(hostile.as_bytes(), Handling::Lenient).is_ok());
         let lenient = serde_json::from_str::<CallRecord>(&hostile);
         assert!(lenient.is_err());
         assert!(started.elapsed() < PATIENCE, "{name} took {:?}", started.elapsed());
@@ -315,26 +344,24 @@ fn hostile_sizes_take_bounded_time() {
     let many: Vec<_> = (0..100_000).map(|n| format!("\"m{n}\":1")).collect();
     let many = format!("{{{}}}", many.join(","));
     assert_eq!(CallInput::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of errors is bounded");
-    // Errors of contradictory members count too.
-    let unknown: String = (0..99).map(|n| format!("\"m{n}\":1,")).collect();
-    let times = r#""createdAt": "2025-01-02T00:00:00Z", "updatedAt": "2025-01-01T00:00:00Z""#;
-    let many = format!(r#"{{{unknown} "startTime": 2, "endTime": 1, {times}}}"#);
-    assert_eq!(CallInput::from_json(many.as_bytes()).unwrap_err().len(), 100, "the list of errors is bounded");
     let digits = format!(r#"{{"startTime": {}, "metadata": {{"n": {}}}}}"#, "9".repeat(400_000), "9".repeat(400_000));
-    refused(digits, &["/startTime out_of_range"]);
+    let parsed = CallInput::parse(digits.as_bytes(), Handling::Strict).unwrap();
+    assert_eq!(parsed.warnings[0].code.as_str(), "out_of_range");
+    let lenient = CallInput::parse(many.as_bytes(), Handling::Lenient).unwrap();
+    assert_eq!((lenient.input.extra.len(), lenient.warnings.len()), (100_000, 100), "the list of warnings is bounded");
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
 }
 
 #[test]
 fn all_errors_are_reported_together() {
     refused(
-        r#"{"startTime": "x", "status": 1, "cost": {"customer_charge": "1"}, "extra": 1, "agentId": null}"#,
+        r#"{"startTime": "x", "status": 1, "extra": 1, "cost": {"customer_charge": "a"}, "duration": {}}"#,
         &[
             "/startTime wrong_type",
             "/status wrong_type",
             "/cost/customer_charge wrong_type",
+            "/duration wrong_type",
             "/extra unknown",
-            "/agentId null_not_allowed",
         ],
     );
 }
