@@ -124,12 +124,10 @@ impl FineUnit {
     /// The unit of a time whose value cannot be seconds.
     pub(crate) fn of_time(time: &UnixSeconds) -> Option<Self> {
         let seconds = time.value.map(|nanos| nanos / NANOS_PER_UNIT)?;
-        match seconds {
-            ..MIN_MILLISECONDS => None,
-            ..100_000_000_000_000 => Some(Self::Milliseconds),
-            ..100_000_000_000_000_000 => Some(Self::Microseconds),
-            _ => Some(Self::Nanoseconds),
-        }
+        [(Self::Nanoseconds, 1_000_000), (Self::Microseconds, 1_000), (Self::Milliseconds, 1)]
+            .into_iter()
+            .find(|(_, factor)| seconds >= MIN_MILLISECONDS * factor)
+            .map(|(unit, _)| unit)
     }
 
     /// The unit of a duration that is a power of a thousand times the time between start and end.
@@ -191,16 +189,18 @@ macro_rules! exact_number {
                 self.is_rounded
             }
 
-            /// Parses the value of a parameter, which must be in range and exact.
-            #[allow(dead_code, reason = "not every number is a parameter")]
-            pub(crate) fn parse_parameter(text: &str) -> Result<Self, FieldError> {
-                let value: Self = text.parse()?;
-                value.check_range()?;
-                if value.is_rounded {
+            /// The value of a parameter.
+            ///
+            /// # Errors
+            ///
+            /// The value is out of range, or has more than nine decimal places.
+            pub fn check_exact(self) -> Result<Self, FieldError> {
+                self.check_range()?;
+                if self.is_rounded {
                     let detail = format!("has more than {NANOS_SCALE} decimal places");
                     return Err(FieldError::new(FieldErrorCode::TooManyDecimals, detail));
                 }
-                Ok(value)
+                Ok(self)
             }
 
             /// Refuses a value that is out of range.

@@ -93,13 +93,13 @@ impl Timestamp {
         {
             return Ok(midnight);
         }
-        // Form decoding turns a plus sign into a blank; `T` and `Z` are in upper case in the contract of parameters.
+        // Form decoding turns a plus sign into a blank.
         let text = match text.split_at_checked(19) {
             Some((head, tail)) if tail.contains(' ') => format!("{head}{}", tail.replacen(' ', "+", 1)),
             _ => text.to_owned(),
         };
-        let nanos = parse_rfc3339(&text).filter(|_| !text.contains(['t', 'z']));
-        nanos.map(|nanos| if text.ends_with('Z') { Self { text: text.as_str().into(), nanos } } else { Self::from_unix_nanos(nanos) }).ok_or_else(|| {
+        let time = text.parse::<Self>();
+        time.map(|time| if text.ends_with('Z') { time } else { Self::from_unix_nanos(time.nanos) }).map_err(|_| {
             let detail = format!(
                 "{text:?} is not a time; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
                  Unix seconds (1769853600), from 1970 to 2259"

@@ -153,7 +153,9 @@ fn event() -> impl Strategy<Value = String> {
 
 /// How many sets of events are tried; more in the long runs.
 fn rounds() -> u32 {
-    std::env::var("CALLHISTORY_MERGES").map_or(1_000, |rounds| rounds.parse().unwrap())
+    #[expect(clippy::disallowed_methods, reason = "the number of loops of a test is no setting")]
+    let rounds = std::env::var("CALLHISTORY_MERGES");
+    rounds.map_or(1_000, |rounds| rounds.parse().unwrap())
 }
 
 proptest! {
