@@ -98,15 +98,43 @@ struct Document {
     warnings: Vec<(usize, FieldWarning)>,
     errors: Vec<FieldError>,
     is_changed: bool,
-    /// The known members that have a value.
-    known: HashSet<&'static str>,
+    /// Which known members have a value.
+    is_set: [bool; CallRecord::MEMBERS.len()],
+}
+
+/// The place of a known member among all of them.
+fn place_of(name: &str) -> Option<usize> {
+    CallRecord::MEMBERS.iter().position(|known| *known == name)
+}
+
+/// Where in a document each name occurs last. Known names do not need a hash.
+#[derive(Default)]
+struct Names<'a> {
+    known: [Option<usize>; CallRecord::MEMBERS.len()],
+    unknown: HashMap<&'a str, usize>,
+}
+
+impl<'a> Names<'a> {
+    /// Adds a name; returns its place among the known members, and whether it occurs for the first time.
+    fn insert(&mut self, name: &'a str, at: usize) -> (Option<usize>, bool) {
+        let known = place_of(name);
+        let before = match known {
+            Some(place) => self.known[place].replace(at),
+            None => self.unknown.insert(name, at),
+        };
+        (known, before.is_none())
+    }
+
+    fn last(&self, name: &str, known: Option<usize>) -> Option<usize> {
+        known.map_or_else(|| self.unknown.get(name).copied(), |place| self.known[place])
+    }
 }
 
 impl Document {
     fn new(handling: Handling) -> Self {
         let reader = MemberReader { handling, warnings: Vec::new() };
         let (warnings, errors) = (Vec::new(), Vec::new());
-        Self { reader, input: CallInput::default(), warnings, errors, is_changed: false, known: HashSet::new() }
+        Self { reader, input: CallInput::default(), warnings, errors, is_changed: false, is_set: Default::default() }
     }
 
     fn finish(mut self) -> Result<ParsedCall, FieldErrors> {
@@ -131,33 +159,44 @@ impl Document {
     }
 
     fn read(&mut self, json: &[u8]) {
-        let (text, warnings) = match readable(json, self.reader.handling) {
-            Ok(readable) => readable,
-            Err(error) => return self.errors.push(error),
-        };
-        self.note(0, warnings);
-        let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(&text) else { return };
-        let (mut first, mut last) = (HashMap::with_capacity(members.len()), HashMap::with_capacity(members.len()));
-        for (at, (name, _)) in members.iter().enumerate() {
-            first.entry(name.as_ref()).or_insert(at);
-            last.insert(name.as_ref(), at);
+        let json = without_byte_order_mark(json);
+        if let Ok(text) = std::str::from_utf8(json)
+            && let Ok(Members(members)) = serde_json::from_str(text)
+        {
+            return self.read_members(&members);
         }
+        match repaired(json, self.reader.handling) {
+            Ok((text, warnings)) => {
+                self.note(0, warnings);
+                if let Ok(Members(members)) = serde_json::from_str(&text) {
+                    self.read_members(&members);
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn read_members(&mut self, members: &[(Cow<'_, str>, &RawValue)]) {
+        let mut names = Names::default();
+        let places: Vec<_> = members.iter().enumerate().map(|(at, (name, _))| names.insert(name, at)).collect();
         // Known members first: another name of one counts only if the document does not have the member itself.
         for is_known in [true, false] {
-            for (at, (name, value)) in members.iter().enumerate() {
-                if CallRecord::MEMBERS.contains(&name.as_ref()) != is_known {
+            for (at, ((name, value), (known, is_first))) in members.iter().zip(&places).enumerate() {
+                if known.is_some() != is_known {
                     continue;
                 }
-                if first[name.as_ref()] != at && !self.reader.is_lenient() {
+                if !is_first && !self.reader.is_lenient() {
                     let error = FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once; send it once");
                     self.errors.push(error.in_member(name));
-                } else if last[name.as_ref()] != at && self.reader.is_lenient() {
+                } else if self.reader.is_lenient() && names.last(name, *known) != Some(at) {
                     self.reader.warn(WarningCode::DuplicateMember, "occurs more than once; the last value is kept");
                 } else {
-                    self.read_value(name, value.get());
+                    self.read_value(name, *known, value.get());
                 }
-                let warnings = std::mem::take(&mut self.reader.warnings);
-                self.note(at, warnings.into_iter().map(|warning| warning.in_member(name)));
+                if !self.reader.warnings.is_empty() {
+                    let warnings = std::mem::take(&mut self.reader.warnings);
+                    self.note(at, warnings.into_iter().map(|warning| warning.in_member(name)));
+                }
                 if self.errors.len() >= FieldErrors::MAX {
                     return;
                 }
@@ -166,7 +205,7 @@ impl Document {
         self.check_facts(members.len());
     }
 
-    fn read_value(&mut self, name: &str, value: &str) {
+    fn read_value(&mut self, name: &str, known: Option<usize>, value: &str) {
         if value == "null" {
             return;
         }
@@ -175,7 +214,7 @@ impl Document {
             self.reader.warn(WarningCode::CharactersReplaced, "contains an unpaired surrogate, which became U+FFFD");
         }
         match self.input.read_member(name, &value, &mut self.reader) {
-            Some(Ok(())) => self.known.extend(CallRecord::MEMBERS.iter().find(|known| **known == name)),
+            Some(Ok(())) => self.is_set[known.unwrap_or(0)] = true,
             Some(Err(error)) if self.reader.is_lenient() => self.leave_out(name, &value, &error),
             Some(Err(error)) => self.errors.push(error.in_member(name)),
             None => {
@@ -204,9 +243,9 @@ impl Document {
             return false;
         };
         let before = self.reader.warnings.len();
-        if !self.known.contains(known) && matches!(self.input.read_member(known, value, &mut self.reader), Some(Ok(())))
-        {
-            self.known.insert(known);
+        let place = place_of(known).unwrap_or(0);
+        if !self.is_set[place] && matches!(self.input.read_member(known, value, &mut self.reader), Some(Ok(()))) {
+            self.is_set[place] = true;
             self.reader.warn(WarningCode::Renamed, format!("was read as {known:?}"));
             return true;
         }
@@ -291,15 +330,17 @@ fn alias(name: &str) -> Option<&'static str> {
     CallRecord::MEMBERS.iter().copied().find(|known| letters(known) == sent)
 }
 
-/// The text of a document that is JSON, repaired as far as its handling allows.
-fn readable(json: &[u8], handling: Handling) -> Result<(Cow<'_, str>, Vec<FieldWarning>), FieldError> {
-    let mut json = json;
+fn without_byte_order_mark(mut json: &[u8]) -> &[u8] {
     while let Some(rest) = json.strip_prefix(BYTE_ORDER_MARK) {
         json = rest;
     }
-    let error = match std::str::from_utf8(json).map(|text| (text, serde_json::from_str::<Members<'_>>(text))) {
-        Ok((text, Ok(_))) => return Ok((text.into(), Vec::new())),
-        Ok((_, Err(error))) => document_error(json, &error.to_string()),
+    json
+}
+
+/// A document that is not a JSON object, repaired as far as its handling allows.
+fn repaired(json: &[u8], handling: Handling) -> Result<(String, Vec<FieldWarning>), FieldError> {
+    let error = match std::str::from_utf8(json).map(serde_json::from_str::<Members<'_>>) {
+        Ok(parsed) => document_error(json, &parsed.err().map_or_else(String::new, |error| error.to_string())),
         Err(error) => document_error(json, &format!("it is not UTF-8: {error}")),
     };
     let is_readable = handling == Handling::Lenient || std::str::from_utf8(json).is_ok();
@@ -308,7 +349,7 @@ fn readable(json: &[u8], handling: Handling) -> Result<(Cow<'_, str>, Vec<FieldW
     }
     let (text, warnings) = repair(json, handling);
     if text.as_bytes() != json && serde_json::from_str::<Members<'_>>(&text).is_ok() {
-        return Ok((text.into(), warnings));
+        return Ok((text, warnings));
     }
     Err(error)
 }
@@ -333,11 +374,16 @@ pub(super) fn read_members(
     handling: Handling,
     mut read: impl FnMut(&str, &str) -> Result<(), FieldError>,
 ) -> Vec<FieldError> {
-    let text = match readable(json, handling) {
-        Ok((text, _)) => text,
-        Err(error) => return vec![error],
+    let json = without_byte_order_mark(json);
+    let repaired = match serde_json::from_slice::<Members<'_>>(json) {
+        Ok(_) => None,
+        Err(_) => match repaired(json, handling) {
+            Ok((text, _)) => Some(text),
+            Err(error) => return vec![error],
+        },
     };
-    let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(&text) else { return Vec::new() };
+    let json = repaired.as_ref().map_or(json, String::as_bytes);
+    let Ok(Members(members)) = serde_json::from_slice::<Members<'_>>(json) else { return Vec::new() };
     let mut errors = Vec::new();
     let mut seen = HashSet::with_capacity(members.len());
     for (name, value) in &members {

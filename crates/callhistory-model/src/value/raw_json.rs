@@ -113,10 +113,11 @@ pub(crate) fn with_paired_surrogates(json: &str) -> Cow<'_, str> {
         u16::from_str_radix(digits, 16).ok().filter(|unit| (0xd800..0xe000).contains(unit))
     };
     let (mut out, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(step) = json.as_bytes()[at..].iter().position(|byte| *byte == b'\\') {
+    while let Some(step) = json.get(at..).and_then(|rest| rest.find('\\')) {
         at += step;
         match unit_at(at) {
-            None => at += 2,
+            // Past the escaped character, which has several bytes in text that is not JSON.
+            None => at = json.ceil_char_boundary(at + 2),
             Some(0xd800..0xdc00) if matches!(unit_at(at + UNIT), Some(0xdc00..0xe000)) => at += 2 * UNIT,
             Some(_) => {
                 out.push_str(&json[copied..at]);
@@ -125,8 +126,6 @@ pub(crate) fn with_paired_surrogates(json: &str) -> Cow<'_, str> {
                 copied = at;
             }
         }
-        // An escape at the very end of text that is not JSON.
-        at = at.min(json.len());
     }
     if copied == 0 {
         return Cow::Borrowed(json);
