@@ -1,6 +1,6 @@
 //! docs/data-model.md has every member with its bounds.
 
-use callhistory_model::{CallFilter, CallRecord, schema::json_schemas};
+use callhistory_model::{CallFilter, CallOutcome, CallRecord, schema::json_schemas};
 use serde_json::Value;
 
 /// The number as the page writes it: 65536 is 65,536.
@@ -37,4 +37,15 @@ fn the_page_has_every_member_with_its_bounds_and_filters() {
     for filter in CallFilter::PARAMETERS {
         assert!(rows.iter().any(|row| row[4].contains(&format!("`{filter}`"))), "no member is found by {filter}");
     }
+}
+
+#[test]
+fn the_page_has_every_word_of_every_outcome() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/data-model.md")).unwrap();
+    for (outcome, words) in CallOutcome::SYNONYMS {
+        // The groups of live words are separated by a bar in the code, which ends a cell of a table.
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "·");
+        assert!(page.contains(&format!("| `{outcome}` | {words} |")), "{outcome}: {words}");
+    }
+    assert_eq!(CallOutcome::SYNONYMS.len() + 1, CallOutcome::KNOWN.len(), "unknown has no words");
 }
