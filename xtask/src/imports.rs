@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "crates/callhistory-store",
         &[
-            &["error", "url", "diagnostic", "api_keys", "partial_file"],
+            &["error", "url", "diagnostic", "api_keys", "partial_file", "record_bytes"],
             &["results"],
             &["domain/mutation"],
             &["store"],

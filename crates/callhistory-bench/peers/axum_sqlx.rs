@@ -9,11 +9,14 @@
 use axum::{Router, extract::{Path, State}, http::{HeaderMap, StatusCode, header}, response::IntoResponse, routing::get};
 use sqlx::{SqlitePool, sqlite::{SqliteConnectOptions, SqlitePoolOptions}};
 
+/// The transcript, the last member, has a column of its own.
+const SELECT: &str = r#"SELECT CASE WHEN transcript IS NULL THEN body ELSE
+    CAST(substr(body, 1, length(body) - 1) || ',"transcript":' || transcript || '}' AS BLOB) END FROM call"#;
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 async fn get_call(State(db): State<SqlitePool>, Path(id): Path<String>, headers: HeaderMap) -> impl IntoResponse {
     let workspace = headers["x-workspace-id"].to_str().unwrap();
-    let row: Option<(Vec<u8>,)> = sqlx::query_as("SELECT body FROM call WHERE workspace_id = ? AND id = ?")
+    let row: Option<(Vec<u8>,)> = sqlx::query_as(&format!("{SELECT} WHERE workspace_id = ? AND id = ?"))
         .bind(workspace).bind(id).fetch_optional(&db).await.unwrap();
     row.map(|(body,)| (JSON, body)).ok_or(StatusCode::NOT_FOUND)
 }
@@ -21,7 +24,7 @@ async fn get_call(State(db): State<SqlitePool>, Path(id): Path<String>, headers:
 async fn list_calls(State(db): State<SqlitePool>, headers: HeaderMap) -> impl IntoResponse {
     let workspace = headers["x-workspace-id"].to_str().unwrap();
     let rows: Vec<(Vec<u8>,)> =
-        sqlx::query_as("SELECT body FROM call WHERE workspace_id = ? ORDER BY sort_time DESC, id DESC LIMIT 50")
+        sqlx::query_as(&format!("{SELECT} WHERE workspace_id = ? ORDER BY sort_time DESC, id DESC LIMIT 50"))
             .bind(workspace).fetch_all(&db).await.unwrap();
     let bodies: Vec<_> = rows.into_iter().map(|(body,)| body).collect();
     (JSON, [b"[".as_slice(), &bodies.join(&b","[..]), b"]"].concat())

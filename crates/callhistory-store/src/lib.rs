@@ -10,6 +10,8 @@ mod error;
 mod partial_file;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "engine")]
+mod record_bytes;
 mod results;
 #[cfg(feature = "engine")]
 mod sql;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use callhistory_model::{CallId, ChangeType, Timestamp};
 
 use crate::api_keys::ApiKey;
+#[cfg(feature = "engine")]
+use crate::record_bytes::RecordBytes;
 
 /// The identity of the history that a store continues: a version or a cursor has a meaning only together with it. A database that
 /// is new, was restored, or lost commits in a fail-over is another epoch.
@@ -200,14 +202,14 @@ pub(crate) struct CallArrayBuilder {
 #[cfg(feature = "engine")]
 impl CallArrayBuilder {
     /// Reserves memory for `count` records of about this size.
-    pub(crate) fn reserve(&mut self, count: usize, body: &[u8]) {
-        self.json.reserve((count * (body.len() + body.len() / 8)).min(MAX_RESERVED_BYTES));
+    pub(crate) fn reserve(&mut self, count: usize, bytes: usize) {
+        self.json.reserve((count * (bytes + bytes / 8)).min(MAX_RESERVED_BYTES));
         self.ends.reserve(count);
     }
 
-    pub(crate) fn push(&mut self, body: &[u8]) {
+    pub(crate) fn push(&mut self, record: RecordBytes<'_>) {
         self.json.push(if self.ends.is_empty() { b'[' } else { b',' });
-        self.json.extend_from_slice(body);
+        record.append_to(&mut self.json);
         self.ends.push(self.json.len());
     }
 

@@ -37,8 +37,8 @@ impl StoreStatements {
             found.cloned().ok_or_else(|| format!("the log has no {part}"))
         };
         Ok(Self {
-            get: find("SELECT sequence, body FROM call")?,
-            page: find("octet_length(p.body)")?,
+            get: find("SELECT sequence, digest, transcript_digest, body, transcript FROM call")?,
+            page: find("octet_length(c.body)")?,
             lock: find("FOR UPDATE")?,
             take: find("INTO workspace")?,
             insert: find("INTO call")?,
@@ -64,7 +64,8 @@ pub(crate) struct BareWriter {
 /// The columns of a group, taken from stored rows; the ids differ.
 const COLUMNS: &str =
     "sort_time, created_at, updated_at, duration, cost, agent_id, call_flow_id, batch_id, call_id, status,
-    direction, call_type, from_phone_number, to_phone_number, terms::text, body";
+    direction, call_type, from_phone_number, to_phone_number, terms::text, digest,
+    transcript_digest, body, transcript";
 
 impl BareWriter {
     pub(crate) async fn new(url: &str, texts: &StoreStatements, group: usize) -> Result<Self, BoxError> {
@@ -92,12 +93,16 @@ impl BareWriter {
             (0..5).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let texts: Vec<Vec<Option<&str>>> =
             (5..15).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
-        let bodies: Vec<&[u8]> = self.rows.iter().map(|row| row.get(15)).collect();
+        let digests: Vec<Vec<Option<i64>>> =
+            (15..17).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+        let bodies: Vec<Vec<Option<&[u8]>>> =
+            (17..19).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let numbers: Vec<i64> = (1..=count).collect();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&workspace, &count, &ids, &numbers];
         values.extend(integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(texts.iter().map(|column| column as &(dyn ToSql + Sync)));
-        values.push(&bodies);
+        values.extend(digests.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.extend(bodies.iter().map(|column| column as &(dyn ToSql + Sync)));
         let (kinds, times) = (vec![1_i16; ids.len()], vec![0_i64; ids.len()]);
         let take_values: [&(dyn ToSql + Sync); 2] = [&workspace, &count];
         let changes: [&(dyn ToSql + Sync); 6] = [&workspace, &count, &numbers, &kinds, &ids, &times];

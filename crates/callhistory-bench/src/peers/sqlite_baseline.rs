@@ -24,8 +24,8 @@ use crate::{
 const GROUP: usize = 1000;
 const INSERT_CALL: &str = "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration,
     cost, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type, from_phone_number, to_phone_number, digest,
-    body)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
+    body, transcript)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)";
 
 /// Rows of the table of calls with their terms, ready to be inserted.
 pub(crate) struct Rows {
@@ -74,11 +74,12 @@ fn terms(body: &[u8]) -> String {
 pub(crate) fn contents(data: &Path) -> Result<Digest, BoxError> {
     let database = data.join("callhistory.db");
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let mut statement = db.prepare("SELECT id, cost, body FROM call")?;
+    let mut statement = db.prepare("SELECT id, cost, body, transcript FROM call")?;
     let mut rows = statement.query([])?;
     let mut digest = Digest::default();
     while let Some(row) = rows.next()? {
-        digest.add((row.get_ref(0)?.as_str()?, row.get::<_, Option<i64>>(1)?, row.get_ref(2)?.as_blob()?));
+        let bytes = (row.get_ref(2)?.as_blob()?, row.get_ref(3)?.as_blob_or_null()?);
+        digest.add((row.get_ref(0)?.as_str()?, row.get::<_, Option<i64>>(1)?, bytes));
     }
     Ok(digest)
 }
@@ -175,14 +176,17 @@ impl Loader {
 }
 
 /// The row of one line of an import, and its terms.
-fn row(line: &[u8], sequence: i64) -> Result<([Value; 19], String), BoxError> {
+fn row(line: &[u8], sequence: i64) -> Result<([Value; 20], String), BoxError> {
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
     let mut input = CallInput::from_json(line).map_err(|errors| errors.to_string())?;
     input.workspace_id = Some(WORKSPACE.parse()?);
-    let record = input.into_record()?;
+    let mut record = input.into_record()?;
+    let terms = terms(&record.to_json());
+    // The transcript has a column of its own.
+    let transcript = record.transcript.take();
+    let transcript = transcript.map_or(Value::Null, |text| Value::Blob(text.as_str().as_bytes().to_vec()));
     let body = record.to_json();
-    let terms = terms(&body);
     let charge = record.cost.as_ref().and_then(CallCost::customer_charge);
     let row = [
         Value::Integer(record.sort_time_nanos() / 1_000_000_000 * 1_000_000_000 + sequence),
@@ -204,6 +208,7 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 19], String), BoxError> {
         text(record.from_phone_number.as_deref()),
         text(record.to_phone_number.as_deref()),
         Value::Blob(body),
+        transcript,
     ];
     Ok((row, terms))
 }
@@ -214,14 +219,21 @@ pub(crate) fn read_bodies(data: &Path, with_digest: bool) -> Result<(f64, Digest
     let mut output = BufWriter::new(File::create("/dev/null")?);
     let mut digest = Digest::default();
     let started = Instant::now();
-    let mut statement = db.prepare("SELECT body FROM call NOT INDEXED WHERE workspace_id = ?1")?;
+    let mut statement = db.prepare("SELECT body, transcript FROM call NOT INDEXED WHERE workspace_id = ?1")?;
     let mut rows = statement.query([WORKSPACE])?;
+    let mut line = Vec::new();
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_blob()?;
-        output.write_all(body)?;
+        line.clear();
+        line.extend_from_slice(body);
+        if let Some(transcript) = row.get_ref(1)?.as_blob_or_null()? {
+            line.pop();
+            [&b",\"transcript\":"[..], transcript, b"}"].iter().for_each(|part| line.extend_from_slice(part));
+        }
+        output.write_all(&line)?;
         output.write_all(b"\n")?;
         if with_digest {
-            digest.add(body);
+            digest.add(line.as_slice());
         }
     }
     output.flush()?;

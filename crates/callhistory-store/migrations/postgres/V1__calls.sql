@@ -10,7 +10,8 @@ CREATE TABLE workspace (
     last_sequence bigint           NOT NULL
 ) WITH (fillfactor = 50);
 
--- `body` has the canonical bytes that are returned, and `digest` the checksum by which a read verifies them; the other columns
+-- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
+-- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
 -- repeat what is filtered, sorted or aggregated.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
 CREATE TABLE call (
@@ -33,7 +34,9 @@ CREATE TABLE call (
     to_phone_number   text COLLATE "C",
     terms             bigint[]         NOT NULL,
     digest            bigint           NOT NULL,
+    transcript_digest bigint,
     body              bytea            NOT NULL,
+    transcript        bytea,
     PRIMARY KEY (workspace_id, id)
 );
 
@@ -58,6 +61,32 @@ CREATE TABLE change (
     changed_at   bigint           NOT NULL,
     PRIMARY KEY (workspace_id, sequence)
 );
+
+-- Whether a record was deleted: an import does not bring it back.
+CREATE INDEX change_deleted ON change (workspace_id, id) WHERE kind = 3;
+
+-- Documents as they were sent, where the record has less or something else. `body` is the document, compressed with zstd;
+-- `content_hash` is the SHA-256 of the workspace, the ID and the document: a record has a document once. `total_bytes` is the
+-- size of the compressed documents of the record up to this one. `digest` verifies the other columns.
+CREATE TABLE original (
+    workspace_id text COLLATE "C" NOT NULL,
+    id           text COLLATE "C" NOT NULL,
+    number       bigint           NOT NULL,
+    received_at  bigint           NOT NULL,
+    source       text             NOT NULL,
+    media_type   text             NOT NULL,
+    warnings     text             NOT NULL,
+    bytes        bigint           NOT NULL,
+    total_bytes  bigint           NOT NULL,
+    content_hash bytea            NOT NULL,
+    digest       bigint           NOT NULL,
+    body         bytea            NOT NULL,
+    PRIMARY KEY (workspace_id, id, number)
+);
+
+-- It is compressed already.
+ALTER TABLE original ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE UNIQUE INDEX original_by_content ON original (workspace_id, id, content_hash);
 
 -- The response to each creation with an idempotency key, committed together with its effect and replayed until it expires.
 CREATE TABLE idempotency (

@@ -4,10 +4,11 @@ CREATE TABLE workspace (
     last_sequence INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- `body` has the canonical bytes that are returned, and `digest` the checksum by which a read verifies them; the other columns
+-- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
+-- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
 -- repeat what is filtered, sorted or aggregated.
--- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` comes last, so
--- that reading the other columns never touches its overflow pages.
+-- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` and `transcript` come
+-- last, so that reading the columns before them never touches their overflow pages.
 --
 -- `position` is the second of `sort_time` times a billion, plus a free number below: the table and the full-text index are
 -- in the order of time, so a filter is answered newest first from the index alone.
@@ -17,6 +18,7 @@ CREATE TABLE call (
     id                TEXT    NOT NULL,
     sequence          INTEGER NOT NULL,
     digest            INTEGER NOT NULL,
+    transcript_digest INTEGER,
     sort_time         INTEGER NOT NULL,
     created_at        INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL,
@@ -31,7 +33,8 @@ CREATE TABLE call (
     call_type         TEXT,
     from_phone_number TEXT,
     to_phone_number   TEXT,
-    body              BLOB    NOT NULL
+    body              BLOB    NOT NULL,
+    transcript        BLOB
 ) STRICT;
 
 CREATE UNIQUE INDEX call_by_id ON call (workspace_id, id);
@@ -56,6 +59,30 @@ CREATE TABLE change (
     changed_at   INTEGER NOT NULL,
     PRIMARY KEY (workspace_id, sequence)
 ) STRICT, WITHOUT ROWID;
+
+-- Whether a record was deleted: an import does not bring it back.
+CREATE INDEX change_deleted ON change (workspace_id, id) WHERE kind = 3;
+
+-- Documents as they were sent, where the record has less or something else. `body` is the document, compressed with zstd;
+-- `content_hash` is the SHA-256 of the workspace, the ID and the document: a record has a document once. `total_bytes` is the
+-- size of the compressed documents of the record up to this one. `digest` verifies the other columns.
+CREATE TABLE original (
+    workspace_id TEXT    NOT NULL,
+    id           TEXT    NOT NULL,
+    number       INTEGER NOT NULL,
+    received_at  INTEGER NOT NULL,
+    source       TEXT    NOT NULL,
+    media_type   TEXT    NOT NULL,
+    warnings     TEXT    NOT NULL,
+    bytes        INTEGER NOT NULL,
+    total_bytes  INTEGER NOT NULL,
+    content_hash BLOB    NOT NULL,
+    digest       INTEGER NOT NULL,
+    body         BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX original_by_number ON original (workspace_id, id, number);
+CREATE UNIQUE INDEX original_by_content ON original (workspace_id, id, content_hash);
 
 -- The response to each creation with an idempotency key, committed together with its effect and replayed until it expires.
 CREATE TABLE idempotency (

@@ -14,6 +14,11 @@ use crate::{
 /// Size at which a page, and a batch of the feed, ends early, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Whether the records of a list have their transcripts.
+pub(crate) fn has_transcripts(query: &ListQuery) -> bool {
+    query.fields.is_empty() || query.fields.iter().any(|name| name == "transcript")
+}
+
 /// The window of a page in a list.
 #[derive(Clone, Copy)]
 pub(crate) struct PageWindow<'a> {

@@ -43,6 +43,12 @@ pub(crate) enum BodyTest {
 }
 
 impl BodyTest {
+    /// Whether the test reads the transcript as well.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn reads_transcript(&self) -> bool {
+        matches!(self, Self::Digits(_))
+    }
+
     pub(crate) fn holds(&self, record: &CallRecord) -> bool {
         match self {
             Self::Digits(digits) => has_digits(record, digits),

@@ -3,20 +3,22 @@
 use callhistory_model::{AnalysisClause, CallRecord};
 use rusqlite::{Connection, functions::FunctionFlags};
 
-use crate::domain::predicate::BodyTest;
+use crate::{domain::predicate::BodyTest, record_bytes::RecordBytes};
 
 /// Registers the functions `call_digits` and `call_analysis`.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    db.create_scalar_function("call_digits", 2, flags, |context| {
-        let (body, digits) = (context.get_raw(0).as_blob()?, context.get_raw(1).as_str()?);
+    db.create_scalar_function("call_digits", 3, flags, |context| {
+        let (body, transcript) = (context.get_raw(0).as_blob()?, context.get_raw(1).as_blob_or_null()?);
+        let digits = context.get_raw(2).as_str()?;
         // A cheap test first: a phone number can have other characters between its digits, and free-form JSON can write a
         // digit as an escape sequence.
-        let all: String = body.iter().copied().filter(u8::is_ascii_digit).map(char::from).collect();
-        if !all.contains(digits) && !body.windows(2).any(|two| two == b"\\u") {
+        let parts = || [Some(body), transcript].into_iter().flatten();
+        let all: String = parts().flatten().copied().filter(u8::is_ascii_digit).map(char::from).collect();
+        if !all.contains(digits) && !parts().any(|part| part.windows(2).any(|two| two == b"\\u")) {
             return Ok(false);
         }
-        let record: Option<CallRecord> = serde_json::from_slice(body).ok();
+        let record: Option<CallRecord> = serde_json::from_slice(&RecordBytes { body, transcript }.to_json()).ok();
         let test = BodyTest::Digits(digits.to_owned());
         Ok(record.is_some_and(|record| test.holds(&record)))
     })?;

@@ -21,7 +21,8 @@ use super::{
     read::{changes, get, list as lists, metrics},
 };
 use crate::{
-    domain::{cursor::CursorSigner, mutation::Precondition, record_digest::record_digest, strategy::Thresholds},
+    domain::{cursor::CursorSigner, mutation::Precondition, record_digest::RecordDigest, strategy::Thresholds},
+    record_bytes::RecordBytes,
     results::CallPage,
     store::CallStore as _,
 };
@@ -293,7 +294,8 @@ fn no_body_is_parsed_when_it_is_read() {
     let body = b"no JSON".as_slice();
     for number in 0..30 {
         let (workspace, id) = (workspace(), self::id(number));
-        let digest = record_digest(workspace.as_str(), id.as_str(), body);
+        let bytes = RecordBytes::without_transcript(body);
+        let digest = RecordDigest::of(workspace.as_str(), id.as_str(), bytes).record;
         raw.execute("UPDATE call SET body = ?1, digest = ?2 WHERE id = ?3", params![body, digest, id.as_str()])
             .unwrap();
     }

@@ -23,6 +23,9 @@ pub(crate) use crate::concurrent::{
 pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
 };
+pub(crate) use crate::transcripts::{
+    a_list_without_transcripts_does_not_read_them, a_transcript_is_part_of_its_record,
+};
 
 /// A database that outlives the stores opened on it.
 pub(crate) trait Database: Send + Sync + 'static {
@@ -67,6 +70,8 @@ macro_rules! conformance {
             concurrent_creations_with_one_key_create_one_record,
             a_waiter_is_woken_only_by_its_workspace,
             exports_of_one_workspace_do_not_block_others,
+            a_transcript_is_part_of_its_record,
+            a_list_without_transcripts_does_not_read_them,
             a_busy_workspace_does_not_delay_a_quiet_one,
             queries_equal_the_reference_model,
             queries_with_the_default_thresholds_equal_the_reference_model,

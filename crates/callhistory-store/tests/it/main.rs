@@ -10,3 +10,4 @@ mod postgres;
 mod reference_model;
 mod script;
 mod sqlite;
+mod transcripts;

@@ -215,3 +215,13 @@ async fn a_damaged_record_fails_alone() {
     conformance::a_damaged_record_fails_alone(&database, damage).await;
     assert_eq!(severity().await, Severity::Ok);
 }
+
+#[tokio::test]
+async fn a_damaged_transcript_is_not_returned() {
+    let database = empty();
+    let damage = async || {
+        let changed = "UPDATE call SET transcript = overlay(transcript PLACING '9'::bytea FROM length(transcript) - 6)";
+        assert_eq!(client(&database.url).await.execute(changed, &[]).await.unwrap(), 1);
+    };
+    crate::transcripts::a_damaged_transcript_is_not_returned(&database, damage).await;
+}

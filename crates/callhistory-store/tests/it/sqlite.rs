@@ -449,3 +449,15 @@ async fn a_damaged_record_fails_alone() {
     };
     conformance::a_damaged_record_fails_alone(&file, damage).await;
 }
+
+#[tokio::test]
+async fn a_damaged_transcript_is_not_returned() {
+    let file = empty();
+    let damage = async || {
+        let changed = "UPDATE call SET transcript = CAST(replace(CAST(transcript AS TEXT), '4711', '4712') AS BLOB)";
+        assert_eq!(raw(&file.path()).execute(changed, []).unwrap(), 1);
+        let diagnostics = diagnose(&file.url()).await;
+        assert!(diagnostics.iter().any(|found| found.detail.contains("does not match its digest")), "{diagnostics:?}");
+    };
+    crate::transcripts::a_damaged_transcript_is_not_returned(&file, damage).await;
+}

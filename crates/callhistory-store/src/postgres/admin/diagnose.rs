@@ -4,12 +4,12 @@ use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::{
     diagnostic::Diagnostic,
-    domain::record_digest::verify_record,
     error::StoreError,
     postgres::{
         config::{DatabaseServer, SessionKind},
         error::PgError,
         open::{is_current, message},
+        read::get::{record_bytes, record_digest},
     },
 };
 
@@ -77,12 +77,13 @@ async fn check(server: &DatabaseServer, full: bool) -> Result<Vec<Diagnostic>, S
 /// Reads every record; returns how many there are, and how many are damaged.
 async fn damaged_records(server: &DatabaseServer) -> Result<(u64, u64), PgError> {
     let db = server.client(SessionKind::Export).await?;
-    let every = "SELECT workspace_id, id, digest, body FROM call ORDER BY workspace_id, id";
+    let every =
+        "SELECT workspace_id, id, digest, transcript_digest, body, transcript FROM call ORDER BY workspace_id, id";
     let rows = db.query_raw(every, std::iter::empty::<i64>()).await?;
     pin_mut!(rows);
     let (mut records, mut damaged) = (0, 0);
     while let Some(row) = rows.try_next().await? {
-        let sound = verify_record(row.try_get(0)?, row.try_get(1)?, row.try_get(3)?, row.try_get(2)?);
+        let sound = record_digest(&row, 2)?.verify(row.try_get(0)?, row.try_get(1)?, record_bytes(&row, 4)?);
         records += 1;
         damaged += u64::from(sound.is_err());
     }

@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use callhistory_model::{CallId, Timestamp, WorkspaceId};
 use tokio_postgres::{
     Client, Row,
     types::{ToSql, Type},
 };
 
+use super::get::{RECORD_BYTES, record_bytes, record_digest};
 use crate::{
-    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES, record_digest::verify_record},
+    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES},
     error::StoreError,
     postgres::error::PgError,
+    record_bytes::RecordBytes,
     results::{ChangeBatch, StoredChange},
 };
 
@@ -29,11 +30,13 @@ pub(crate) async fn list_call_changes(
     }
     // One more row tells whether changes follow: the last sequence does not, after it was raised by a new epoch.
     let text = format!(
-        "SELECT f.sequence, f.kind, f.id, f.changed_at, CASE WHEN f.fits THEN f.body END, f.fits, f.digest
+        "SELECT f.sequence, f.kind, f.id, f.changed_at, f.fits, f.digest, f.transcript_digest,
+             CASE WHEN f.fits THEN f.body END, CASE WHEN f.fits THEN f.transcript END
          FROM (SELECT p.*, row_number() OVER before <= $4
-             AND coalesce(sum(octet_length(p.body)) OVER before, 0) - coalesce(octet_length(p.body), 0) < {PAGE_BYTES} AS fits
+             AND coalesce(sum(p.bytes) OVER before, 0) - coalesce(p.bytes, 0) < {PAGE_BYTES} AS fits
          FROM (
-             SELECT h.sequence, h.kind, h.id, h.changed_at, c.body, c.digest
+             SELECT h.sequence, h.kind, h.id, h.changed_at, c.digest, c.transcript_digest, c.body, c.transcript,
+                 {RECORD_BYTES} AS bytes
              FROM change h LEFT JOIN call c ON c.workspace_id = $1 AND c.id = h.id AND c.sequence = h.sequence
              WHERE h.workspace_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence LIMIT $4 + 1
          ) p WINDOW before AS (ORDER BY p.sequence ROWS UNBOUNDED PRECEDING)) f ORDER BY f.sequence"
@@ -44,7 +47,7 @@ pub(crate) async fn list_call_changes(
     let rows = db.query_typed(&text, &values).await?;
     let (mut changes, mut is_cut) = (Vec::new(), false);
     for row in &rows {
-        if !row.try_get::<_, bool>(5)? {
+        if !row.try_get::<_, bool>(4)? {
             is_cut = true;
             break;
         }
@@ -59,16 +62,17 @@ fn change(row: &Row, workspace: &WorkspaceId, signer: &CursorSigner) -> Result<S
     let sequence = row.try_get(0)?;
     let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
     let id: CallId = row.try_get::<_, &str>(2)?.parse().map_err(corrupt)?;
-    let body: Option<&[u8]> = row.try_get(4)?;
-    if let Some(body) = body {
-        verify_record(workspace.as_str(), id.as_str(), body, row.try_get(6)?)?;
+    let is_current = row.try_get::<_, Option<i64>>(5)?.is_some();
+    let bytes = is_current.then(|| record_bytes(row, 7)).transpose()?;
+    if let Some(bytes) = bytes {
+        record_digest(row, 5)?.verify(workspace.as_str(), id.as_str(), bytes)?;
     }
     Ok(StoredChange {
         kind: ChangeKind::read(row.try_get::<_, i16>(1)?),
         id,
         sequence,
         at: Timestamp::from_unix_nanos(row.try_get(3)?),
-        body: body.map(Bytes::copy_from_slice),
+        body: bytes.map(RecordBytes::to_json),
         cursor: signer.sign_feed(workspace, sequence),
     })
 }

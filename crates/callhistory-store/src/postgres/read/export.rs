@@ -6,10 +6,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use super::list::{PgListing, all, new_statement, parameters, passes};
-use crate::{
-    concurrency::export_stream, domain::record_digest::verify_record, error::StoreError, postgres::error::PgError,
+use super::{
+    get::{record_bytes, record_digest},
+    list::{PgListing, all, new_statement, parameters, passes},
 };
+use crate::{concurrency::export_stream, error::StoreError, postgres::error::PgError};
 
 /// Sends all matching records in chunks, from one snapshot, until there are no more or the reader is gone.
 pub(crate) async fn export_calls(
@@ -25,7 +26,7 @@ pub(crate) async fn export_calls(
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL cursor_tuple_fraction = 0.01").await?;
     let text = format!(
         "DECLARE export NO SCROLL CURSOR FOR
-         SELECT c.body, c.id, c.digest FROM call c WHERE {start} AND {rest} ORDER BY c.sort_time DESC, c.id DESC"
+         SELECT c.id, c.digest, c.transcript_digest, c.body, c.transcript FROM call c WHERE {start} AND {rest} ORDER BY c.sort_time DESC, c.id DESC"
     );
     let declared = db.query_typed_raw(&text, parameters(&sql)).await?;
     pin_mut!(declared);
@@ -38,12 +39,12 @@ pub(crate) async fn export_calls(
         let mut count = 0;
         while let Some(row) = rows.try_next().await? {
             count += 1;
-            let body: &[u8] = row.try_get(0)?;
-            verify_record(workspace.as_str(), row.try_get(1)?, body, row.try_get(2)?)?;
-            if !listing.bodies.is_empty() && !passes(&listing.bodies, body) {
+            let bytes = record_bytes(&row, 3)?;
+            record_digest(&row, 1)?.verify(workspace.as_str(), row.try_get(0)?, bytes)?;
+            if !listing.bodies.is_empty() && !passes(&listing.bodies, bytes) {
                 continue;
             }
-            chunk.extend_from_slice(body);
+            bytes.append_to(&mut chunk);
             chunk.push(b'\n');
             if chunk.len() >= export_stream::CHUNK_BYTES {
                 let full = Ok(std::mem::take(&mut chunk).into());

@@ -1,6 +1,5 @@
 //! Lists.
 
-use bytes::Bytes;
 use callhistory_model::{CallFilter, CallRecord, ListQuery, Sort, WorkspaceId};
 use futures_util::{TryStreamExt as _, pin_mut};
 use tokio_postgres::{
@@ -8,17 +7,18 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
+use super::get::{RECORD_BYTES, record_bytes, record_digest};
 use crate::{
     domain::{
         cursor::{CursorSigner, ListPosition},
-        page::{PAGE_BYTES, Page, PageWindow},
+        page::{self, PAGE_BYTES, Page, PageWindow},
         predicate::{self, BodyTest, Choice, FilterClause, Predicate, TermTest},
-        record_digest::verify_record,
         search_terms::Term,
         strategy::{Strategy, Thresholds},
     },
     error::StoreError,
     postgres::error::PgError,
+    record_bytes::RecordBytes,
     results::CallPage,
     sql::{Dialect, Sql, Value},
 };
@@ -27,12 +27,17 @@ use crate::{
 const CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 5_000;
 
+/// A column in place of a transcript that nothing reads.
+const NO_TRANSCRIPT: &str = "NULL::bytea";
+
 /// A list: a filter and an order.
 pub(crate) struct PgListing<'a> {
     workspace: &'a WorkspaceId,
     predicate: Predicate,
     /// The tests that read the body.
     pub(crate) bodies: Vec<BodyTest>,
+    /// Whether the records of the page have their transcripts.
+    has_transcripts: bool,
     /// Terms that the ranges imply: they exclude records without the number.
     implied: Vec<Term>,
     sort: Sort,
@@ -42,8 +47,15 @@ pub(crate) struct PgListing<'a> {
 
 /// A record that a statement found.
 struct FoundRecord {
-    body: Bytes,
+    body: Vec<u8>,
+    transcript: Option<Vec<u8>>,
     position: ListPosition,
+}
+
+impl FoundRecord {
+    fn bytes(&self) -> RecordBytes<'_> {
+        RecordBytes { body: &self.body, transcript: self.transcript.as_deref() }
+    }
 }
 
 /// Records in order that match the tests in SQL.
@@ -63,7 +75,19 @@ impl<'a> PgListing<'a> {
         });
         let bodies = bodies.collect();
         let implied = if compiled.clauses.is_empty() { Vec::new() } else { compiled.implied(workspace) };
-        Self { workspace, predicate: compiled, bodies, implied, sort, index, key }
+        Self { workspace, predicate: compiled, bodies, has_transcripts: true, implied, sort, index, key }
+    }
+
+    /// The transcript as a column, if a page needs it.
+    fn transcript_column(&self) -> &'static str {
+        let is_needed = self.has_transcripts || self.bodies.iter().any(BodyTest::reads_transcript);
+        if is_needed { "c.transcript" } else { NO_TRANSCRIPT }
+    }
+
+    /// A found record as the page has it.
+    fn shown<'b>(&self, found: &'b FoundRecord) -> RecordBytes<'b> {
+        let bytes = found.bytes();
+        if self.has_transcripts { bytes } else { RecordBytes::without_transcript(bytes.body) }
     }
 
     fn direction(&self) -> &'static str {
@@ -77,9 +101,9 @@ impl<'a> PgListing<'a> {
             let Candidates { entries, more, strategy } = self.candidates(db, window, thresholds).await?;
             let mut page = Page { more, strategy: Some(strategy), ..Page::default() };
             if let Some(first) = entries.first() {
-                page.calls.reserve(entries.len(), &first.body);
+                page.calls.reserve(entries.len(), first.bytes().len());
             }
-            entries.iter().for_each(|entry| page.calls.push(&entry.body));
+            entries.iter().for_each(|entry| page.calls.push(self.shown(entry)));
             page.last = entries.into_iter().next_back().map(|entry| entry.position);
             return Ok(page);
         }
@@ -92,7 +116,7 @@ impl<'a> PgListing<'a> {
             most = MAX_CANDIDATES.min(4 * most);
             for entry in candidates.entries {
                 after = Some(entry.position.clone());
-                if !passes(&self.bodies, &entry.body) {
+                if !passes(&self.bodies, entry.bytes()) {
                     continue;
                 }
                 if skip > 0 {
@@ -103,7 +127,7 @@ impl<'a> PgListing<'a> {
                     page.more = true;
                     return Ok(page);
                 }
-                page.calls.push(&entry.body);
+                page.calls.push(self.shown(&entry));
                 page.last = Some(entry.position);
             }
             if !candidates.more {
@@ -141,6 +165,7 @@ impl<'a> PgListing<'a> {
         // One more row tells whether there is a next page.
         let bounds = format!("LIMIT {} OFFSET {}", sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let order = format!("ORDER BY k {direction}, i {direction}");
+        let transcript_column = self.transcript_column();
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX - 1);
         let page = match strategy {
             Strategy::FilterThenSort { max_records } => {
@@ -151,10 +176,10 @@ impl<'a> PgListing<'a> {
                     "WITH found AS MATERIALIZED (SELECT {key} AS k, c.id AS i FROM call c WHERE {start} AND {rest}),
                      few AS MATERIALIZED (SELECT k, i FROM found LIMIT {most} + 1),
                      counted AS MATERIALIZED (SELECT count(*) > {most} AS too_many FROM few)
-                     SELECT c.body, f.k, f.i, c.digest FROM (
+                     SELECT f.k, f.i, c.digest, c.transcript_digest, c.body, {transcript_column} AS transcript FROM (
                          SELECT k, i FROM few WHERE NOT (SELECT too_many FROM counted) {order} {bounds}
                      ) f JOIN call c ON c.workspace_id = $1 AND c.id = f.i
-                     UNION ALL SELECT NULL, NULL, NULL, NULL FROM counted WHERE too_many"
+                     UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL FROM counted WHERE too_many"
                 )
             }
             // A scan of the index of the sort, from the cursor; its rows are then filtered.
@@ -164,7 +189,7 @@ impl<'a> PgListing<'a> {
                 let most = sql.bind(count(row_budget));
                 let rest = all(self.rest(&mut sql, false));
                 format!(
-                    "SELECT c.body, {key} AS k, c.id AS i, c.digest FROM (
+                    "SELECT {key} AS k, c.id AS i, c.digest, c.transcript_digest, c.body, {transcript_column} AS transcript FROM (
                          SELECT * FROM call c WHERE {start} ORDER BY {key} {direction}, c.id {direction} LIMIT {most}
                      ) c WHERE {rest} {order} {bounds}"
                 )
@@ -172,25 +197,30 @@ impl<'a> PgListing<'a> {
         };
         // The database sends no bodies beyond the size of a page.
         let text = format!(
-            "SELECT CASE WHEN sum(octet_length(p.body)) OVER before - octet_length(p.body) < {PAGE_BYTES} THEN p.body END,
-                 p.k, p.i, p.digest
-             FROM ({page}) p WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING) {order}"
+            "SELECT c.k, c.i, c.digest, c.transcript_digest, CASE WHEN c.fits THEN c.body END,
+                 CASE WHEN c.fits THEN c.transcript END
+             FROM (SELECT c.*, sum({RECORD_BYTES} + 1) OVER before - ({RECORD_BYTES} + 1) < {PAGE_BYTES} AS fits
+                 FROM ({page}) c WINDOW before AS ({order} ROWS UNBOUNDED PRECEDING)) c {order}"
         );
         let rows = db.query_typed(&text, &parameters(&sql)).await?;
-        if rows.first().map_or(Ok(false), |row| Ok::<_, PgError>(row.try_get::<_, Option<&str>>(2)?.is_none()))? {
+        if rows.first().map_or(Ok(false), |row| Ok::<_, PgError>(row.try_get::<_, Option<&str>>(1)?.is_none()))? {
             return Ok(None);
         }
         let mut entries = Vec::with_capacity(rows.len().min(limit));
         for row in &rows {
-            let Some(body) = row.try_get::<_, Option<&[u8]>>(0)?.filter(|_| entries.len() < limit) else {
+            let Some(body) = row.try_get::<_, Option<&[u8]>>(4)?.filter(|_| entries.len() < limit) else {
                 return Ok(Some(Candidates { entries, more: true, strategy }));
             };
-            let id: &str = row.try_get(2)?;
-            verify_record(self.workspace.as_str(), id, body, row.try_get(3)?)?;
+            let (id, transcript): (&str, Option<&[u8]>) = (row.try_get(1)?, row.try_get(5)?);
+            let digest = record_digest(row, 2)?;
+            digest.verify_body(self.workspace.as_str(), id, body)?;
+            if transcript_column != NO_TRANSCRIPT {
+                digest.verify_transcript(transcript)?;
+            }
             let id = id.parse();
             let id = id.map_err(|_| StoreError::Internal("a record has an invalid ID".to_owned()))?;
-            let position = ListPosition { key: row.try_get(1)?, id };
-            entries.push(FoundRecord { body: Bytes::copy_from_slice(body), position });
+            let position = ListPosition { key: row.try_get(0)?, id };
+            entries.push(FoundRecord { body: body.to_vec(), transcript: transcript.map(<[u8]>::to_vec), position });
         }
         // Records can follow the last row of a bounded scan.
         let is_complete = !matches!(strategy, Strategy::BoundedScan { .. });
@@ -231,11 +261,15 @@ impl<'a> PgListing<'a> {
         parts
     }
 
-    /// The rows of the filter, in any order; the body is the last column if it is tested.
+    /// The rows of the filter, in any order; the body and the transcript are the last columns if they are tested.
     pub(crate) fn rows(&self, columns: &str) -> (String, Sql) {
         let mut sql = new_statement();
         let (start, rest) = (self.start(&mut sql, None), all(self.rest(&mut sql, true)));
-        let body = if self.bodies.is_empty() { "" } else { ", c.body" };
+        let body = match &*self.bodies {
+            [] => String::new(),
+            tests if tests.iter().any(BodyTest::reads_transcript) => ", c.body, c.transcript".to_owned(),
+            _ => format!(", c.body, {NO_TRANSCRIPT}"),
+        };
         (format!("SELECT {columns}{body} FROM call c WHERE {start} AND {rest}"), sql)
     }
 
@@ -250,7 +284,7 @@ impl<'a> PgListing<'a> {
         pin_mut!(rows);
         let mut count = 0;
         while let Some(row) = rows.try_next().await? {
-            count += u64::from(passes(&self.bodies, row.try_get(1)?));
+            count += u64::from(passes(&self.bodies, record_bytes(&row, 1)?));
         }
         Ok(count)
     }
@@ -264,8 +298,8 @@ pub(crate) fn all(parts: Vec<String>) -> String {
     if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") }
 }
 
-pub(crate) fn passes(tests: &[BodyTest], body: &[u8]) -> bool {
-    let record: Option<CallRecord> = serde_json::from_slice(body).ok();
+pub(crate) fn passes(tests: &[BodyTest], bytes: RecordBytes<'_>) -> bool {
+    let record: Option<CallRecord> = serde_json::from_slice(&bytes.to_json()).ok();
     record.is_some_and(|record| tests.iter().all(|test| test.holds(&record)))
 }
 
@@ -298,7 +332,10 @@ pub(crate) async fn list_calls(
     after: Option<&ListPosition>,
     (signer, thresholds): (&CursorSigner, Thresholds),
 ) -> Result<CallPage, PgError> {
-    let listing = PgListing::new(workspace, &query.filter, query.sort);
+    let listing = PgListing {
+        has_transcripts: page::has_transcripts(query),
+        ..PgListing::new(workspace, &query.filter, query.sort)
+    };
     let window = PageWindow { after, limit: query.page_size(), offset: query.offset() };
     let page = listing.page(db, window, thresholds).await?;
     let total = if query.include_total { Some(listing.count(db).await?) } else { None };

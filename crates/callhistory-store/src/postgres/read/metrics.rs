@@ -4,7 +4,10 @@ use callhistory_model::{CallMetrics, GroupKey, MetricsQuery, Sort, WorkspaceId};
 use futures_util::{TryStreamExt as _, pin_mut};
 use tokio_postgres::Client;
 
-use super::list::{PgListing, parameters, passes};
+use super::{
+    get::record_bytes,
+    list::{PgListing, parameters, passes},
+};
 use crate::{
     domain::aggregate::{Aggregate, MetricsAggregator, MetricsRow},
     error::StoreError,
@@ -66,7 +69,7 @@ async fn add_rows(
     let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
     pin_mut!(rows);
     while let Some(row) = rows.try_next().await? {
-        if !listing.bodies.is_empty() && !passes(&listing.bodies, row.try_get(8)?) {
+        if !listing.bodies.is_empty() && !passes(&listing.bodies, record_bytes(&row, 8)?) {
             continue;
         }
         aggregator.add(&MetricsRow {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use bytes::Bytes;
-use callhistory_model::{Amount, CallId, CallRecord, CallStatus, CallType, Direction, WorkspaceId};
+use callhistory_model::{Amount, CallId, CallRecord, CallStatus, CallType, Direction, JsonArray, WorkspaceId};
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::types::ToSql;
 
@@ -11,14 +11,16 @@ use super::plan::{CurrentCall, GroupPlan, IdempotencyRecord, PlannedCall, Sequen
 use crate::{
     domain::{
         mutation::unneeded_expiry_nanos,
-        record_digest::{record_digest, verify_record},
+        record_digest::RecordDigest,
         search_terms::{Term, Terms, charge},
     },
     error::StoreError,
     postgres::{
         epoch::{CurrentEpoch, EpochRow},
         error::PgError,
+        read::get::{record_bytes, record_digest},
     },
+    record_bytes::{RecordBytes, split_record},
 };
 
 /// Sent outside the transactions of writes: commits with a notification wait for each other.
@@ -37,8 +39,8 @@ const LOCK_WORKSPACE: &str = "SELECT 1 FROM workspace WHERE workspace_id = $1 FO
 const LAST_CHANGE: &str = "SELECT changed_at FROM change WHERE workspace_id = $1 ORDER BY sequence DESC LIMIT 1";
 
 /// In the order of IDs, so that two servers do not deadlock.
-const LOCK_CALLS: &str =
-    "SELECT id, sequence, digest, body FROM call WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
+const LOCK_CALLS: &str = "SELECT id, sequence, digest, transcript_digest, body, transcript FROM call
+     WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
 
 const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence, digest, body FROM idempotency
      WHERE workspace_id = $1 AND key = ANY($2)";
@@ -50,7 +52,7 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
-const COLUMNS: [(&str, &str, &str); 17] = [
+const COLUMNS: [(&str, &str, &str); 19] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
     ("updated_at", "bigint[]", ""),
@@ -68,7 +70,9 @@ const COLUMNS: [(&str, &str, &str); 17] = [
     // An array of arrays would have to be rectangular.
     ("terms", "text[]", "::bigint[]"),
     ("digest", "bigint[]", ""),
+    ("transcript_digest", "bigint[]", ""),
     ("body", "bytea[]", ""),
+    ("transcript", "bytea[]", ""),
 ];
 
 /// The sequence before the group.
@@ -188,18 +192,18 @@ pub(crate) async fn begin(
     };
     for row in calls? {
         let id: CallId = row.try_get::<_, &str>(0)?.parse().map_err(corrupt)?;
-        let body: &[u8] = row.try_get(3)?;
-        let damage = verify_record(workspace_id, id.as_str(), body, row.try_get(2)?).err();
-        let (sequence, body) = (Sequence::Stored(row.try_get(1)?), Bytes::copy_from_slice(body));
+        let bytes = record_bytes(&row, 4)?;
+        let damage = record_digest(&row, 2)?.verify(workspace_id, id.as_str(), bytes).err();
+        let (sequence, body) = (Sequence::Stored(row.try_get(1)?), bytes.to_json());
         let current = CurrentCall { sequence, body, record: None, damage };
         plan.calls.insert(id, PlannedCall { was_there: true, current: Some(current) });
     }
     for row in key_rows? {
         let hash: &[u8] = row.try_get(1)?;
         let (id, body): (CallId, &[u8]) = (row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?, row.try_get(6)?);
-        let digest = row.try_get(5)?;
+        let digest = RecordDigest { record: row.try_get(5)?, transcript: None };
         // Empty if the record was deleted.
-        let damage = if body.is_empty() { None } else { verify_record(workspace_id, id.as_str(), body, digest).err() };
+        let damage = if body.is_empty() { None } else { digest.verify_body(workspace_id, id.as_str(), body).err() };
         let keyed = IdempotencyRecord {
             request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
             expires_at: row.try_get(2)?,
@@ -238,7 +242,9 @@ struct CallColumns {
     texts: [Vec<Option<String>>; 9],
     terms: Vec<String>,
     digests: Vec<i64>,
+    transcript_digests: Vec<Option<i64>>,
     bodies: Vec<Bytes>,
+    transcripts: Vec<Option<Bytes>>,
 }
 
 impl CallColumns {
@@ -252,8 +258,13 @@ impl CallColumns {
         ];
         self.terms.push(array(&terms.of(&record)));
         self.sequences.push(sequence);
-        self.digests.push(record_digest(record.workspace_id.as_str(), record.id.as_str(), &body));
+        let (body, transcript) = split_record(&body, record.transcript.as_ref().map(JsonArray::as_str));
+        let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
+        let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
+        self.digests.push(digest.record);
+        self.transcript_digests.push(digest.transcript);
         self.bodies.push(body);
+        self.transcripts.push(transcript);
         let texts = [
             record.agent_id,
             record.call_flow_id,
@@ -270,20 +281,27 @@ impl CallColumns {
         self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value));
     }
 
-    fn bodies(&self) -> Vec<&[u8]> {
-        self.bodies.iter().map(AsRef::as_ref).collect()
+    /// The bodies and the transcripts.
+    fn bytes(&self) -> RecordColumns<'_> {
+        let transcripts = self.transcripts.iter().map(|text| text.as_deref());
+        (self.bodies.iter().map(AsRef::as_ref).collect(), transcripts.collect())
     }
 
-    fn values<'a>(&'a self, rows: &'a GroupRows, bodies: &'a (dyn ToSql + Sync)) -> Values<'a> {
+    fn values<'a>(&'a self, rows: &'a GroupRows, (bodies, transcripts): &'a RecordColumns<'_>) -> Values<'a> {
         let mut values: Values = vec![&rows.workspace, &rows.count, &self.ids, &self.sequences];
         values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.push(&self.terms);
         values.push(&self.digests);
+        values.push(&self.transcript_digests);
         values.push(bodies);
+        values.push(transcripts);
         values
     }
 }
+
+/// The bodies and the transcripts of records.
+type RecordColumns<'a> = (Vec<&'a [u8]>, Vec<Option<&'a [u8]>>);
 
 /// Terms as the text of an array.
 fn array(terms: &[Term]) -> String {
@@ -345,14 +363,16 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
     let expiries: Vec<_> = rows.keys.iter().map(|(_, key)| key.expires_at).collect();
     let call_ids: Vec<_> = rows.keys.iter().map(|(_, key)| key.id.as_str()).collect();
     let sequences: Vec<_> = rows.keys.iter().map(|(_, key)| key.sequence.after(0)).collect();
-    let digest = |key: &IdempotencyRecord| record_digest(workspace, key.id.as_str(), &key.body);
-    let digests: Vec<_> = rows.keys.iter().map(|(_, key)| digest(key)).collect();
+    let whole = |key: &IdempotencyRecord| {
+        RecordDigest::of(workspace, key.id.as_str(), RecordBytes::without_transcript(&key.body)).record
+    };
+    let digests: Vec<_> = rows.keys.iter().map(|(_, key)| whole(key)).collect();
     let (expired_by, most) = (rows.expired_by.unwrap_or(i64::MIN), EXPIRED_KEYS_PER_GROUP);
     let unneeded = unneeded_expiry_nanos(expired_by);
     let change_values: [&(dyn ToSql + Sync); 6] =
         [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
     let (deleted, updated, inserted) = (&rows.deleted, &rows.updated, &rows.inserted);
-    let (updated_bodies, inserted_bodies) = (updated.bodies(), inserted.bodies());
+    let (updated_bodies, inserted_bodies) = (updated.bytes(), inserted.bytes());
     let writes: [(bool, &str, Values<'_>, Option<usize>); 7] = [
         (!deleted.is_empty(), DELETE_CALLS, vec![workspace, deleted], Some(deleted.len())),
         (!updated.ids.is_empty(), &UPDATE_CALLS, updated.values(rows, &updated_bodies), Some(updated.ids.len())),

@@ -7,13 +7,16 @@ use rusqlite::{Connection, Row};
 use twox_hash::XxHash3_64;
 
 use crate::{
-    domain::{record_digest::verify_record, search_terms::Terms},
+    domain::{record_digest::RecordDigest, search_terms::Terms},
     error::StoreError,
     partial_file::sibling,
     results::StoredCall,
     sqlite::{
         page_checksum::verify_page,
-        read::fulltext::{first_position, push_text},
+        read::{
+            fulltext::{first_position, push_text},
+            get::record_bytes,
+        },
         write::columns::has_columns,
     },
 };
@@ -68,7 +71,9 @@ pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
 /// Compares the columns, the terms and the feed with the records.
 fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
     let (mut records, mut expected) = (0_u64, TermSum::default());
-    let mut statement = db.prepare("SELECT workspace_id, id, position, sequence, digest, body FROM call")?;
+    let mut statement = db.prepare(
+        "SELECT workspace_id, id, position, sequence, digest, transcript_digest, body, transcript FROM call",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         records += 1;
@@ -92,14 +97,16 @@ fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
 /// Compares one record with its digest and its columns, and adds its terms; returns what differs.
 fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result<Option<&'static str>, StoreError> {
     let (workspace, id): (String, String) = (row.get(0)?, row.get(1)?);
-    let (position, body): (i64, Vec<u8>) = (row.get(2)?, row.get(5)?);
-    if verify_record(&workspace, &id, &body, row.get(4)?).is_err() {
+    let (position, bytes): (i64, _) = (row.get(2)?, record_bytes(row, 6)?);
+    let digest = RecordDigest { record: row.get(4)?, transcript: row.get(5)? };
+    if digest.verify(&workspace, &id, bytes).is_err() {
         return Ok(Some("does not match its digest"));
     }
+    let body = bytes.to_json();
     let Ok(record) = serde_json::from_slice::<CallRecord>(&body) else { return Ok(Some("cannot be read")) };
     let is_it = workspace.parse::<WorkspaceId>().is_ok_and(|own| own == record.workspace_id)
         && id.parse::<CallId>().is_ok_and(|own| own == record.id);
-    let call = StoredCall { sequence: row.get(3)?, body: body.into() };
+    let call = StoredCall { sequence: row.get(3)?, body };
     if !is_it
         || first_position(record.sort_time_nanos()) != first_position(position)
         || !has_columns(db, position, &record, &call)?

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use callhistory_model::{CallId, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::get::stored_call;
 use crate::{
-    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES, record_digest::verify_record},
+    domain::{cursor::CursorSigner, mutation::ChangeKind, page::PAGE_BYTES},
     error::StoreError,
     results::{ChangeBatch, StoredChange},
 };
@@ -31,7 +32,7 @@ pub(crate) fn list_call_changes(
     }
     let (mut changes, mut bytes) = (Vec::new(), 0);
     let mut statement = db.prepare_cached(
-        "SELECT h.sequence, h.kind, h.id, h.changed_at, c.body, c.digest
+        "SELECT h.sequence, h.kind, h.id, h.changed_at, c.sequence, c.digest, c.transcript_digest, c.body, c.transcript
          FROM change h LEFT JOIN call c ON c.workspace_id = h.workspace_id AND c.id = h.id AND c.sequence = h.sequence
          WHERE h.workspace_id = ?1 AND h.sequence > ?2 ORDER BY h.sequence LIMIT ?3",
     )?;
@@ -46,11 +47,9 @@ pub(crate) fn list_call_changes(
         let sequence = row.get(0)?;
         let corrupt = |_| StoreError::Internal("a change has an invalid ID".to_owned());
         let id: CallId = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?.parse().map_err(corrupt)?;
-        let body = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
-        if let Some(body) = body {
-            verify_record(workspace.as_str(), id.as_str(), body, row.get(5)?)?;
-        }
-        let body = body.map(Bytes::copy_from_slice);
+        let is_current = row.get::<_, Option<i64>>(4)?.is_some();
+        let call = is_current.then(|| stored_call(row, 4, (workspace.as_str(), id.as_str()))).transpose()?;
+        let body = call.map(|call| call.body);
         bytes += body.as_ref().map_or(0, Bytes::len);
         changes.push(StoredChange {
             kind: ChangeKind::read(row.get::<_, i64>(1)?),

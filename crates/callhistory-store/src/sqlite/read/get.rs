@@ -1,10 +1,9 @@
 //! Point reads.
 
-use bytes::Bytes;
 use callhistory_model::{CallId, WorkspaceId};
 use rusqlite::{Connection, Row};
 
-use crate::{domain::record_digest::verify_record, error::StoreError, results::StoredCall};
+use crate::{domain::record_digest::RecordDigest, error::StoreError, record_bytes::RecordBytes, results::StoredCall};
 
 /// Checks that the database can be read.
 pub(crate) fn check(db: &Connection) -> rusqlite::Result<()> {
@@ -23,20 +22,28 @@ pub(crate) fn get_call(
     id: &CallId,
 ) -> Result<Option<(i64, StoredCall)>, StoreError> {
     let (workspace, id) = (workspace.as_str(), id.as_str());
-    let mut statement =
-        db.prepare_cached("SELECT position, sequence, digest, body FROM call WHERE workspace_id = ?1 AND id = ?2")?;
+    let mut statement = db.prepare_cached(
+        "SELECT position, sequence, digest, transcript_digest, body, transcript FROM call
+         WHERE workspace_id = ?1 AND id = ?2",
+    )?;
     let mut rows = statement.query([workspace, id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some((row.get(0)?, stored_call(row, 1, (workspace, id))?)))
 }
 
-/// Reads and verifies the columns `sequence, digest, body` of a record, starting at `first`.
+/// Reads and verifies the columns `sequence, digest, transcript_digest, body, transcript` of a record, starting at `first`.
 pub(crate) fn stored_call(
     row: &Row<'_>,
     first: usize,
     (workspace, id): (&str, &str),
 ) -> Result<StoredCall, StoreError> {
-    let body = row.get_ref(first + 2)?.as_blob().map_err(rusqlite::Error::from)?;
-    verify_record(workspace, id, body, row.get(first + 1)?)?;
-    Ok(StoredCall { sequence: row.get(first)?, body: Bytes::copy_from_slice(body) })
+    let bytes = record_bytes(row, first + 3)?;
+    let digest = RecordDigest { record: row.get(first + 1)?, transcript: row.get(first + 2)? };
+    digest.verify(workspace, id, bytes)?;
+    Ok(StoredCall { sequence: row.get(first)?, body: bytes.to_json() })
+}
+
+/// The columns `body, transcript` of a record, starting at `first`.
+pub(crate) fn record_bytes<'a>(row: &'a Row<'_>, first: usize) -> rusqlite::Result<RecordBytes<'a>> {
+    Ok(RecordBytes { body: row.get_ref(first)?.as_blob()?, transcript: row.get_ref(first + 1)?.as_blob_or_null()? })
 }

@@ -11,12 +11,13 @@ use crate::{
     domain::{
         aggregate::MetricsAggregator,
         cursor::{CursorSigner, ListPosition},
-        page::{PAGE_BYTES, Page, PageWindow},
+        page::{self, PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
-        record_digest::verify_record,
+        record_digest::RecordDigest,
         strategy::{ListShape, Strategy, Thresholds},
     },
     error::StoreError,
+    record_bytes::RecordBytes,
     results::CallPage,
     sql::Sql,
     sqlite::columnar::scan,
@@ -34,37 +35,54 @@ pub(crate) struct Listing<'a> {
     pub(crate) sort: Sort,
     pub(crate) index: &'static str,
     pub(crate) key: &'static str,
+    /// Whether the records are read with their transcripts.
+    pub(crate) has_transcripts: bool,
     pub(crate) thresholds: Thresholds,
 }
 
 /// Collects the records of a page.
 struct PageBuilder<'a> {
     page: Page,
-    workspace: &'a WorkspaceId,
+    listing: &'a Listing<'a>,
     limit: usize,
     key: Option<i64>,
     id: String,
 }
 
+/// The columns of a row that follow the body and the key.
+const PAGE_COLUMNS: &str = "c.id, c.digest, c.transcript_digest, c.position";
+
 impl<'a> PageBuilder<'a> {
-    fn new(workspace: &'a WorkspaceId, limit: usize) -> Self {
-        Self { page: Page::default(), workspace, limit, key: None, id: String::new() }
+    fn new(listing: &'a Listing<'a>, limit: usize) -> Self {
+        Self { page: Page::default(), listing, limit, key: None, id: String::new() }
     }
 
-    /// Adds a record, with its key, ID and digest in the following columns of the row; false if the page is full.
+    /// Adds a record, with its key and [`PAGE_COLUMNS`] in the following columns of the row; false if the page is full.
     fn take(&mut self, body: &[u8], row: &Row<'_>) -> Result<bool, StoreError> {
-        let Self { page, workspace, limit, key, id } = self;
+        let Self { page, listing, limit, key, id } = self;
         if page.calls.len() == *limit || page.calls.bytes() >= PAGE_BYTES {
             page.more = true;
             return Ok(false);
         }
         if page.calls.is_empty() {
-            page.calls.reserve(*limit, body);
+            page.calls.reserve(*limit, body.len());
         }
         id.clear();
         id.push_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
-        verify_record(workspace.as_str(), id, body, row.get(3)?)?;
-        page.calls.push(body);
+        let digest = RecordDigest { record: row.get(3)?, transcript: row.get(4)? };
+        digest.verify_body(listing.workspace.as_str(), id, body)?;
+        if listing.has_transcripts && digest.transcript.is_some() {
+            // A statement of its own: SQLite reads all columns of a row before it knows whether the page needs it.
+            let transcript = "SELECT transcript FROM call WHERE position = ?1";
+            let mut transcript = listing.db.prepare_cached(transcript)?;
+            let mut rows = transcript.query([row.get::<_, i64>(5)?])?;
+            let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let transcript = row.get_ref(0)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+            digest.verify_transcript(transcript)?;
+            page.calls.push(RecordBytes { body, transcript });
+        } else {
+            page.calls.push(RecordBytes::without_transcript(body));
+        }
         *key = Some(row.get(1)?);
         Ok(true)
     }
@@ -85,7 +103,10 @@ pub(crate) fn list_calls(
     after: Option<&ListPosition>,
     (signer, thresholds): (&CursorSigner, Thresholds),
 ) -> Result<CallPage, StoreError> {
-    let listing = Listing::new(db, workspace, &query.filter, query.sort, thresholds);
+    let listing = Listing {
+        has_transcripts: page::has_transcripts(query),
+        ..Listing::new(db, workspace, &query.filter, query.sort, thresholds)
+    };
     let page = match query.sort.key {
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
         _ => listing.page(PageWindow { after, limit: query.page_size(), offset: query.offset() })?,
@@ -122,7 +143,7 @@ fn page_in_parts(listing: &Listing<'_>, after: Option<&ListPosition>, query: &Li
         } else {
             offset = 0;
         }
-        found.calls.iter().for_each(|call| page.calls.push(call));
+        found.calls.iter().for_each(|call| page.calls.push(RecordBytes::without_transcript(call)));
         page.strategy = found.strategy;
         page.last = found.last.or(page.last);
         page.more = found.more;
@@ -142,7 +163,8 @@ impl<'a> Listing<'a> {
         thresholds: Thresholds,
     ) -> Self {
         let (index, key) = predicate::sort_index(sort.key);
-        Self { db, workspace, filter: CompiledFilter::new(workspace, filter), sort, index, key, thresholds }
+        let filter = CompiledFilter::new(workspace, filter);
+        Self { db, workspace, filter, sort, index, key, has_transcripts: true, thresholds }
     }
 
     /// The same list of records with, or without, the sort key.
@@ -223,12 +245,12 @@ impl<'a> Listing<'a> {
             (self.position_clause(&mut sql, bounds, after), self.key, self.index, self.order());
         let most = sql.bind(row_budget as i64 + 1);
         let text = format!(
-            "SELECT CASE WHEN {holds} THEN c.body END, {key}, c.id, c.digest FROM call c INDEXED BY {index}
+            "SELECT CASE WHEN {holds} THEN c.body END, {key}, {PAGE_COLUMNS} FROM call c INDEXED BY {index}
              WHERE {start} ORDER BY {order} LIMIT {most}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(self.workspace, limit), 0, 0);
+        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(self, limit), 0, 0);
         while let Some(row) = rows.next()? {
             if rows_read == row_budget {
                 return Ok(None);
@@ -376,16 +398,16 @@ impl<'a> Listing<'a> {
         let (most, offset) = (sql.bind(limit as i64 + 1), sql.bind(offset as i64));
         let rest = format!("FROM {from} WHERE {conditions} ORDER BY {order} LIMIT {most} OFFSET {offset}");
         let text = if is_in_order {
-            format!("SELECT c.body, {key}, c.id, c.digest {rest}")
+            format!("SELECT c.body, {key}, {PAGE_COLUMNS} {rest}")
         } else {
             format!(
-                "SELECT c.body, k, i, c.digest FROM (SELECT c.position AS p, {key} AS k, c.id AS i {rest})
+                "SELECT c.body, k, {PAGE_COLUMNS} FROM (SELECT c.position AS p, {key} AS k, c.id AS i {rest})
                  CROSS JOIN call c ON c.position = p ORDER BY k {direction}, i {direction}"
             )
         };
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let mut builder = PageBuilder::new(self.workspace, limit);
+        let mut builder = PageBuilder::new(self, limit);
         while let Some(row) = rows.next()? {
             if !builder.take(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?, row)? {
                 break;

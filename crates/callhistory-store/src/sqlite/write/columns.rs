@@ -1,10 +1,11 @@
 //! The row of a record: every column, as a write stores it and as a check expects it.
 
-use callhistory_model::{Amount, CallRecord, CallStatus, CallType, Direction};
+use callhistory_model::{Amount, CallRecord, CallStatus, CallType, Direction, JsonArray};
 use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
 use crate::{
-    domain::{record_digest::record_digest, search_terms::charge},
+    domain::{record_digest::RecordDigest, search_terms::charge},
+    record_bytes::{RecordBytes, split_record},
     results::StoredCall,
 };
 
@@ -20,7 +21,8 @@ pub(crate) fn has_columns(
              AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND agent_id IS :agent_id
              AND call_flow_id IS :call_flow_id AND batch_id IS :batch_id AND call_id IS :call_id AND status IS :status
              AND direction IS :direction AND call_type IS :call_type AND from_phone_number IS :from_phone_number
-             AND to_phone_number IS :to_phone_number AND digest = :digest AND body = :body";
+             AND to_phone_number IS :to_phone_number AND digest = :digest
+             AND transcript_digest IS :transcript_digest AND body = :body AND transcript IS :transcript";
     with_columns(db, text, (position, record, call), |statement, columns| statement.exists(columns))
 }
 
@@ -42,6 +44,9 @@ fn with_columns<T>(
     (position, record, call): (i64, &CallRecord, &StoredCall),
     run: impl FnOnce(&mut CachedStatement<'_>, &[(&str, &dyn ToSql)]) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
+    let (body, transcript) = split_record(&call.body, record.transcript.as_ref().map(JsonArray::as_str));
+    let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
+    let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
     run(
         &mut db.prepare_cached(text)?,
         named_params! {
@@ -63,8 +68,10 @@ fn with_columns<T>(
             ":call_type": record.call_type.as_ref().map(CallType::as_str),
             ":from_phone_number": record.from_phone_number,
             ":to_phone_number": record.to_phone_number,
-            ":digest": record_digest(record.workspace_id.as_str(), record.id.as_str(), &call.body),
-            ":body": call.body.as_ref(),
+            ":digest": digest.record,
+            ":transcript_digest": digest.transcript,
+            ":body": bytes.body,
+            ":transcript": bytes.transcript,
         },
     )
 }

@@ -1,16 +1,17 @@
 //! The responses to creations with idempotency keys.
 
+use bytes::Bytes;
 use callhistory_model::{Timestamp, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
     domain::{
         mutation::{self, IdempotencyKey, key_expiry_nanos, unneeded_expiry_nanos},
-        record_digest::record_digest,
+        record_digest::RecordDigest,
     },
     error::StoreError,
-    results::{WriteOutcome, WrittenCall},
-    sqlite::read::get::stored_call,
+    record_bytes::RecordBytes,
+    results::{StoredCall, WriteOutcome, WrittenCall},
 };
 
 /// Maximum number of expired keys that one creation deletes.
@@ -31,7 +32,7 @@ pub(crate) fn find_replay(
         .query_row(params![workspace.as_str(), key.0], |row| {
             let first_id: String = row.get(1)?;
             let is_deleted = row.get_ref(4)?.as_blob()?.is_empty();
-            let call = (!is_deleted).then(|| stored_call(row, 2, (workspace.as_str(), &first_id)));
+            let call = (!is_deleted).then(|| response(row, (workspace.as_str(), &first_id)));
             Ok((row.get::<_, [u8; 32]>(0)?, call.transpose(), first_id, row.get(5)?))
         })
         .optional()?;
@@ -43,6 +44,14 @@ pub(crate) fn find_replay(
     let id =
         first_id.parse().map_err(|_| StoreError::Internal("an idempotency key has an invalid record ID".to_owned()))?;
     Ok(Some(WrittenCall { id, call, outcome: WriteOutcome::Created }))
+}
+
+/// Reads and verifies the columns `sequence, digest, body` of a response, which has the record in one piece.
+fn response(row: &Row<'_>, (workspace, id): (&str, &str)) -> Result<StoredCall, StoreError> {
+    let body = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+    let digest = RecordDigest { record: row.get(3)?, transcript: None };
+    digest.verify_body(workspace, id, body)?;
+    Ok(StoredCall { sequence: row.get(2)?, body: Bytes::copy_from_slice(body) })
 }
 
 /// Stores the response to a creation.
@@ -64,7 +73,12 @@ pub(crate) fn store(
         key_expiry_nanos(now),
         written.id.as_str(),
         written.call.sequence,
-        record_digest(workspace.as_str(), written.id.as_str(), &written.call.body),
+        RecordDigest::of(
+            workspace.as_str(),
+            written.id.as_str(),
+            RecordBytes::without_transcript(&written.call.body)
+        )
+        .record,
         written.call.body.as_ref(),
     ])?;
     Ok(())

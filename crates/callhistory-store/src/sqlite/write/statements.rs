@@ -316,7 +316,8 @@ fn replace_row(
              updated_at = :updated_at, duration = :duration, cost = :cost,
              agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
              status = :status, direction = :direction, call_type = :call_type,
-             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest, body = :body
+             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest,
+             transcript_digest = :transcript_digest, body = :body, transcript = :transcript
          WHERE workspace_id = :workspace_id AND id = :id",
         new_position,
         &record,
@@ -352,10 +353,10 @@ fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Resu
         &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
              agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
-             from_phone_number, to_phone_number, digest, body)
+             from_phone_number, to_phone_number, digest, transcript_digest, body, transcript)
          VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
              :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
-             :from_phone_number, :to_phone_number, :digest, :body)
+             :from_phone_number, :to_phone_number, :digest, :transcript_digest, :body, :transcript)
          ON CONFLICT (workspace_id, id) DO NOTHING",
         position,
         &record,

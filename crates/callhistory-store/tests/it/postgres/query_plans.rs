@@ -201,7 +201,7 @@ async fn every_table_and_index_leads_with_the_workspace() {
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' ORDER BY 1",
     )
     .await;
-    assert!(indexes.len() >= 12, "{indexes:?}");
+    assert!(indexes.len() >= 15, "{indexes:?}");
     let others: Vec<_> = indexes.iter().filter(|index| !index.ends_with(" workspace_id")).collect();
     // Terms are digests that include the workspace. The other tables belong to the whole database.
     assert_eq!(
@@ -211,7 +211,7 @@ async fn every_table_and_index_leads_with_the_workspace() {
     let not_null = "SELECT table_name::text FROM information_schema.columns
          WHERE table_schema = 'public' AND column_name = 'workspace_id' AND ordinal_position = 1 AND is_nullable = 'NO'
          ORDER BY 1";
-    assert_eq!(rows(not_null).await, ["call", "change", "idempotency", "workspace"]);
+    assert_eq!(rows(not_null).await, ["call", "change", "idempotency", "original", "workspace"]);
     let across = "SELECT conname::text FROM pg_constraint WHERE contype = 'f' UNION ALL
          SELECT relname::text FROM pg_class WHERE relkind = 'S' UNION ALL SELECT tgname::text FROM pg_trigger";
     assert_eq!(rows(across).await, Vec::<String>::new(), "no foreign key, sequence or trigger");
