@@ -38,6 +38,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
         &[
             &["error", "url", "diagnostic", "api_keys", "partial_file", "record_bytes"],
             &["results"],
+            &["call_write"],
             &["domain/mutation"],
             &["store"],
             &["domain"],

@@ -6,11 +6,12 @@ use crate::repository::{Tree, source, sources};
 
 const STORE: &str = "crates/callhistory-store";
 /// The modules of the store that contain SQL.
-const SQL_MODULES: [&str; 9] = [
+const SQL_MODULES: [&str; 10] = [
     "sqlite/read/",
     "sqlite/write/statements",
     "sqlite/write/columns",
     "sqlite/write/idempotency",
+    "sqlite/write/originals",
     "sqlite/columnar/",
     "sqlite/admin/",
     "postgres/read/",

@@ -16,7 +16,7 @@ use crate::sqlite;
 use crate::{
     api_keys::ApiKeyStore,
     diagnostic::Diagnostic,
-    domain::strategy::Thresholds,
+    domain::options::StoreOptions,
     error::StoreError,
     results::{Backup, RestoreOptions},
     store::CallStore,
@@ -29,20 +29,20 @@ use crate::{
 ///
 /// [`StoreError::Open`] with what is wrong with the database and what to do.
 pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
-    open_with(url, Thresholds::default()).await
+    open_with(url, StoreOptions::default()).await
 }
 
-/// Opens a store whose planner changes its strategy at other thresholds, for tests on little data.
+/// Opens a store with other bounds, and with other thresholds of its planner for tests on little data.
 ///
 /// # Errors
 ///
 /// Those of [`open`].
-pub async fn open_with(url: &DatabaseUrl, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
+pub async fn open_with(url: &DatabaseUrl, options: StoreOptions) -> Result<Arc<dyn CallStore>, StoreError> {
     match url {
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, thresholds)?)),
+        DatabaseUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, options)?)),
         #[cfg(feature = "postgres")]
-        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(url, thresholds).await?)),
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(url, options).await?)),
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         _ => Err(no_engine(url)),
     }

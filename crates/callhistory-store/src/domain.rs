@@ -4,8 +4,13 @@
 pub(crate) mod aggregate;
 #[cfg(feature = "engine")]
 pub(crate) mod cursor;
+#[cfg(feature = "engine")]
+pub(crate) mod index_texts;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 pub(crate) mod mutation;
+pub(crate) mod options;
+#[cfg(feature = "engine")]
+pub(crate) mod original;
 #[cfg(feature = "engine")]
 pub(crate) mod page;
 #[cfg(feature = "engine")]

@@ -18,15 +18,18 @@ pub enum StoreError {
     /// written. An ID from after this time is accepted, and sorts after all others.
     #[error("the clock is behind {0}, the time of the last change")]
     ClockBehind(Timestamp),
-    /// The record has a terminal status, which the update would undo; nothing was written.
+    /// The record has a final status, which the write would undo; nothing was written.
     #[error("the record has a final status")]
-    TerminalStatus,
+    FinalStatus,
     /// The record that this idempotency key created was deleted since; nothing was written.
     #[error("the record of this idempotency key has been deleted")]
     Deleted,
     /// The record is invalid; nothing was written.
     #[error("the record breaks rules: {0}")]
     Invalid(FieldErrors),
+    /// Records of an import that writes all or none are invalid, each with its place; nothing was written.
+    #[error("{} records of the import break rules", .0.len())]
+    Aborted(Vec<(usize, FieldErrors)>),
     /// A parameter cannot be satisfied: a cursor of another list, an unknown time zone, too many groups.
     #[error("{0}")]
     Refused(FieldError),

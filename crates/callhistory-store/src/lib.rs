@@ -2,6 +2,7 @@
 
 mod admin;
 mod api_keys;
+mod call_write;
 #[cfg(feature = "engine")]
 mod concurrency;
 mod diagnostic;
@@ -28,11 +29,15 @@ pub mod fuzzing {
 
 pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metrics, require_database, restore};
 pub use api_keys::{ApiKey, ApiKeyStore, Scope};
+pub use call_write::{
+    CallWrite, ImportBatch, ImportOptions, ImportOutcome, ImportedCall, Original, OriginalInfo, PatchWrite,
+    SentDocument,
+};
 #[cfg(feature = "engine")]
 pub use concurrency::fair_semaphore::{Exhausted, FairSemaphore, Permit};
 pub use diagnostic::{Diagnostic, Severity};
 pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, VersionSet, check_new_call};
-pub use domain::strategy::Thresholds;
+pub use domain::{options::StoreOptions, strategy::Thresholds};
 pub use error::StoreError;
 pub use partial_file::{PartialFile, sibling};
 pub use results::{

@@ -5,9 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{
-    CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
-};
+use callhistory_model::{CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
@@ -34,17 +32,23 @@ use epoch::CurrentEpoch;
 use notify::Listener;
 use pipeline::ConnectionPipeline;
 use pool::PgReadPool;
-use write::group::{PgWriter, WriteSet};
+use write::{
+    group::{PgWriter, WriteSet},
+    prepare::{PatchRequest, WriteRequest},
+};
 
 use crate::{
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::ListPosition,
         mutation::{IdempotencyKey, Precondition, request_hash},
+        options::StoreOptions,
+        original::PreparedDocument,
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoredCall, WrittenCall},
     store::CallStore,
 };
 
@@ -68,7 +72,8 @@ pub(crate) struct PostgresStore {
 }
 
 impl PostgresStore {
-    pub(crate) async fn open(url: &str, thresholds: Thresholds) -> Result<Self, StoreError> {
+    pub(crate) async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        let StoreOptions { thresholds, max_record_bytes } = options;
         let server = Arc::new(DatabaseServer::parse(url)?);
         let epoch = open::prepare(&server).await?;
         let notifier = ChangeNotifier::default();
@@ -81,6 +86,7 @@ impl PostgresStore {
                 server.pool(SessionKind::Write, WRITE_SESSIONS)?,
                 listener.clone(),
                 Arc::clone(&epoch),
+                max_record_bytes,
             ),
             exports: export_stream::semaphore(),
             epoch,
@@ -132,7 +138,12 @@ fn closed() -> StoreError {
 }
 
 fn one(id: &CallId) -> WriteSet {
-    WriteSet { ids: vec![id.clone()], key: None }
+    WriteSet { ids: vec![id.clone()], ..WriteSet::default() }
+}
+
+fn with_document(id: &CallId, document: Option<&PreparedDocument>) -> WriteSet {
+    let documents = document.map(|document| (id.clone(), document.hash));
+    WriteSet { documents: documents.into_iter().collect(), ..one(id) }
 }
 
 #[async_trait]
@@ -145,38 +156,41 @@ impl CallStore for PostgresStore {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         key: Option<IdempotencyKey>,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&input)?))).transpose()?;
-        let write_set = WriteSet { ids: vec![id.clone()], key: key.as_ref().map(|(key, _)| key.0.clone()) };
-        let id = id.clone();
-        self.writer.run(workspace, write_set, move |plan| plan.create_call(&id, &input, key.as_ref(), &now)).await
+        let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&write.input)?))).transpose()?;
+        let request = WriteRequest::make(write, workspace, id).await?;
+        let key_name = key.as_ref().map(|(key, _)| key.0.clone());
+        let (write_set, id) = (WriteSet { key: key_name, ..one(id) }, id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.create_call(&id, &request, key.as_ref(), &now)).await
     }
 
     async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let (write_set, id) = (one(id), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.replace_call(&id, &input, &precondition, &now)).await
+        let request = WriteRequest::make(write, workspace, id).await?;
+        let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.replace_call(&id, &request, &precondition, &now)).await
     }
 
     async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        patch: CallPatch,
+        write: PatchWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
-        let (write_set, id) = (one(id), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.update_call(&id, &patch, &precondition, &now)).await
+        let request = PatchRequest::prepare(write, workspace, id)?;
+        let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
+        self.writer.run(workspace, write_set, move |plan| plan.update_call(&id, &request, &precondition, &now)).await
     }
 
     async fn delete_call(
@@ -193,11 +207,52 @@ impl CallStore for PostgresStore {
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallInput)>,
+        calls: Vec<(CallId, CallWrite)>,
+        options: ImportOptions,
         now: Timestamp,
-    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
-        let write_set = WriteSet { ids: calls.iter().map(|(id, _)| id.clone()).collect(), key: None };
-        self.writer.run(workspace, write_set, move |plan| plan.import_calls(&calls, &now)).await
+    ) -> Result<ImportBatch, StoreError> {
+        let own = workspace.clone();
+        let prepare = move || {
+            let each = calls.into_iter().map(|(id, write)| Ok((id.clone(), WriteRequest::prepare(write, &own, &id)?)));
+            each.collect::<Result<Vec<_>, StoreError>>()
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        let calls = prepared.map_err(|error| StoreError::Internal(error.to_string()))??;
+        let hash = |(id, request): &(CallId, WriteRequest)| Some((id.clone(), request.document.as_ref()?.hash));
+        let write_set = WriteSet {
+            ids: calls.iter().map(|(id, _)| id.clone()).collect(),
+            documents: calls.iter().filter_map(hash).collect(),
+            is_import: true,
+            key: None,
+        };
+        self.writer.run(workspace, write_set, move |plan| plan.import_calls(&calls, options, &now)).await
+    }
+
+    async fn list_originals(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+    ) -> Result<Option<Vec<OriginalInfo>>, StoreError> {
+        let arguments = (workspace.clone(), id.clone());
+        self.read_pool
+            .run(workspace, arguments, |db, (workspace, id)| {
+                Box::pin(read::originals::list_originals(db, workspace, id))
+            })
+            .await
+    }
+
+    async fn get_original(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        number: i64,
+    ) -> Result<Option<Original>, StoreError> {
+        let arguments = (workspace.clone(), id.clone(), number);
+        self.read_pool
+            .run(workspace, arguments, |db, (workspace, id, number)| {
+                Box::pin(read::originals::get_original(db, workspace, id, *number))
+            })
+            .await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
@@ -307,13 +362,13 @@ mod tests {
     #[tokio::test]
     async fn a_panicking_write_does_not_fail_other_writes() {
         let cluster = Cluster::start(&["fsync = off"]).unwrap();
-        let store = PostgresStore::open(&cluster.url("postgres"), Thresholds::default()).await.unwrap();
+        let store = PostgresStore::open(&cluster.url("postgres"), StoreOptions::default()).await.unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();
         let (id, other): (CallId, CallId) = ("a".parse().unwrap(), "b".parse().unwrap());
         let (any, now) = (Precondition::default(), Timestamp::from_unix_nanos(1));
         let put = async |id: &CallId| {
             store
-                .replace_call(&workspace, id, CallInput::default(), any.clone(), now.clone())
+                .replace_call(&workspace, id, CallWrite::default(), any.clone(), now.clone())
                 .await
                 .unwrap()
                 .call
@@ -325,10 +380,11 @@ mod tests {
         let (panicked, sequence) = tokio::join!(panics, put(&other));
         assert!(matches!(panicked, Err(StoreError::Internal(_))), "{panicked:?}");
         assert_eq!(sequence, 1);
-        let many = WriteSet { ids: vec![id.clone(), other], key: None };
+        let many = WriteSet { ids: vec![id.clone(), other], ..WriteSet::default() };
         let (first, at) = (id.clone(), now.clone());
+        let request = WriteRequest::prepare(CallWrite::default(), &workspace, &id).unwrap();
         let panics = store.writer.run(&workspace, many, move |plan| -> Result<Reply<()>, Rejection> {
-            let _reply = plan.replace_call(&first, &CallInput::default(), &Precondition::default(), &at)?;
+            let _reply = plan.replace_call(&first, &request, &Precondition::default(), &at)?;
             panic!("after its first record")
         });
         let panicked = panics.await;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use callhistory_model::{CallId, ChangeType, Timestamp};
+use callhistory_model::{CallId, ChangeType, FieldWarning, Timestamp};
 
 use crate::api_keys::ApiKey;
 #[cfg(feature = "engine")]
@@ -70,6 +70,8 @@ pub struct WrittenCall {
     pub call: StoredCall,
     /// What the write did.
     pub outcome: WriteOutcome,
+    /// What the write itself changed or left out, apart from the warnings of the parser.
+    pub warnings: Vec<FieldWarning>,
 }
 
 /// One page of a list.

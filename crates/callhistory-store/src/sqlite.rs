@@ -10,22 +10,25 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, SortKey, Timestamp,
+    CallFilter, CallId, CallInput, CallMetrics, CallRecord, ImportMode, ListQuery, MetricsQuery, SortKey, Timestamp,
     WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use crate::{
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::CursorSigner,
         mutation::{IdempotencyKey, Precondition, request_hash},
+        options::StoreOptions,
         predicate::Predicate,
+        search_terms::have_same_terms,
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
     store::CallStore,
 };
 
@@ -56,10 +59,11 @@ use admin::{
 };
 use columnar::rebuild;
 use pool::{ReadPool, in_snapshot, is_over};
-use read::snapshot_pool::SnapshotPool;
+use read::{fulltext::first_position, snapshot_pool::SnapshotPool};
 use write::{
     group::{SqliteWriter, WriteKind},
-    statements::{self, NewCall, WriteTransaction},
+    prepare::{LARGE_BYTES, PreparedCall, PreparedPatch, PreparedTerms, Target},
+    statements::{self, WriteTransaction},
 };
 
 /// Records of a page that is read on the thread of its request. Hundreds of larger ones would delay all other requests.
@@ -75,16 +79,22 @@ pub(crate) struct SqliteStore {
     notifier: ChangeNotifier,
     disk: Arc<Disk>,
     thresholds: Thresholds,
+    max_record_bytes: usize,
     _scrub: Scrub,
 }
 
 impl SqliteStore {
-    pub(crate) fn open(path: &Path, thresholds: Thresholds) -> Result<Self, StoreError> {
-        Self::open_with(path, thresholds, MAX_WAL_BYTES)
+    pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(path, options, MAX_WAL_BYTES)
+    }
+
+    fn target(&self, workspace: &WorkspaceId, id: &CallId, now: Timestamp) -> Target {
+        Target { workspace: workspace.clone(), id: id.clone(), now, max_record_bytes: self.max_record_bytes }
     }
 
     /// Opens a database with a bound on the size of the WAL.
-    fn open_with(path: &Path, thresholds: Thresholds, max_wal_bytes: u64) -> Result<Self, StoreError> {
+    fn open_with(path: &Path, options: StoreOptions, max_wal_bytes: u64) -> Result<Self, StoreError> {
+        let StoreOptions { thresholds, max_record_bytes } = options;
         let opened = match open::open_writer(path, rebuild::ensure) {
             Ok(opened) => Ok(opened),
             // Reads go on. The writer opens the database when the disk accepts writes.
@@ -104,7 +114,12 @@ impl SqliteStore {
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));
         Ok(Self {
-            writer: SqliteWriter::start(opened, (notifier.clone(), Arc::clone(&snapshots)), Arc::clone(&disk))?,
+            writer: SqliteWriter::start(
+                opened,
+                (notifier.clone(), Arc::clone(&snapshots)),
+                Arc::clone(&disk),
+                max_record_bytes,
+            )?,
             snapshots,
             read_pool: ReadPool::new(&path, &disk),
             follower_pool: ReadPool::new(&path, &disk),
@@ -114,6 +129,7 @@ impl SqliteStore {
             _scrub: Scrub::start(path, Arc::clone(&disk))?,
             disk,
             thresholds,
+            max_record_bytes,
         })
     }
 }
@@ -135,6 +151,57 @@ pub(crate) fn rebuild_metrics(path: &Path) -> Result<u64, StoreError> {
     rebuild::rebuild(&db)
 }
 
+/// Prepares a write, on a blocking thread if it takes long.
+async fn prepare<T: Send + 'static>(
+    is_large: bool,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    if !is_large {
+        return Ok(make());
+    }
+    tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+async fn prepare_call(write: CallWrite, target: Target) -> Result<(PreparedCall, Target), StoreError> {
+    let is_large = write.bytes() > LARGE_BYTES;
+    prepare(is_large, move || PreparedCall::make(write, &target).map(|call| (call, target))).await?
+}
+
+/// The terms that a patch of a large record will need, unless the record changes in the meantime.
+fn expected_terms(snapshots: &SnapshotPool, target: &Target, patch: &PatchWrite) -> Option<PreparedTerms> {
+    let stored = stored_record(snapshots, target)?;
+    let patched = patch.patch.apply(&stored, patch.handling).ok()?.input;
+    terms_after(patched, stored)
+}
+
+/// The terms that a merge into a large record will need, unless the record changes in the meantime.
+fn merged_terms(snapshots: &SnapshotPool, target: &Target, write: &CallWrite) -> Option<PreparedTerms> {
+    let bytes = snapshots.read(|db| Ok(read::get::call_bytes(db, &target.workspace, &target.id)?)).ok()?;
+    if bytes == 0 || bytes.max(write.bytes()) <= LARGE_BYTES {
+        return None;
+    }
+    let stored = stored_record(snapshots, target)?;
+    let merged = write.input.clone().merge_into(&stored).ok()?.input;
+    terms_after(merged, stored)
+}
+
+fn stored_record(snapshots: &SnapshotPool, target: &Target) -> Option<CallRecord> {
+    let call = snapshots.read(|db| read::get::get_call(db, &target.workspace, &target.id)).ok()??.1;
+    serde_json::from_slice(&call.body).ok()
+}
+
+/// The terms after a write over a record, if they change.
+fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms> {
+    input.id = Some(stored.id.clone());
+    input.workspace_id = Some(stored.workspace_id.clone());
+    input.created_at.get_or_insert_with(|| stored.created_at.clone());
+    input.updated_at.get_or_insert_with(|| stored.updated_at.clone());
+    let record = input.into_record().ok()?;
+    let is_needed = !have_same_terms(&stored, &record)
+        || first_position(stored.sort_time_nanos()) != first_position(record.sort_time_nanos());
+    is_needed.then(|| PreparedTerms::of(record))
+}
+
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
@@ -149,52 +216,55 @@ impl CallStore for SqliteStore {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         key: Option<IdempotencyKey>,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let own = workspace.clone();
-        let (workspace, id) = (workspace.clone(), id.clone());
-        let key = key.map(|key| Ok::<_, StoreError>((request_hash(&input)?, key))).transpose()?;
-        let new = NewCall::make(input, &workspace, &id, &now)?;
+        let target = self.target(workspace, id, now);
+        let key = key.map(|key| Ok::<_, StoreError>((request_hash(&write.input)?, key))).transpose()?;
+        let (call, target) = prepare_call(write, target).await?;
         let create = move |tx: &mut WriteTransaction| {
             let key = key.as_ref().map(|(hash, key)| (key, *hash));
-            statements::create_call(tx, &workspace, &id, new, key, &now)
+            statements::create_call(tx, (&target.workspace, &target.id), call, key, &target.now)
         };
-        self.writer.run(&own, WriteKind::Single, create).await
+        self.writer.run(workspace, WriteKind::Single, create).await
     }
 
     async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let (workspace, id) = (workspace.clone(), id.clone());
-        let new = NewCall::make(input.clone(), &workspace, &id, &now);
-        self.writer
-            .run(&workspace.clone(), WriteKind::Single, move |tx| {
-                statements::replace_call(tx, &workspace, &id, (input, new), &precondition, &now)
-            })
-            .await
+        let (call, target) = prepare_call(write, self.target(workspace, id, now)).await?;
+        let replace = move |tx: &mut WriteTransaction| {
+            statements::replace_call(tx, (&target.workspace, &target.id), call, &precondition, &target.now)
+        };
+        self.writer.run(workspace, WriteKind::Single, replace).await
     }
 
     async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        patch: CallPatch,
+        write: PatchWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
-        let (workspace, id) = (workspace.clone(), id.clone());
-        self.writer
-            .run(&workspace.clone(), WriteKind::Single, move |tx| {
-                statements::update_call(tx, &workspace, &id, &patch, &precondition, &now)
-            })
-            .await
+        let (target, snapshots) = (self.target(workspace, id, now), Arc::clone(&self.snapshots));
+        let stored_bytes = snapshots.read(|db| Ok(read::get::call_bytes(db, workspace, id)?))?;
+        let is_large = stored_bytes.max(write.sent.as_ref().map_or(0, |sent| sent.body.len())) > LARGE_BYTES;
+        let make = move || {
+            let terms = if stored_bytes > LARGE_BYTES { expected_terms(&snapshots, &target, &write) } else { None };
+            PreparedPatch::make(write, &target, terms).map(|patch| (patch, target))
+        };
+        let (patch, target) = prepare(is_large, make).await??;
+        let update = move |tx: &mut WriteTransaction| {
+            statements::update_call(tx, (&target.workspace, &target.id), patch, &precondition, &target.now)
+        };
+        self.writer.run(workspace, WriteKind::Single, update).await
     }
 
     async fn delete_call(
@@ -221,22 +291,48 @@ impl CallStore for SqliteStore {
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallInput)>,
+        calls: Vec<(CallId, CallWrite)>,
+        options: ImportOptions,
         now: Timestamp,
-    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
-        let own = workspace.clone();
+    ) -> Result<ImportBatch, StoreError> {
+        let (own, snapshots, max_record_bytes) =
+            (workspace.clone(), Arc::clone(&self.snapshots), self.max_record_bytes);
+        let at = now.clone();
         let make = move || {
-            let with_new = |(id, input): (CallId, CallInput)| {
-                let new = NewCall::make(input.clone(), &own, &id, &now);
-                (id, (input, new))
-            };
-            let calls: Vec<_> = calls.into_iter().map(with_new).collect();
-            (own, now, calls)
+            let prepared = calls.into_iter().map(|(id, write)| {
+                let target = Target { workspace: own.clone(), id: id.clone(), now: at.clone(), max_record_bytes };
+                let merged =
+                    if options.mode == ImportMode::Merge { merged_terms(&snapshots, &target, &write) } else { None };
+                Ok((id, PreparedCall { merged, ..PreparedCall::make(write, &target)? }))
+            });
+            prepared.collect::<Result<Vec<_>, StoreError>>()
         };
-        let made = tokio::task::spawn_blocking(make).await;
-        let (own, now, calls) = made.map_err(|error| StoreError::Internal(error.to_string()))?;
-        let kind = WriteKind::Import(calls.len());
-        self.writer.run(workspace, kind, move |tx| statements::import_calls(tx, &own, calls, &now)).await
+        let calls = prepare(true, make).await??;
+        let (own, kind) = (workspace.clone(), WriteKind::Import(calls.len()));
+        let import = move |tx: &mut WriteTransaction| statements::import_calls(tx, &own, calls, options, &now);
+        self.writer.run(workspace, kind, import).await
+    }
+
+    async fn list_originals(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+    ) -> Result<Option<Vec<OriginalInfo>>, StoreError> {
+        let (own, id) = (workspace.clone(), id.clone());
+        let list = move |db: &Connection| read::originals::list_originals(db, &own, &id);
+        self.read_pool.run(workspace, true, list).await
+    }
+
+    async fn get_original(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        number: i64,
+    ) -> Result<Option<Original>, StoreError> {
+        let (own, id) = (workspace.clone(), id.clone());
+        // It can have many megabytes.
+        let get = move |db: &Connection| read::originals::get_original(db, &own, &id, number);
+        self.read_pool.run(workspace, false, get).await
     }
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
@@ -354,14 +450,14 @@ mod tests {
     async fn write_during_a_stuck_export(max_wal_bytes: u64) -> (u64, Option<StoreError>) {
         let directory = tempfile::TempDir::new().unwrap();
         let store =
-            SqliteStore::open_with(&directory.path().join("a.db"), Thresholds::default(), max_wal_bytes).unwrap();
+            SqliteStore::open_with(&directory.path().join("a.db"), StoreOptions::default(), max_wal_bytes).unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();
         let summary = "x".repeat(50_000);
         let put = async |number: u32| {
             let input = CallInput { summary: Some(format!("{number} {summary}")), ..CallInput::default() };
             let id = format!("c{number}").parse().unwrap();
             store
-                .replace_call(&workspace, &id, input, Precondition::default(), Timestamp::from_unix_nanos(1))
+                .replace_call(&workspace, &id, input.into(), Precondition::default(), Timestamp::from_unix_nanos(1))
                 .await
                 .unwrap();
         };
@@ -394,7 +490,7 @@ mod tests {
     #[tokio::test]
     async fn a_panicking_write_does_not_fail_other_writes() {
         let directory = tempfile::TempDir::new().unwrap();
-        let store = SqliteStore::open(&directory.path().join("a.db"), Thresholds::default()).unwrap();
+        let store = SqliteStore::open(&directory.path().join("a.db"), StoreOptions::default()).unwrap();
         let workspace: WorkspaceId = "w".parse().unwrap();
         let panics =
             store.writer.run(&workspace, WriteKind::Single, |_| -> Result<(), StoreError> { panic!("in a write") });

@@ -2,15 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{
-    CallFilter, CallId, CallInput, CallMetrics, CallPatch, FieldErrors, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
-};
+use callhistory_model::{CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use tokio::sync::mpsc;
 
 use crate::{
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
     domain::mutation::{IdempotencyKey, Precondition},
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WriteOutcome, WrittenCall},
+    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
 };
 
 /// The store of call records.
@@ -55,39 +54,40 @@ pub trait CallStore: Send + Sync + 'static {
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         key: Option<IdempotencyKey>,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError>;
 
-    /// Creates or replaces the record with this ID.
+    /// Creates or replaces the record with this ID. A final status is replaced by a live one, or by none, only if the precondition
+    /// names the version of the record.
     ///
     /// An input without `createdAt` keeps the stored one; one without `updatedAt` gets `now`, unless nothing else
     /// changes.
     ///
     /// # Errors
     ///
-    /// [`StoreError::PreconditionFailed`], [`StoreError::Full`], [`StoreError::Unavailable`] and
-    /// [`StoreError::Internal`].
+    /// [`StoreError::PreconditionFailed`], [`StoreError::FinalStatus`], [`StoreError::Invalid`], [`StoreError::Full`],
+    /// [`StoreError::Unavailable`], [`StoreError::Io`], [`StoreError::Damaged`] and [`StoreError::Internal`].
     async fn replace_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        input: CallInput,
+        write: CallWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError>;
 
-    /// Updates members of the record with this ID; `None` if it does not exist.
+    /// Applies a patch to the record with this ID; `None` if it does not exist and the patch may not create it.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`], [`StoreError::TerminalStatus`], and those of [`replace_call`](Self::replace_call).
+    /// Those of [`replace_call`](Self::replace_call).
     async fn update_call(
         &self,
         workspace: &WorkspaceId,
         id: &CallId,
-        patch: CallPatch,
+        write: PatchWrite,
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError>;
@@ -105,18 +105,50 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Creates or replaces many records in one transaction, each as [`replace_call`](Self::replace_call) does.
+    /// Writes many records in one transaction, in their order. What is done with a record that exists depends on the mode; a record
+    /// that was deleted stays deleted unless the options say otherwise.
     ///
     /// # Errors
     ///
-    /// Those of [`replace_call`](Self::replace_call); then no record is written. An invalid record has its own error among the
-    /// outcomes; the others are written.
+    /// [`StoreError::Aborted`] if records of a batch that is written as a whole are invalid, and those of
+    /// [`replace_call`](Self::replace_call); then no record is written. Otherwise, an invalid record has its own errors among the
+    /// outcomes, and the others are written.
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
-        calls: Vec<(CallId, CallInput)>,
+        calls: Vec<(CallId, CallWrite)>,
+        options: ImportOptions,
         now: Timestamp,
-    ) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError>;
+    ) -> Result<ImportBatch, StoreError>;
+
+    /// What is known of the originals of a record, in the order of their numbers; `None` if the record does not exist.
+    ///
+    /// A write keeps the document that it was sent as if the record has less than it, or something else: if the document says so
+    /// ([`SentDocument::is_changed`]), or if the write itself loses something. A record has the same document once; its originals
+    /// are deleted with it.
+    ///
+    /// [`SentDocument::is_changed`]: crate::SentDocument::is_changed
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_call`](Self::get_call).
+    async fn list_originals(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+    ) -> Result<Option<Vec<OriginalInfo>>, StoreError>;
+
+    /// The original of a record with this number, byte for byte; `None` if there is no such record or number.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_call`](Self::get_call).
+    async fn get_original(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CallId,
+        number: i64,
+    ) -> Result<Option<Original>, StoreError>;
 
     /// One page of the records of a filter.
     ///

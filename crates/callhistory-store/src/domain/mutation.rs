@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use callhistory_model::{
-    CallId, CallInput, CallPatch, CallRecord, CallStatus, ChangeType, FieldError, FieldErrorCode, FieldErrors,
-    Timestamp, WorkspaceId,
+    CallId, CallInput, CallRecord, CallStatus, ChangeType, FieldError, FieldErrorCode, FieldErrors, FieldWarning,
+    Handling, ImportMode, ParsedCall, Timestamp, WarningCode, WorkspaceId,
 };
 use sha2::{Digest, Sha256};
 
-use crate::error::StoreError;
+use crate::{
+    call_write::{CallWrite, ImportOptions, ImportOutcome, ImportedCall, PatchWrite},
+    error::StoreError,
+};
 
 /// How long an idempotency key is not accepted for another creation.
 pub const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -140,20 +144,20 @@ pub(crate) fn date(record: &mut CallRecord, time: &Timestamp) -> bool {
     is_later
 }
 
-/// The record of a creation.
+/// The record of a creation, and its canonical JSON.
 pub(crate) fn created(
     input: CallInput,
-    workspace: &WorkspaceId,
-    id: &CallId,
+    (workspace, id): (&WorkspaceId, &CallId),
     now: &Timestamp,
-) -> Result<CallRecord, StoreError> {
+    max_bytes: usize,
+) -> Result<(CallRecord, Bytes), StoreError> {
     let earliest = match &input.updated_at {
         Some(updated) if updated.unix_nanos() < now.unix_nanos() => updated.clone(),
         _ => now.clone(),
     };
     let created_at = input.created_at.clone().unwrap_or(earliest);
     let updated_at = input.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
-    finish(input, workspace, id, created_at, updated_at)
+    finish(input, (workspace, id), (created_at, updated_at), max_bytes)
 }
 
 /// Checks a record as an import does, apart from what depends on stored records.
@@ -166,60 +170,177 @@ pub fn check_new_call(
     id: &CallId,
     input: CallInput,
     now: &Timestamp,
+    max_record_bytes: usize,
 ) -> Result<(), StoreError> {
-    created(input, workspace, id, now).map(drop)
+    created(input, (workspace, id), now, max_record_bytes).map(drop)
 }
 
-/// The record after a replacement at the time of its change; `None` if it changes nothing.
+/// A stored record, as a write finds it.
+pub(crate) struct StoredRecord<'a> {
+    pub(crate) record: &'a CallRecord,
+    pub(crate) json: &'a [u8],
+}
+
+/// What a write does to a record that exists.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// The record after the write and its canonical JSON; `None` if it changes nothing.
+    pub(crate) record: Option<(CallRecord, Bytes)>,
+    /// What the write itself changed or left out.
+    pub(crate) warnings: Vec<FieldWarning>,
+}
+
+/// Checks that a strict write has no unknown members other than those of the stored record.
+pub(crate) fn check_extra(
+    input: &CallInput,
+    handling: Handling,
+    stored: Option<&CallRecord>,
+) -> Result<(), StoreError> {
+    match handling {
+        Handling::Strict => input.check_extra(stored).map_err(StoreError::Invalid),
+        Handling::Lenient => Ok(()),
+    }
+}
+
+/// The change by a replacement.
 pub(crate) fn replaced(
-    input: CallInput,
-    stored: &CallRecord,
-    stored_body: &[u8],
+    write: CallWrite,
+    precondition: &Precondition,
+    stored: &StoredRecord<'_>,
     time: &Timestamp,
-) -> Result<Option<CallRecord>, StoreError> {
+    max_bytes: usize,
+) -> Result<Change, StoreError> {
+    check_extra(&write.input, write.handling, Some(stored.record))?;
+    if undoes_final_status(&write.input, stored.record) && !precondition.names_version() {
+        return Err(StoreError::FinalStatus);
+    }
+    let record = written_over(write.input, stored, time, max_bytes)?;
+    Ok(Change { record, warnings: Vec::new() })
+}
+
+/// The change by a patch.
+pub(crate) fn patched(
+    patch: &PatchWrite,
+    precondition: &Precondition,
+    stored: &StoredRecord<'_>,
+    time: &Timestamp,
+    max_bytes: usize,
+) -> Result<Change, StoreError> {
+    let ParsedCall { input, warnings } =
+        patch.patch.apply(stored.record, patch.handling).map_err(StoreError::Invalid)?;
+    check_identity(&input, &stored.record.workspace_id, &stored.record.id)?;
+    if undoes_final_status(&input, stored.record) && !precondition.names_version() {
+        return Err(StoreError::FinalStatus);
+    }
+    let record = written_over(input, stored, time, max_bytes)?;
+    Ok(Change { record, warnings })
+}
+
+/// The record that a patch creates where there is none, as a write.
+pub(crate) fn patch_of_nothing(
+    patch: &PatchWrite,
+    workspace: &WorkspaceId,
+    id: &CallId,
+) -> Result<ParsedCall, StoreError> {
+    let mut parsed = patch.patch.create(patch.handling).map_err(StoreError::Invalid)?;
+    parsed.input.id.get_or_insert_with(|| id.clone());
+    parsed.input.workspace_id.get_or_insert_with(|| workspace.clone());
+    check_identity(&parsed.input, workspace, id)?;
+    Ok(parsed)
+}
+
+/// The change by a record of an import, and its outcome if it changes nothing.
+pub(crate) fn imported(
+    write: CallWrite,
+    mode: ImportMode,
+    stored: &StoredRecord<'_>,
+    time: &Timestamp,
+    max_bytes: usize,
+) -> Result<(Change, ImportOutcome), StoreError> {
+    check_extra(&write.input, write.handling, Some(stored.record))?;
+    let (input, warnings) = match mode {
+        ImportMode::Merge => {
+            let merged = write.input.merge_into(stored.record).map_err(StoreError::Invalid)?;
+            (merged.input, merged.warnings)
+        }
+        ImportMode::Replace if undoes_final_status(&write.input, stored.record) => {
+            let detail = "is not stored, because the stored record has a final status";
+            let stale = FieldWarning::new(WarningCode::Stale, detail).prefix_pointer("/status");
+            return Ok((Change { record: None, warnings: vec![stale] }, ImportOutcome::Stale));
+        }
+        ImportMode::Replace | ImportMode::Create => (write.input, Vec::new()),
+    };
+    let record = written_over(input, stored, time, max_bytes)?;
+    let outcome = match (&record, mode) {
+        (None, _) => ImportOutcome::Unchanged,
+        (Some(_), ImportMode::Replace) => ImportOutcome::Replaced,
+        (Some(_), ImportMode::Merge) => ImportOutcome::Merged,
+        (Some(_), ImportMode::Create) => {
+            let detail = "is the ID of another record; send mode=replace or mode=merge to change it";
+            let error = FieldError::new(FieldErrorCode::Conflict, detail).prefix_pointer("/_id");
+            return Err(StoreError::Invalid(FieldErrors(vec![error])));
+        }
+    };
+    Ok((Change { record, warnings }, outcome))
+}
+
+/// Fails if a record of a batch that is written as a whole is invalid.
+pub(crate) fn check_atomic(
+    outcomes: &[Result<ImportedCall, FieldErrors>],
+    options: ImportOptions,
+) -> Result<(), StoreError> {
+    let invalid = outcomes.iter().enumerate().filter_map(|(at, outcome)| Some((at, outcome.as_ref().err()?.clone())));
+    let invalid: Vec<_> = invalid.filter(|_| options.is_atomic).collect();
+    if invalid.is_empty() { Ok(()) } else { Err(StoreError::Aborted(invalid)) }
+}
+
+/// Checks that an input does not name another record.
+fn check_identity(input: &CallInput, workspace: &WorkspaceId, id: &CallId) -> Result<(), StoreError> {
+    let identity =
+        [(input.id.as_ref() != Some(id), "/_id"), (input.workspace_id.as_ref() != Some(workspace), "/workspaceId")];
+    match identity.iter().find(|(differs, _)| *differs) {
+        None => Ok(()),
+        Some((_, pointer)) => {
+            let detail = "differs from that of the record; it cannot be changed";
+            let error = FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer(pointer);
+            Err(StoreError::Invalid(FieldErrors(vec![error])))
+        }
+    }
+}
+
+/// Whether a write would take a final status back: to a live one, or to none. An unknown status is not judged.
+fn undoes_final_status(input: &CallInput, stored: &CallRecord) -> bool {
+    let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
+    was_final && input.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false)
+}
+
+/// The record after an input is written over it; `None` if that changes nothing.
+fn written_over(
+    input: CallInput,
+    stored: &StoredRecord<'_>,
+    time: &Timestamp,
+    max_bytes: usize,
+) -> Result<Option<(CallRecord, Bytes)>, StoreError> {
+    let StoredRecord { record: before, json } = stored;
     let stamped = input.updated_at.clone();
     // As in a new record, creation is not after the last change.
-    let before = |stamp: &&Timestamp| stamp.unix_nanos() < stored.created_at.unix_nanos();
-    let earliest = stamped.as_ref().filter(before).unwrap_or(&stored.created_at).clone();
+    let is_before = |stamp: &&Timestamp| stamp.unix_nanos() < before.created_at.unix_nanos();
+    let earliest = stamped.as_ref().filter(is_before).unwrap_or(&before.created_at).clone();
     let created_at = input.created_at.clone().unwrap_or(earliest);
-    let updated_at = stamped.clone().unwrap_or_else(|| stored.updated_at.clone());
-    let mut record = finish(input, &stored.workspace_id, &stored.id, created_at, updated_at)?;
-    if record.to_json() == stored_body {
+    let updated_at = stamped.clone().unwrap_or_else(|| before.updated_at.clone());
+    let (mut record, mut after_json) =
+        finish(input, (&before.workspace_id, &before.id), (created_at, updated_at), max_bytes)?;
+    if after_json == *json {
         return Ok(None);
     }
     if stamped.is_none() {
         // Two changes of a record never have the same time.
-        let after = Timestamp::from_unix_nanos(stored.updated_at.unix_nanos().saturating_add(TIME_STEP_NANOS));
-        let is_new = time.unix_nanos() > stored.updated_at.unix_nanos();
+        let after = Timestamp::from_unix_nanos(before.updated_at.unix_nanos().saturating_add(TIME_STEP_NANOS));
+        let is_new = time.unix_nanos() > before.updated_at.unix_nanos();
         record.updated_at = later(if is_new { time } else { &after }, &record.created_at);
+        after_json = record.to_json().into();
     }
-    Ok(Some(record))
-}
-
-/// The record after a patch at the time of its change; `None` if it changes nothing.
-pub(crate) fn patched(
-    patch: &CallPatch,
-    precondition: &Precondition,
-    stored: &CallRecord,
-    stored_body: &[u8],
-    time: &Timestamp,
-) -> Result<Option<CallRecord>, StoreError> {
-    let input = patch.apply(stored).map_err(StoreError::Invalid)?;
-    let identity = [
-        (input.id.as_ref() != Some(&stored.id), "/_id"),
-        (input.workspace_id.as_ref() != Some(&stored.workspace_id), "/workspaceId"),
-    ];
-    if let Some((_, pointer)) = identity.iter().find(|(differs, _)| *differs) {
-        let error = FieldError::new(FieldErrorCode::Mismatch, "differs from that of the record; it cannot be changed");
-        return Err(StoreError::Invalid(FieldErrors(vec![error.prefix_pointer(pointer)])));
-    }
-    let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
-    // Removing the status undoes it as well; a value that this version does not know is not judged.
-    let undone = input.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false);
-    if was_final && undone && !precondition.names_version() {
-        return Err(StoreError::TerminalStatus);
-    }
-    replaced(input, stored, stored_body, time)
+    Ok(Some((record, after_json)))
 }
 
 fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
@@ -228,25 +349,31 @@ fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
 
 fn finish(
     mut input: CallInput,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-) -> Result<CallRecord, StoreError> {
+    (workspace, id): (&WorkspaceId, &CallId),
+    (created_at, updated_at): (Timestamp, Timestamp),
+    max_bytes: usize,
+) -> Result<(CallRecord, Bytes), StoreError> {
     input.id = Some(id.clone());
     input.workspace_id = Some(workspace.clone());
     input.created_at = Some(created_at);
     input.updated_at = Some(updated_at);
     let record = input.into_record().map_err(|error| StoreError::Internal(error.to_string()))?;
-    let bytes = record.to_json().len();
-    if bytes > CallRecord::MAX_BYTES {
-        // Otherwise patches could grow a record beyond what a request may contain, and its export could not be imported.
-        let detail = format!("would have {bytes} bytes; at most {} are stored", CallRecord::MAX_BYTES);
-        return Err(StoreError::Invalid(FieldErrors(vec![
-            FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer(""),
-        ])));
+    // Otherwise patches could grow a record beyond what a request may contain, and its export could not be imported.
+    let json = record.to_json();
+    check_size(json.len(), 0, max_bytes)?;
+    Ok((record, json.into()))
+}
+
+/// Checks the size of a record together with that of its originals.
+pub(crate) fn check_size(record_bytes: usize, original_bytes: usize, max_bytes: usize) -> Result<(), StoreError> {
+    let bytes = record_bytes.saturating_add(original_bytes);
+    if bytes <= max_bytes {
+        return Ok(());
     }
-    Ok(record)
+    let with = if original_bytes == 0 { "" } else { " with its originals" };
+    let detail = format!("would have {bytes} bytes{with}; at most {max_bytes} are stored");
+    let error = FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer("");
+    Err(StoreError::Invalid(FieldErrors(vec![error])))
 }
 
 /// The digest by which two creations with one key are compared.

@@ -1,10 +1,11 @@
 //! The predicate of a filter: clauses and ranges, each by how an index can answer it.
 
 use callhistory_model::{
-    AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, SortKey, TextPattern, Timestamp,
-    WorkspaceId, visit_members, words,
+    Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, Seconds, SortKey, TextPattern,
+    Timestamp, WorkspaceId, visit_members, words,
 };
 
+use super::index_texts::compared;
 use super::search_terms::{self as terms, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
 
 /// One clause of a filter, by how an index can answer it.
@@ -138,18 +139,20 @@ impl Predicate {
         let nanos = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
         let range = |(index, key), low, high| Range { index, key, low, high };
         let above = |number: i64| number.saturating_add(1);
+        let duration = |seconds: &Option<Seconds>| seconds.as_ref().and_then(Seconds::nanos);
+        let cost = |amount: &Option<Amount>| amount.as_ref().and_then(Amount::nanos);
         let mut ranges = vec![
             range(UPDATED, nanos(&filter.updated_after), nanos(&filter.updated_before)),
             range(
                 DURATION,
                 // A record without a duration matches no range of durations.
-                filter.min_duration.as_ref().map(|least| least.nanos()).or(filter.max_duration.as_ref().map(|_| 0)),
-                filter.max_duration.as_ref().map(|most| above(most.nanos())),
+                duration(&filter.min_duration).or(filter.max_duration.as_ref().map(|_| 0)),
+                duration(&filter.max_duration).map(above),
             ),
             range(
                 COST,
-                filter.min_cost.as_ref().map(|least| least.nanos()).or(filter.max_cost.as_ref().map(|_| NO_COST + 1)),
-                filter.max_cost.as_ref().map(|most| above(most.nanos())),
+                cost(&filter.min_cost).or(filter.max_cost.as_ref().map(|_| NO_COST + 1)),
+                cost(&filter.max_cost).map(above),
             ),
         ];
         ranges.retain(|range| range.low.is_some() || range.high.is_some());
@@ -171,6 +174,7 @@ impl Predicate {
 }
 
 fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> FilterClause {
+    let set = &compared_set(columns[0].0, set);
     let (mut any, mut exact) = (Vec::new(), true);
     for (name, _) in columns {
         any.extend(set.values.iter().map(|pattern| match pattern {
@@ -199,10 +203,23 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Filte
     FilterClause::Either { terms: test, exact, columns }
 }
 
+/// The values of a set as they are compared with those of records. A longer prefix than records have is an exact value.
+fn compared_set(name: &str, set: &OneOf) -> OneOf {
+    let cut = |pattern: &TextPattern| match pattern {
+        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text).to_owned()),
+        TextPattern::Prefix(start) if compared(name, start).len() < start.len() => {
+            TextPattern::Exact(compared(name, start).to_owned())
+        }
+        TextPattern::Prefix(start) => TextPattern::Prefix(start.clone()),
+    };
+    OneOf { negated: set.negated, values: set.values.iter().map(cut).collect() }
+}
+
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
+    let ids: Vec<_> = ids.iter().map(|id| compared("callIds", id).to_owned()).collect();
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
-    FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids.to_vec()) }
+    FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }
 }
 
 fn analysis(terms: &Terms, clause: &AnalysisClause) -> FilterClause {

@@ -4,6 +4,8 @@
 use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
+use super::index_texts::IndexTexts;
+
 /// Prefixes of phone numbers are terms up to this length, in characters; longer prefixes are found by their start and then
 /// compared.
 pub(crate) const PREFIX_CHARS: usize = 8;
@@ -14,9 +16,23 @@ pub(crate) const FRAGMENT_DIGITS: usize = 3;
 pub(crate) const DURATION: &str = "duration";
 pub(crate) const COST: &str = "cost";
 
-/// The amount charged to the customer, if it is known.
-pub(crate) fn charge(record: &CallRecord) -> Option<&Amount> {
-    record.cost.as_ref().and_then(CallCost::customer_charge)
+/// The amount charged to the customer in billionths, if it is known.
+pub(crate) fn charge_nanos(record: &CallRecord) -> Option<i64> {
+    record.cost.as_ref().and_then(CallCost::customer_charge).and_then(Amount::nanos)
+}
+
+/// Whether two records of one ID have the same terms. It compares the members that terms are made of, which is much faster than
+/// making them; the times of changes are not among these.
+pub(crate) fn have_same_terms(one: &CallRecord, other: &CallRecord) -> bool {
+    let has_numbers = |record: &CallRecord| (charge_nanos(record).is_some(), record.duration_nanos().is_some());
+    IndexTexts::of(one) == IndexTexts::of(other)
+        && has_numbers(one) == has_numbers(other)
+        && one.from_phone_number == other.from_phone_number
+        && one.to_phone_number == other.to_phone_number
+        && one.summary == other.summary
+        && one.metadata == other.metadata
+        && one.analyzed_data == other.analyzed_data
+        && one.transcript == other.transcript
 }
 
 /// A digest of a workspace, a name and a value.
@@ -100,15 +116,16 @@ impl Terms {
     /// All terms of a record, sorted and distinct.
     pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
         let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
+        let texts = IndexTexts::of(record);
         let columns = [
-            ("agentId", record.agent_id.as_deref()),
-            ("callFlowId", record.call_flow_id.as_deref()),
-            ("batchId", record.batch_id.as_deref()),
-            ("status", record.status.as_ref().map(callhistory_model::CallStatus::as_str)),
-            ("direction", record.direction.as_ref().map(callhistory_model::Direction::as_str)),
-            ("callType", record.call_type.as_ref().map(callhistory_model::CallType::as_str)),
-            ("fromPhoneNumber", record.from_phone_number.as_deref()),
-            ("toPhoneNumber", record.to_phone_number.as_deref()),
+            ("agentId", texts.agent_id),
+            ("callFlowId", texts.call_flow_id),
+            ("batchId", texts.batch_id),
+            ("status", texts.status),
+            ("direction", texts.direction),
+            ("callType", texts.call_type),
+            ("fromPhoneNumber", texts.from_phone_number),
+            ("toPhoneNumber", texts.to_phone_number),
         ];
         for (name, value) in columns {
             match value {
@@ -117,8 +134,8 @@ impl Terms {
             }
         }
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
-        terms.extend(charge(record).map(|_| self.present(COST)));
-        terms.extend(record.call_id.as_ref().map(|id| self.term("callIds", id)));
+        terms.extend(charge_nanos(record).map(|_| self.present(COST)));
+        terms.extend(texts.call_id.map(|id| self.term("callIds", id)));
         for (name, number) in &columns[6..] {
             let Some(number) = number else { continue };
             let ends = number.char_indices().skip(1).map(|(at, _)| at).chain([number.len()]);

@@ -60,7 +60,7 @@ async fn build(path: &Path) -> Vec<(WorkspaceId, CallId)> {
         let (workspace, id): (WorkspaceId, CallId) = (call.workspace.parse().unwrap(), call.id.parse().unwrap());
         let input = CallInput::from_json(call.json.as_bytes()).unwrap();
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000 + number as i64);
-        store.replace_call(&workspace, &id, input, Clone::clone(&any), now.clone()).await.unwrap();
+        store.replace_call(&workspace, &id, input.into(), Clone::clone(&any), now.clone()).await.unwrap();
         if number % 16 == 0 {
             store.delete_call(&workspace, &id, Clone::clone(&any), now).await.unwrap();
         }

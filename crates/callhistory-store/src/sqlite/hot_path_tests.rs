@@ -340,7 +340,7 @@ fn a_read_after_an_acknowledged_write_sees_it() {
         for number in 1..600 {
             let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
             let any = Precondition::default();
-            let written = store.replace_call(&workspace(), &id(0), input(number), any, now).await.unwrap();
+            let written = store.replace_call(&workspace(), &id(0), input(number).into(), any, now).await.unwrap();
             let read = store.get_call(&workspace(), &id(0)).await.unwrap().unwrap();
             assert_eq!(read, written.call);
             let page = store.list_calls(&workspace(), &ListQuery::default()).await.unwrap();

@@ -6,6 +6,7 @@ pub(super) mod fulltext;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod metrics;
+pub(super) mod originals;
 mod positions;
 mod record_cache;
 pub(super) mod snapshot_pool;

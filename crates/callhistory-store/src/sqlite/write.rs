@@ -4,4 +4,6 @@ mod checkpoint;
 pub(super) mod columns;
 pub(super) mod group;
 mod idempotency;
+mod originals;
+pub(super) mod prepare;
 pub(super) mod statements;

@@ -67,7 +67,7 @@ async fn check_api_keys(url: &str) {
         tokio::spawn(async move {
             let call = id(&format!("c{number}"));
             let any = Precondition::default();
-            store.replace_call(&workspace("w"), &call, CallInput::default(), any, at(1)).await.unwrap();
+            store.replace_call(&workspace("w"), &call, CallInput::default().into(), any, at(1)).await.unwrap();
             if number % 10 == 0 {
                 keys.mark_key_used("b", at(number)).await.unwrap();
             }

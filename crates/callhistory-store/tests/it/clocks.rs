@@ -12,7 +12,9 @@ pub(crate) async fn an_idempotency_key_outlives_a_jump_of_the_clock(database: &i
     let store = database.open().await;
     let create = |call: String, key: &str, time: &str| {
         let (store, key, time) = (store.clone(), Some(IdempotencyKey(key.to_owned())), time.parse().unwrap());
-        async move { store.create_call(&workspace("w"), &id(&call), CallInput::default(), key, time).await.unwrap().id }
+        async move {
+            store.create_call(&workspace("w"), &id(&call), CallInput::default().into(), key, time).await.unwrap().id
+        }
     };
     let first = create("first".to_owned(), "k", "2026-01-01T00:00:00Z").await;
     // Each creation with a key deletes keys that are not needed any more.
@@ -46,7 +48,9 @@ pub(crate) async fn times_of_changes_do_not_go_back(database: &impl Database) {
             }
             1 => {
                 let patch = CallPatch::from_json(format!(r#"{{"summary":"{step}"}}"#).as_bytes()).unwrap();
-                let Some(written) = store.update_call(&ws, &call, patch, any(), now).await.unwrap() else { continue };
+                let Some(written) = store.update_call(&ws, &call, patch.into(), any(), now).await.unwrap() else {
+                    continue;
+                };
                 written.call
             }
             2 => {
@@ -56,7 +60,7 @@ pub(crate) async fn times_of_changes_do_not_go_back(database: &impl Database) {
             }
             3 => {
                 let (call, key) = (id(&format!("new-{step}")), IdempotencyKey(step.to_string()));
-                store.create_call(&ws, &call, CallInput::default(), Some(key), now).await.unwrap().call
+                store.create_call(&ws, &call, CallInput::default().into(), Some(key), now).await.unwrap().call
             }
             _ => put(&*store, "w", call.as_str(), &format!(r#"{{"summary":"{step}"}}"#), rng.u8(0..40)).await.call,
         };
@@ -91,7 +95,7 @@ pub(crate) async fn a_generated_id_is_not_older_than_the_last_change(database: &
     put(&*store, "w", "c", "{}", 30).await;
     let create = |ws: &'static str, call: String, second: u8| {
         let store = store.clone();
-        async move { store.create_call(&workspace(ws), &id(&call), CallInput::default(), None, at(second)).await }
+        async move { store.create_call(&workspace(ws), &id(&call), CallInput::default().into(), None, at(second)).await }
     };
     let generated = |millis: i64| format!("{:012x}{:012x}", at(0).unix_nanos() / 1_000_000 + millis, 7);
     let Err(StoreError::ClockBehind(last_change)) = create("w", generated(10_000), 10).await else {

@@ -23,7 +23,7 @@ async fn create_with_key(store: &dyn CallStore, call: &str, number: usize) -> Wr
     // Each may wait for thousands of others.
     while started.elapsed() < 5 * PATIENCE {
         let key = Some(IdempotencyKey(format!("key-{number}")));
-        match store.create_call(&workspace("w"), &id(call), input(&json), key, at(1)).await {
+        match store.create_call(&workspace("w"), &id(call), input(&json).into(), key, at(1)).await {
             Ok(written) => return written,
             Err(StoreError::Busy(_) | StoreError::Unavailable(_)) => {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -117,14 +117,14 @@ async fn disturb(store: Arc<dyn CallStore>, seed: u64, stop: Arc<AtomicBool>) {
             0 => drop(store.delete_call(&workspace("w"), &call, any, at(2)).await.unwrap()),
             1 => {
                 let patch = CallPatch::from(input(&format!(r#"{{"agentId":"{}"}}"#, ["a", "b"][rng.usize(0..2)])));
-                drop(store.update_call(&workspace("w"), &call, patch, any, at(3)).await.unwrap());
+                drop(store.update_call(&workspace("w"), &call, patch.into(), any, at(3)).await.unwrap());
             }
-            _ => drop(store.replace_call(&workspace("w"), &call, input(&json), any, at(4)).await.unwrap()),
+            _ => drop(store.replace_call(&workspace("w"), &call, input(&json).into(), any, at(4)).await.unwrap()),
         }
         // A steady record may change, as long as its position in the list does not.
         let steady = id(&format!("s{}", rng.u16(0..300)));
         let patch = CallPatch::from(input(&format!(r#"{{"summary":"{}"}}"#, rng.u32(..))));
-        store.update_call(&workspace("w"), &steady, patch, Precondition::default(), at(5)).await.unwrap();
+        store.update_call(&workspace("w"), &steady, patch.into(), Precondition::default(), at(5)).await.unwrap();
     }
 }
 
@@ -266,7 +266,7 @@ pub(crate) async fn a_failed_write_does_not_change_a_list(database: &impl Databa
             let store = Arc::clone(&store);
             async move {
                 let json = format!(r#"{{"agentId":"a{round}","startTime":{round}}}"#);
-                store.replace_call(&workspace("w"), &id(&call), input(&json), precondition, at(1)).await.is_ok()
+                store.replace_call(&workspace("w"), &id(&call), input(&json).into(), precondition, at(1)).await.is_ok()
             }
         };
         let never = if_match(VersionSet::OneOf(vec![0]));
@@ -286,7 +286,7 @@ pub(crate) async fn a_failed_write_does_not_change_a_list(database: &impl Databa
     let all = ListQuery::from_query("agentId=*&includeTotal=true").unwrap();
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(1));
     let input = CallInput::default();
-    store.replace_call(&workspace("w"), &id("same"), input, Precondition::default(), at(1)).await.unwrap();
+    store.replace_call(&workspace("w"), &id("same"), input.into(), Precondition::default(), at(1)).await.unwrap();
     assert_eq!(store.list_calls(&workspace("w"), &all).await.unwrap().total, Some(0));
 }
 

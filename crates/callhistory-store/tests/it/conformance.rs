@@ -125,7 +125,10 @@ pub(crate) fn record(written: &WrittenCall) -> CallRecord {
 }
 
 pub(crate) async fn put(store: &dyn CallStore, ws: &str, call: &str, json: &str, second: u8) -> WrittenCall {
-    store.replace_call(&workspace(ws), &id(call), input(json), Precondition::default(), at(second)).await.unwrap()
+    store
+        .replace_call(&workspace(ws), &id(call), input(json).into(), Precondition::default(), at(second))
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn a_record_is_returned_byte_for_byte(database: &impl Database) {
@@ -231,7 +234,7 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
     let store = database.open().await;
     let write = |precondition: Precondition, status: &str| {
         let (store, input) = (store.clone(), input(&format!(r#"{{"status": "{status}"}}"#)));
-        async move { store.replace_call(&workspace("w"), &id("c"), input, precondition, at(1)).await }
+        async move { store.replace_call(&workspace("w"), &id("c"), input.into(), precondition, at(1)).await }
     };
     let only_if = |versions: &[i64]| if_match(VersionSet::OneOf(versions.to_vec()));
     let unless = |versions: &[i64]| if_none_match(VersionSet::OneOf(versions.to_vec()));
@@ -257,7 +260,7 @@ pub(crate) async fn preconditions_are_checked_in_the_transaction(database: &impl
 pub(crate) async fn a_creation_does_not_replace(database: &impl Database) {
     let store = database.open().await;
     let (ws, call) = (workspace("w"), id("c"));
-    let create = || store.create_call(&ws, &call, CallInput::default(), None, at(1));
+    let create = || store.create_call(&ws, &call, CallInput::default().into(), None, at(1));
     let first = create().await.unwrap();
     assert_eq!((first.outcome, first.call.sequence), (WriteOutcome::Created, 1));
     assert!(matches!(create().await, Err(StoreError::IdTaken)));
@@ -269,7 +272,7 @@ pub(crate) async fn a_creation_with_an_idempotency_key_happens_once(database: &i
     let create = |call: String, json: &str, key: &str, ws: &str, time: Timestamp| {
         let (store, input, ws) = (store.clone(), input(json), workspace(ws));
         let key = Some(IdempotencyKey(key.to_owned()));
-        async move { store.create_call(&ws, &id(&call), input, key, time).await }
+        async move { store.create_call(&ws, &id(&call), input.into(), key, time).await }
     };
     let tasks: Vec<_> =
         (0..32).map(|n| tokio::spawn(create(format!("c{n}"), r#"{"agentId": "a"}"#, "k", "w", at(1)))).collect();
@@ -290,7 +293,7 @@ pub(crate) async fn a_creation_with_an_idempotency_key_happens_once(database: &i
     let again = |call: &'static str, agent: &str, time: &str| {
         let (store, time, key) = (reopened.clone(), time.parse().unwrap(), Some(IdempotencyKey("k".to_owned())));
         let input = input(&format!(r#"{{"agentId": "{agent}"}}"#));
-        async move { store.create_call(&workspace("w"), &id(call), input, key, time).await }
+        async move { store.create_call(&workspace("w"), &id(call), input.into(), key, time).await }
     };
     for time in ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z"] {
         let replayed = again("late", "a", time).await.unwrap();
@@ -306,7 +309,7 @@ pub(crate) async fn a_write_completes_after_its_caller_disconnects(database: &im
     let store = database.open().await;
     for n in 0..1000 {
         let (ws, call) = (workspace("w"), id(&format!("c{n}")));
-        let write = store.replace_call(&ws, &call, CallInput::default(), Precondition::default(), at(1));
+        let write = store.replace_call(&ws, &call, CallInput::default().into(), Precondition::default(), at(1));
         // One poll hands the write over. Tokio's budget for one task would end the loop early.
         let mut write = Box::pin(tokio::task::unconstrained(write));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -328,8 +331,9 @@ pub(crate) async fn a_closed_store_refuses_writes(database: &impl Database) {
     put(&*store, "w", "c", "{}", 1).await;
     store.check().await.unwrap();
     store.close().await;
-    let late =
-        store.replace_call(&workspace("w"), &id("d"), CallInput::default(), Precondition::default(), at(1)).await;
+    let late = store
+        .replace_call(&workspace("w"), &id("d"), CallInput::default().into(), Precondition::default(), at(1))
+        .await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))));
     assert!(store.check().await.is_err());
 }
@@ -339,7 +343,7 @@ pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
     let patch = |json: &str, precondition: Precondition| {
         let (store, patch) = (store.clone(), CallPatch::from_json(json.as_bytes()).unwrap());
-        async move { store.update_call(&workspace("w"), &id("c"), patch, precondition, at(9)).await }
+        async move { store.update_call(&workspace("w"), &id("c"), patch.into(), precondition, at(9)).await }
     };
     let any = Precondition::default;
     let json = r#"{"metadata":{"b":{"c":null,"e":0.10}},"summary":null,"status":"completed"}"#;
@@ -350,9 +354,9 @@ pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     let again = patch(json, any()).await.unwrap().unwrap();
     assert_eq!((again.outcome, again.call), (WriteOutcome::Unchanged, written.call.clone()));
     for late in [r#"{"status":"ongoing"}"#, r#"{"status":null}"#, r#"{"status":"ringing","summary":"late"}"#] {
-        assert!(matches!(patch(late, any()).await, Err(StoreError::TerminalStatus)), "{late}");
+        assert!(matches!(patch(late, any()).await, Err(StoreError::FinalStatus)), "{late}");
         let exists = if_match(VersionSet::Any);
-        assert!(matches!(patch(late, exists).await, Err(StoreError::TerminalStatus)), "{late}");
+        assert!(matches!(patch(late, exists).await, Err(StoreError::FinalStatus)), "{late}");
     }
     patch(r#"{"status":"failed","summary":"late"}"#, any()).await.unwrap();
     let seen = if_match(VersionSet::OneOf(vec![3]));
@@ -365,7 +369,8 @@ pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     patch(&large("one"), any()).await.unwrap();
     let grown = patch(&large("two"), any()).await;
     assert!(matches!(grown, Err(StoreError::Invalid(_))), "a patched record has the size limit of a request");
-    let elsewhere = store.update_call(&workspace("v"), &id("c"), CallPatch::default(), any(), at(9)).await.unwrap();
+    let elsewhere =
+        store.update_call(&workspace("v"), &id("c"), CallPatch::default().into(), any(), at(9)).await.unwrap();
     assert_eq!(elsewhere, None);
 }
 
@@ -470,8 +475,8 @@ pub(crate) async fn a_damaged_record_fails_alone(database: &impl Database, damag
     for _ in 0..20 {
         let any = Precondition::default;
         let (failed, written) = tokio::join!(
-            store.replace_call(&workspace, &damaged, input(r#"{"summary":"new"}"#), any(), at(2)),
-            store.replace_call(&workspace, &sound, input(r#"{"summary":"new"}"#), any(), at(2)),
+            store.replace_call(&workspace, &damaged, input(r#"{"summary":"new"}"#).into(), any(), at(2)),
+            store.replace_call(&workspace, &sound, input(r#"{"summary":"new"}"#).into(), any(), at(2)),
         );
         is_damaged(failed.err());
         written.unwrap();

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use callhistory_store::{ApiKeyStore, CallStore, Diagnostic, StoreError, Thresholds};
+use callhistory_store::{ApiKeyStore, CallStore, Diagnostic, StoreError, StoreOptions, Thresholds};
 
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
     open_with(url, Thresholds::SMALL).await
 }
 
 pub(crate) async fn open_with(url: &str, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
-    callhistory_store::open_with(&url.parse()?, thresholds).await
+    callhistory_store::open_with(&url.parse()?, StoreOptions { thresholds, ..StoreOptions::default() }).await
 }
 
 pub(crate) async fn open_api_keys(url: &str) -> Result<Arc<dyn ApiKeyStore>, StoreError> {

@@ -110,7 +110,7 @@ async fn no_write_is_lost_in_a_deleted_file() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             let any = Precondition::default();
-            let written = store.replace_call(&workspace("w"), &id("c"), CallInput::default(), any, at(1)).await;
+            let written = store.replace_call(&workspace("w"), &id("c"), CallInput::default().into(), any, at(1)).await;
             assert!(matches!(written, Err(StoreError::Unavailable(_))), "{suffix}: {written:?}");
             assert!(store.check().await.is_err(), "a store that cannot write must not be ready");
             // A copy, because the other server is alive; only what is in the database file survives its crash.
@@ -179,7 +179,7 @@ async fn acknowledged_writes_survive_the_removal_of_the_wal() {
             std::fs::remove_file(file.path().with_file_name("callhistory.db-wal")).unwrap();
         }
         let (name, any) = (id(&format!("c{number}")), Precondition::default());
-        if store.replace_call(&workspace("w"), &name, CallInput::default(), any, at(1)).await.is_ok() {
+        if store.replace_call(&workspace("w"), &name, CallInput::default().into(), any, at(1)).await.is_ok() {
             acknowledged.push(name);
         }
     }

@@ -31,7 +31,8 @@ pub(crate) async fn a_transcript_is_part_of_its_record(database: &impl Database)
     let json = String::from_utf8(written.call.body.to_vec()).unwrap();
     assert!(json.ends_with(r#","transcript":[{"role":"user","content":"my parcel 4711 }"}]}"#), "{json}");
     assert_eq!(store.get_call(&ws, &id("spoken")).await.unwrap(), Some(written.call.clone()));
-    for query in ["search=parcel", "search=4711", "search=parcel&sort=cost", "agentId=a&sort=-duration&limit=1&page=1"] {
+    for query in ["search=parcel", "search=4711", "search=parcel&sort=cost", "agentId=a&sort=-duration&limit=1&page=1"]
+    {
         assert!(list(&*store, query).await.unwrap().contains(&json), "{query}");
     }
     assert_eq!(export(&*store, "search=4711").await, format!("{json}\n"));
@@ -43,7 +44,7 @@ pub(crate) async fn a_transcript_is_part_of_its_record(database: &impl Database)
     let patch = |json: &str| CallPatch::from_json(json.as_bytes()).unwrap();
     let longer = patch(r#"{"transcript":["another word"]}"#);
     let any = Precondition::default;
-    let patched = store.update_call(&ws, &id("spoken"), longer, any(), at(4)).await.unwrap().unwrap();
+    let patched = store.update_call(&ws, &id("spoken"), longer.into(), any(), at(4)).await.unwrap().unwrap();
     assert_eq!(record(&patched).transcript.unwrap().as_str(), r#"["another word"]"#);
     assert_eq!(store.get_call(&ws, &id("spoken")).await.unwrap(), Some(patched.call));
     assert_eq!(
@@ -51,12 +52,12 @@ pub(crate) async fn a_transcript_is_part_of_its_record(database: &impl Database)
         (0, 1)
     );
     let silent = patch(r#"{"transcript":null}"#);
-    let patched = store.update_call(&ws, &id("spoken"), silent, any(), at(5)).await.unwrap().unwrap();
+    let patched = store.update_call(&ws, &id("spoken"), silent.into(), any(), at(5)).await.unwrap().unwrap();
     assert_eq!(record(&patched).transcript, None);
     assert_eq!(store.get_call(&ws, &id("spoken")).await.unwrap(), Some(patched.call));
     for _ in 0..2 {
         let key = Some(IdempotencyKey("k".to_owned()));
-        let created = store.create_call(&ws, &id("new"), input(SPOKEN), key, at(6)).await.unwrap();
+        let created = store.create_call(&ws, &id("new"), input(SPOKEN).into(), key, at(6)).await.unwrap();
         assert_eq!(store.get_call(&ws, &id("new")).await.unwrap(), Some(created.call));
     }
     drop(store.export_calls(&ws, &CallFilter::default()).await.unwrap());

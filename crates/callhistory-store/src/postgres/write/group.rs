@@ -17,13 +17,14 @@ use tokio::{
 
 use super::{
     plan::{GroupPlan, Rejection, Reply},
-    statements::{self, GroupRows},
+    statements::{self, GroupReads, GroupRows},
 };
 use crate::{
     concurrency::{
         fair_semaphore::{FairSemaphore, QUEUE_TIMEOUT},
         group_commit::{self, GroupTransaction, QUEUE, QueuedWrite, queue_write},
     },
+    domain::original::ContentHash,
     error::StoreError,
     postgres::{
         epoch::CurrentEpoch,
@@ -46,10 +47,15 @@ impl GroupTransaction for GroupPlan {
     type Commit = i64;
 }
 
-/// The records and the key of a write.
+/// What a write reads, and how much it writes.
+#[derive(Default)]
 pub(crate) struct WriteSet {
     pub(crate) ids: Vec<CallId>,
     pub(crate) key: Option<String>,
+    /// The documents that it may keep, each with the ID of its record.
+    pub(crate) documents: Vec<(CallId, ContentHash)>,
+    /// Whether it must know which of the records were deleted.
+    pub(crate) is_import: bool,
 }
 
 type Group = Vec<QueuedWrite<GroupPlan>>;
@@ -60,6 +66,7 @@ pub(crate) struct PgWriter {
     pool: Pool,
     listener: Listener,
     epoch: Arc<CurrentEpoch>,
+    max_record_bytes: usize,
     /// The waiting writes by workspace; a workspace is present while one of its groups is in flight.
     queues: Mutex<Queues>,
     semaphore: Arc<FairSemaphore>,
@@ -78,9 +85,9 @@ fn rolled_back(error: PgError) -> GroupError {
 }
 
 impl PgWriter {
-    pub(crate) fn new(pool: Pool, listener: Listener, epoch: Arc<CurrentEpoch>) -> Arc<Self> {
+    pub(crate) fn new(pool: Pool, listener: Listener, epoch: Arc<CurrentEpoch>, max_record_bytes: usize) -> Arc<Self> {
         let (semaphore, in_flight) = (FairSemaphore::new(QUEUE.0, QUEUE.1), Arc::new(Semaphore::new(QUEUE.0)));
-        Arc::new(Self { pool, listener, epoch, queues: Mutex::default(), semaphore, in_flight })
+        Arc::new(Self { pool, listener, epoch, max_record_bytes, queues: Mutex::default(), semaphore, in_flight })
     }
 
     /// Runs a write and waits until it is durable. A submitted write is completed even if the caller stops waiting.
@@ -204,10 +211,9 @@ impl PgWriter {
     }
 
     async fn commit_group(&self, db: &Object, workspace: &WorkspaceId, group: &mut Group) -> Result<i64, GroupError> {
-        let ids: HashSet<_> = group.iter().flat_map(|write| &write.info().ids).map(CallId::as_str).collect();
-        let keys: HashSet<_> = group.iter().filter_map(|write| write.info().key.as_deref()).collect();
-        let (ids, keys): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), keys.into_iter().collect());
-        let plan = round_trip(statements::begin(db, &self.epoch, workspace, &ids, &keys)).await.map_err(rolled_back)?;
+        let reads = reads(group);
+        let begin = statements::begin(db, &self.epoch, (workspace, self.max_record_bytes), &reads);
+        let plan = round_trip(begin).await.map_err(rolled_back)?;
         let waiting = std::mem::take(group);
         let planned = task::spawn_blocking(move || run_plan(waiting, plan)).await;
         let failed = |error: task::JoinError| rolled_back(StoreError::Internal(error.to_string()).into());
@@ -265,6 +271,23 @@ fn run_plan(group: Group, mut plan: GroupPlan) -> (Group, Group, GroupRows) {
     // A write of one record changes the plan in its last step. One of many records can fail after a part of its changes.
     let rows = if is_single && failed { GroupRows::default() } else { GroupRows::of(plan) };
     (planned, deferred, rows)
+}
+
+/// What the writes of a group read.
+fn reads(group: &Group) -> GroupReads<'_> {
+    let sets = || group.iter().map(|write| write.info());
+    let documents = sets().flat_map(|set| &set.documents).map(|(id, hash)| (id.as_str(), &hash[..]));
+    let documents: HashSet<_> = documents.collect();
+    GroupReads {
+        ids: distinct(sets().flat_map(|set| &set.ids).map(CallId::as_str)),
+        keys: distinct(sets().filter_map(|set| set.key.as_deref())),
+        documents: documents.into_iter().unzip(),
+        imported: distinct(sets().filter(|set| set.is_import).flat_map(|set| &set.ids).map(CallId::as_str)),
+    }
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.collect::<HashSet<_>>().into_iter().collect()
 }
 
 async fn round_trip<T>(statements: impl Future<Output = Result<T, PgError>>) -> Result<T, PgError> {

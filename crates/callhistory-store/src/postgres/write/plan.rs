@@ -1,12 +1,20 @@
 //! Applies a group of writes to the records that it read, in memory. It does no I/O and can be repeated.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallRecord, FieldWarning, Timestamp, WorkspaceId};
 
+use super::prepare::{ExpectedTerms, PatchRequest, WriteRequest};
 use crate::{
-    domain::mutation::{self, ChangeKind, IdempotencyKey, Precondition, key_expiry_nanos},
+    call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
+    domain::{
+        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord, key_expiry_nanos},
+        original::{ContentHash, OriginalRow, OriginalTotals, PreparedDocument},
+    },
     error::StoreError,
     results::{StoredCall, WriteOutcome, WrittenCall},
 };
@@ -60,24 +68,13 @@ pub(crate) type Reply<T> = Box<dyn FnOnce(i64) -> T + Send>;
 pub(crate) struct CurrentCall {
     pub(crate) sequence: Sequence,
     pub(crate) body: Bytes,
-    /// The record, if the group wrote it.
-    pub(crate) record: Option<CallRecord>,
+    /// The record, if it was read or written.
+    pub(crate) record: Option<Arc<CallRecord>>,
     /// Why the bytes cannot be used. A damaged record can be deleted.
     pub(crate) damage: Option<StoreError>,
 }
 
 impl CurrentCall {
-    fn read(&self) -> Result<CallRecord, StoreError> {
-        if let Some(record) = &self.record {
-            return Ok(record.clone());
-        }
-        if let Some(damage) = &self.damage {
-            return Err(damage.clone());
-        }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
-    }
-
     fn stored(self, base: i64) -> StoredCall {
         StoredCall { sequence: self.sequence.after(base), body: self.body }
     }
@@ -87,7 +84,42 @@ impl CurrentCall {
 #[derive(Default)]
 pub(crate) struct PlannedCall {
     pub(crate) was_there: bool,
+    /// The record before the group, if it was read: its row has its terms.
+    pub(crate) before: Option<Arc<CallRecord>>,
     pub(crate) current: Option<CurrentCall>,
+    /// The terms that the last write expected.
+    pub(crate) expected: Option<Arc<ExpectedTerms>>,
+    pub(crate) originals: PlannedOriginals,
+    /// Whether the feed has a deletion of it.
+    pub(crate) was_deleted: bool,
+}
+
+/// The originals of a record.
+#[derive(Default)]
+pub(crate) struct PlannedOriginals {
+    pub(crate) totals: OriginalTotals,
+    /// The documents of writes of the group that the record has.
+    pub(crate) known: HashSet<ContentHash>,
+    pub(crate) new: Vec<OriginalRow>,
+}
+
+impl PlannedCall {
+    /// The current record, parsed once.
+    fn read(&mut self) -> Result<Option<(CurrentCall, Arc<CallRecord>)>, StoreError> {
+        let Some(current) = &mut self.current else { return Ok(None) };
+        if let Some(damage) = &current.damage {
+            return Err(damage.clone());
+        }
+        if current.record.is_none() {
+            let record: CallRecord = serde_json::from_slice(&current.body)
+                .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))?;
+            current.record = Some(Arc::new(record));
+            self.before.clone_from(&current.record);
+        }
+        let record = current.record.clone();
+        let record = record.ok_or_else(|| StoreError::Internal("a record was not read".to_owned()))?;
+        Ok(Some((current.clone(), record)))
+    }
 }
 
 /// The stored response of an idempotency key.
@@ -125,11 +157,46 @@ pub(crate) struct GroupPlan {
     pub(crate) expired_by: Option<i64>,
     /// The time of the last change, in nanoseconds since 1970.
     pub(crate) last_change: i64,
+    /// The sequence before the group, exactly if the workspace exists: then it is locked.
+    pub(crate) last_sequence: i64,
+    /// The maximum size of a record with its originals.
+    pub(crate) max_record_bytes: usize,
+}
+
+/// The current and the earlier state of a record that a write changes.
+struct Found {
+    current: CurrentCall,
+    record: Arc<CallRecord>,
+}
+
+impl Found {
+    fn stored(&self) -> StoredRecord<'_> {
+        StoredRecord { record: &self.record, json: &self.current.body }
+    }
+}
+
+/// What a write did, before its sequence is known.
+struct Outcome {
+    current: CurrentCall,
+    outcome: WriteOutcome,
+    warnings: Vec<FieldWarning>,
+}
+
+impl Outcome {
+    fn reply(self, id: CallId) -> Reply<WrittenCall> {
+        let Self { current, outcome, warnings } = self;
+        Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome, warnings })
+    }
 }
 
 impl GroupPlan {
-    fn current(&self, id: &CallId) -> Option<CurrentCall> {
-        self.calls.get(id).and_then(|call| call.current.clone())
+    fn current(&self, id: &CallId) -> Option<&CurrentCall> {
+        self.calls.get(id).and_then(|call| call.current.as_ref())
+    }
+
+    fn found(&mut self, id: &CallId) -> Result<Option<Found>, StoreError> {
+        let read = self.calls.get_mut(id).map(PlannedCall::read).transpose()?.flatten();
+        Ok(read.map(|(current, record)| Found { current, record }))
     }
 
     /// Checks a precondition, which can need the sequence.
@@ -147,57 +214,107 @@ impl GroupPlan {
         &mut self,
         kind: ChangeKind,
         id: &CallId,
-        record: Option<CallRecord>,
+        record: Option<(CallRecord, Bytes)>,
         time: &Timestamp,
-    ) -> Option<CurrentCall> {
-        self.last_change = mutation::last_change(time, record.as_ref());
+    ) -> Sequence {
+        self.last_change = mutation::last_change(time, record.as_ref().map(|(record, _)| record));
         self.changes.push(PlannedChange { kind, id: id.clone(), at: self.last_change });
         let sequence = Sequence::Pending(i64::try_from(self.changes.len()).unwrap_or(i64::MAX));
-        let made = |record: CallRecord| CurrentCall {
-            sequence,
-            body: record.to_json().into(),
-            record: Some(record),
-            damage: None,
-        };
-        let current = record.map(made);
-        self.calls.entry(id.clone()).or_default().current.clone_from(&current);
-        current
-    }
-
-    fn make(
-        &mut self,
-        kind: ChangeKind,
-        id: &CallId,
-        record: CallRecord,
-        time: &Timestamp,
-    ) -> Result<CurrentCall, StoreError> {
-        let made = self.change(kind, id, Some(record), time);
-        made.ok_or_else(|| StoreError::Internal("a write produced no record".to_owned()))
+        let made = |(record, body)| CurrentCall { sequence, body, record: Some(Arc::new(record)), damage: None };
+        self.calls.entry(id.clone()).or_default().current = record.map(made);
+        sequence
     }
 
     fn time_of_change(&self, now: &Timestamp) -> Timestamp {
         mutation::time_of_change(now, self.last_change)
     }
 
+    /// The row of a document if it is kept, and a check of the size of the record with its originals. It changes nothing.
+    fn original(
+        &self,
+        id: &CallId,
+        document: Option<&PreparedDocument>,
+        warnings: &[FieldWarning],
+        (now, record_bytes): (&Timestamp, usize),
+    ) -> Result<Option<OriginalRow>, StoreError> {
+        let originals = self.calls.get(id).map(|call| &call.originals);
+        let totals = originals.map(|originals| originals.totals).unwrap_or_default();
+        let max_bytes = self.max_record_bytes;
+        let is_known =
+            |document: &&PreparedDocument| originals.is_some_and(|known| known.known.contains(&document.hash));
+        match document.filter(|document| document.is_kept(warnings) && !is_known(document)) {
+            Some(document) => document.row(warnings, totals, now, (record_bytes, max_bytes)).map(Some),
+            None => {
+                mutation::check_size(record_bytes, usize::try_from(totals.bytes).unwrap_or(0), max_bytes)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Adds what a write leaves besides the record.
+    fn keep(&mut self, id: &CallId, original: Option<OriginalRow>, expected: Option<&Arc<ExpectedTerms>>) {
+        let call = self.calls.entry(id.clone()).or_default();
+        call.expected = expected.cloned();
+        if let Some(row) = original {
+            call.originals.totals = row.totals();
+            call.originals.known.insert(row.hash);
+            call.originals.new.push(row);
+        }
+    }
+
     /// Creates a record that is not there.
     fn create(
         &mut self,
         id: &CallId,
-        input: &CallInput,
+        request: &WriteRequest,
         (now, time): (&Timestamp, &Timestamp),
-    ) -> Result<CurrentCall, StoreError> {
+    ) -> Result<Outcome, StoreError> {
+        let WriteRequest { write, document, warnings, expected } = request;
+        mutation::check_extra(&write.input, write.handling, None)?;
         let time = self.time_of_change(time);
-        let mut record = mutation::created(input.clone(), &self.workspace, id, now)?;
-        if input.updated_at.is_none() {
-            mutation::date(&mut record, &time);
+        let (mut record, mut body) =
+            mutation::created(write.input.clone(), (&self.workspace, id), now, self.max_record_bytes)?;
+        if write.input.updated_at.is_none() && mutation::date(&mut record, &time) {
+            body = record.to_json().into();
         }
-        self.make(ChangeKind::Created, id, record, &time)
+        let original = self.original(id, document.as_deref(), warnings, (now, body.len()))?;
+        let sequence = self.change(ChangeKind::Created, id, Some((record, body.clone())), &time);
+        self.keep(id, original, expected.as_ref());
+        let current = CurrentCall { sequence, body, record: None, damage: None };
+        Ok(Outcome { current, outcome: WriteOutcome::Created, warnings: warnings.clone() })
+    }
+
+    /// Applies a change to a record, and keeps the document that it came from.
+    fn apply(
+        &mut self,
+        id: &CallId,
+        found: Found,
+        change: Change,
+        (document, expected): (Option<&PreparedDocument>, Option<&Arc<ExpectedTerms>>),
+        (now, time): (&Timestamp, &Timestamp),
+    ) -> Result<Outcome, StoreError> {
+        let Change { record, warnings } = change;
+        let Some((record, body)) = record else {
+            let document = document.filter(|document| document.is_kept(&warnings));
+            if document.is_some()
+                && let Some(row) = self.original(id, document, &warnings, (now, found.current.body.len()))?
+            {
+                let expected = self.calls.get(id).and_then(|call| call.expected.clone());
+                self.keep(id, Some(row), expected.as_ref());
+            }
+            return Ok(Outcome { current: found.current, outcome: WriteOutcome::Unchanged, warnings });
+        };
+        let original = self.original(id, document, &warnings, (now, body.len()))?;
+        let sequence = self.change(ChangeKind::Updated, id, Some((record, body.clone())), time);
+        self.keep(id, original, expected);
+        let current = CurrentCall { sequence, body, record: None, damage: None };
+        Ok(Outcome { current, outcome: WriteOutcome::Replaced, warnings })
     }
 
     pub(crate) fn create_call(
         &mut self,
         id: &CallId,
-        input: &CallInput,
+        request: &WriteRequest,
         key: Option<&(IdempotencyKey, [u8; 32])>,
         now: &Timestamp,
     ) -> Result<Reply<WrittenCall>, Rejection> {
@@ -214,66 +331,65 @@ impl GroupPlan {
                 }
                 let current =
                     CurrentCall { sequence: first.sequence, body: first.body.clone(), record: None, damage: None };
-                return Ok(written(first.id.clone(), current, WriteOutcome::Created));
+                let first_outcome = Outcome { current, outcome: WriteOutcome::Created, warnings: Vec::new() };
+                return Ok(first_outcome.reply(first.id.clone()));
             }
         }
         let time = mutation::time_of_creation(id, now, self.last_change)?;
         if self.current(id).is_some() {
             return Err(StoreError::IdTaken.into());
         }
-        let made = self.create(id, input, (now, &time))?;
+        let made = self.create(id, request, (now, &time))?;
         if let Some((key, request_hash)) = key {
-            let (sequence, body) = (made.sequence, made.body.clone());
+            let (sequence, body) = (made.current.sequence, made.current.body.clone());
             let (request_hash, expires_at, id) = (*request_hash, key_expiry_nanos(now), id.clone());
             self.keys.insert(
                 key.0.clone(),
                 IdempotencyRecord { request_hash, expires_at, id, sequence, body, damage: None, is_new: true },
             );
         }
-        Ok(written(id.clone(), made, WriteOutcome::Created))
+        Ok(made.reply(id.clone()))
     }
 
     pub(crate) fn replace_call(
         &mut self,
         id: &CallId,
-        input: &CallInput,
+        request: &WriteRequest,
         precondition: &Precondition,
         now: &Timestamp,
     ) -> Result<Reply<WrittenCall>, Rejection> {
-        let current = self.current(id);
-        Self::check(precondition, current.as_ref())?;
-        let Some(current) = current else {
-            let made = self.create(id, input, (now, now))?;
-            return Ok(written(id.clone(), made, WriteOutcome::Created));
+        Self::check(precondition, self.current(id))?;
+        let Some(found) = self.found(id)? else {
+            return Ok(self.create(id, request, (now, now))?.reply(id.clone()));
         };
         let time = self.time_of_change(now);
-        match mutation::replaced(input.clone(), &current.read()?, &current.body, &time)? {
-            None => Ok(written(id.clone(), current, WriteOutcome::Unchanged)),
-            Some(record) => {
-                let made = self.make(ChangeKind::Updated, id, record, &time)?;
-                Ok(written(id.clone(), made, WriteOutcome::Replaced))
-            }
-        }
+        let change =
+            mutation::replaced(request.write.clone(), precondition, &found.stored(), &time, self.max_record_bytes)?;
+        let prepared = (request.document.as_deref(), request.expected.as_ref());
+        Ok(self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone()))
     }
 
     pub(crate) fn update_call(
         &mut self,
         id: &CallId,
-        patch: &CallPatch,
+        request: &PatchRequest,
         precondition: &Precondition,
         now: &Timestamp,
     ) -> Result<Reply<Option<WrittenCall>>, Rejection> {
-        let Some(current) = self.current(id) else { return Ok(Box::new(|_| None)) };
-        Self::check(precondition, Some(&current))?;
+        if self.current(id).is_none() {
+            let Some(created) = &request.created else { return Ok(Box::new(|_| None)) };
+            Self::check(precondition, None)?;
+            let created = created.clone()?;
+            let reply = self.create(id, &created, (now, now))?.reply(id.clone());
+            return Ok(Box::new(|base| Some(reply(base))));
+        }
+        Self::check(precondition, self.current(id))?;
+        let Some(found) = self.found(id)? else { return Ok(Box::new(|_| None)) };
         let time = self.time_of_change(now);
-        let written = match mutation::patched(patch, precondition, &current.read()?, &current.body, &time)? {
-            None => written(id.clone(), current, WriteOutcome::Unchanged),
-            Some(record) => {
-                let made = self.make(ChangeKind::Updated, id, record, &time)?;
-                written(id.clone(), made, WriteOutcome::Replaced)
-            }
-        };
-        Ok(Box::new(|base| Some(written(base))))
+        let change = mutation::patched(&request.write, precondition, &found.stored(), &time, self.max_record_bytes)?;
+        let prepared = (request.document.as_deref(), None);
+        let reply = self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone());
+        Ok(Box::new(|base| Some(reply(base))))
     }
 
     pub(crate) fn delete_call(
@@ -283,33 +399,60 @@ impl GroupPlan {
         now: &Timestamp,
     ) -> Result<Reply<bool>, Rejection> {
         let Some(current) = self.current(id) else { return Ok(Box::new(|_| false)) };
-        Self::check(precondition, Some(&current))?;
+        Self::check(precondition, Some(current))?;
         // The key stays: a late retry of the creation must not create the record again.
         self.keys.values_mut().filter(|key| key.id == *id).for_each(|key| key.body = Bytes::new());
         self.deleted.push(id.clone());
         self.change(ChangeKind::Deleted, id, None, &self.time_of_change(now));
+        let call = self.calls.entry(id.clone()).or_default();
+        call.originals = PlannedOriginals::default();
+        call.was_deleted = true;
         Ok(Box::new(|_| true))
     }
 
-    /// Writes many records; a record that breaks a rule fails alone, and any other error rolls all of them back.
+    /// Imports many records. An invalid record is a result of its own, unless the batch writes all or none; any other error rolls
+    /// back all.
     pub(crate) fn import_calls(
         &mut self,
-        calls: &[(CallId, CallInput)],
+        calls: &[(CallId, WriteRequest)],
+        options: ImportOptions,
         now: &Timestamp,
-    ) -> Result<Reply<Vec<Result<WriteOutcome, FieldErrors>>>, Rejection> {
-        let any = Precondition::default();
+    ) -> Result<Reply<ImportBatch>, Rejection> {
+        let last_sequence = self.last_sequence + i64::try_from(self.changes.len()).unwrap_or(0);
+        let first_sequence = options.began_at.unwrap_or(last_sequence);
+        let options = ImportOptions { began_at: Some(first_sequence), ..options };
         let mut outcomes = Vec::with_capacity(calls.len());
-        for (id, input) in calls {
-            match self.replace_call(id, input, &any, now) {
-                Ok(written) => outcomes.push(Ok(written(0).outcome)),
-                Err(Rejection::Failed(StoreError::Invalid(errors))) => outcomes.push(Err(errors)),
-                Err(stop) => return Err(stop),
-            }
+        for (id, request) in calls {
+            outcomes.push(match self.import_call(id, request, options, now) {
+                Err(StoreError::Invalid(errors)) => Err(errors),
+                outcome => Ok(outcome?),
+            });
         }
-        Ok(Box::new(|_| outcomes))
+        mutation::check_atomic(&outcomes, options)?;
+        Ok(Box::new(move |_| ImportBatch { first_sequence, outcomes }))
     }
-}
 
-fn written(id: CallId, current: CurrentCall, outcome: WriteOutcome) -> Reply<WrittenCall> {
-    Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome })
+    fn import_call(
+        &mut self,
+        id: &CallId,
+        request: &WriteRequest,
+        options: ImportOptions,
+        now: &Timestamp,
+    ) -> Result<ImportedCall, StoreError> {
+        let Some(found) = self.found(id)? else {
+            if !options.restores_deleted && self.calls.get(id).is_some_and(|call| call.was_deleted) {
+                return Ok(ImportedCall { outcome: ImportOutcome::Deleted, is_repeated: false, warnings: Vec::new() });
+            }
+            let Outcome { warnings, .. } = self.create(id, request, (now, now))?;
+            return Ok(ImportedCall { outcome: ImportOutcome::Created, is_repeated: false, warnings });
+        };
+        let sequence = found.current.sequence.after(self.last_sequence);
+        let is_repeated = options.began_at.is_some_and(|began| sequence > began);
+        let time = self.time_of_change(now);
+        let (change, outcome) =
+            mutation::imported(request.write.clone(), options.mode, &found.stored(), &time, self.max_record_bytes)?;
+        let prepared = (request.document.as_deref(), request.expected.as_ref());
+        let Outcome { warnings, .. } = self.apply(id, found, change, prepared, (now, &time))?;
+        Ok(ImportedCall { outcome, is_repeated, warnings })
+    }
 }

@@ -3,16 +3,21 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use bytes::Bytes;
-use callhistory_model::{Amount, CallId, CallRecord, CallStatus, CallType, Direction, JsonArray, WorkspaceId};
+use callhistory_model::{CallId, CallRecord, JsonArray, WorkspaceId};
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement, types::ToSql};
 
-use super::plan::{CurrentCall, GroupPlan, IdempotencyRecord, PlannedCall, Sequence};
+use super::{
+    plan::{CurrentCall, GroupPlan, IdempotencyRecord, Sequence},
+    prepare::ExpectedTerms,
+};
 use crate::{
     domain::{
+        index_texts::IndexTexts,
         mutation::unneeded_expiry_nanos,
+        original::{OriginalRow, OriginalTotals},
         record_digest::RecordDigest,
-        search_terms::{Term, Terms, charge},
+        search_terms::{Terms, charge_nanos, have_same_terms},
     },
     error::StoreError,
     postgres::{
@@ -33,7 +38,7 @@ const EXPIRED_KEYS_PER_GROUP: i64 = 64;
 
 /// Locks the row of the workspace. Until the commit no other group of the workspace is planned, so the times of its changes do not
 /// go back. It comes before the locks of records, so that two servers do not deadlock.
-const LOCK_WORKSPACE: &str = "SELECT 1 FROM workspace WHERE workspace_id = $1 FOR UPDATE";
+const LOCK_WORKSPACE: &str = "SELECT last_sequence FROM workspace WHERE workspace_id = $1 FOR UPDATE";
 
 /// A statement of its own, after the lock: it sees what a group that held the lock has committed.
 const LAST_CHANGE: &str = "SELECT changed_at FROM change WHERE workspace_id = $1 ORDER BY sequence DESC LIMIT 1";
@@ -41,6 +46,19 @@ const LAST_CHANGE: &str = "SELECT changed_at FROM change WHERE workspace_id = $1
 /// In the order of IDs, so that two servers do not deadlock.
 const LOCK_CALLS: &str = "SELECT id, sequence, digest, transcript_digest, body, transcript FROM call
      WHERE workspace_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE";
+
+/// The last original of each record, which knows the size of all.
+const READ_ORIGINALS: &str = "SELECT i.id, o.number, o.total_bytes FROM unnest($2::text[]) AS i (id)
+     CROSS JOIN LATERAL (SELECT l.number, l.total_bytes FROM original l WHERE l.workspace_id = $1 AND l.id = i.id
+         ORDER BY l.number DESC LIMIT 1) o";
+
+/// Which of these documents their records have already.
+const READ_DOCUMENTS: &str = "SELECT o.id, o.content_hash FROM unnest($2::text[], $3::bytea[]) AS d (id, hash)
+     JOIN original o ON o.workspace_id = $1 AND o.id = d.id AND o.content_hash = d.hash";
+
+/// Which of these records were deleted.
+const READ_TOMBSTONES: &str = "SELECT i.id FROM unnest($2::text[]) AS i (id)
+     WHERE EXISTS (SELECT FROM change h WHERE h.workspace_id = $1 AND h.id = i.id AND h.kind = 3)";
 
 const READ_KEYS: &str = "SELECT key, request_hash, expires_at, call_id, sequence, digest, body FROM idempotency
      WHERE workspace_id = $1 AND key = ANY($2)";
@@ -103,7 +121,12 @@ static INSERT_CALLS: LazyLock<String> = LazyLock::new(|| {
 });
 
 static UPDATE_CALLS: LazyLock<String> = LazyLock::new(|| {
-    let values = COLUMNS.map(|(name, _, cast)| format!("{name} = r.{name}{cast}")).join(", ");
+    let values = COLUMNS.map(|(name, _, cast)| match name {
+        // Absent if they have not changed.
+        "terms" => format!("{name} = coalesce(r.{name}{cast}, c.{name})"),
+        _ => format!("{name} = r.{name}{cast}"),
+    });
+    let values = values.join(", ");
     format!(
         "UPDATE call c SET sequence = {BASE} + r.sequence, {values} FROM {} WHERE c.workspace_id = $1 AND c.id = r.id",
         rows()
@@ -119,6 +142,13 @@ static INSERT_CHANGES: LazyLock<String> = LazyLock::new(|| {
          FROM unnest($3::bigint[], $4::smallint[], $5::text[], $6::bigint[]) AS r (sequence, kind, id, changed_at)"
     )
 });
+
+const DELETE_ORIGINALS: &str = "DELETE FROM original WHERE workspace_id = $1 AND id = ANY($2)";
+
+const INSERT_ORIGINALS: &str = "INSERT INTO original (workspace_id, id, number, received_at, source, media_type, warnings,
+         bytes, total_bytes, content_hash, digest, body)
+     SELECT $1, r.* FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+         $9::bigint[], $10::bytea[], $11::bigint[], $12::bytea[]) AS r";
 
 const EMPTY_KEYS: &str = "UPDATE idempotency SET body = '' WHERE workspace_id = $1 AND call_id = ANY($2)";
 
@@ -141,45 +171,63 @@ pub(crate) async fn is_standby(db: &ClientWrapper) -> Result<bool, PgError> {
     Ok(db.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?)
 }
 
+/// What a group reads.
+#[derive(Default)]
+pub(crate) struct GroupReads<'a> {
+    pub(crate) ids: Vec<&'a str>,
+    pub(crate) keys: Vec<&'a str>,
+    /// The documents of writes, each with the ID of its record.
+    pub(crate) documents: (Vec<&'a str>, Vec<&'a [u8]>),
+    /// The records of imports, which do not bring deleted records back.
+    pub(crate) imported: Vec<&'a str>,
+}
+
+/// Runs a statement if there is something to read.
+async fn read_if<const N: usize>(
+    is_needed: bool,
+    db: &ClientWrapper,
+    statement: &Statement,
+    values: [&(dyn ToSql + Sync); N],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    if is_needed { db.query(statement, &values).await } else { Ok(Vec::new()) }
+}
+
 /// Begins the transaction; reads the epoch, and reads and locks the records and keys of the group. A pooler can hide a fail-over,
 /// so each group checks the epoch.
 pub(crate) async fn begin(
     db: &ClientWrapper,
     epoch: &CurrentEpoch,
-    workspace: &WorkspaceId,
-    ids: &[&str],
-    keys: &[&str],
+    (workspace, max_record_bytes): (&WorkspaceId, usize),
+    GroupReads { ids, keys, documents, imported }: &GroupReads<'_>,
 ) -> Result<GroupPlan, PgError> {
     let check = db.prepare_cached(epoch.statement).await?;
     let lock_workspace = db.prepare_cached(LOCK_WORKSPACE).await?;
     let last_change = db.prepare_cached(LAST_CHANGE).await?;
     let lock = db.prepare_cached(LOCK_CALLS).await?;
-    let read = db.prepare_cached(READ_KEYS).await?;
+    let read_keys = db.prepare_cached(READ_KEYS).await?;
+    let read_originals = db.prepare_cached(READ_ORIGINALS).await?;
+    let read_documents = db.prepare_cached(READ_DOCUMENTS).await?;
+    let read_tombstones = db.prepare_cached(READ_TOMBSTONES).await?;
     let workspace_id = workspace.as_str();
     let only_workspace: &[&(dyn ToSql + Sync)] = &[&workspace_id];
-    let (begun, epoch_row, locked, last_change, calls, key_rows) = tokio::join!(
+    let (begun, epoch_row, locked, last_change, calls, key_rows, originals, known, tombstones) = tokio::join!(
         biased;
         db.batch_execute("BEGIN"),
         db.query_one(&check, &[]),
-        db.query(&lock_workspace, only_workspace),
+        db.query_opt(&lock_workspace, only_workspace),
         db.query_opt(&last_change, only_workspace),
-        async {
-            let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &ids];
-            if ids.is_empty() { Ok(Vec::new()) } else { db.query(&lock, &values).await }
-        },
-        async {
-            let values: [&(dyn ToSql + Sync); 2] = [&workspace_id, &keys];
-            if keys.is_empty() { Ok(Vec::new()) } else { db.query(&read, &values).await }
-        },
+        read_if(!ids.is_empty(), db, &lock, [&workspace_id, ids]),
+        read_if(!keys.is_empty(), db, &read_keys, [&workspace_id, keys]),
+        read_if(!ids.is_empty(), db, &read_originals, [&workspace_id, ids]),
+        read_if(!documents.0.is_empty(), db, &read_documents, [&workspace_id, &documents.0, &documents.1]),
+        read_if(!imported.is_empty(), db, &read_tombstones, [&workspace_id, imported]),
     );
     begun?;
     let epoch_row = EpochRow::read(&epoch_row?)?;
     if !epoch.accept(&epoch_row) {
         return Err(PgError::OtherServer);
     }
-    locked?;
-    let last_change = last_change?.map_or(Ok(0), |row| row.try_get(0))?;
-    let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());
+    let last_sequence = locked?.map_or(Ok(epoch_row.first_sequence), |row| row.try_get(0))?;
     let mut plan = GroupPlan {
         workspace: workspace.clone(),
         first_sequence: epoch_row.first_sequence,
@@ -188,34 +236,60 @@ pub(crate) async fn begin(
         changes: Vec::new(),
         deleted: Vec::new(),
         expired_by: None,
-        last_change,
+        last_change: last_change?.map_or(Ok(0), |row| row.try_get(0))?,
+        last_sequence,
+        max_record_bytes,
     };
-    for row in calls? {
-        let id: CallId = row.try_get::<_, &str>(0)?.parse().map_err(corrupt)?;
-        let bytes = record_bytes(&row, 4)?;
-        let damage = record_digest(&row, 2)?.verify(workspace_id, id.as_str(), bytes).err();
-        let (sequence, body) = (Sequence::Stored(row.try_get(1)?), bytes.to_json());
-        let current = CurrentCall { sequence, body, record: None, damage };
-        plan.calls.insert(id, PlannedCall { was_there: true, current: Some(current) });
+    calls?.iter().try_for_each(|row| add_call(&mut plan, row))?;
+    key_rows?.iter().try_for_each(|row| add_key(&mut plan, row))?;
+    for row in originals? {
+        let totals = OriginalTotals { last_number: row.try_get(1)?, bytes: row.try_get(2)? };
+        plan.calls.entry(call_id(&row, 0)?).or_default().originals.totals = totals;
     }
-    for row in key_rows? {
-        let hash: &[u8] = row.try_get(1)?;
-        let (id, body): (CallId, &[u8]) = (row.try_get::<_, &str>(3)?.parse().map_err(corrupt)?, row.try_get(6)?);
-        let digest = RecordDigest { record: row.try_get(5)?, transcript: None };
-        // Empty if the record was deleted.
-        let damage = if body.is_empty() { None } else { digest.verify_body(workspace_id, id.as_str(), body).err() };
-        let keyed = IdempotencyRecord {
-            request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
-            expires_at: row.try_get(2)?,
-            id,
-            sequence: Sequence::Stored(row.try_get(4)?),
-            body: Bytes::copy_from_slice(body),
-            damage,
-            is_new: false,
-        };
-        plan.keys.insert(row.try_get(0)?, keyed);
+    for row in known? {
+        let hash = row.try_get::<_, &[u8]>(1)?.try_into();
+        let hash = hash.map_err(|_| StoreError::Internal("an original has an invalid hash".to_owned()))?;
+        plan.calls.entry(call_id(&row, 0)?).or_default().originals.known.insert(hash);
+    }
+    for row in tombstones? {
+        plan.calls.entry(call_id(&row, 0)?).or_default().was_deleted = true;
     }
     Ok(plan)
+}
+
+fn call_id(row: &Row, column: usize) -> Result<CallId, PgError> {
+    let corrupt = |_| StoreError::Internal("a row has an invalid ID".to_owned());
+    Ok(row.try_get::<_, &str>(column)?.parse().map_err(corrupt)?)
+}
+
+fn add_call(plan: &mut GroupPlan, row: &Row) -> Result<(), PgError> {
+    let (id, bytes) = (call_id(row, 0)?, record_bytes(row, 4)?);
+    let damage = record_digest(row, 2)?.verify(plan.workspace.as_str(), id.as_str(), bytes).err();
+    let (sequence, body) = (Sequence::Stored(row.try_get(1)?), bytes.to_json());
+    let call = plan.calls.entry(id).or_default();
+    call.was_there = true;
+    call.current = Some(CurrentCall { sequence, body, record: None, damage });
+    Ok(())
+}
+
+fn add_key(plan: &mut GroupPlan, row: &Row) -> Result<(), PgError> {
+    let hash: &[u8] = row.try_get(1)?;
+    let (id, body) = (call_id(row, 3)?, row.try_get::<_, &[u8]>(6)?);
+    let digest = RecordDigest { record: row.try_get(5)?, transcript: None };
+    // Empty if the record was deleted.
+    let damage =
+        if body.is_empty() { None } else { digest.verify_body(plan.workspace.as_str(), id.as_str(), body).err() };
+    let keyed = IdempotencyRecord {
+        request_hash: hash.try_into().map_err(|_| StoreError::Internal("a key has an invalid hash".to_owned()))?,
+        expires_at: row.try_get(2)?,
+        id,
+        sequence: Sequence::Stored(row.try_get(4)?),
+        body: Bytes::copy_from_slice(body),
+        damage,
+        is_new: false,
+    };
+    plan.keys.insert(row.try_get(0)?, keyed);
+    Ok(())
 }
 
 /// The rows of the second round trip, by column.
@@ -229,6 +303,7 @@ pub(crate) struct GroupRows {
     deleted: Vec<String>,
     changes: (Vec<i64>, Vec<i16>, Vec<String>, Vec<i64>),
     emptied: Vec<String>,
+    originals: OriginalColumns,
     expired_by: Option<i64>,
     keys: Vec<(String, IdempotencyRecord)>,
 }
@@ -240,7 +315,7 @@ struct CallColumns {
     sequences: Vec<i64>,
     integers: [Vec<Option<i64>>; 5],
     texts: [Vec<Option<String>>; 9],
-    terms: Vec<String>,
+    terms: Vec<Option<String>>,
     digests: Vec<i64>,
     transcript_digests: Vec<Option<i64>>,
     bodies: Vec<Bytes>,
@@ -248,37 +323,38 @@ struct CallColumns {
 }
 
 impl CallColumns {
-    fn push(&mut self, terms: &Terms, sequence: i64, record: CallRecord, body: Bytes) {
+    fn push(&mut self, terms: Option<String>, sequence: i64, record: &CallRecord, body: &Bytes) {
         let integers = [
             Some(record.sort_time_nanos()),
             Some(record.created_at.unix_nanos()),
             Some(record.updated_at.unix_nanos()),
             record.duration_nanos(),
-            charge(&record).map(Amount::nanos),
+            charge_nanos(record),
         ];
-        self.terms.push(array(&terms.of(&record)));
+        self.terms.push(terms);
         self.sequences.push(sequence);
-        let (body, transcript) = split_record(&body, record.transcript.as_ref().map(JsonArray::as_str));
+        let (body, transcript) = split_record(body, record.transcript.as_ref().map(JsonArray::as_str));
         let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
         let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
         self.digests.push(digest.record);
         self.transcript_digests.push(digest.transcript);
         self.bodies.push(body);
         self.transcripts.push(transcript);
+        let texts = IndexTexts::of(record);
         let texts = [
-            record.agent_id,
-            record.call_flow_id,
-            record.batch_id,
-            record.call_id,
-            record.status.as_ref().map(CallStatus::as_str).map(str::to_owned),
-            record.direction.as_ref().map(Direction::as_str).map(str::to_owned),
-            record.call_type.as_ref().map(CallType::as_str).map(str::to_owned),
-            record.from_phone_number,
-            record.to_phone_number,
+            texts.agent_id,
+            texts.call_flow_id,
+            texts.batch_id,
+            texts.call_id,
+            texts.status,
+            texts.direction,
+            texts.call_type,
+            texts.from_phone_number,
+            texts.to_phone_number,
         ];
         self.ids.push(record.id.to_string());
         self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
-        self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value));
+        self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value.map(str::to_owned)));
     }
 
     /// The bodies and the transcripts.
@@ -303,9 +379,42 @@ impl CallColumns {
 /// The bodies and the transcripts of records.
 type RecordColumns<'a> = (Vec<&'a [u8]>, Vec<Option<&'a [u8]>>);
 
-/// Terms as the text of an array.
-fn array(terms: &[Term]) -> String {
+/// Originals by column.
+#[derive(Default)]
+struct OriginalColumns {
+    ids: Vec<String>,
+    /// Numbers, times, sizes, sizes of all, digests.
+    integers: [Vec<i64>; 5],
+    /// Sources, media types, warnings.
+    texts: [Vec<String>; 3],
+    hashes: Vec<Vec<u8>>,
+    bodies: Vec<Vec<u8>>,
+}
+
+impl OriginalColumns {
+    fn push(&mut self, workspace: &str, id: &CallId, row: OriginalRow) {
+        let digest = row.digest(workspace, id.as_str());
+        let integers = [row.number, row.received_at, row.bytes, row.total_bytes, digest];
+        self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
+        let texts = [row.source, row.media_type, row.warnings];
+        self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value));
+        self.ids.push(id.to_string());
+        self.hashes.push(row.hash.to_vec());
+        self.bodies.push(row.body.to_vec());
+    }
+
+    fn values<'a>(&'a self, workspace: &'a String) -> Values<'a> {
+        let [numbers, times, sizes, totals, digests] = &self.integers;
+        let [sources, media_types, warnings] = &self.texts;
+        let (ids, hashes, bodies) = (&self.ids, &self.hashes, &self.bodies);
+        vec![workspace, ids, numbers, times, sources, media_types, warnings, sizes, totals, hashes, digests, bodies]
+    }
+}
+
+/// The terms of a record as the text of an array.
+pub(crate) fn term_array(record: &CallRecord) -> String {
     use std::fmt::Write as _;
+    let terms = Terms::new(&record.workspace_id).of(record);
     let mut text = String::with_capacity(2 + terms.len() * 21);
     for term in terms {
         text.push(if text.is_empty() { '{' } else { ',' });
@@ -319,7 +428,6 @@ fn array(terms: &[Term]) -> String {
 impl GroupRows {
     /// The rows of a plan. Digests take time: run this on a blocking thread.
     pub(crate) fn of(plan: GroupPlan) -> Self {
-        let terms = Terms::new(&plan.workspace);
         let mut rows = Self {
             workspace: plan.workspace.to_string(),
             first_sequence: plan.first_sequence,
@@ -330,10 +438,16 @@ impl GroupRows {
             ..Self::default()
         };
         for (id, call) in plan.calls {
-            match call.current {
+            for original in call.originals.new {
+                rows.originals.push(&rows.workspace, &id, original);
+            }
+            match &call.current {
                 Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record), .. }) => {
+                    let is_unchanged = call.before.as_ref().is_some_and(|before| have_same_terms(before, record));
+                    let terms = || ExpectedTerms::text_of(call.expected.as_deref(), record);
+                    let terms = if call.was_there && is_unchanged { None } else { Some(terms()) };
                     let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
-                    calls.push(&terms, sequence, record, body);
+                    calls.push(terms, *sequence, record, body);
                 }
                 None if call.was_there => rows.deleted.push(id.to_string()),
                 _ => {}
@@ -349,7 +463,7 @@ impl GroupRows {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.originals.ids.is_empty()
     }
 }
 
@@ -373,12 +487,15 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
         [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
     let (deleted, updated, inserted) = (&rows.deleted, &rows.updated, &rows.inserted);
     let (updated_bodies, inserted_bodies) = (updated.bytes(), inserted.bytes());
-    let writes: [(bool, &str, Values<'_>, Option<usize>); 7] = [
+    let originals = rows.originals.values(workspace);
+    let writes: [(bool, &str, Values<'_>, Option<usize>); 9] = [
         (!deleted.is_empty(), DELETE_CALLS, vec![workspace, deleted], Some(deleted.len())),
         (!updated.ids.is_empty(), &UPDATE_CALLS, updated.values(rows, &updated_bodies), Some(updated.ids.len())),
         (!inserted.ids.is_empty(), &INSERT_CALLS, inserted.values(rows, &inserted_bodies), Some(inserted.ids.len())),
         (true, &INSERT_CHANGES, change_values.to_vec(), Some(rows.changes.0.len())),
         (!rows.emptied.is_empty(), EMPTY_KEYS, vec![workspace, &rows.emptied], None),
+        (!rows.emptied.is_empty(), DELETE_ORIGINALS, vec![workspace, &rows.emptied], None),
+        (!rows.originals.ids.is_empty(), INSERT_ORIGINALS, originals, Some(rows.originals.ids.len())),
         (rows.expired_by.is_some(), CLEAR_KEYS, vec![workspace, &expired_by, &keys, &most, &unneeded], None),
         (
             !keys.is_empty(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callhistory_model::{Timestamp, WorkspaceId};
+use callhistory_model::{CallRecord, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::api_keys;
@@ -22,7 +22,7 @@ pub(crate) fn replay(old: &Path, copy: &Path, now: &Timestamp) -> Result<(u64, u
     open::check_owner(&source, old)?;
     let db = open::open_copy(copy)?;
     let restored = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let mut tx = WriteTransaction::new(db, open::first_sequence(restored));
+    let mut tx = WriteTransaction::new(db, open::first_sequence(restored), CallRecord::DEFAULT_MAX_BYTES);
     tx.begin()?;
     let deleted = delete_again(&source, &mut tx, now)?;
     tx.write_deferred()?;

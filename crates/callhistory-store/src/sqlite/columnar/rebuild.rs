@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callhistory_model::{Amount, CallFilter, CallRecord, CallStatus, CallType, Direction, GroupKey, WorkspaceId};
+use callhistory_model::{CallFilter, CallRecord, GroupKey, WorkspaceId};
 use rusqlite::Connection;
 
 use super::{
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     domain::{
         aggregate::{MetricsAggregator, MetricsRow},
-        search_terms::charge,
+        index_texts::IndexTexts,
+        search_terms::charge_nanos,
     },
     error::StoreError,
     sqlite::read::fulltext::CompiledFilter,
@@ -114,15 +115,16 @@ pub(crate) const COLUMNS: &str =
 
 impl<'a> MetricsRow<'a> {
     pub(crate) fn of(record: &'a CallRecord) -> Self {
+        let IndexTexts { status, agent_id, call_flow_id, direction, call_type, .. } = IndexTexts::of(record);
         Self {
             sort_time: record.sort_time_nanos(),
             duration: record.duration_nanos(),
-            cost: charge(record).map(Amount::nanos),
-            status: record.status.as_ref().map(CallStatus::as_str),
-            agent_id: record.agent_id.as_deref(),
-            call_flow_id: record.call_flow_id.as_deref(),
-            direction: record.direction.as_ref().map(Direction::as_str),
-            call_type: record.call_type.as_ref().map(CallType::as_str),
+            cost: charge_nanos(record),
+            status,
+            agent_id,
+            call_flow_id,
+            direction,
+            call_type,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Point reads.
 
 use callhistory_model::{CallId, WorkspaceId};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::{domain::record_digest::RecordDigest, error::StoreError, record_bytes::RecordBytes, results::StoredCall};
 
@@ -29,6 +29,14 @@ pub(crate) fn get_call(
     let mut rows = statement.query([workspace, id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some((row.get(0)?, stored_call(row, 1, (workspace, id))?)))
+}
+
+/// About the size of a record, without reading it.
+pub(crate) fn call_bytes(db: &Connection, workspace: &WorkspaceId, id: &CallId) -> rusqlite::Result<usize> {
+    let size = "SELECT length(body) + coalesce(length(transcript), 0) FROM call WHERE workspace_id = ?1 AND id = ?2";
+    let mut size = db.prepare_cached(size)?;
+    let bytes: Option<i64> = size.query_row([workspace.as_str(), id.as_str()], |row| row.get(0)).optional()?;
+    Ok(bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0))
 }
 
 /// Reads and verifies the columns `sequence, digest, transcript_digest, body, transcript` of a record, starting at `first`.

@@ -1,10 +1,10 @@
 //! The row of a record: every column, as a write stores it and as a check expects it.
 
-use callhistory_model::{Amount, CallRecord, CallStatus, CallType, Direction, JsonArray};
+use callhistory_model::{CallRecord, JsonArray};
 use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
 use crate::{
-    domain::{record_digest::RecordDigest, search_terms::charge},
+    domain::{index_texts::IndexTexts, record_digest::RecordDigest, search_terms::charge_nanos},
     record_bytes::{RecordBytes, split_record},
     results::StoredCall,
 };
@@ -47,6 +47,7 @@ fn with_columns<T>(
     let (body, transcript) = split_record(&call.body, record.transcript.as_ref().map(JsonArray::as_str));
     let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
     let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
+    let texts = IndexTexts::of(record);
     run(
         &mut db.prepare_cached(text)?,
         named_params! {
@@ -58,16 +59,16 @@ fn with_columns<T>(
             ":created_at": record.created_at.unix_nanos(),
             ":updated_at": record.updated_at.unix_nanos(),
             ":duration": record.duration_nanos(),
-            ":cost": charge(record).map(Amount::nanos),
-            ":agent_id": record.agent_id,
-            ":call_flow_id": record.call_flow_id,
-            ":batch_id": record.batch_id,
-            ":call_id": record.call_id,
-            ":status": record.status.as_ref().map(CallStatus::as_str),
-            ":direction": record.direction.as_ref().map(Direction::as_str),
-            ":call_type": record.call_type.as_ref().map(CallType::as_str),
-            ":from_phone_number": record.from_phone_number,
-            ":to_phone_number": record.to_phone_number,
+            ":cost": charge_nanos(record),
+            ":agent_id": texts.agent_id,
+            ":call_flow_id": texts.call_flow_id,
+            ":batch_id": texts.batch_id,
+            ":call_id": texts.call_id,
+            ":status": texts.status,
+            ":direction": texts.direction,
+            ":call_type": texts.call_type,
+            ":from_phone_number": texts.from_phone_number,
+            ":to_phone_number": texts.to_phone_number,
             ":digest": digest.record,
             ":transcript_digest": digest.transcript,
             ":body": bytes.body,

@@ -76,6 +76,7 @@ impl SqliteWriter {
         opened: Result<(DatabaseLock, Connection), DatabaseLock>,
         (notifier, snapshots): (ChangeNotifier, Arc<SnapshotPool>),
         disk: Arc<Disk>,
+        max_record_bytes: usize,
     ) -> Result<Self, StoreError> {
         // Bounded by the permits.
         let (queue, messages) = mpsc::channel();
@@ -84,7 +85,7 @@ impl SqliteWriter {
             .spawn(move || {
                 let opened = opened.or_else(|lock| wait_for_disk(lock, (&disk, &snapshots), &messages));
                 let closing = opened.map_or_else(Some, |(lock, db)| {
-                    let closing = write_groups(db, (&notifier, &snapshots), &disk, &messages);
+                    let closing = write_groups((db, max_record_bytes), (&notifier, &snapshots), &disk, &messages);
                     drop(lock);
                     closing
                 });
@@ -178,14 +179,14 @@ fn wait_for_disk(
 
 /// Commits groups until the store is closed; returns the sender that tells the caller of [`SqliteWriter::close`].
 fn write_groups(
-    db: Connection,
+    (db, max_record_bytes): (Connection, usize),
     (notifier, snapshots): (&ChangeNotifier, &SnapshotPool),
     disk: &Arc<Disk>,
     messages: &mpsc::Receiver<Message>,
 ) -> Option<oneshot::Sender<()>> {
     let restored: rusqlite::Result<i64> = db.pragma_query_value(None, "user_version", |row| row.get(0));
     let mut writer = GroupWriter {
-        tx: WriteTransaction::new(db, open::first_sequence(*restored.as_ref().unwrap_or(&0))),
+        tx: WriteTransaction::new(db, open::first_sequence(*restored.as_ref().unwrap_or(&0)), max_record_bytes),
         files: WatchedFiles::new(disk.database()),
         snapshots,
         disk,

@@ -43,7 +43,7 @@ pub(crate) fn find_replay(
     let call = call?.ok_or(StoreError::Deleted)?;
     let id =
         first_id.parse().map_err(|_| StoreError::Internal("an idempotency key has an invalid record ID".to_owned()))?;
-    Ok(Some(WrittenCall { id, call, outcome: WriteOutcome::Created }))
+    Ok(Some(WrittenCall { id, call, outcome: WriteOutcome::Created, warnings: Vec::new() }))
 }
 
 /// Reads and verifies the columns `sequence, digest, body` of a response, which has the record in one piece.

@@ -3,16 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, FieldErrors, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use sha2::{Digest as _, Sha256};
 
-use super::{columns::write_columns, idempotency};
+use super::{
+    columns::write_columns,
+    idempotency, originals,
+    prepare::{NewCall, Prepared, PreparedCall, PreparedPatch, PreparedTerms, preferred_position},
+};
 use crate::{
+    call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         aggregate::MetricsRow,
-        mutation::{self, ChangeKind, IdempotencyKey, Precondition},
-        search_terms::{Term, Terms},
+        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord},
+        original::OriginalTotals,
+        search_terms::have_same_terms,
     },
     error::StoreError,
     results::{StoredCall, WriteOutcome, WrittenCall},
@@ -22,7 +27,8 @@ use crate::{
             segment::{self, CallValues, SegmentChanges},
         },
         read::{
-            fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+            changes::last_sequence,
+            fulltext::{POSITIONS_PER_SECOND, first_position},
             get::get_call,
         },
     },
@@ -41,6 +47,8 @@ pub(crate) struct WriteTransaction {
     pub(crate) db: Connection,
     /// The sequence before the first change of a new workspace.
     first_sequence: i64,
+    /// The maximum size of a record with its originals.
+    max_record_bytes: usize,
     /// By position. The full-text index is fast only in the order of positions.
     terms: Vec<(i64, TermChange)>,
     /// Calls that are added to the columns (1), or removed (-1).
@@ -52,10 +60,11 @@ pub(crate) struct WriteTransaction {
 }
 
 impl WriteTransaction {
-    pub(crate) fn new(db: Connection, first_sequence: i64) -> Self {
+    pub(crate) fn new(db: Connection, first_sequence: i64, max_record_bytes: usize) -> Self {
         Self {
             db,
             first_sequence,
+            max_record_bytes,
             terms: Vec::new(),
             columns: Vec::new(),
             last_changes: HashMap::new(),
@@ -152,31 +161,6 @@ fn write_terms(db: &Connection, changes: &BTreeMap<i64, TermChange>) -> rusqlite
     Ok(())
 }
 
-/// A record that is new under its ID, prepared on the thread of the caller: the writer thread must not make others wait.
-pub(crate) struct NewCall {
-    record: CallRecord,
-    /// Whether the caller has set `updatedAt`.
-    is_dated: bool,
-    body: Bytes,
-    terms: String,
-    position: i64,
-}
-
-impl NewCall {
-    pub(crate) fn make(
-        input: CallInput,
-        workspace: &WorkspaceId,
-        id: &CallId,
-        now: &Timestamp,
-    ) -> Result<Self, StoreError> {
-        let is_dated = input.updated_at.is_some();
-        let record = mutation::created(input, workspace, id, now)?;
-        let body = record.to_json().into();
-        let terms = text(&Terms::new(workspace).of(&record));
-        Ok(Self { is_dated, body, terms, position: preferred_position(&record), record })
-    }
-}
-
 fn read_record(body: &[u8]) -> Result<CallRecord, StoreError> {
     serde_json::from_slice(body)
         .map_err(|error| StoreError::Internal(format!("a stored record cannot be read: {error}")))
@@ -184,83 +168,153 @@ fn read_record(body: &[u8]) -> Result<CallRecord, StoreError> {
 
 pub(crate) fn create_call(
     tx: &mut WriteTransaction,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    new: NewCall,
+    (workspace, id): (&WorkspaceId, &CallId),
+    call: PreparedCall,
     key: Option<(&IdempotencyKey, [u8; 32])>,
     now: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
     let Some((key, hash)) = key else {
         let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
-        return insert_call(tx, new, &time);
+        return insert_call(tx, call, (now, &time));
     };
     idempotency::clear_expired_keys(&tx.db, workspace, now)?;
     if let Some(replay) = idempotency::find_replay(&tx.db, workspace, (key, hash), now)? {
         return Ok(replay);
     }
     let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
-    let written = insert_call(tx, new, &time)?;
+    let written = insert_call(tx, call, (now, &time))?;
     idempotency::store(&tx.db, workspace, (key, hash), &written, now)?;
     Ok(written)
 }
 
 pub(crate) fn replace_call(
     tx: &mut WriteTransaction,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    (input, new): PreparedInput,
+    (workspace, id): (&WorkspaceId, &CallId),
+    call: PreparedCall,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
     let stored = get_call(&tx.db, workspace, id)?;
     precondition.check(stored.as_ref().map(|(_, call)| call.sequence))?;
-    let Some((position, stored)) = stored else {
-        return insert_call(tx, new?, now);
-    };
+    let Some((position, stored)) = stored else { return insert_call(tx, call, (now, now)) };
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let Some(record) = mutation::replaced(input, &before, &stored.body, &time)? else {
-        return Ok(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged });
-    };
-    replace_row(tx, position, &before, record, &time)
+    let found = StoredRecord { record: &before, json: &stored.body };
+    let (write, prepared) = call.split();
+    let change = mutation::replaced(write, precondition, &found, &time, tx.max_record_bytes)?;
+    apply_change(tx, (position, &before, stored), change, prepared, (now, &time))
 }
 
-/// The input of a replacement, and the record that it creates if there is none.
-pub(crate) type PreparedInput = (CallInput, Result<NewCall, StoreError>);
-
-/// Replaces many records. An invalid record is a result of its own; any other error rolls back all.
+/// Imports many records. An invalid record is a result of its own, unless the batch writes all or none; any other error rolls
+/// back all.
 pub(crate) fn import_calls(
     tx: &mut WriteTransaction,
     workspace: &WorkspaceId,
-    calls: Vec<(CallId, PreparedInput)>,
+    calls: Vec<(CallId, PreparedCall)>,
+    options: ImportOptions,
     now: &Timestamp,
-) -> Result<Vec<Result<WriteOutcome, FieldErrors>>, StoreError> {
-    let any = Precondition::default();
-    let put = |(id, input): (CallId, PreparedInput)| match replace_call(tx, workspace, &id, input, &any, now) {
-        Ok(written) => Ok(Ok(written.outcome)),
-        Err(StoreError::Invalid(errors)) => Ok(Err(errors)),
-        Err(error) => Err(error),
+) -> Result<ImportBatch, StoreError> {
+    let first_sequence = options.began_at.map_or_else(|| last_sequence(&tx.db, workspace), Ok)?;
+    let options = ImportOptions { began_at: Some(first_sequence), ..options };
+    let mut outcomes = Vec::with_capacity(calls.len());
+    for (id, call) in calls {
+        outcomes.push(match import_call(tx, (workspace, &id), call, options, now) {
+            Err(StoreError::Invalid(errors)) => Err(errors),
+            outcome => Ok(outcome?),
+        });
+    }
+    mutation::check_atomic(&outcomes, options)?;
+    Ok(ImportBatch { first_sequence, outcomes })
+}
+
+fn import_call(
+    tx: &mut WriteTransaction,
+    (workspace, id): (&WorkspaceId, &CallId),
+    call: PreparedCall,
+    options: ImportOptions,
+    now: &Timestamp,
+) -> Result<ImportedCall, StoreError> {
+    let Some((position, stored)) = get_call(&tx.db, workspace, id)? else {
+        if !options.restores_deleted && was_deleted(&tx.db, (workspace, id))? {
+            return Ok(ImportedCall { outcome: ImportOutcome::Deleted, is_repeated: false, warnings: Vec::new() });
+        }
+        let WrittenCall { warnings, .. } = insert_call(tx, call, (now, now))?;
+        return Ok(ImportedCall { outcome: ImportOutcome::Created, is_repeated: false, warnings });
     };
-    calls.into_iter().map(put).collect()
+    let is_repeated = options.began_at.is_some_and(|sequence| stored.sequence > sequence);
+    let before = read_record(&stored.body)?;
+    let time = tx.time_of_change(workspace, now)?;
+    let found = StoredRecord { record: &before, json: &stored.body };
+    let (write, prepared) = call.split();
+    let (change, outcome) = mutation::imported(write, options.mode, &found, &time, tx.max_record_bytes)?;
+    let WrittenCall { warnings, .. } = apply_change(tx, (position, &before, stored), change, prepared, (now, &time))?;
+    Ok(ImportedCall { outcome, is_repeated, warnings })
+}
+
+/// Whether a record that does not exist was deleted.
+fn was_deleted(db: &Connection, (workspace, id): (&WorkspaceId, &CallId)) -> rusqlite::Result<bool> {
+    let tombstone = "SELECT 1 FROM change WHERE workspace_id = ?1 AND id = ?2 AND kind = 3";
+    db.prepare_cached(tombstone)?.exists([workspace.as_str(), id.as_str()])
 }
 
 pub(crate) fn update_call(
     tx: &mut WriteTransaction,
-    workspace: &WorkspaceId,
-    id: &CallId,
-    patch: &CallPatch,
+    (workspace, id): (&WorkspaceId, &CallId),
+    patch: PreparedPatch,
     precondition: &Precondition,
     now: &Timestamp,
 ) -> Result<Option<WrittenCall>, StoreError> {
     let stored = get_call(&tx.db, workspace, id)?;
-    let Some((position, stored)) = stored else { return Ok(None) };
+    let Some((position, stored)) = stored else {
+        let Some(created) = patch.created else { return Ok(None) };
+        precondition.check(None)?;
+        return insert_call(tx, created?, (now, now)).map(Some);
+    };
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let Some(record) = mutation::patched(patch, precondition, &before, &stored.body, &time)? else {
-        return Ok(Some(WrittenCall { id: id.clone(), call: stored, outcome: WriteOutcome::Unchanged }));
+    let found = StoredRecord { record: &before, json: &stored.body };
+    let change = mutation::patched(&patch.write, precondition, &found, &time, tx.max_record_bytes)?;
+    apply_change(tx, (position, &before, stored), change, patch.prepared, (now, &time)).map(Some)
+}
+
+/// Writes a change of a record, and the document that it came from.
+fn apply_change(
+    tx: &mut WriteTransaction,
+    (position, before, stored): (i64, &CallRecord, StoredCall),
+    change: Change,
+    prepared: Prepared,
+    (now, time): (&Timestamp, &Timestamp),
+) -> Result<WrittenCall, StoreError> {
+    let Change { record, warnings } = change;
+    let own = (&before.workspace_id, &before.id);
+    let size = record.as_ref().map(|(_, json)| json.len());
+    // Everything that can fail comes before the first statement that writes.
+    let totals = if size.is_some() || prepared.document.is_some() {
+        originals::totals(&tx.db, own)?
+    } else {
+        OriginalTotals::default()
     };
-    replace_row(tx, position, &before, record, &time).map(Some)
+    if let Some(size) = size {
+        mutation::check_size(size, usize::try_from(totals.bytes).unwrap_or(0), tx.max_record_bytes)?;
+    }
+    let document = prepared.document.filter(|document| document.is_kept(&warnings));
+    let document = match document {
+        Some(document) if originals::exists(&tx.db, own, &document.hash)? => None,
+        document => document,
+    };
+    let sizes = (size.unwrap_or(stored.body.len()), tx.max_record_bytes);
+    let original = document.map(|document| document.row(&warnings, totals, now, sizes)).transpose()?;
+    let id = before.id.clone();
+    let written = match record {
+        None => WrittenCall { id, call: stored, outcome: WriteOutcome::Unchanged, warnings },
+        Some((record, json)) => {
+            let call = replace_row(tx, (position, before), (record, json), prepared.terms, time)?;
+            WrittenCall { id, call, outcome: WriteOutcome::Replaced, warnings }
+        }
+    };
+    original.iter().try_for_each(|row| originals::insert(&tx.db, own, row))?;
+    Ok(written)
 }
 
 pub(crate) fn delete_call(
@@ -292,6 +346,7 @@ pub(crate) fn delete_call(
     tx.db
         .prepare_cached("UPDATE idempotency SET body = x'' WHERE workspace_id = ?1 AND call_id = ?2")?
         .execute([workspace.as_str(), id.as_str()])?;
+    originals::delete(&tx.db, (workspace, id))?;
     tx.terms.push((position, TermChange::Delete));
     let time = tx.time_of_change(workspace, now)?;
     write_change(tx, workspace, id, ChangeKind::Deleted, mutation::last_change(&time, None))?;
@@ -300,14 +355,14 @@ pub(crate) fn delete_call(
 
 fn replace_row(
     tx: &mut WriteTransaction,
-    position: i64,
-    before: &CallRecord,
-    record: CallRecord,
+    (position, before): (i64, &CallRecord),
+    (record, body): (CallRecord, Bytes),
+    prepared: Option<PreparedTerms>,
     time: &Timestamp,
-) -> Result<WrittenCall, StoreError> {
+) -> Result<StoredCall, StoreError> {
     let at = mutation::last_change(time, Some(&record));
     let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Updated, at)?;
-    let call = StoredCall { sequence, body: record.to_json().into() };
+    let call = StoredCall { sequence, body };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
     let new_position = if moves { free_position(&tx.db, preferred_position(&record))? } else { position };
     write_columns(
@@ -328,23 +383,31 @@ fn replace_row(
         tx.change_columns(&record.workspace_id, &row_before, -1)?;
         tx.change_columns(&record.workspace_id, &row_after, 1)?;
     }
-    let terms = Terms::new(&record.workspace_id);
-    let new_terms = terms.of(&record);
     if moves {
         tx.terms.push((position, TermChange::Delete));
-        tx.terms.push((new_position, TermChange::Insert(text(&new_terms))));
-    } else if new_terms != terms.of(before) {
-        tx.terms.push((position, TermChange::Replace(text(&new_terms))));
+        tx.terms.push((new_position, TermChange::Insert(PreparedTerms::text_of(prepared, &record))));
+    } else if !have_same_terms(before, &record) {
+        tx.terms.push((position, TermChange::Replace(PreparedTerms::text_of(prepared, &record))));
     }
-    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Replaced })
+    Ok(call)
 }
 
-fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Result<WrittenCall, StoreError> {
-    let NewCall { mut record, is_dated, mut body, terms, position } = new;
-    let time = tx.time_of_change(&record.workspace_id, now)?;
+fn insert_call(
+    tx: &mut WriteTransaction,
+    call: PreparedCall,
+    (now, time): (&Timestamp, &Timestamp),
+) -> Result<WrittenCall, StoreError> {
+    let PreparedCall { write, document, new, warnings, .. } = call;
+    mutation::check_extra(&write.input, write.handling, None)?;
+    let NewCall { mut record, is_dated, mut body, terms, position } = new?;
+    let time = tx.time_of_change(&record.workspace_id, time)?;
     if !is_dated && mutation::date(&mut record, &time) {
         body = record.to_json().into();
     }
+    let document = document.filter(|document| document.is_kept(&warnings));
+    let sizes = (body.len(), tx.max_record_bytes);
+    let original =
+        document.map(|document| document.row(&warnings, OriginalTotals::default(), now, sizes)).transpose()?;
     let position = free_position(&tx.db, position)?;
     let at = mutation::last_change(&time, Some(&record));
     let sequence = write_change(tx, &record.workspace_id, &record.id, ChangeKind::Created, at)?;
@@ -367,27 +430,8 @@ fn insert_call(tx: &mut WriteTransaction, new: NewCall, now: &Timestamp) -> Resu
     }
     tx.terms.push((position, TermChange::Insert(terms)));
     tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
-    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created })
-}
-
-/// The terms in the format of the full-text index.
-fn text(terms: &[Term]) -> String {
-    let mut text = String::with_capacity(terms.len() * 17);
-    for term in terms {
-        push_text(&mut text, *term);
-        text.push(' ');
-    }
-    text
-}
-
-/// The preferred position of a record: spread over its second by a digest of the ID, so that it is mostly free.
-fn preferred_position(record: &CallRecord) -> i64 {
-    let digest =
-        Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
-    let digest = digest.finalize();
-    let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-    let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);
-    first_position(record.sort_time_nanos()).saturating_add(start)
+    original.iter().try_for_each(|row| originals::insert(&tx.db, (&record.workspace_id, &record.id), row))?;
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created, warnings })
 }
 
 /// A free position in the second of the preferred one.

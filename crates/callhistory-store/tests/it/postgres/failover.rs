@@ -28,7 +28,7 @@ async fn wait_until(url: &str, query: &str) {
 async fn put_patiently(store: &dyn CallStore, call: &str) -> i64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match store.replace_call(&workspace("w"), &id(call), input("{}"), Precondition::default(), at(9)).await {
+        match store.replace_call(&workspace("w"), &id(call), input("{}").into(), Precondition::default(), at(9)).await {
             Ok(written) => return written.call.sequence,
             Err(StoreError::Unavailable(reason)) => assert!(Instant::now() < deadline, "{reason}"),
             Err(other) => panic!("{other}"),
@@ -114,7 +114,8 @@ async fn a_lagging_standby_repeats_no_version_and_expires_cursors() {
     assert!(put(&*stores[0], "v", "first", "{}", 9).await.call.sequence > lost + 1_000_000);
     for store in &stores {
         let condition = if_match(VersionSet::OneOf(vec![lost]));
-        let refused = store.replace_call(&ws, &id("new0"), input(r#"{"summary":"late"}"#), condition, at(9)).await;
+        let refused =
+            store.replace_call(&ws, &id("new0"), input(r#"{"summary":"late"}"#).into(), condition, at(9)).await;
         assert!(matches!(refused, Err(StoreError::PreconditionFailed)), "{refused:?}");
         let next = ListQuery { cursor: list_cursor.clone(), ..page.clone() };
         let refused = store.list_calls(&ws, &next).await;
@@ -145,7 +146,8 @@ async fn with_a_synchronous_standby_no_acknowledged_write_is_lost() {
     standby.stop_receiving().unwrap();
     wait_until(&standby.url("postgres"), "SELECT count(*) = 0 FROM pg_stat_wal_receiver").await;
     // No time limit of a session turns the wait for the standby into an acknowledgement.
-    let refused = store.replace_call(&workspace("w"), &id("lost"), input("{}"), Precondition::default(), at(1)).await;
+    let refused =
+        store.replace_call(&workspace("w"), &id("lost"), input("{}").into(), Precondition::default(), at(1)).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     drop(here);
     primary.crash().unwrap();

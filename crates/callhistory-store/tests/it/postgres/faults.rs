@@ -109,7 +109,7 @@ async fn create_with_retries(store: Arc<dyn CallStore>, writer: usize, count: us
         loop {
             // Each attempt has a new ID; only the key identifies the creation.
             let call = id(&format!("{name}-{errors}"));
-            match store.create_call(&workspace("w"), &call, input(&json), key.clone(), at(1)).await {
+            match store.create_call(&workspace("w"), &call, input(&json).into(), key.clone(), at(1)).await {
                 Ok(call) => {
                     written.push(call);
                     break;
@@ -241,7 +241,8 @@ async fn a_permanent_conflict_is_reported_in_time() {
     let store = open(&url).await.unwrap();
     fail_with(&url, "40001", 1).await;
     let (ws, call, any) = (workspace("w"), id("c"), Precondition::default());
-    let refused = timeout(PATIENCE, store.replace_call(&ws, &call, CallInput::default(), any, at(1))).await.unwrap();
+    let refused =
+        timeout(PATIENCE, store.replace_call(&ws, &call, CallInput::default().into(), any, at(1))).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(store.get_call(&workspace("w"), &id("c")).await.unwrap(), None);
 }
@@ -260,7 +261,8 @@ async fn a_rejected_row_does_not_fail_other_writes() {
                 let agent = if number % 10 == 3 { "refused" } else { "a" };
                 let input = input(&format!(r#"{{"agentId":"{agent}"}}"#));
                 let call = id(&format!("c{number}"));
-                let written = store.replace_call(&workspace("w"), &call, input, Precondition::default(), at(1)).await;
+                let written =
+                    store.replace_call(&workspace("w"), &call, input.into(), Precondition::default(), at(1)).await;
                 (agent, written)
             })
         })
@@ -285,7 +287,7 @@ async fn a_stuck_transaction_blocks_only_its_workspace() {
     let waiting = tokio::spawn({
         let store = Arc::clone(&store);
         let any = Precondition::default();
-        async move { store.replace_call(&workspace("w"), &id("d"), CallInput::default(), any, at(1)).await }
+        async move { store.replace_call(&workspace("w"), &id("d"), CallInput::default().into(), any, at(1)).await }
     });
     let quick = async {
         put(&*store, "v", "c", "{}", 1).await;
@@ -332,7 +334,7 @@ async fn an_exhausted_pool_is_reported_in_time() {
             let store = Arc::clone(&store);
             let ws = workspace(&format!("w{number}"));
             tokio::spawn(async move {
-                store.replace_call(&ws, &id("d"), CallInput::default(), Precondition::default(), at(1)).await
+                store.replace_call(&ws, &id("d"), CallInput::default().into(), Precondition::default(), at(1)).await
             })
         })
         .collect();
@@ -380,7 +382,7 @@ async fn a_silent_server_is_reported_in_time() {
     let requests = async {
         tokio::join!(
             store.get_call(&ws, &call),
-            store.replace_call(&ws, &call, input(r#"{"summary":"late"}"#), any, at(2)),
+            store.replace_call(&ws, &call, input(r#"{"summary":"late"}"#).into(), any, at(2)),
             store.list_calls(&ws, &query),
             store.check(),
         )

@@ -114,10 +114,13 @@ async fn use_everything(url: &str) {
     let (w, any) = (workspace("w"), Precondition::default);
     for number in 0..5 {
         let key = Some(IdempotencyKey(format!("k{}", number % 3)));
-        drop(store.create_call(&w, &id(&format!("n{number}")), input("{}"), key, at(1)).await);
-        store.replace_call(&w, &id("c1"), input(&format!(r#"{{"summary":"{number}"}}"#)), any(), at(2)).await.unwrap();
+        drop(store.create_call(&w, &id(&format!("n{number}")), input("{}").into(), key, at(1)).await);
+        store
+            .replace_call(&w, &id("c1"), input(&format!(r#"{{"summary":"{number}"}}"#)).into(), any(), at(2))
+            .await
+            .unwrap();
         let patch = CallPatch::from_json(br#"{"agentId":"z"}"#).unwrap();
-        store.update_call(&w, &id(&format!("c{number}")), patch, any(), at(3)).await.unwrap();
+        store.update_call(&w, &id(&format!("c{number}")), patch.into(), any(), at(3)).await.unwrap();
         store.delete_call(&w, &id(&format!("n{number}")), any(), at(4)).await.unwrap();
         store.get_call(&w, &id("c9")).await.unwrap();
         store.list_call_changes(&w, None, 50).await.unwrap();

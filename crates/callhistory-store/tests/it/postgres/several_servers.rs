@@ -202,7 +202,7 @@ async fn one_of_the_concurrent_conditional_writes_succeeds() {
                 tokio::spawn(async move {
                     let input = input(&format!(r#"{{"summary":"{round} {writer}"}}"#));
                     let condition = if_match(VersionSet::OneOf(vec![seen]));
-                    store.replace_call(&workspace("w"), &id("c"), input, condition, at(2)).await
+                    store.replace_call(&workspace("w"), &id("c"), input.into(), condition, at(2)).await
                 })
             })
             .collect();
@@ -239,7 +239,7 @@ async fn a_waiter_is_woken_by_another_server() {
         sleep(Duration::from_millis(20)).await;
         assert!(!waiting.is_finished());
         let any = Precondition::default();
-        stores[1].replace_call(&ws, &id(&format!("c{number}")), CallInput::default(), any, at(1)).await.unwrap();
+        stores[1].replace_call(&ws, &id(&format!("c{number}")), CallInput::default().into(), any, at(1)).await.unwrap();
         let start = tokio::time::Instant::now();
         timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
         // The first ones may precede the LISTEN of either server.

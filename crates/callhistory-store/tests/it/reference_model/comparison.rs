@@ -43,8 +43,12 @@ impl Comparison {
                 let model = self.calls.get_mut(&id).unwrap();
                 let summary = sentence(rng);
                 let patch = CallPatch::from_json(json!({"summary": summary, "agentId": null}).to_string().as_bytes());
-                let written =
-                    self.store.update_call(&self.workspace, &call, patch.unwrap(), any, now).await.unwrap().unwrap();
+                let written = self
+                    .store
+                    .update_call(&self.workspace, &call, patch.unwrap().into(), any, now)
+                    .await
+                    .unwrap()
+                    .unwrap();
                 model.summary = summary;
                 model.texts.remove("agentId");
                 if written.outcome != WriteOutcome::Unchanged {
@@ -53,7 +57,7 @@ impl Comparison {
             }
             _ => {
                 let written = random_call(rng, id.clone());
-                self.store.replace_call(&self.workspace, &call, written.input(), any, now).await.unwrap();
+                self.store.replace_call(&self.workspace, &call, written.input().into(), any, now).await.unwrap();
                 self.calls.insert(id, written);
             }
         }
@@ -213,7 +217,7 @@ async fn compare<D: Database>(database: &D, seed: u64, thresholds: Thresholds) -
         let foreign = random_call(&mut rng, format!("c{n}"));
         let (id, other) = (foreign.id.parse().unwrap(), "v".parse().unwrap());
         let now = "2026-06-01T00:00:00Z".parse().unwrap();
-        comparison.store.replace_call(&other, &id, foreign.input(), Precondition::default(), now).await.unwrap();
+        comparison.store.replace_call(&other, &id, foreign.input().into(), Precondition::default(), now).await.unwrap();
     }
     for _ in 0..250 {
         comparison.write(&mut rng).await;

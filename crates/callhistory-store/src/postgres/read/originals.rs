@@ -1,0 +1,78 @@
+//! The originals of a record.
+
+use bytes::Bytes;
+use callhistory_model::{CallId, WorkspaceId};
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    call_write::{Original, OriginalInfo},
+    domain::original::OriginalRow,
+    error::StoreError,
+    postgres::error::PgError,
+};
+
+/// The columns of an original without its body.
+pub(crate) const COLUMNS: &str =
+    "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
+
+/// What is known of the originals of a record, in the order of their numbers; `None` if there is no such record.
+pub(crate) async fn list_originals(
+    db: &Client,
+    workspace: &WorkspaceId,
+    id: &CallId,
+) -> Result<Option<Vec<OriginalInfo>>, PgError> {
+    let own = (workspace.as_str(), id.as_str());
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&own.0, Type::TEXT), (&own.1, Type::TEXT)];
+    // One snapshot: without originals, a record has one row of NULLs.
+    let text = format!(
+        "SELECT {COLUMNS} FROM call c LEFT JOIN original o ON o.workspace_id = $1 AND o.id = $2
+         WHERE c.workspace_id = $1 AND c.id = $2 ORDER BY o.number"
+    );
+    let rows = db.query_typed(&text, &values).await?;
+    let mut infos = Vec::new();
+    for row in &rows {
+        if row.try_get::<_, Option<i64>>(0)?.is_some() {
+            let (original, digest) = original_row(row, 0)?;
+            infos.push(original.info(own, digest)?);
+        }
+    }
+    Ok((!rows.is_empty()).then_some(infos))
+}
+
+/// An original of a record.
+pub(crate) async fn get_original(
+    db: &Client,
+    workspace: &WorkspaceId,
+    id: &CallId,
+    number: i64,
+) -> Result<Option<Original>, PgError> {
+    let own = (workspace.as_str(), id.as_str());
+    let values: [(&(dyn ToSql + Sync), Type); 3] = [(&own.0, Type::TEXT), (&own.1, Type::TEXT), (&number, Type::INT8)];
+    let text =
+        format!("SELECT {COLUMNS}, o.body FROM original o WHERE o.workspace_id = $1 AND o.id = $2 AND o.number = $3");
+    let rows = db.query_typed(&text, &values).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (original, digest) = original_row(row, 0)?;
+    let original = OriginalRow { body: Bytes::copy_from_slice(row.try_get(9)?), ..original };
+    Ok(Some(original.original(own, digest)?))
+}
+
+/// An original without its body, from the columns that start at `first`, and its digest.
+pub(crate) fn original_row(row: &Row, first: usize) -> Result<(OriginalRow, i64), PgError> {
+    let corrupt = |_| StoreError::Internal("an original has an invalid hash".to_owned());
+    let original = OriginalRow {
+        number: row.try_get(first)?,
+        received_at: row.try_get(first + 1)?,
+        source: row.try_get(first + 2)?,
+        media_type: row.try_get(first + 3)?,
+        warnings: row.try_get(first + 4)?,
+        bytes: row.try_get(first + 5)?,
+        total_bytes: row.try_get(first + 6)?,
+        hash: row.try_get::<_, &[u8]>(first + 7)?.try_into().map_err(corrupt)?,
+        body: Bytes::new(),
+    };
+    Ok((original, row.try_get(first + 8)?))
+}

@@ -1,0 +1,90 @@
+//! Writes, prepared by their caller: what follows runs while the workspace is locked.
+
+use std::sync::Arc;
+
+use callhistory_model::{CallId, CallRecord, FieldWarning, ParsedCall, WorkspaceId};
+
+use super::statements::term_array;
+use crate::{
+    call_write::{CallWrite, PatchWrite},
+    domain::{mutation, original::PreparedDocument, search_terms::have_same_terms},
+    error::StoreError,
+};
+
+/// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// The terms of the record that a write is expected to lead to, as the text of an array.
+pub(crate) struct ExpectedTerms {
+    record: CallRecord,
+    text: String,
+}
+
+impl ExpectedTerms {
+    /// The terms of a record as the text of an array: those that were prepared, if it has the same.
+    pub(crate) fn text_of(expected: Option<&Self>, record: &CallRecord) -> String {
+        match expected {
+            Some(expected) if have_same_terms(&expected.record, record) => expected.text.clone(),
+            _ => term_array(record),
+        }
+    }
+}
+
+/// A write of a whole record.
+#[derive(Clone)]
+pub(crate) struct WriteRequest {
+    /// Without its document.
+    pub(crate) write: CallWrite,
+    pub(crate) document: Option<Arc<PreparedDocument>>,
+    /// What led to the input without the parser.
+    pub(crate) warnings: Vec<FieldWarning>,
+    pub(crate) expected: Option<Arc<ExpectedTerms>>,
+}
+
+impl WriteRequest {
+    pub(crate) fn prepare(mut write: CallWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+        let is_large = write.bytes() > LARGE_BYTES;
+        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
+        // The times of the record do not matter, and its size is checked later.
+        let expected = || {
+            let now = callhistory_model::Timestamp::from_unix_nanos(0);
+            let (record, _) = mutation::created(write.input.clone(), (workspace, id), &now, usize::MAX).ok()?;
+            Some(Arc::new(ExpectedTerms { text: term_array(&record), record }))
+        };
+        let expected = if is_large { expected() } else { None };
+        Ok(Self { write, document: document.map(Arc::new), warnings: Vec::new(), expected })
+    }
+
+    /// Prepares a write on the thread of its caller, or on a blocking one if it takes long.
+    pub(crate) async fn make(write: CallWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+        if write.bytes() <= LARGE_BYTES {
+            return Self::prepare(write, workspace, id);
+        }
+        let (workspace, id) = (workspace.clone(), id.clone());
+        let prepared = tokio::task::spawn_blocking(move || Self::prepare(write, &workspace, &id)).await;
+        prepared.map_err(|error| StoreError::Internal(error.to_string()))?
+    }
+}
+
+/// A patch.
+pub(crate) struct PatchRequest {
+    /// Without its document.
+    pub(crate) write: PatchWrite,
+    pub(crate) document: Option<Arc<PreparedDocument>>,
+    /// The record that it creates if there is none, if it may.
+    pub(crate) created: Option<Result<WriteRequest, StoreError>>,
+}
+
+impl PatchRequest {
+    pub(crate) fn prepare(mut write: PatchWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
+        let document = document.map(Arc::new);
+        let create = || {
+            let ParsedCall { input, warnings } = mutation::patch_of_nothing(&write, workspace, id)?;
+            let call = CallWrite { input, handling: write.handling, sent: None };
+            Ok(WriteRequest { write: call, document: document.clone(), warnings, expected: None })
+        };
+        let created = write.is_upsert.then(create);
+        Ok(Self { write, document, created })
+    }
+}

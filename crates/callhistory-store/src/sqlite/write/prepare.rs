@@ -1,0 +1,151 @@
+//! Writes, prepared on the thread of their caller: the writer thread must not make others wait for what it need not do itself.
+
+use bytes::Bytes;
+use callhistory_model::{CallId, CallInput, CallRecord, FieldWarning, Timestamp, WorkspaceId};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    call_write::{CallWrite, PatchWrite},
+    domain::{
+        mutation,
+        original::PreparedDocument,
+        search_terms::{Term, Terms, have_same_terms},
+    },
+    error::StoreError,
+    sqlite::read::fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+};
+
+/// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
+pub(crate) const LARGE_BYTES: usize = 64 * 1024;
+
+/// The record that a write and a time refer to, and the maximum size of a record.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) id: CallId,
+    pub(crate) now: Timestamp,
+    pub(crate) max_record_bytes: usize,
+}
+
+/// A record that is new under its ID.
+pub(crate) struct NewCall {
+    pub(crate) record: CallRecord,
+    /// Whether the caller has set `updatedAt`.
+    pub(crate) is_dated: bool,
+    pub(crate) body: Bytes,
+    pub(crate) terms: String,
+    pub(crate) position: i64,
+}
+
+impl NewCall {
+    fn make(input: CallInput, target: &Target) -> Result<Self, StoreError> {
+        let Target { workspace, id, now, max_record_bytes } = target;
+        let is_dated = input.updated_at.is_some();
+        let (record, body) = mutation::created(input, (workspace, id), now, *max_record_bytes)?;
+        Ok(Self { is_dated, body, terms: text(&record), position: preferred_position(&record), record })
+    }
+}
+
+/// The terms of a record that a write is expected to lead to.
+pub(crate) struct PreparedTerms {
+    record: CallRecord,
+    text: String,
+}
+
+impl PreparedTerms {
+    /// The terms of a record in the format of the full-text index: those that were prepared, if it has the same.
+    pub(crate) fn text_of(prepared: Option<Self>, record: &CallRecord) -> String {
+        match prepared {
+            Some(prepared) if have_same_terms(&prepared.record, record) => prepared.text,
+            _ => text(record),
+        }
+    }
+
+    pub(crate) fn of(record: CallRecord) -> Self {
+        Self { text: text(&record), record }
+    }
+}
+
+/// What is prepared for a write over a record that exists.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    pub(crate) document: Option<PreparedDocument>,
+    pub(crate) terms: Option<PreparedTerms>,
+}
+
+/// A write of a whole record.
+pub(crate) struct PreparedCall {
+    /// Without its document.
+    pub(crate) write: CallWrite,
+    pub(crate) document: Option<PreparedDocument>,
+    /// The record that it creates if there is none.
+    pub(crate) new: Result<NewCall, StoreError>,
+    /// What led to the input without the parser.
+    pub(crate) warnings: Vec<FieldWarning>,
+    /// The terms that a merge is expected to lead to.
+    pub(crate) merged: Option<PreparedTerms>,
+}
+
+impl PreparedCall {
+    pub(crate) fn make(mut write: CallWrite, target: &Target) -> Result<Self, StoreError> {
+        let Target { workspace, id, .. } = target;
+        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
+        let new = NewCall::make(write.input.clone(), target);
+        Ok(Self { write, document, new, warnings: Vec::new(), merged: None })
+    }
+
+    /// The write, and what is prepared for it if the record exists.
+    pub(crate) fn split(self) -> (CallWrite, Prepared) {
+        let new = self.new.ok().map(|new| PreparedTerms { record: new.record, text: new.terms });
+        (self.write, Prepared { document: self.document, terms: self.merged.or(new) })
+    }
+}
+
+/// A patch.
+pub(crate) struct PreparedPatch {
+    /// Without its document.
+    pub(crate) write: PatchWrite,
+    pub(crate) prepared: Prepared,
+    /// The record that it creates if there is none, if it may.
+    pub(crate) created: Option<Result<PreparedCall, StoreError>>,
+}
+
+impl PreparedPatch {
+    pub(crate) fn make(
+        mut write: PatchWrite,
+        target: &Target,
+        terms: Option<PreparedTerms>,
+    ) -> Result<Self, StoreError> {
+        let Target { workspace, id, .. } = target;
+        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
+        let create = || {
+            let parsed = mutation::patch_of_nothing(&write, workspace, id)?;
+            let call = CallWrite { input: parsed.input, handling: write.handling, sent: None };
+            let call = PreparedCall::make(call, target)?;
+            Ok(PreparedCall { document: document.clone(), warnings: parsed.warnings, ..call })
+        };
+        let created = write.is_upsert.then(create);
+        Ok(Self { write, prepared: Prepared { document, terms }, created })
+    }
+}
+
+/// The terms of a record in the format of the full-text index.
+fn text(record: &CallRecord) -> String {
+    let terms: Vec<Term> = Terms::new(&record.workspace_id).of(record);
+    let mut text = String::with_capacity(terms.len() * 17);
+    for term in terms {
+        push_text(&mut text, term);
+        text.push(' ');
+    }
+    text
+}
+
+/// The preferred position of a record: spread over its second by a digest of the ID, so that it is mostly free.
+pub(crate) fn preferred_position(record: &CallRecord) -> i64 {
+    let digest =
+        Sha256::new_with_prefix(record.workspace_id.as_str()).chain_update([0]).chain_update(record.id.as_str());
+    let digest = digest.finalize();
+    let spread = digest.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let start = i64::try_from(spread % POSITIONS_PER_SECOND.unsigned_abs()).unwrap_or(0);
+    first_position(record.sort_time_nanos()).saturating_add(start)
+}
