@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{SqliteStore, backup, diagnose};
 use crate::{
     diagnostic::Severity,
-    domain::{record_digest, strategy::Thresholds},
+    domain::{options::StoreOptions, record_digest, strategy::Thresholds},
     error::StoreError,
     store::CallStore,
 };
@@ -45,6 +45,10 @@ const METRICS: [&str; 5] = [
     "minDuration=60&groupBy=status",
 ];
 
+fn small_options() -> StoreOptions {
+    StoreOptions { thresholds: Thresholds::SMALL, ..StoreOptions::default() }
+}
+
 /// What a caller sees: the name of each read with its result as text.
 type Results = BTreeMap<String, Result<String, StoreError>>;
 
@@ -54,7 +58,7 @@ fn workspaces() -> Vec<WorkspaceId> {
 
 /// A database of about a megabyte, with updated and deleted records and without a WAL.
 async fn build(path: &Path) -> Vec<(WorkspaceId, CallId)> {
-    let store = SqliteStore::open(path, Thresholds::SMALL).unwrap();
+    let store = SqliteStore::open(path, small_options()).unwrap();
     let (mut ids, any) = (Vec::new(), Default::default());
     for (number, call) in History::Real.calls(5, CALLS, Period::PAST).enumerate() {
         let (workspace, id): (WorkspaceId, CallId) = (call.workspace.parse().unwrap(), call.id.parse().unwrap());
@@ -72,7 +76,7 @@ async fn build(path: &Path) -> Vec<(WorkspaceId, CallId)> {
 
 /// Reads a database in every way; `None` if it cannot be opened.
 async fn read_everything(path: &Path, ids: &[(WorkspaceId, CallId)]) -> Option<Results> {
-    let store = SqliteStore::open(path, Thresholds::SMALL).ok()?;
+    let store = SqliteStore::open(path, small_options()).ok()?;
     let mut results = Results::new();
     for (workspace, id) in ids {
         let call = store.get_call(workspace, id).await;

@@ -21,7 +21,11 @@ use super::{
     read::{changes, get, list as lists, metrics},
 };
 use crate::{
-    domain::{cursor::CursorSigner, mutation::Precondition, record_digest::RecordDigest, strategy::Thresholds},
+    call_write::ImportOptions,
+    domain::{
+        cursor::CursorSigner, mutation::Precondition, options::StoreOptions, record_digest::RecordDigest,
+        strategy::Thresholds,
+    },
     record_bytes::RecordBytes,
     results::CallPage,
     store::CallStore as _,
@@ -77,6 +81,10 @@ struct Database {
     directory: TempDir,
 }
 
+fn small_options() -> StoreOptions {
+    StoreOptions { thresholds: Thresholds::SMALL, ..StoreOptions::default() }
+}
+
 fn workspace() -> WorkspaceId {
     "w".parse().unwrap()
 }
@@ -108,10 +116,10 @@ impl Database {
         let database = Self { directory: TempDir::new().unwrap() };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let store = SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap();
+            let store = SqliteStore::open(&database.path(), small_options()).unwrap();
             let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
-            let calls = (0..records).map(|number| (id(number), input(number))).collect();
-            store.import_calls(&workspace(), calls, now).await.unwrap();
+            let calls = (0..records).map(|number| (id(number), input(number).into())).collect();
+            store.import_calls(&workspace(), calls, ImportOptions::default(), now).await.unwrap();
             store.close().await;
         });
         database
@@ -302,7 +310,7 @@ fn no_body_is_parsed_when_it_is_read() {
     drop(raw);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap();
+        let store = SqliteStore::open(&database.path(), small_options()).unwrap();
         let read = store.get_call(&workspace(), &id(3)).await.unwrap().unwrap();
         assert_eq!(&read.body[..], b"no JSON");
         let query = ListQuery::from_query("limit=2&agentId=a1").unwrap();
@@ -320,7 +328,7 @@ fn a_read_after_an_acknowledged_write_sees_it() {
     let database = Database::new(1);
     let runtime = Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = std::sync::Arc::new(SqliteStore::open(&database.path(), Thresholds::SMALL).unwrap());
+        let store = std::sync::Arc::new(SqliteStore::open(&database.path(), small_options()).unwrap());
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let readers: Vec<_> = (0..3)
             .map(|_| {

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use callhistory_model::{CallInput, CallPatch, CallRecord, ListQuery};
-use callhistory_store::{IdempotencyKey, Precondition, StoreError};
+use callhistory_model::{CallInput, CallPatch, CallRecord, Handling, ListQuery};
+use callhistory_store::{IdempotencyKey, ImportOptions, Precondition, StoreError};
 
 use crate::conformance::{Database, at, id, input, put, record, workspace};
 
@@ -47,15 +47,17 @@ pub(crate) async fn times_of_changes_do_not_go_back(database: &impl Database) {
                 continue;
             }
             1 => {
-                let patch = CallPatch::from_json(format!(r#"{{"summary":"{step}"}}"#).as_bytes()).unwrap();
+                let patch =
+                    CallPatch::parse(format!(r#"{{"summary":"{step}"}}"#).as_bytes(), Handling::Strict).unwrap();
                 let Some(written) = store.update_call(&ws, &call, patch.into(), any(), now).await.unwrap() else {
                     continue;
                 };
                 written.call
             }
             2 => {
-                let calls = vec![(call.clone(), input(&format!(r#"{{"summary":"{step}"}}"#)))];
-                store.import_calls(&ws, calls, now).await.unwrap();
+                let calls = vec![(call.clone(), input(&format!(r#"{{"summary":"{step}"}}"#)).into())];
+                let options = ImportOptions { restores_deleted: true, ..ImportOptions::default() };
+                store.import_calls(&ws, calls, options, now).await.unwrap();
                 store.get_call(&ws, &call).await.unwrap().unwrap()
             }
             3 => {

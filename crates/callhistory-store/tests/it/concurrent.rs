@@ -10,7 +10,7 @@ use std::{
 };
 
 use callhistory_model::{CallInput, CallPatch, CallRecord, ChangeType, ListQuery};
-use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError, VersionSet, WrittenCall};
+use callhistory_store::{CallStore, IdempotencyKey, ImportOptions, Precondition, StoreError, VersionSet, WrittenCall};
 use callhistory_test_support::PATIENCE;
 use fastrand::Rng;
 
@@ -71,8 +71,8 @@ fn count<T>(ended: &AtomicUsize, result: Result<T, StoreError>) {
 /// 400 lists and 400 writes of one workspace are queued before one list and one write of another.
 pub(crate) async fn a_busy_workspace_does_not_delay_a_quiet_one(database: &impl Database) {
     let store = database.open().await;
-    let calls = (0..50).map(|number| (id(&format!("c{number}")), input(r#"{"analyzedData":{"score":1}}"#)));
-    store.import_calls(&workspace("busy"), calls.collect(), at(1)).await.unwrap();
+    let calls = (0..50).map(|number| (id(&format!("c{number}")), input(r#"{"analyzedData":{"score":1}}"#).into()));
+    store.import_calls(&workspace("busy"), calls.collect(), ImportOptions::default(), at(1)).await.unwrap();
     put(&*store, "quiet", "c", "{}", 1).await;
     let ended = Arc::new(AtomicUsize::new(0));
     let mut busy = Vec::new();
@@ -85,8 +85,9 @@ pub(crate) async fn a_busy_workspace_does_not_delay_a_quiet_one(database: &impl 
             count(&read, reader.list_calls(&workspace("busy"), &query).await);
         }));
         busy.push(tokio::spawn(async move {
-            let calls = vec![(id(&format!("i{number}")), input("{}")), (id(&format!("j{number}")), input("{}"))];
-            count(&written, writer.import_calls(&workspace("busy"), calls, at(2)).await);
+            let calls =
+                vec![(id(&format!("i{number}")), input("{}").into()), (id(&format!("j{number}")), input("{}").into())];
+            count(&written, writer.import_calls(&workspace("busy"), calls, ImportOptions::default(), at(2)).await);
         }));
     }
     let first = async {

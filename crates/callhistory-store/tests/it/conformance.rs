@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::databases::open;
 use callhistory_model::{
-    CallFilter, CallId, CallInput, CallPatch, CallRecord, ListQuery, MetricsQuery, Timestamp, WorkspaceId, examples,
+    CallFilter, CallId, CallInput, CallPatch, CallRecord, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    examples,
 };
 use callhistory_store::{
     CallStore, IdempotencyKey, Precondition, StoreError, Thresholds, VersionSet, WriteOutcome, WrittenCall,
@@ -342,7 +343,7 @@ pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     let store = database.open().await;
     put(&*store, "w", "c", r#"{"status":"ongoing","metadata":{"a":1.50,"b":{"c":1,"d":2}},"summary":"s"}"#, 1).await;
     let patch = |json: &str, precondition: Precondition| {
-        let (store, patch) = (store.clone(), CallPatch::from_json(json.as_bytes()).unwrap());
+        let (store, patch) = (store.clone(), CallPatch::parse(json.as_bytes(), Handling::Strict).unwrap());
         async move { store.update_call(&workspace("w"), &id("c"), patch.into(), precondition, at(9)).await }
     };
     let any = Precondition::default;

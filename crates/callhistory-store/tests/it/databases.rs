@@ -9,7 +9,11 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
 }
 
 pub(crate) async fn open_with(url: &str, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
-    callhistory_store::open_with(&url.parse()?, StoreOptions { thresholds, ..StoreOptions::default() }).await
+    open_options(url, StoreOptions { thresholds, ..StoreOptions::default() }).await
+}
+
+pub(crate) async fn open_options(url: &str, options: StoreOptions) -> Result<Arc<dyn CallStore>, StoreError> {
+    callhistory_store::open_with(&url.parse()?, options).await
 }
 
 pub(crate) async fn open_api_keys(url: &str) -> Result<Arc<dyn ApiKeyStore>, StoreError> {

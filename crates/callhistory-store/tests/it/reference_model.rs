@@ -44,7 +44,8 @@ impl ModelCall {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.texts.get(name).map(String::as_str)
+        // An empty text is no value.
+        self.texts.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// Whether `search` finds this word, or these digits of a number.
@@ -121,7 +122,7 @@ const TEXTS: [(&str, &[&str]); 6] = [
     ("callFlowId", &["f1", "f2", "f 3", "f&4=5"]),
     ("batchId", &["b1", "b2"]),
     ("status", &["completed", "failed", "ongoing", "busy", "parked"]),
-    ("direction", &["inbound", "outbound"]),
+    ("direction", &["inbound", "outbound", ""]),
     ("callType", &["sip", "web"]),
 ];
 
@@ -150,11 +151,7 @@ pub(crate) fn random_call(rng: &mut Rng, id: String) -> ModelCall {
     let mut texts = BTreeMap::new();
     for (name, values) in TEXTS {
         if rng.u8(0..4) > 0 {
-            let value = pick(rng, values);
-            // An extensible enum has no empty value.
-            if !value.is_empty() || name == "agentId" {
-                texts.insert(name, value.to_owned());
-            }
+            texts.insert(name, pick(rng, values).to_owned());
         }
     }
     for name in ["fromPhoneNumber", "toPhoneNumber"] {

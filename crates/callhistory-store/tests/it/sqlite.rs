@@ -6,7 +6,7 @@ use std::{
 };
 
 use callhistory_model::{CallFilter, CallInput, ListQuery};
-use callhistory_store::{CallStore, Precondition, Severity, StoreError, Thresholds};
+use callhistory_store::{CallStore, ImportOptions, Precondition, Severity, StoreError, Thresholds};
 use callhistory_test_support::{PATIENCE, loop_count};
 use tempfile::TempDir;
 
@@ -350,8 +350,9 @@ async fn replaced_bytes_are_wiped_from_the_file() {
 async fn corrupt_metrics_are_detected_and_rebuilt() {
     let file = empty();
     let store = file.open().await;
-    let calls = (0..900).map(|number| (id(&format!("c{number}")), input(&format!(r#"{{"duration":{number}}}"#))));
-    store.import_calls(&workspace("w"), calls.collect(), at(1)).await.unwrap();
+    let calls =
+        (0..900).map(|number| (id(&format!("c{number}")), input(&format!(r#"{{"duration":{number}}}"#)).into()));
+    store.import_calls(&workspace("w"), calls.collect(), ImportOptions::default(), at(1)).await.unwrap();
     store.close().await;
     drop(store);
     let severity = async || {

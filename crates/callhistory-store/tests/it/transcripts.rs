@@ -1,6 +1,6 @@
 //! Transcripts: they are stored apart from their records, which nobody must notice.
 
-use callhistory_model::{CallFilter, CallPatch, ListQuery};
+use callhistory_model::{CallFilter, CallPatch, Handling, ListQuery};
 use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError};
 
 use crate::conformance::{Database, at, id, input, put, record, workspace};
@@ -41,7 +41,7 @@ pub(crate) async fn a_transcript_is_part_of_its_record(database: &impl Database)
     assert_eq!(batch.changes[2].body, Some(written.call.body.clone()));
     assert_eq!(put(&*store, "w", "spoken", SPOKEN, 3).await.call, written.call, "the same content");
     // Written by a patch and by a creation with a key, and removed.
-    let patch = |json: &str| CallPatch::from_json(json.as_bytes()).unwrap();
+    let patch = |json: &str| CallPatch::parse(json.as_bytes(), Handling::Strict).unwrap();
     let longer = patch(r#"{"transcript":["another word"]}"#);
     let any = Precondition::default;
     let patched = store.update_call(&ws, &id("spoken"), longer.into(), any(), at(4)).await.unwrap().unwrap();

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fs, sync::LazyLock, time::Duration};
 
-use callhistory_model::{CallPatch, ListQuery, MetricsQuery};
-use callhistory_store::{IdempotencyKey, Precondition};
+use callhistory_model::{CallPatch, Handling, ListQuery, MetricsQuery};
+use callhistory_store::{IdempotencyKey, ImportOptions, Precondition};
 use callhistory_test_support::{PATIENCE, postgres::Cluster};
 use fastrand::Rng;
 use serde_json::Value;
@@ -107,8 +107,8 @@ async fn use_everything(url: &str) {
     let store = open(url).await.unwrap();
     let mut rng = Rng::with_seed(3);
     for ws in ["w", "v", "u"] {
-        let calls = (0..600).map(|n| (id(&format!("c{n}")), random_call(&mut rng, String::new()).input()));
-        store.import_calls(&workspace(ws), calls.collect(), at(1)).await.unwrap();
+        let calls = (0..600).map(|n| (id(&format!("c{n}")), random_call(&mut rng, String::new()).input().into()));
+        store.import_calls(&workspace(ws), calls.collect(), ImportOptions::default(), at(1)).await.unwrap();
     }
     client(url).await.batch_execute("VACUUM ANALYZE").await.unwrap();
     let (w, any) = (workspace("w"), Precondition::default);
@@ -119,7 +119,7 @@ async fn use_everything(url: &str) {
             .replace_call(&w, &id("c1"), input(&format!(r#"{{"summary":"{number}"}}"#)).into(), any(), at(2))
             .await
             .unwrap();
-        let patch = CallPatch::from_json(br#"{"agentId":"z"}"#).unwrap();
+        let patch = CallPatch::parse(br#"{"agentId":"z"}"#, Handling::Strict).unwrap();
         store.update_call(&w, &id(&format!("c{number}")), patch.into(), any(), at(3)).await.unwrap();
         store.delete_call(&w, &id(&format!("n{number}")), any(), at(4)).await.unwrap();
         store.get_call(&w, &id("c9")).await.unwrap();

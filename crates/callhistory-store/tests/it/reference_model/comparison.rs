@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use callhistory_model::{CallId, CallPatch, ExactDecimal, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallPatch, ExactDecimal, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, Precondition, Thresholds, WriteOutcome};
 use callhistory_test_support::loop_count;
 use fastrand::Rng;
@@ -42,7 +42,10 @@ impl Comparison {
             2 if self.calls.contains_key(&id) => {
                 let model = self.calls.get_mut(&id).unwrap();
                 let summary = sentence(rng);
-                let patch = CallPatch::from_json(json!({"summary": summary, "agentId": null}).to_string().as_bytes());
+                let patch = CallPatch::parse(
+                    json!({"summary": summary, "agentId": null}).to_string().as_bytes(),
+                    Handling::Strict,
+                );
                 let written = self
                     .store
                     .update_call(&self.workspace, &call, patch.unwrap().into(), any, now)
@@ -150,7 +153,7 @@ impl Comparison {
         let count = |status: &str| expected.iter().filter(|call| call.text("status") == Some(status)).count() as u64;
         let counts = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls);
         assert_eq!(counts, (expected.len() as u64, count("completed"), count("failed")), "{described:?}");
-        let nanos = |decimal: &ExactDecimal| decimal.nanos();
+        let nanos = |decimal: &ExactDecimal| decimal.nanos().unwrap();
         let costs: i64 = expected.iter().filter_map(|call| call.cost).sum();
         assert_eq!(nanos(&metrics.total_cost), costs, "{described:?}");
         let lengths: Vec<i64> = expected.iter().filter_map(|call| call.duration).collect();
