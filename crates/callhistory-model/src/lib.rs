@@ -48,7 +48,6 @@ pub use query::{
     changes::ChangesQuery,
     export::{ExportFormat, ExportQuery},
     filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, words},
-    import::ImportMode,
     list::{ListQuery, Sort, SortKey},
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
