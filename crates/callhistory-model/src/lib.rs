@@ -48,6 +48,7 @@ pub use query::{
     changes::ChangesQuery,
     export::{ExportFormat, ExportQuery},
     filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, words},
+    import::{ImportMode, ImportQuery, ImportSource},
     list::{ListQuery, Sort, SortKey},
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
@@ -56,7 +57,7 @@ pub use query::{
 pub use record::{CallCost, CallInput, CallPatch, CallRecord, ParsedCall, index_text};
 pub use reply::{
     changes::{CallChange, CallChangePage, ChangeType},
-    import::{ImportError, ImportReport},
+    import::{ImportError, ImportReport, ImportWarning},
     metrics::{CallMetrics, MetricsGroup},
     problem::{Problem, ProblemCode},
 };

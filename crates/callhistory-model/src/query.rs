@@ -4,6 +4,7 @@ pub(crate) mod analysis;
 pub(crate) mod changes;
 pub(crate) mod export;
 pub(crate) mod filter;
+pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod metrics;
 pub(crate) mod one_of;
