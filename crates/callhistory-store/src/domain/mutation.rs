@@ -181,13 +181,28 @@ pub(crate) struct StoredRecord<'a> {
     pub(crate) json: &'a [u8],
 }
 
+/// What a write itself changed or left out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteWarnings {
+    pub(crate) list: Vec<FieldWarning>,
+    /// Whether the record has less than what was sent, or something else.
+    pub(crate) is_lossy: bool,
+}
+
+impl WriteWarnings {
+    /// The input of a document, and the warnings about it.
+    pub(crate) fn split(parsed: ParsedCall) -> (CallInput, Self) {
+        let ParsedCall { input, warnings, is_changed } = parsed;
+        (input, Self { list: warnings, is_lossy: is_changed })
+    }
+}
+
 /// What a write does to a record that exists.
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     /// The record after the write and its canonical JSON; `None` if it changes nothing.
     pub(crate) record: Option<(CallRecord, Bytes)>,
-    /// What the write itself changed or left out.
-    pub(crate) warnings: Vec<FieldWarning>,
+    pub(crate) warnings: WriteWarnings,
 }
 
 /// Checks that a strict write has no unknown members other than those of the stored record.
@@ -215,7 +230,7 @@ pub(crate) fn replaced(
         return Err(StoreError::FinalStatus);
     }
     let record = written_over(write.input, stored, time, max_bytes)?;
-    Ok(Change { record, warnings: Vec::new() })
+    Ok(Change { record, warnings: WriteWarnings::default() })
 }
 
 /// The change by a patch.
@@ -226,8 +241,8 @@ pub(crate) fn patched(
     time: &Timestamp,
     max_bytes: usize,
 ) -> Result<Change, StoreError> {
-    let ParsedCall { input, warnings } =
-        patch.patch.apply(stored.record, patch.handling).map_err(StoreError::Invalid)?;
+    let parsed = patch.patch.apply(stored.record, patch.handling).map_err(StoreError::Invalid)?;
+    let (input, warnings) = WriteWarnings::split(parsed);
     check_identity(&input, &stored.record.workspace_id, &stored.record.id)?;
     if undoes_final_status(&input, stored.record) && !precondition.names_version() {
         return Err(StoreError::FinalStatus);
@@ -241,12 +256,12 @@ pub(crate) fn patch_of_nothing(
     patch: &PatchWrite,
     workspace: &WorkspaceId,
     id: &CallId,
-) -> Result<ParsedCall, StoreError> {
+) -> Result<(CallInput, WriteWarnings), StoreError> {
     let mut parsed = patch.patch.create(patch.handling).map_err(StoreError::Invalid)?;
     parsed.input.id.get_or_insert_with(|| id.clone());
     parsed.input.workspace_id.get_or_insert_with(|| workspace.clone());
     check_identity(&parsed.input, workspace, id)?;
-    Ok(parsed)
+    Ok(WriteWarnings::split(parsed))
 }
 
 /// The change by a record of an import, and its outcome if it changes nothing.
@@ -259,16 +274,14 @@ pub(crate) fn imported(
 ) -> Result<(Change, ImportOutcome), StoreError> {
     check_extra(&write.input, write.handling, Some(stored.record))?;
     let (input, warnings) = match mode {
-        ImportMode::Merge => {
-            let merged = write.input.merge_into(stored.record).map_err(StoreError::Invalid)?;
-            (merged.input, merged.warnings)
-        }
+        ImportMode::Merge => WriteWarnings::split(write.input.merge_into(stored.record).map_err(StoreError::Invalid)?),
         ImportMode::Replace if undoes_final_status(&write.input, stored.record) => {
             let detail = "is not stored, because the stored record has a final status";
             let stale = FieldWarning::new(WarningCode::Stale, detail).prefix_pointer("/status");
-            return Ok((Change { record: None, warnings: vec![stale] }, ImportOutcome::Stale));
+            let warnings = WriteWarnings { list: vec![stale], is_lossy: true };
+            return Ok((Change { record: None, warnings }, ImportOutcome::Stale));
         }
-        ImportMode::Replace | ImportMode::Create => (write.input, Vec::new()),
+        ImportMode::Replace | ImportMode::Create => (write.input, WriteWarnings::default()),
     };
     let record = written_over(input, stored, time, max_bytes)?;
     let outcome = match (&record, mode) {

@@ -5,7 +5,10 @@ use callhistory_model::{CallId, FieldWarning, Timestamp, WorkspaceId};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
-use super::{mutation::check_size, record_digest::is_verifying};
+use super::{
+    mutation::{WriteWarnings, check_size},
+    record_digest::is_verifying,
+};
 use crate::{
     call_write::{Original, OriginalInfo, SentDocument},
     error::StoreError,
@@ -78,20 +81,20 @@ impl PreparedDocument {
     }
 
     /// Whether the document is kept after a write with these warnings of its own.
-    pub(crate) fn is_kept(&self, warnings: &[FieldWarning]) -> bool {
-        self.sent.is_changed || warnings.iter().any(|warning| !warning.code.is_lossless())
+    pub(crate) fn is_kept(&self, warnings: &WriteWarnings) -> bool {
+        self.sent.is_changed || warnings.is_lossy
     }
 
     /// The row of the document, after the originals that the record has, if that does not exceed the maximum size of a record.
     pub(crate) fn row(
         &self,
-        warnings: &[FieldWarning],
+        warnings: &WriteWarnings,
         totals: OriginalTotals,
         received_at: &Timestamp,
         (record_bytes, max_bytes): (usize, usize),
     ) -> Result<OriginalRow, StoreError> {
         let body = self.body.clone().map_or_else(|| compressed(&self.sent.body), Ok)?;
-        let all: Vec<_> = self.sent.warnings.iter().chain(warnings).take(FieldWarning::MAX).collect();
+        let all: Vec<_> = self.sent.warnings.iter().chain(&warnings.list).take(FieldWarning::MAX).collect();
         let warnings = serde_json::to_string(&all).map_err(|error| StoreError::Internal(error.to_string()))?;
         let own = body.len() + warnings.len() + OVERHEAD_BYTES;
         let total = usize::try_from(totals.bytes).unwrap_or(usize::MAX).saturating_add(own);
@@ -170,7 +173,9 @@ mod tests {
             is_changed: true,
         };
         let prepared = PreparedDocument::prepare(sent, &"w".parse().unwrap(), &"a".parse().unwrap()).unwrap();
-        prepared.row(&[], OriginalTotals::default(), &Timestamp::from_unix_nanos(1), (10, 10_000)).unwrap()
+        prepared
+            .row(&WriteWarnings::default(), OriginalTotals::default(), &Timestamp::from_unix_nanos(1), (10, 10_000))
+            .unwrap()
     }
 
     /// Every byte of a row is verified, and the record that it belongs to.

@@ -5,11 +5,7 @@ use std::sync::Arc;
 use callhistory_store::{ApiKeyStore, CallStore, Diagnostic, StoreError, StoreOptions, Thresholds};
 
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn CallStore>, StoreError> {
-    open_with(url, Thresholds::SMALL).await
-}
-
-pub(crate) async fn open_with(url: &str, thresholds: Thresholds) -> Result<Arc<dyn CallStore>, StoreError> {
-    open_options(url, StoreOptions { thresholds, ..StoreOptions::default() }).await
+    open_options(url, StoreOptions { thresholds: Thresholds::SMALL, ..StoreOptions::default() }).await
 }
 
 pub(crate) async fn open_options(url: &str, options: StoreOptions) -> Result<Arc<dyn CallStore>, StoreError> {

@@ -6,6 +6,7 @@ mod clocks;
 mod concurrent;
 mod conformance;
 mod databases;
+mod late_facts;
 mod postgres;
 mod reference_model;
 mod script;

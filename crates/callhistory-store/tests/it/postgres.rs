@@ -10,10 +10,10 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use callhistory_store::{CallStore, DatabaseUrl, Severity, Thresholds};
+use callhistory_store::{CallStore, DatabaseUrl, Severity, StoreOptions};
 
 use crate::conformance::{self, Database, conformance, put, refusal};
-use crate::databases::{open, open_with};
+use crate::databases::{open, open_options};
 use callhistory_test_support::postgres::Cluster;
 use tokio_postgres::error::SqlState;
 
@@ -29,8 +29,8 @@ pub(crate) struct PostgresDatabase {
 impl Database for PostgresDatabase {
     const STRATEGIES: &[&str] = &["bounded_scan", "filter_then_sort", "sort_index"];
 
-    async fn open_with(&self, thresholds: Thresholds) -> Arc<dyn CallStore> {
-        open_with(&self.url, thresholds).await.unwrap()
+    async fn open_with(&self, options: StoreOptions) -> Arc<dyn CallStore> {
+        open_options(&self.url, options).await.unwrap()
     }
 }
 

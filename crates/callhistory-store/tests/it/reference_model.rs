@@ -48,6 +48,16 @@ impl ModelCall {
         self.texts.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    /// Whether the call has ended.
+    fn is_final(&self) -> bool {
+        matches!(self.text("status"), Some("completed" | "failed" | "busy"))
+    }
+
+    /// Whether the call has not ended, or says nothing about it. Nobody knows what "parked" means.
+    fn is_live(&self) -> bool {
+        matches!(self.text("status"), Some("ongoing") | None)
+    }
+
     /// Whether `search` finds this word, or these digits of a number.
     fn matches_search(&self, word: &str) -> bool {
         let phones = ["fromPhoneNumber", "toPhoneNumber"].iter().filter_map(|name| self.text(name));

@@ -125,7 +125,7 @@ fn call_write(rng: &mut Rng) -> CallWrite {
 
 fn import_options(pair: &Pair, rng: &mut Rng) -> ImportOptions {
     ImportOptions {
-        mode: ImportMode::ALL[rng.usize(0..3)],
+        mode: [ImportMode::Replace, ImportMode::Merge, ImportMode::Create][rng.usize(0..3)],
         restores_deleted: rng.bool(),
         is_atomic: rng.u8(0..4) == 0,
         began_at: pair.began_at.filter(|_| rng.bool()),

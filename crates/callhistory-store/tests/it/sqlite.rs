@@ -6,13 +6,13 @@ use std::{
 };
 
 use callhistory_model::{CallFilter, CallInput, ListQuery};
-use callhistory_store::{CallStore, ImportOptions, Precondition, Severity, StoreError, Thresholds};
+use callhistory_store::{CallStore, ImportOptions, Precondition, Severity, StoreError, StoreOptions};
 use callhistory_test_support::{PATIENCE, loop_count};
 use tempfile::TempDir;
 
 use crate::{
     conformance::{self, Database, at, conformance, id, input, put, refusal, workspace},
-    databases::{diagnose, open, open_with, rebuild_metrics},
+    databases::{diagnose, open, open_options, rebuild_metrics},
 };
 
 struct SqliteFile {
@@ -33,11 +33,11 @@ impl Database for SqliteFile {
     const STRATEGIES: &[&str] =
         &["bounded_scan", "filter_then_sort", "narrow_range", "ordered_terms", "position_set", "sort_index"];
 
-    async fn open_with(&self, thresholds: Thresholds) -> Arc<dyn CallStore> {
+    async fn open_with(&self, options: StoreOptions) -> Arc<dyn CallStore> {
         // The previous store may still be closing its connections.
         let free = async {
             loop {
-                match open_with(&self.url(), thresholds).await {
+                match open_options(&self.url(), options).await {
                     Err(StoreError::Open(message)) if message.contains("in use") => {
                         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                     }

@@ -6,13 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use callhistory_model::{CallId, CallRecord, FieldWarning, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
 use super::prepare::{ExpectedTerms, PatchRequest, WriteRequest};
 use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
-        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord, key_expiry_nanos},
+        mutation::{
+            self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord, WriteWarnings, key_expiry_nanos,
+        },
         original::{ContentHash, OriginalRow, OriginalTotals, PreparedDocument},
     },
     error::StoreError,
@@ -179,13 +181,13 @@ impl Found {
 struct Outcome {
     current: CurrentCall,
     outcome: WriteOutcome,
-    warnings: Vec<FieldWarning>,
+    warnings: WriteWarnings,
 }
 
 impl Outcome {
     fn reply(self, id: CallId) -> Reply<WrittenCall> {
         let Self { current, outcome, warnings } = self;
-        Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome, warnings })
+        Box::new(move |base| WrittenCall { id, call: current.stored(base), outcome, warnings: warnings.list })
     }
 }
 
@@ -234,7 +236,7 @@ impl GroupPlan {
         &self,
         id: &CallId,
         document: Option<&PreparedDocument>,
-        warnings: &[FieldWarning],
+        warnings: &WriteWarnings,
         (now, record_bytes): (&Timestamp, usize),
     ) -> Result<Option<OriginalRow>, StoreError> {
         let originals = self.calls.get(id).map(|call| &call.originals);
@@ -331,7 +333,8 @@ impl GroupPlan {
                 }
                 let current =
                     CurrentCall { sequence: first.sequence, body: first.body.clone(), record: None, damage: None };
-                let first_outcome = Outcome { current, outcome: WriteOutcome::Created, warnings: Vec::new() };
+                let first_outcome =
+                    Outcome { current, outcome: WriteOutcome::Created, warnings: WriteWarnings::default() };
                 return Ok(first_outcome.reply(first.id.clone()));
             }
         }
@@ -444,7 +447,7 @@ impl GroupPlan {
                 return Ok(ImportedCall { outcome: ImportOutcome::Deleted, is_repeated: false, warnings: Vec::new() });
             }
             let Outcome { warnings, .. } = self.create(id, request, (now, now))?;
-            return Ok(ImportedCall { outcome: ImportOutcome::Created, is_repeated: false, warnings });
+            return Ok(ImportedCall { outcome: ImportOutcome::Created, is_repeated: false, warnings: warnings.list });
         };
         let sequence = found.current.sequence.after(self.last_sequence);
         let is_repeated = options.began_at.is_some_and(|began| sequence > began);
@@ -453,6 +456,6 @@ impl GroupPlan {
             mutation::imported(request.write.clone(), options.mode, &found.stored(), &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         let Outcome { warnings, .. } = self.apply(id, found, change, prepared, (now, &time))?;
-        Ok(ImportedCall { outcome, is_repeated, warnings })
+        Ok(ImportedCall { outcome, is_repeated, warnings: warnings.list })
     }
 }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use callhistory_model::{CallId, CallRecord, FieldWarning, ParsedCall, WorkspaceId};
+use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
 use super::statements::term_array;
 use crate::{
     call_write::{CallWrite, PatchWrite},
-    domain::{mutation, original::PreparedDocument, search_terms::have_same_terms},
+    domain::{
+        mutation::{self, WriteWarnings},
+        original::PreparedDocument,
+        search_terms::have_same_terms,
+    },
     error::StoreError,
 };
 
@@ -37,7 +41,7 @@ pub(crate) struct WriteRequest {
     pub(crate) write: CallWrite,
     pub(crate) document: Option<Arc<PreparedDocument>>,
     /// What led to the input without the parser.
-    pub(crate) warnings: Vec<FieldWarning>,
+    pub(crate) warnings: WriteWarnings,
     pub(crate) expected: Option<Arc<ExpectedTerms>>,
 }
 
@@ -47,12 +51,12 @@ impl WriteRequest {
         let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
         // The times of the record do not matter, and its size is checked later.
         let expected = || {
-            let now = callhistory_model::Timestamp::from_unix_nanos(0);
+            let now = Timestamp::from_unix_nanos(0);
             let (record, _) = mutation::created(write.input.clone(), (workspace, id), &now, usize::MAX).ok()?;
             Some(Arc::new(ExpectedTerms { text: term_array(&record), record }))
         };
         let expected = if is_large { expected() } else { None };
-        Ok(Self { write, document: document.map(Arc::new), warnings: Vec::new(), expected })
+        Ok(Self { write, document: document.map(Arc::new), warnings: WriteWarnings::default(), expected })
     }
 
     /// Prepares a write on the thread of its caller, or on a blocking one if it takes long.
@@ -80,7 +84,7 @@ impl PatchRequest {
         let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
         let document = document.map(Arc::new);
         let create = || {
-            let ParsedCall { input, warnings } = mutation::patch_of_nothing(&write, workspace, id)?;
+            let (input, warnings) = mutation::patch_of_nothing(&write, workspace, id)?;
             let call = CallWrite { input, handling: write.handling, sent: None };
             Ok(WriteRequest { write: call, document: document.clone(), warnings, expected: None })
         };

@@ -1,13 +1,13 @@
 //! Writes, prepared on the thread of their caller: the writer thread must not make others wait for what it need not do itself.
 
 use bytes::Bytes;
-use callhistory_model::{CallId, CallInput, CallRecord, FieldWarning, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, CallRecord, Timestamp, WorkspaceId};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     call_write::{CallWrite, PatchWrite},
     domain::{
-        mutation,
+        mutation::{self, WriteWarnings},
         original::PreparedDocument,
         search_terms::{Term, Terms, have_same_terms},
     },
@@ -81,7 +81,7 @@ pub(crate) struct PreparedCall {
     /// The record that it creates if there is none.
     pub(crate) new: Result<NewCall, StoreError>,
     /// What led to the input without the parser.
-    pub(crate) warnings: Vec<FieldWarning>,
+    pub(crate) warnings: WriteWarnings,
     /// The terms that a merge is expected to lead to.
     pub(crate) merged: Option<PreparedTerms>,
 }
@@ -91,7 +91,7 @@ impl PreparedCall {
         let Target { workspace, id, .. } = target;
         let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
         let new = NewCall::make(write.input.clone(), target);
-        Ok(Self { write, document, new, warnings: Vec::new(), merged: None })
+        Ok(Self { write, document, new, warnings: WriteWarnings::default(), merged: None })
     }
 
     /// The write, and what is prepared for it if the record exists.
@@ -119,10 +119,10 @@ impl PreparedPatch {
         let Target { workspace, id, .. } = target;
         let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
         let create = || {
-            let parsed = mutation::patch_of_nothing(&write, workspace, id)?;
-            let call = CallWrite { input: parsed.input, handling: write.handling, sent: None };
+            let (input, warnings) = mutation::patch_of_nothing(&write, workspace, id)?;
+            let call = CallWrite { input, handling: write.handling, sent: None };
             let call = PreparedCall::make(call, target)?;
-            Ok(PreparedCall { document: document.clone(), warnings: parsed.warnings, ..call })
+            Ok(PreparedCall { document: document.clone(), warnings, ..call })
         };
         let created = write.is_upsert.then(create);
         Ok(Self { write, prepared: Prepared { document, terms }, created })

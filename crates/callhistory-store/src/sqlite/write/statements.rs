@@ -307,10 +307,10 @@ fn apply_change(
     let original = document.map(|document| document.row(&warnings, totals, now, sizes)).transpose()?;
     let id = before.id.clone();
     let written = match record {
-        None => WrittenCall { id, call: stored, outcome: WriteOutcome::Unchanged, warnings },
+        None => WrittenCall { id, call: stored, outcome: WriteOutcome::Unchanged, warnings: warnings.list },
         Some((record, json)) => {
             let call = replace_row(tx, (position, before), (record, json), prepared.terms, time)?;
-            WrittenCall { id, call, outcome: WriteOutcome::Replaced, warnings }
+            WrittenCall { id, call, outcome: WriteOutcome::Replaced, warnings: warnings.list }
         }
     };
     original.iter().try_for_each(|row| originals::insert(&tx.db, own, row))?;
@@ -431,7 +431,7 @@ fn insert_call(
     tx.terms.push((position, TermChange::Insert(terms)));
     tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
     original.iter().try_for_each(|row| originals::insert(&tx.db, (&record.workspace_id, &record.id), row))?;
-    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created, warnings })
+    Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created, warnings: warnings.list })
 }
 
 /// A free position in the second of the preferred one.

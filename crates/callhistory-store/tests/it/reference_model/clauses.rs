@@ -62,9 +62,8 @@ fn set_clause(rng: &mut Rng) -> Clause {
         return clause(name, format!("{mark}*"), move |call| call.text(name).is_some() != negated);
     }
     let mut chosen: Vec<&str> = (0..rng.usize(1..4)).map(|_| pick(rng, values)).collect();
-    if chosen.len() > 1 {
-        chosen.retain(|value| !value.is_empty());
-    }
+    // An empty text is no value, and no value of a parameter either.
+    chosen.retain(|value| !value.is_empty());
     if chosen.is_empty() {
         chosen = vec!["nothing has this"];
     }

@@ -5,14 +5,19 @@ use std::{
     sync::Arc,
 };
 
-use callhistory_model::{CallId, CallPatch, ExactDecimal, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
-use callhistory_store::{CallStore, Precondition, Thresholds, WriteOutcome};
+use callhistory_model::{
+    CallId, CallInput, CallPatch, ExactDecimal, Handling, ImportMode, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+};
+use callhistory_store::{
+    CallStore, ImportOptions, ImportOutcome, Precondition, StoreError, StoreOptions, Thresholds, VersionSet,
+    WriteOutcome,
+};
 use callhistory_test_support::loop_count;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{ModelCall, SECOND, TEXTS, clauses, query_string, random_call, sentence};
-use crate::conformance::Database;
+use super::{ModelCall, SECOND, TEXTS, clauses, pick, query_string, random_call, sentence};
+use crate::conformance::{Database, if_match};
 
 /// A store, and the model of its records.
 struct Comparison {
@@ -58,12 +63,60 @@ impl Comparison {
                     model.updated = self.now;
                 }
             }
-            _ => {
-                let written = random_call(rng, id.clone());
-                self.store.replace_call(&self.workspace, &call, written.input().into(), any, now).await.unwrap();
-                self.calls.insert(id, written);
-            }
+            3 => self.merge(rng, &id, now).await,
+            _ => self.replace(rng, &id, now).await,
         }
+    }
+
+    /// A replacement. One that would undo a final status is refused, or stale in an import, unless the caller has seen the version.
+    async fn replace(&mut self, rng: &mut Rng, id: &str, now: Timestamp) {
+        let (call, written): (CallId, _) = (id.parse().unwrap(), random_call(rng, id.to_owned()));
+        let mut precondition = Precondition::default();
+        if self.calls.get(id).is_some_and(|before| before.is_final() && written.is_live()) {
+            let refused = self
+                .store
+                .replace_call(&self.workspace, &call, written.input().into(), precondition, now.clone())
+                .await;
+            assert!(matches!(refused, Err(StoreError::FinalStatus)), "{id}: {refused:?}");
+            let outcome = self.import(id, written.input(), ImportMode::Replace, now.clone()).await;
+            assert_eq!(outcome, ImportOutcome::Stale, "{id}");
+            if rng.bool() {
+                return;
+            }
+            let seen = self.store.get_call(&self.workspace, &call).await.unwrap().unwrap().sequence;
+            precondition = if_match(VersionSet::OneOf(vec![seen]));
+        }
+        self.store.replace_call(&self.workspace, &call, written.input().into(), precondition, now).await.unwrap();
+        self.calls.insert(id.to_owned(), written);
+    }
+
+    /// A late fact: a live status, and a member that the record may lack.
+    async fn merge(&mut self, rng: &mut Rng, id: &str, now: Timestamp) {
+        let Some(model) = self.calls.get_mut(id) else { return };
+        let flow = model.text("callFlowId").is_none().then(|| pick(rng, &["f1", "f2"]).to_owned());
+        let status = (model.is_final() || model.text("status").is_none()).then_some("ongoing");
+        let input = CallInput::from_json(json!({"callFlowId": flow, "status": status}).to_string().as_bytes()).unwrap();
+        let is_changed = flow.is_some() || status.is_some() && !model.is_final();
+        if let Some(flow) = flow {
+            model.texts.insert("callFlowId", flow);
+        }
+        if !model.is_final()
+            && let Some(status) = status
+        {
+            model.texts.insert("status", status.to_owned());
+        }
+        if is_changed {
+            model.updated = self.now;
+        }
+        let expected = if is_changed { ImportOutcome::Merged } else { ImportOutcome::Unchanged };
+        assert_eq!(self.import(id, input, ImportMode::Merge, now).await, expected, "{id}");
+    }
+
+    async fn import(&self, id: &str, input: CallInput, mode: ImportMode, now: Timestamp) -> ImportOutcome {
+        let options = ImportOptions { mode, ..ImportOptions::default() };
+        let calls = vec![(id.parse().unwrap(), input.into())];
+        let batch = self.store.import_calls(&self.workspace, calls, options, now).await.unwrap();
+        batch.outcomes[0].as_ref().unwrap().outcome
     }
 
     async fn compare(&mut self, rng: &mut Rng) {
@@ -208,7 +261,7 @@ fn comparisons() -> usize {
 async fn compare<D: Database>(database: &D, seed: u64, thresholds: Thresholds) -> BTreeSet<&'static str> {
     let mut rng = Rng::with_seed(seed);
     let mut comparison = Comparison {
-        store: database.open_with(thresholds).await,
+        store: database.open_with(StoreOptions { thresholds, ..StoreOptions::default() }).await,
         workspace: "w".parse().unwrap(),
         calls: BTreeMap::new(),
         now: 1_780_272_000 * SECOND,
