@@ -10,7 +10,7 @@ use std::{
 };
 
 use callhistory_model::{CallId, CallInput, ListQuery, Timestamp, WorkspaceId};
-use callhistory_store::{CallStore, Precondition, open};
+use callhistory_store::{CallStore, ImportOptions, Precondition, open};
 use callhistory_test_support::{
     history::{Call, History, Period, WORKSPACE},
     postgres::Cluster,
@@ -97,7 +97,7 @@ struct Sides {
 
 async fn put(store: Arc<dyn CallStore>, number: u64, input: CallInput) -> Result<u64, BoxError> {
     let any = Precondition::default();
-    store.replace_call(&workspace()?, &call_id(number)?, input, any, now()?).await?;
+    store.replace_call(&workspace()?, &call_id(number)?, input.into(), any, now()?).await?;
     Ok(1)
 }
 
@@ -196,7 +196,8 @@ impl Sides {
 /// Fills a store in batches, as an import does.
 async fn fill(store: &dyn CallStore, calls: &[(CallId, CallInput)]) -> Result<(), BoxError> {
     for batch in calls.chunks(2000) {
-        store.import_calls(&workspace()?, batch.to_vec(), now()?).await?;
+        let calls = batch.iter().map(|(id, input)| (id.clone(), input.clone().into())).collect();
+        store.import_calls(&workspace()?, calls, ImportOptions::default(), now()?).await?;
     }
     Ok(())
 }

@@ -10,8 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallInput, CallMetrics, CallRecord, ImportMode, ListQuery, MetricsQuery, SortKey, Timestamp,
-    WorkspaceId,
+    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, SortKey, Timestamp, WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
@@ -24,7 +23,6 @@ use crate::{
         mutation::{IdempotencyKey, Precondition, request_hash},
         options::StoreOptions,
         predicate::Predicate,
-        search_terms::have_same_terms,
         strategy::Thresholds,
     },
     error::StoreError,
@@ -59,10 +57,10 @@ use admin::{
 };
 use columnar::rebuild;
 use pool::{ReadPool, in_snapshot, is_over};
-use read::{fulltext::first_position, snapshot_pool::SnapshotPool};
+use read::snapshot_pool::SnapshotPool;
 use write::{
     group::{SqliteWriter, WriteKind},
-    prepare::{LARGE_BYTES, PreparedCall, PreparedPatch, PreparedTerms, Target},
+    prepare::{LARGE_BYTES, PreparedCall, PreparedPatch, Target, expected_terms, merged_terms, prepare, prepare_call},
     statements::{self, WriteTransaction},
 };
 
@@ -149,57 +147,6 @@ pub(crate) fn open_api_keys(path: &Path) -> Result<SqliteApiKeys, StoreError> {
 pub(crate) fn rebuild_metrics(path: &Path) -> Result<u64, StoreError> {
     let (_lock, db) = open::open_writer(path, |_| Ok(()))?;
     rebuild::rebuild(&db)
-}
-
-/// Prepares a write, on a blocking thread if it takes long.
-async fn prepare<T: Send + 'static>(
-    is_large: bool,
-    make: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    if !is_large {
-        return Ok(make());
-    }
-    tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))
-}
-
-async fn prepare_call(write: CallWrite, target: Target) -> Result<(PreparedCall, Target), StoreError> {
-    let is_large = write.bytes() > LARGE_BYTES;
-    prepare(is_large, move || PreparedCall::make(write, &target).map(|call| (call, target))).await?
-}
-
-/// The terms that a patch of a large record will need, unless the record changes in the meantime.
-fn expected_terms(snapshots: &SnapshotPool, target: &Target, patch: &PatchWrite) -> Option<PreparedTerms> {
-    let stored = stored_record(snapshots, target)?;
-    let patched = patch.patch.apply(&stored, patch.handling).ok()?.input;
-    terms_after(patched, stored)
-}
-
-/// The terms that a merge into a large record will need, unless the record changes in the meantime.
-fn merged_terms(snapshots: &SnapshotPool, target: &Target, write: &CallWrite) -> Option<PreparedTerms> {
-    let bytes = snapshots.read(|db| Ok(read::get::call_bytes(db, &target.workspace, &target.id)?)).ok()?;
-    if bytes == 0 || bytes.max(write.bytes()) <= LARGE_BYTES {
-        return None;
-    }
-    let stored = stored_record(snapshots, target)?;
-    let merged = write.input.clone().merge_into(&stored).ok()?.input;
-    terms_after(merged, stored)
-}
-
-fn stored_record(snapshots: &SnapshotPool, target: &Target) -> Option<CallRecord> {
-    let call = snapshots.read(|db| read::get::get_call(db, &target.workspace, &target.id)).ok()??.1;
-    serde_json::from_slice(&call.body).ok()
-}
-
-/// The terms after a write over a record, if they change.
-fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms> {
-    input.id = Some(stored.id.clone());
-    input.workspace_id = Some(stored.workspace_id.clone());
-    input.created_at.get_or_insert_with(|| stored.created_at.clone());
-    input.updated_at.get_or_insert_with(|| stored.updated_at.clone());
-    let record = input.into_record().ok()?;
-    let is_needed = !have_same_terms(&stored, &record)
-        || first_position(stored.sort_time_nanos()) != first_position(record.sort_time_nanos());
-    is_needed.then(|| PreparedTerms::of(record))
 }
 
 fn closed() -> StoreError {
@@ -444,6 +391,8 @@ impl CallStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use callhistory_model::CallInput;
+
     use super::*;
 
     /// Writes twenty megabytes while an export is stuck; returns the size of the WAL, and how the export ended.

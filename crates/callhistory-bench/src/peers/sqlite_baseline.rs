@@ -197,7 +197,7 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 20], String), BoxError> {
         Value::Integer(record.created_at.unix_nanos()),
         Value::Integer(record.updated_at.unix_nanos()),
         number(record.duration_nanos()),
-        number(charge.map(Amount::nanos)),
+        number(charge.and_then(Amount::nanos)),
         text(record.agent_id.as_deref()),
         text(record.call_flow_id.as_deref()),
         text(record.batch_id.as_deref()),

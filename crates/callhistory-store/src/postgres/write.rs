@@ -3,4 +3,5 @@
 pub(super) mod group;
 pub(super) mod plan;
 pub(super) mod prepare;
+mod rows;
 pub(super) mod statements;

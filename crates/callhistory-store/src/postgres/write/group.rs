@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     plan::{GroupPlan, Rejection, Reply},
-    statements::{self, GroupReads, GroupRows},
+    rows::GroupRows,
+    statements::{self, GroupReads},
 };
 use crate::{
     concurrency::{

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
-use super::statements::term_array;
 use crate::{
     call_write::{CallWrite, PatchWrite},
     domain::{
         mutation::{self, WriteWarnings},
         original::PreparedDocument,
-        search_terms::have_same_terms,
+        search_terms::{Terms, have_same_terms},
     },
     error::StoreError,
 };
@@ -91,4 +90,18 @@ impl PatchRequest {
         let created = write.is_upsert.then(create);
         Ok(Self { write, document, created })
     }
+}
+
+/// The terms of a record as the text of an array.
+fn term_array(record: &CallRecord) -> String {
+    use std::fmt::Write as _;
+    let terms = Terms::new(&record.workspace_id).of(record);
+    let mut text = String::with_capacity(2 + terms.len() * 21);
+    for term in terms {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}", term.number());
+    }
+    text.push('}');
+    text
 }

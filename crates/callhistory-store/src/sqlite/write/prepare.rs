@@ -12,7 +12,11 @@ use crate::{
         search_terms::{Term, Terms, have_same_terms},
     },
     error::StoreError,
-    sqlite::read::fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+    sqlite::read::{
+        fulltext::{POSITIONS_PER_SECOND, first_position, push_text},
+        get,
+        snapshot_pool::SnapshotPool,
+    },
 };
 
 /// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
@@ -127,6 +131,57 @@ impl PreparedPatch {
         let created = write.is_upsert.then(create);
         Ok(Self { write, prepared: Prepared { document, terms }, created })
     }
+}
+
+/// Prepares a write, on a blocking thread if it takes long.
+pub(crate) async fn prepare<T: Send + 'static>(
+    is_large: bool,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    if !is_large {
+        return Ok(make());
+    }
+    tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+pub(crate) async fn prepare_call(write: CallWrite, target: Target) -> Result<(PreparedCall, Target), StoreError> {
+    let is_large = write.bytes() > LARGE_BYTES;
+    prepare(is_large, move || PreparedCall::make(write, &target).map(|call| (call, target))).await?
+}
+
+/// The terms that a patch of a large record will need, unless the record changes in the meantime.
+pub(crate) fn expected_terms(snapshots: &SnapshotPool, target: &Target, patch: &PatchWrite) -> Option<PreparedTerms> {
+    let stored = stored_record(snapshots, target)?;
+    let patched = patch.patch.apply(&stored, patch.handling).ok()?.input;
+    terms_after(patched, stored)
+}
+
+/// The terms that a merge into a large record will need, unless the record changes in the meantime.
+pub(crate) fn merged_terms(snapshots: &SnapshotPool, target: &Target, write: &CallWrite) -> Option<PreparedTerms> {
+    let bytes = snapshots.read(|db| Ok(get::call_bytes(db, &target.workspace, &target.id)?)).ok()?;
+    if bytes == 0 || bytes.max(write.bytes()) <= LARGE_BYTES {
+        return None;
+    }
+    let stored = stored_record(snapshots, target)?;
+    let merged = write.input.clone().merge_into(&stored).ok()?.input;
+    terms_after(merged, stored)
+}
+
+fn stored_record(snapshots: &SnapshotPool, target: &Target) -> Option<CallRecord> {
+    let call = snapshots.read(|db| get::get_call(db, &target.workspace, &target.id)).ok()??.1;
+    serde_json::from_slice(&call.body).ok()
+}
+
+/// The terms after a write over a record, if they change.
+fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms> {
+    input.id = Some(stored.id.clone());
+    input.workspace_id = Some(stored.workspace_id.clone());
+    input.created_at.get_or_insert_with(|| stored.created_at.clone());
+    input.updated_at.get_or_insert_with(|| stored.updated_at.clone());
+    let record = input.into_record().ok()?;
+    let is_needed = !have_same_terms(&stored, &record)
+        || first_position(stored.sort_time_nanos()) != first_position(record.sort_time_nanos());
+    is_needed.then(|| PreparedTerms::of(record))
 }
 
 /// The terms of a record in the format of the full-text index.
