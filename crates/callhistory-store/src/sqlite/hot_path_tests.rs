@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use callhistory_model::{CallId, CallInput, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, CallRecord, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use rusqlite::{
     Connection, OpenFlags,
     hooks::{AuthAction, AuthContext, Authorization},
@@ -19,11 +19,18 @@ use tokio::runtime::Builder;
 use super::{
     SqliteStore, open, page_checksum,
     read::{changes, get, list as lists, metrics},
+    write::{
+        prepare::{PreparedCall, Target},
+        statements::{self, WriteTransaction},
+    },
 };
 use crate::{
-    call_write::ImportOptions,
+    call_write::{CallWrite, ImportOptions, ImportOutcome, SentDocument},
     domain::{
-        cursor::CursorSigner, mutation::Precondition, options::StoreOptions, record_digest::RecordDigest,
+        cursor::CursorSigner,
+        mutation::{IdempotencyKey, Precondition},
+        options::StoreOptions,
+        record_digest::RecordDigest,
         strategy::Thresholds,
     },
     record_bytes::RecordBytes,
@@ -233,6 +240,60 @@ fn no_filter_and_sort_scans_a_table() {
     assert!(errors.is_empty(), "{} errors:\n{}", errors.len(), errors[..errors.len().min(5)].join("\n"));
 }
 
+/// Every write, and what it reads: deletions, originals, the last change.
+#[test]
+fn no_write_scans_a_table() {
+    let database = Database::new(400);
+    let (lock, mut db) = open::open_writer(&database.path(), |_| Ok(())).unwrap();
+    let note = |event: TraceEvent<'_>| {
+        if let TraceEvent::Stmt(statement, _) = event {
+            STATEMENTS.with_borrow_mut(|all| all.insert(statement.sql().into_owned()));
+        }
+    };
+    db.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note)).unwrap();
+    let mut tx = WriteTransaction::new(db, 0, CallRecord::DEFAULT_MAX_BYTES);
+    let (workspace, now, any) = (workspace(), Timestamp::from_unix_nanos(1), Precondition::default());
+    let write = |id: &CallId, number: usize| {
+        let target =
+            Target { workspace: workspace.clone(), id: id.clone(), now: now.clone(), max_record_bytes: 1_000_000 };
+        let sent = SentDocument {
+            body: number.to_string().into(),
+            media_type: String::new(),
+            source: String::new(),
+            warnings: Vec::new(),
+            is_changed: true,
+        };
+        let write = CallWrite { input: input(number), handling: Handling::Lenient, sent: Some(sent) };
+        PreparedCall::make(write, &target).unwrap()
+    };
+    tx.begin().unwrap();
+    for round in 0..3 {
+        let (old, new) = (id(round), id(1000 + round));
+        let key = IdempotencyKey(round.to_string());
+        statements::create_call(&mut tx, (&workspace, &new), write(&new, 1), Some((&key, [0; 32])), &now).unwrap();
+        statements::replace_call(&mut tx, (&workspace, &old), write(&old, 500 + round), &any, &now).unwrap();
+        assert!(statements::delete_call(&mut tx, &workspace, &old, &any, &now).unwrap());
+        let calls = vec![(old.clone(), write(&old, 1)), (new.clone(), write(&new, 2))];
+        let batch = statements::import_calls(&mut tx, &workspace, calls, ImportOptions::default(), &now).unwrap();
+        assert_eq!(batch.outcomes[0].as_ref().unwrap().outcome, ImportOutcome::Deleted);
+    }
+    tx.write_deferred().unwrap();
+    tx.db.execute_batch("COMMIT").unwrap();
+    tx.db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
+    let statements = STATEMENTS.with_borrow(Clone::clone);
+    let is_ours = |text: &&String| {
+        let words = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        words.iter().any(|word| text.starts_with(word)) && !text.contains("call_term")
+    };
+    let ours: Vec<_> = statements.iter().filter(is_ours).collect();
+    for table in ["FROM original", "INTO original", "kind = 3", "INTO call", "UPDATE call"] {
+        assert!(ours.iter().any(|text| text.contains(table)), "{table} in {ours:#?}");
+    }
+    let errors: Vec<_> = ours.iter().flat_map(|text| errors(&tx.db, text)).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    drop(lock);
+}
+
 #[test]
 fn the_check_finds_scans() {
     let database = Database::new(1);
@@ -242,6 +303,8 @@ fn the_check_finds_scans() {
         "SELECT id FROM call INDEXED BY call_by_time ORDER BY workspace_id, sort_time, id",
         "SELECT rowid FROM call_term",
         "SELECT calls FROM metric_segment WHERE start > ?1",
+        "SELECT 1 FROM change WHERE id = ?1 AND kind = 3",
+        "SELECT body FROM original WHERE id = ?1",
     ] {
         assert!(!errors(&db, bad).is_empty(), "{bad}");
     }

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fs, sync::LazyLock, time::Duration};
 
-use callhistory_model::{CallPatch, Handling, ListQuery, MetricsQuery};
-use callhistory_store::{IdempotencyKey, ImportOptions, Precondition};
+use callhistory_model::{CallPatch, Handling, ImportMode, ListQuery, MetricsQuery};
+use callhistory_store::{CallWrite, IdempotencyKey, ImportOptions, Precondition, SentDocument};
 use callhistory_test_support::{PATIENCE, postgres::Cluster};
 use fastrand::Rng;
 use serde_json::Value;
@@ -122,6 +122,16 @@ async fn use_everything(url: &str) {
         let patch = CallPatch::parse(br#"{"agentId":"z"}"#, Handling::Strict).unwrap();
         store.update_call(&w, &id(&format!("c{number}")), patch.into(), any(), at(3)).await.unwrap();
         store.delete_call(&w, &id(&format!("n{number}")), any(), at(4)).await.unwrap();
+        let sent = |text: String| {
+            let (media_type, source) = ("application/json".to_owned(), "import".to_owned());
+            Some(SentDocument { body: text.into(), media_type, source, warnings: Vec::new(), is_changed: true })
+        };
+        let write = |text: String| CallWrite { sent: sent(text), ..CallWrite::default() };
+        let calls = (0..30).map(|n| (id(&format!("n{n}")), write(format!("{n} {number}")))).collect();
+        let merge = ImportOptions { mode: ImportMode::Merge, ..ImportOptions::default() };
+        store.import_calls(&w, calls, merge, at(5)).await.unwrap();
+        store.list_originals(&w, &id("n9")).await.unwrap().unwrap();
+        store.get_original(&w, &id("n9"), 1).await.unwrap().unwrap();
         store.get_call(&w, &id("c9")).await.unwrap();
         store.list_call_changes(&w, None, 50).await.unwrap();
     }
@@ -154,13 +164,23 @@ async fn every_statement_uses_an_index_that_leads_with_the_workspace() {
     let plans = plans(&database).await;
     let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
     for (text, _) in &plans {
-        for table in
-            ["FROM call", "INTO call", "UPDATE call", "INTO change", "INTO workspace", "INTO idempotency", "DECLARE"]
-        {
+        for table in [
+            "FROM call",
+            "INTO call",
+            "UPDATE call",
+            "INTO change",
+            "INTO workspace",
+            "INTO idempotency",
+            "DECLARE",
+            "INTO original",
+            "FROM original",
+            "JOIN original",
+            "FROM change h",
+        ] {
             *tables.entry(table).or_default() += usize::from(text.contains(table));
         }
     }
-    assert!(tables.len() == 7 && tables.values().all(|count| *count > 0), "the log is not complete: {tables:?}");
+    assert!(tables.len() == 11 && tables.values().all(|count| *count > 0), "the log is not complete: {tables:?}");
     let faults = check(&plans);
     assert!(
         faults.is_empty(),
