@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
         "crates/callhistory-model",
         &[
             &["value/extensible_enum"],
-            &["field_error", "spelling"],
+            &["field_error", "field_warning", "spelling"],
             &["value"],
             &["record"],
             &["query"],
@@ -29,7 +29,8 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["error"],
             &["client"],
             &["transport"],
-            &["calls", "list", "metrics", "import", "export", "changes"],
+            &["calls"],
+            &["originals", "list", "metrics", "import", "export", "changes"],
             &["lib"],
         ],
     ),

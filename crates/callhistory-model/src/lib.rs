@@ -53,12 +53,14 @@ pub use query::{
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
     query_string::MAX_PARAMETER_BYTES,
+    update::UpdateQuery,
 };
 pub use record::{CallCost, CallInput, CallPatch, CallRecord, ParsedCall, index_text};
 pub use reply::{
     changes::{CallChange, CallChangePage, ChangeType},
     import::{ImportError, ImportReport, ImportWarning},
     metrics::{CallMetrics, MetricsGroup},
+    originals::OriginalInfo,
     problem::{Problem, ProblemCode},
 };
 pub use spelling::nearest_name;

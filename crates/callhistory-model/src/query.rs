@@ -9,3 +9,4 @@ pub(crate) mod list;
 pub(crate) mod metrics;
 pub(crate) mod one_of;
 pub(crate) mod query_string;
+pub(crate) mod update;

@@ -3,4 +3,5 @@
 pub(crate) mod changes;
 pub(crate) mod import;
 pub(crate) mod metrics;
+pub(crate) mod originals;
 pub(crate) mod problem;

@@ -17,7 +17,7 @@ use utoipa::openapi::{
 
 use crate::{
     CallChange, CallChangePage, CallCost, CallId, CallInput, CallMetrics, CallPatch, CallRecord, ImportReport,
-    ListQuery, Problem, WorkspaceId,
+    ListQuery, OriginalInfo, Problem, WorkspaceId,
 };
 
 /// Wire types are not nullable: a member without a value is omitted. The schema of `Option` says otherwise.
@@ -121,6 +121,19 @@ named_schema!(CallList, |generator| {
     })
 });
 
+/// The schema of the originals of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct OriginalList;
+
+named_schema!(OriginalList, |generator| {
+    schemars::json_schema!({
+        "description": "The originals of a record, in the order of arrival.",
+        "type": "array",
+        "items": generator.subschema_for::<OriginalInfo>(),
+        "maxItems": OriginalInfo::MAX_LISTED,
+    })
+});
+
 /// The schema of a record of a list.
 struct CallSummary;
 
@@ -217,6 +230,7 @@ components!(
     CallCreate,
     CallPatch,
     CallList,
+    OriginalList,
     CallMetrics,
     CallChangePage,
     CallChange,

@@ -33,6 +33,8 @@ extensible_enum! {
         InvalidRequest = "invalid_request",
         /// The call record does not exist in this workspace.
         CallNotFound = "call_not_found",
+        /// The record has no original with this number.
+        OriginalNotFound = "original_not_found",
         /// The route does not exist.
         RouteNotFound = "route_not_found",
         /// The route does not support the method.
@@ -43,7 +45,7 @@ extensible_enum! {
         CursorExpired = "cursor_expired",
         /// The record that this `Idempotency-Key` created has been deleted.
         CallDeleted = "call_deleted",
-        /// The record has a final status, which a late update must not undo.
+        /// The record has a final status, which a late write must not undo.
         FinalStatus = "final_status",
         /// The record does not satisfy `If-Match` or `If-None-Match`.
         PreconditionFailed = "precondition_failed",
