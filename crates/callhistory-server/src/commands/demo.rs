@@ -234,7 +234,7 @@ pub async fn fill(
         }
         let (store, workspace, now) = (Arc::clone(store), workspace.clone(), now.clone());
         writes.spawn(async move {
-            store.replace_call(&workspace, &id, input, Precondition::default(), now).await.map(drop)
+            store.replace_call(&workspace, &id, input.into(), Precondition::default(), now).await.map(drop)
         });
     }
     while let Some(written) = writes.join_next().await {

@@ -119,7 +119,7 @@ impl Import {
             gzip: gzip.then(|| MultiGzDecoder::new(Vec::new())),
             compressed_bytes: 0,
             decompressed_bytes: 0,
-            splitter: RecordSplitter::new(form, CallRecord::MAX_BYTES),
+            splitter: RecordSplitter::new(form, CallRecord::DEFAULT_MAX_BYTES),
             batch: Vec::new(),
             batch_bytes: 0,
             in_flight: None,
@@ -233,7 +233,21 @@ impl Import {
             return Ok(());
         };
         let now = now.clone();
-        let outcomes = tokio::spawn(async move { store.import_calls(&workspace, calls, now).await });
+        let outcomes = tokio::spawn(async move {
+            let calls = calls.into_iter().map(|(id, input)| (id, input.into())).collect();
+            let batch = store.import_calls(&workspace, calls, callhistory_store::ImportOptions::default(), now).await?;
+            Ok(batch
+                .outcomes
+                .into_iter()
+                .map(|outcome| {
+                    outcome.map(|call| match call.outcome {
+                        callhistory_store::ImportOutcome::Created => WriteOutcome::Created,
+                        callhistory_store::ImportOutcome::Unchanged => WriteOutcome::Unchanged,
+                        _ => WriteOutcome::Replaced,
+                    })
+                })
+                .collect())
+        });
         self.in_flight = Some(BatchInFlight { lines, outcomes });
         Ok(())
     }
@@ -297,7 +311,7 @@ fn parse_record(
 fn check(workspace: Option<&WorkspaceId>, id: &CallId, input: CallInput, now: &Timestamp) -> Result<(), FieldErrors> {
     let named = workspace.or(input.workspace_id.as_ref()).cloned();
     let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|error| FieldErrors(vec![error]))?;
-    check_new_call(&workspace, id, input, now).map_err(|error| match error {
+    check_new_call(&workspace, id, input, now, CallRecord::DEFAULT_MAX_BYTES).map_err(|error| match error {
         StoreError::Invalid(errors) => errors,
         other => FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, format!("cannot be stored: {other}"))]),
     })
