@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use callhistory_model::{ChangesQuery, WorkspaceId};
+use callhistory_model::{ChangesQuery, Handling, WorkspaceId};
 use reqwest::{
     Url,
     header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH},
@@ -30,8 +30,10 @@ const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "rustls-no-provider
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
-    /// The precondition of `replace_call`, `update_call` and `delete_call`.
+    /// The precondition of `replace_call`, `update_call`, `upsert_call` and `delete_call`.
     pub(crate) condition: Option<(HeaderName, HeaderValue)>,
+    /// The handling that writes and imports prefer.
+    pub(crate) handling: Option<Handling>,
 }
 
 /// The version of a record in its workspace: its `ETag`, which is opaque.
@@ -93,10 +95,34 @@ impl Client {
     }
 }
 
-/// Preconditions. Each method returns a client that shares the connections of this one.
+/// Preconditions and preferences. Each method returns a client that shares the connections of this one.
 impl Client {
-    /// The same client, with `replace_call`, `update_call` and `delete_call` limited to this version of the record;
-    /// otherwise they fail with [`Error::is_conflict`].
+    /// The same client, whose writes and imports prefer this handling of documents that break a rule. By default, writes of
+    /// one record are strict, and imports are lenient.
+    ///
+    /// Lenient handling keeps the call: what the service converts or leaves out is in the
+    /// [warnings](crate::WrittenCall::warnings), and the document as it was sent is in the
+    /// [originals](Self::list_originals).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client, call: callhistory_client::CallInput)
+    /// #     -> Result<(), callhistory_client::Error> {
+    /// use callhistory_client::Handling;
+    ///
+    /// let written = client.with_handling(Handling::Lenient).replace_call("1234567890abcdef", &call).await?;
+    /// for warning in &written.warnings {
+    ///     println!("{}: {}", warning.pointer, warning.code);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_handling(&self, handling: Handling) -> Self {
+        Self { handling: Some(handling), ..self.clone() }
+    }
+
+    /// The same client, with `replace_call`, `update_call`, `upsert_call` and `delete_call` limited to this version of the
+    /// record; otherwise they fail with [`Error::is_conflict`].
     #[must_use]
     pub fn if_version(&self, version: &Version) -> Self {
         Self { condition: Some((IF_MATCH, version.0.clone())), ..self.clone() }
@@ -152,10 +178,10 @@ impl ClientBuilder {
     /// Idle timeout of pooled connections: 30 s. The service closes its side after 75 s, and a request on a
     /// connection that is being closed fails.
     pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Maximum size of a response with one record: 8 MiB.
-    pub const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
-    /// Maximum size of a response with a page of records: 64 MiB.
-    pub const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
+    /// Maximum size of a response with one record or one original: 64 MiB, the most that a service can be set to.
+    pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+    /// Maximum size of a response with a page of records: 72 MiB. A page ends after the record with which it has 4 MiB.
+    pub const MAX_PAGE_BYTES: usize = 72 * 1024 * 1024;
     /// The maximum of `max_retries`.
     const RETRY_LIMIT: usize = 10;
 
@@ -244,7 +270,7 @@ impl ClientBuilder {
         let half_timeout = self.timeout.min(self.read_timeout).as_secs() / 2;
         let max_wait_seconds = u16::try_from(half_timeout).unwrap_or(u16::MAX).clamp(1, ChangesQuery::MAX_WAIT_SECONDS);
         let shared = Shared { http, calls_url, max_retries: self.max_retries, max_wait_seconds, workspace };
-        Ok(Client { shared: Arc::new(shared), condition: None })
+        Ok(Client { shared: Arc::new(shared), condition: None, handling: None })
     }
 }
 

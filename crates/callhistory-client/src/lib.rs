@@ -6,15 +6,18 @@
 //!   once.
 //! * Each operation of the API is one method. For one record: [`Client::get_call`],
 //!   [`replace_call`](Client::replace_call),
-//!   [`create_call`](Client::create_call), [`update_call`](Client::update_call), [`delete_call`](Client::delete_call). For
-//!   many: [`list_calls`](Client::list_calls), [`get_call_metrics`](Client::get_call_metrics),
-//!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls) and
+//!   [`create_call`](Client::create_call), [`update_call`](Client::update_call), [`upsert_call`](Client::upsert_call),
+//!   [`delete_call`](Client::delete_call), and what was sent: [`list_originals`](Client::list_originals),
+//!   [`get_original`](Client::get_original). For many: [`list_calls`](Client::list_calls), [`get_call_metrics`](Client::get_call_metrics),
+//!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls),
+//!   [`import_calls_with`](Client::import_calls_with) and
 //!   [`list_call_changes`](Client::list_call_changes).
 //! * [`Client::stream_calls`] reads all pages of a list, [`Client::follow_changes`] follows the change feed.
 //! * Parameters are plain structs with a `Default`: [`ListQuery`], [`CallFilter`], [`MetricsQuery`],
 //!   [`ChangesQuery`].
 //! * [`CallRecord`] is the record in a response, [`CallInput`] the record in a request. Numbers keep their digits, and
-//!   members and values that this version does not know are kept.
+//!   members and values that this version does not know are kept, also when a record is written back.
+//! * [`Client::with_handling`] selects strict or lenient handling of what breaks a rule; [`WrittenCall`] has the warnings.
 //! * [`Error`] is one opaque type with predicates.
 //!
 //! # Quick start
@@ -78,6 +81,7 @@ mod export;
 mod import;
 mod list;
 mod metrics;
+mod originals;
 mod retry;
 mod transport;
 
@@ -85,9 +89,12 @@ pub use callhistory_model as model;
 pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
-    GroupKey, ImportError, ImportReport, ListQuery, MetricsGroup, MetricsQuery, OneOf, Problem, ProblemCode, Seconds,
-    Sort, SortKey, Timestamp, UnixSeconds, WorkspaceId,
+    GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, ListQuery,
+    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort, SortKey, Timestamp,
+    UnixSeconds, WarningCode, WorkspaceId,
 };
+pub use calls::{WriteWarning, WrittenCall};
 pub use client::{Client, ClientBuilder, Version};
 pub use error::Error;
 pub use list::CallPage;
+pub use originals::Original;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use callhistory_model::{CallInput, Problem};
 use reqwest::{
-    Body, Method, Request, Response,
+    Body, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::de::DeserializeOwned;
@@ -38,7 +38,7 @@ pub(crate) fn encode(call: &CallInput) -> Result<Vec<u8>, Error> {
 pub(crate) struct ResponseBody {
     head: ResponseHead,
     pub(crate) headers: HeaderMap,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     is_write: bool,
 }
 
@@ -53,12 +53,17 @@ impl ResponseBody {
 impl Client {
     /// Sends a request with retries, and reads its response of at most `max_bytes`.
     pub(crate) async fn send(&self, request: &Request, max_bytes: usize) -> Result<ResponseBody, Error> {
-        self.with_retries(|| self.attempt(request, max_bytes)).await
+        self.with_retries(|| self.attempt(request, is_success, max_bytes)).await
+    }
+
+    /// The same for an import: also reads the report of one of which nothing was taken.
+    pub(crate) async fn send_for_report(&self, request: &Request, max_bytes: usize) -> Result<ResponseBody, Error> {
+        self.with_retries(|| self.attempt(request, is_report, max_bytes)).await
     }
 
     /// Sends a request with retries, and returns the response with its body unread.
     pub(crate) async fn open(&self, request: &Request) -> Result<Response, Error> {
-        self.with_retries(|| self.send_once(request)).await
+        self.with_retries(|| self.send_once(request, is_success)).await
     }
 
     async fn with_retries<T, F: Future<Output = Result<T, Error>>>(&self, attempt: impl Fn() -> F) -> Result<T, Error> {
@@ -71,19 +76,24 @@ impl Client {
         result.map_err(|error| error.after(attempts))
     }
 
-    /// One attempt: the response with its body unread, if its status is a success.
-    async fn send_once(&self, request: &Request) -> Result<Response, Error> {
+    /// One attempt: the response with its body unread, if it is a success.
+    async fn send_once(&self, request: &Request, is_success: fn(&Response) -> bool) -> Result<Response, Error> {
         let request = request.try_clone().ok_or_else(|| Error::invalid("a stream cannot be sent more than once"))?;
         let response = self.shared.http.execute(request).await.map_err(Error::transport)?;
-        if response.status().is_success() {
+        if is_success(&response) {
             return Ok(response);
         }
         let head = ResponseHead::of(&response);
         Err(Error::status_error(head, read_problem(response).await))
     }
 
-    async fn attempt(&self, request: &Request, max_bytes: usize) -> Result<ResponseBody, Error> {
-        let mut response = self.send_once(request).await?;
+    async fn attempt(
+        &self,
+        request: &Request,
+        is_success: fn(&Response) -> bool,
+        max_bytes: usize,
+    ) -> Result<ResponseBody, Error> {
+        let mut response = self.send_once(request, is_success).await?;
         let (head, headers) = (ResponseHead::of(&response), std::mem::take(response.headers_mut()));
         let is_write = request.method() != Method::GET;
         match read(response, max_bytes).await {
@@ -91,6 +101,21 @@ impl Client {
             Err(error) => Err(Error::unreadable(head, is_write, error)),
         }
     }
+}
+
+fn is_success(response: &Response) -> bool {
+    response.status().is_success()
+}
+
+/// Whether a response is the report of an import. An error that is no report is a problem.
+fn is_report(response: &Response) -> bool {
+    is_success(response)
+        || response.status() == StatusCode::UNPROCESSABLE_ENTITY && has_media_type(response, "application/json")
+}
+
+fn has_media_type(response: &Response, name: &str) -> bool {
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|media_type| media_type.to_str().ok());
+    media_type.and_then(|text| text.split(';').next()).is_some_and(|text| text.trim().eq_ignore_ascii_case(name))
 }
 
 /// Exponential backoff with jitter, which spreads clients that failed together. The figures are in the crate's
@@ -133,9 +158,7 @@ async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, BodyE
 
 /// The problem of an error response. An error page of a proxy is not read.
 async fn read_problem(response: Response) -> Option<Problem> {
-    let media_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    let is_problem = media_type.split(';').next()?.trim().eq_ignore_ascii_case("application/problem+json");
-    if !is_problem {
+    if !has_media_type(&response, "application/problem+json") {
         return None;
     }
     serde_json::from_slice(&read(response, MAX_PROBLEM_BYTES).await.ok()?).ok()

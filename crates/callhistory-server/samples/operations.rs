@@ -3,7 +3,7 @@
 
 use callhistory_client::{
     CallChange, CallCost, CallFilter, CallInput, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client,
-    Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf,
+    Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf, Original, OriginalInfo,
 };
 use futures_util::TryStreamExt as _;
 
@@ -30,7 +30,7 @@ pub(crate) async fn create_call(client: &Client) -> Result<CallRecord, Failure> 
         start_time: Some(1_680_000_000.try_into()?),
         ..CallInput::default()
     };
-    Ok(client.create_call(&call).await?)
+    Ok(client.create_call(&call).await?.call)
 }
 
 pub(crate) async fn import_calls(client: &Client) -> Result<ImportReport, Failure> {
@@ -83,15 +83,23 @@ pub(crate) async fn replace_call(client: &Client) -> Result<CallRecord, Failure>
         summary: Some("Generic conversation summary about customer engagement.".to_owned()),
         ..CallInput::default()
     };
-    Ok(client.replace_call("1234567890abcdef", &call).await?)
+    Ok(client.replace_call("1234567890abcdef", &call).await?.call)
 }
 
 pub(crate) async fn update_call(client: &Client) -> Result<CallRecord, Failure> {
     let metadata = Some(r#"{"ticket":"A-1009"}"#.parse()?);
     let patch = CallPatch::from(CallInput { metadata, ..CallInput::default() }).without("roomName");
-    Ok(client.update_call("1234567890abcdef", &patch).await?)
+    Ok(client.update_call("1234567890abcdef", &patch).await?.call)
 }
 
 pub(crate) async fn delete_call(client: &Client) -> Result<(), Error> {
     client.delete_call("1234567890abcdef").await
+}
+
+pub(crate) async fn list_originals(client: &Client) -> Result<Vec<OriginalInfo>, Error> {
+    client.list_originals("1234567890abcdef").await
+}
+
+pub(crate) async fn get_original(client: &Client) -> Result<Original, Error> {
+    client.get_original("1234567890abcdef", 1).await
 }

@@ -89,14 +89,14 @@ async fn a_response_with_a_too_large_content_length_is_not_read() {
     let length = format!("content-length: {}", ClientBuilder::MAX_RECORD_BYTES + 1);
     let (error, requests) = get(Reply::raw(200, &[&length], "").hold()).await;
     assert_eq!((error.status(), requests, error.is_retryable()), (Some(200), 1, false));
-    assert!(error.to_string().contains("more than 8388608 bytes"), "{error}");
+    assert!(error.to_string().contains("more than 67108864 bytes"), "{error}");
 }
 
 #[tokio::test]
 async fn a_response_that_grows_too_large_is_not_read_to_its_end() {
     let (error, requests) = get(Reply::raw(200, &[], &" ".repeat(ClientBuilder::MAX_RECORD_BYTES + 1)).hold()).await;
     assert_eq!((error.status(), requests), (Some(200), 1));
-    assert!(error.to_string().contains("more than 8388608 bytes"), "{error}");
+    assert!(error.to_string().contains("more than 67108864 bytes"), "{error}");
 }
 
 #[tokio::test]

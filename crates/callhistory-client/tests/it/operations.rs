@@ -25,7 +25,7 @@ async fn get_sends_the_documented_request() {
 async fn put_sends_the_record_with_its_digits() {
     for status in [200, 201] {
         let stub = Stub::start([Reply::json(status, examples::SOURCE_EXAMPLE)]).await;
-        assert_eq!(client(&stub.url).replace_call(ID, &input()).await.unwrap(), record());
+        assert_eq!(client(&stub.url).replace_call(ID, &input()).await.unwrap().call, record());
         let seen = &stub.seen()[0];
         assert_eq!(seen.line, format!("PUT /v2/api/call-history/{ID}"));
         assert_eq!(seen.header("content-type"), Some("application/json"));

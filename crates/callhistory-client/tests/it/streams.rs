@@ -1,6 +1,6 @@
 //! The requests of operations on many records, and the resumption of their streams.
 
-use callhistory_client::{CallFilter, CallInput, ListQuery, OneOf, model::examples};
+use callhistory_client::{CallFilter, CallInput, ImportMode, ImportQuery, ListQuery, OneOf, model::examples};
 use futures_util::TryStreamExt as _;
 
 use crate::{
@@ -79,19 +79,46 @@ async fn an_interrupted_export_resumes_after_its_last_record() {
 async fn an_import_is_sent_in_parts_and_its_reports_are_summed() {
     let report = |line: u64| {
         let error = format!(r#"{{"line":{line},"pointer":"/status","code":"too_short","detail":"is empty"}}"#);
-        Reply::json(200, &format!(r#"{{"created":1,"replaced":2,"unchanged":3,"rejected":4,"errors":[{error}]}}"#))
+        let warning = error.replace("too_short", "unknown_member");
+        Reply::json(
+            if line == 3 { 422 } else { 200 },
+            &format!(
+                r#"{{"created":1,"replaced":2,"merged":3,"unchanged":4,"stale":5,"deleted":6,"repeated":7,"skipped":8,
+                "rejected":9,"warned":10,"aborted":false,"errors":[{error}],"warnings":[{warning}]}}"#
+            ),
+        )
     };
     let stub = Stub::start([report(7), Reply::nothing(), report(3)]).await;
     let calls =
         (0..700).map(|number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() });
     let sum = client(&stub.url).import_calls(calls).await.unwrap();
-    assert_eq!((sum.created, sum.replaced, sum.unchanged, sum.rejected), (2, 4, 6, 8));
+    assert_eq!((sum.created, sum.replaced, sum.merged, sum.unchanged, sum.stale), (2, 4, 6, 8, 10));
+    assert_eq!((sum.deleted, sum.repeated, sum.skipped, sum.rejected, sum.warned), (12, 14, 16, 18, 20));
     let lines: Vec<_> = sum.errors.iter().map(|error| error.line).collect();
-    assert_eq!(lines, [7, 503]);
+    let warned: Vec<_> = sum.warnings.iter().map(|warning| warning.line).collect();
+    assert_eq!((lines, warned), (vec![7, 503], vec![7, 503]));
     let seen = stub.seen();
     assert_eq!(seen[0].header("content-type"), Some("application/x-ndjson"));
     let counts: Vec<_> = seen.iter().map(|seen| seen.body.lines().count()).collect();
     assert_eq!(counts, [500, 200, 200], "the part that failed is sent again");
+}
+
+#[tokio::test]
+async fn an_atomic_import_is_one_request() {
+    let report = r#"{"created":0,"replaced":0,"merged":0,"unchanged":0,"stale":0,"deleted":0,"repeated":0,"skipped":0,
+        "rejected":1,"warned":0,"aborted":true,"errors":[],"warnings":[]}"#;
+    let stub = Stub::start([Reply::json(422, report)]).await;
+    let call = |number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() };
+    let query =
+        ImportQuery { mode: ImportMode::Merge, is_atomic: true, restores_deleted: true, ..ImportQuery::default() };
+    let client = client(&stub.url);
+    assert!(client.import_calls_with(&query, (0..1200).map(call)).await.unwrap().aborted);
+    let seen = &stub.seen()[0];
+    assert_eq!(seen.line, "POST /v2/api/call-history/batch?mode=merge&atomic=true&restoreDeleted=true");
+    assert_eq!(seen.body.lines().count(), 1200);
+    let large = client.import_calls_with(&query, (0..10_001).map(call)).await.unwrap_err();
+    assert!(large.is_invalid_request() && large.attempts() == 0, "{large:?}");
+    assert_eq!(stub.seen().len(), 1);
 }
 
 #[tokio::test]

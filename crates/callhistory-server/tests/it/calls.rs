@@ -35,7 +35,7 @@ async fn the_examples_are_returned_digit_for_digit() {
 async fn the_sdk_reads_what_it_wrote() {
     let server = Server::start().await;
     let client = server.client();
-    let written = client.replace_call(ID, &examples::source_input()).await.unwrap();
+    let written = client.replace_call(ID, &examples::source_input()).await.unwrap().call;
     assert_eq!(written, examples::source_example());
     let read = client.get_call(ID).await.unwrap();
     assert_eq!(read, examples::source_example());
@@ -53,7 +53,7 @@ async fn created_ids_are_hexadecimal_and_increase() {
     let input = CallInput { status: Some(CallStatus::Ongoing), ..CallInput::default() };
     let mut ids = Vec::new();
     for _ in 0..20 {
-        let created = client.create_call(&input).await.unwrap();
+        let created = client.create_call(&input).await.unwrap().call;
         assert_eq!(created.created_at.as_str(), "2026-01-01T00:00:00.000Z");
         assert_eq!(client.get_call(created.id.as_str()).await.unwrap(), created);
         ids.push(created.id.to_string());

@@ -35,7 +35,7 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     client.update_call("a", &CallPatch::from(input(CallStatus::Completed))).await.unwrap();
     client.delete_call("b").await.unwrap();
     let late = client.update_call("a", &CallPatch::from(input(CallStatus::Ongoing))).await.unwrap_err();
-    assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "terminal_status", "{late:?}");
+    assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "final_status", "{late:?}");
     assert!(client.delete_call("b").await.unwrap_err().is_not_found());
     assert!(client.if_absent().replace_call("a", &CallInput::default()).await.unwrap_err().is_conflict());
     let (_, version) = client.get_call_version("a").await.unwrap();
@@ -54,7 +54,7 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     // With the version of the final status as precondition, the status can be reopened once.
     let seen = client.if_version(&version);
     let reopened = CallPatch::from(input(CallStatus::Ongoing));
-    assert_eq!(seen.update_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
+    assert_eq!(seen.update_call("a", &reopened).await.unwrap().call.status, Some(CallStatus::Ongoing));
     assert!(seen.delete_call("a").await.unwrap_err().is_conflict());
     let page =
         client.list_call_changes(&ChangesQuery { cursor: Some(page.cursor), ..ChangesQuery::default() }).await.unwrap();
