@@ -7,6 +7,7 @@ mod health;
 mod import;
 mod list;
 mod metrics;
+mod originals;
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,6 +28,8 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
     OpenApiRouter::with_openapi(base)
         .routes(routes!(list::list_calls, calls::create_call))
         .routes(routes!(calls::get_call, calls::replace_call, calls::update_call, calls::delete_call))
+        .routes(routes!(originals::list_originals))
+        .routes(routes!(originals::get_original))
         .routes(routes!(import::import_calls))
         .routes(routes!(export::export_calls))
         .routes(routes!(metrics::get_call_metrics))

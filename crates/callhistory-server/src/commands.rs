@@ -11,7 +11,7 @@ mod serve;
 use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use callhistory_model::Timestamp;
-use callhistory_store::{Backup, CallStore, DatabaseUrl, RestoreOptions};
+use callhistory_store::{Backup, CallStore, DatabaseUrl, RestoreOptions, StoreError, StoreOptions};
 
 use crate::{
     api,
@@ -90,7 +90,7 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
             }
             Command::Migrate => {
                 let url = settings.database_url()?;
-                close(&callhistory_store::open(&url).await?).await?;
+                close(&open_store(settings, &url).await?).await?;
                 print(&format!("{url} has the schema of this version."));
                 Ok(())
             }
@@ -99,12 +99,12 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
                 if import.check {
                     return import_export::import(None, workspace, &import.files, now).await;
                 }
-                let store = callhistory_store::open(&existing_database(settings)?).await?;
+                let store = open_store(settings, &existing_database(settings)?).await?;
                 let result = import_export::import(Some(&store), workspace, &import.files, now).await;
                 close(&store).await.and(result)
             }
             Command::Export(export) => {
-                let store = callhistory_store::open(&existing_database(settings)?).await?;
+                let store = open_store(settings, &existing_database(settings)?).await?;
                 let output = export.output.as_deref();
                 let result = import_export::export(&store, &export.workspace, &export.query, output).await;
                 close(&store).await.and(result)
@@ -117,6 +117,12 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
     // A task that hangs must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Opens a store with the bounds of the settings.
+async fn open_store(settings: &Settings, url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
+    let options = StoreOptions { max_record_bytes: settings.max_record_bytes(), ..StoreOptions::default() };
+    callhistory_store::open_with(url, options).await
 }
 
 /// The database of a command that must not create one: in a mistyped directory, it would work on an empty database.

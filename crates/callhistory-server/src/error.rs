@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallRecord, FieldError, FieldErrorCode, FieldErrors, Problem, ProblemCode};
+use callhistory_model::{FieldError, FieldErrorCode, FieldErrors, Problem, ProblemCode};
 use callhistory_store::StoreError;
 
 /// Seconds after which a client may retry when the service is not available.
@@ -74,14 +74,18 @@ impl ApiError {
         Self::new(ProblemCode::CallNotFound, "There is no call record with this id in this workspace.")
     }
 
+    pub(crate) fn original_not_found() -> Self {
+        Self::new(ProblemCode::OriginalNotFound, "The record has no original with this number.")
+    }
+
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(ProblemCode::Internal, FAILED)
     }
 
-    pub(crate) fn media_type_not_accepted(accepted: &[&str]) -> Self {
-        let names = accepted.join(" or ");
-        let detail = format!("The body must be sent as content-type: {names}, in UTF-8.");
+    pub(crate) fn media_type_not_accepted(own: &str) -> Self {
+        let detail =
+            format!("The body must be JSON, sent as content-type: {own} or another name that ends in json, in UTF-8.");
         Self::new(ProblemCode::UnsupportedMediaType, detail)
     }
 
@@ -89,8 +93,9 @@ impl ApiError {
         Self::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 seconds.")
     }
 
-    pub(crate) fn body_too_large() -> Self {
-        Self::new(ProblemCode::BodyTooLarge, format!("The body has more than {} bytes.", CallRecord::MAX_BYTES))
+    pub(crate) fn body_too_large(max_bytes: usize) -> Self {
+        let detail = format!("The body has more than {max_bytes} bytes, the max_record_bytes of this server.");
+        Self::new(ProblemCode::BodyTooLarge, detail)
     }
 
     pub(crate) fn head_too_large() -> Self {
@@ -112,11 +117,12 @@ impl ApiError {
             ProblemCode::InvalidParameter => (StatusCode::BAD_REQUEST, "A parameter is not valid"),
             ProblemCode::InvalidRequest => (StatusCode::BAD_REQUEST, "The request is not valid"),
             ProblemCode::CallNotFound => (StatusCode::NOT_FOUND, "No such call record"),
+            ProblemCode::OriginalNotFound => (StatusCode::NOT_FOUND, "No such original"),
             ProblemCode::RouteNotFound => (StatusCode::NOT_FOUND, "No such route"),
             ProblemCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             ProblemCode::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request took too long"),
             ProblemCode::CallDeleted => (StatusCode::CONFLICT, "The record has been deleted"),
-            ProblemCode::TerminalStatus => (StatusCode::CONFLICT, "The status is final"),
+            ProblemCode::FinalStatus => (StatusCode::CONFLICT, "The status is final"),
             ProblemCode::CursorExpired => (StatusCode::GONE, "The cursor has expired"),
             ProblemCode::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "The precondition failed"),
             ProblemCode::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
@@ -193,9 +199,9 @@ impl From<StoreError> for ApiError {
                 ProblemCode::CallDeleted,
                 "The record that this Idempotency-Key created has been deleted; another key creates another record.",
             ),
-            StoreError::TerminalStatus => Self::new(
-                ProblemCode::TerminalStatus,
-                "The record has a final status, which this change would undo. If you have seen it, say so with If-Match.",
+            StoreError::FinalStatus => Self::new(
+                ProblemCode::FinalStatus,
+                "The record has a final status, which this write would undo. If you have seen it, name its version with If-Match.",
             ),
             StoreError::Invalid(errors) => Self::invalid_record(errors),
             StoreError::Refused(error) => Self::invalid_parameters(vec![error]),
@@ -221,9 +227,11 @@ impl From<StoreError> for ApiError {
                 tracing::error!(reason, "the store is not available");
                 Self::new(ProblemCode::Unavailable, UNAVAILABLE)
             }
-            StoreError::IdTaken | StoreError::ClockBehind(_) | StoreError::Open(_) | StoreError::Internal(_) => {
-                Self::internal(&error)
-            }
+            StoreError::IdTaken
+            | StoreError::ClockBehind(_)
+            | StoreError::Aborted(_)
+            | StoreError::Open(_)
+            | StoreError::Internal(_) => Self::internal(&error),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Headers and parameters of requests: the one value of a header, and how the contract describes both.
 
+use std::fmt::Write as _;
+
 use axum::http::{HeaderName, HeaderValue, request::Parts};
-use callhistory_model::{FieldError, FieldErrorCode};
+use callhistory_model::{FieldError, FieldErrorCode, FieldWarning, WarningCode};
 use serde_json::{Value, json};
 use utoipa::openapi::{
     Required,
@@ -21,6 +23,60 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
             Err(ApiError::invalid_header(error.in_parameter(name.as_str())))
         }
     }
+}
+
+/// The header with the warnings about a write.
+pub(crate) const WARNINGS: HeaderName = HeaderName::from_static("x-callhistory-warnings");
+/// The largest size of its value, in bytes: proxies refuse large heads.
+const MAX_WARNINGS_BYTES: usize = 4096;
+/// The size beyond which a warning has only the start of its pointer, in bytes.
+const MAX_WARNING_BYTES: usize = 2048;
+
+/// The warnings about a write as a header: a JSON array of pointers and codes in ASCII, as many as fit; `None` without warnings.
+pub(crate) fn warnings_header(warnings: &[FieldWarning]) -> Option<HeaderValue> {
+    let mut json = String::from("[");
+    for warning in warnings {
+        let item = warning_json(&warning.pointer, &warning.code);
+        let item = if item.len() <= MAX_WARNING_BYTES {
+            item
+        } else {
+            warning_json(&shortened(&warning.pointer), &warning.code)
+        };
+        // A comma or a bracket follows.
+        if json.len() + item.len() + 1 > MAX_WARNINGS_BYTES {
+            break;
+        }
+        json.push_str(&item);
+        json.push(',');
+    }
+    json.pop().filter(|last| *last == ',')?;
+    json.push(']');
+    HeaderValue::try_from(json).ok()
+}
+
+fn warning_json(pointer: &str, code: &WarningCode) -> String {
+    ascii_json(&json!({ "pointer": pointer, "code": code }).to_string())
+}
+
+/// The start of a pointer, which is the name of a member.
+fn shortened(pointer: &str) -> String {
+    pointer.chars().take(100).chain(['…']).collect()
+}
+
+/// The same JSON text in ASCII: a header has no other characters.
+fn ascii_json(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() && !c.is_ascii_control() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
 }
 
 /// The example of an entity tag.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callhistory_model::Timestamp;
+use callhistory_model::{CallRecord, Timestamp};
 use callhistory_store::{ApiKey, ApiKeyStore, CallStore, FairSemaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,8 @@ pub struct AppState {
     pub(crate) stop: CancellationToken,
     /// `None` if the service does not require keys.
     pub(crate) keys: Option<Arc<KeyCache>>,
+    /// The largest record, and the largest body of one, in bytes.
+    pub(crate) max_record_bytes: usize,
     pub(crate) body_budget: BodyBudget,
     pub(crate) imports: Arc<FairSemaphore>,
     pub(crate) followers: Followers,
@@ -54,7 +56,8 @@ impl AppState {
             ids: IdGenerator::new(clock, randomness),
             stop: CancellationToken::new(),
             keys: None,
-            body_budget: BodyBudget::default(),
+            max_record_bytes: CallRecord::DEFAULT_MAX_BYTES,
+            body_budget: BodyBudget::new(CallRecord::DEFAULT_MAX_BYTES),
             imports: FairSemaphore::new(MAX_IMPORTS, MAX_IMPORTS_PER_WORKSPACE),
             followers: Followers::new(Limits::default().connections),
             allowed_hosts: AllowedHosts::default(),
@@ -75,6 +78,14 @@ impl AppState {
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.followers = Followers::new(connections);
+        self
+    }
+
+    /// The same service, whose records have at most this number of bytes, as those of its store.
+    #[must_use]
+    pub fn with_max_record_bytes(mut self, bytes: usize) -> Self {
+        self.max_record_bytes = bytes;
+        self.body_budget = BodyBudget::new(bytes);
         self
     }
 

@@ -229,15 +229,20 @@ fn invalid_components() -> Vec<(String, Value, &'static str)> {
             "does not say its unit",
         ),
         (
-            "/components/schemas/CallInput/properties/agentId".into(),
-            json!({ "type": "string", "description": "The agent." }),
+            "/components/schemas/OriginalInfo/properties/warnings/maxItems".into(),
+            json!(null),
+            "is not a valid JSON Schema",
+        ),
+        (
+            "/components/schemas/OriginalInfo/properties/warnings".into(),
+            json!({ "type": "array", "items": { "type": "string" }, "description": "All of them." }),
             "has no bound",
         ),
         ("/components/schemas/CallList/maxItems".into(), json!({}), "is not a valid JSON Schema"),
         ("/components/schemas/CallStatus/maxLength".into(), json!(null), "is not a valid JSON Schema"),
-        ("/components/schemas/CallStatus".into(), json!({ "type": "string", "description": "It." }), "has no bound"),
         ("/components/schemas/CallCost/additionalProperties/minimum".into(), json!("0"), "is not a valid JSON Schema"),
         ("/components/responses/NotFound/content".into(), json!({}), "must be a problem"),
+        ("/components/responses/NothingTaken/content".into(), json!({}), "must be a report"),
         ("/components/responses/NotFound".into(), json!({ "description": "None." }), "must be a problem"),
         (
             "/components/schemas/CallRecord/properties/agentId".into(),

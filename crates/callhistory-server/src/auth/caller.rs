@@ -83,7 +83,7 @@ impl<N> IntoParams for Caller<N> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let members = json!({
             "schema": WorkspaceId::schema(),
-            "description": "ID of the workspace: 1 to 128 characters of `[A-Za-z0-9_-]`. Must occur exactly once.",
+            "description": "ID of the workspace: 1 to 128 characters of `[A-Za-z0-9_.~:@+=-]`. Must occur exactly once.",
             "example": "abcdef1234567890",
         });
         let header = parameter(ParameterIn::Header, WORKSPACE_ID.as_str(), &members);

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandError, Environment, close, demo, print};
+use super::{CommandError, Environment, close, demo, open_store, print};
 use crate::{
     api::{operations_router, router},
     config::{cli::DemoSettings, settings::Settings},
@@ -41,7 +41,7 @@ struct Service<'a> {
 /// Serves the database of the settings.
 pub(super) async fn run(settings: &Settings, has_traces: bool, environment: Environment) -> Result<(), CommandError> {
     let url = settings.database_url()?;
-    let store = callhistory_store::open(&url).await?;
+    let store = open_store(settings, &url).await?;
     let keys = open_api_keys(settings, &url).await?;
     let service = Service { url: &url, store, keys, workspace: "abcdef1234567890", newest: None };
     serve(settings, service, has_traces, environment).await
@@ -56,7 +56,7 @@ pub(super) async fn demo(
 ) -> Result<(), CommandError> {
     let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
     let url = DatabaseUrl::Sqlite(directory.path().join("callhistory.db"));
-    let store = callhistory_store::open(&url).await?;
+    let store = open_store(settings, &url).await?;
     let calls = demo::history(demo.seed, demo.calls, (environment.now)())?;
     let newest = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &environment.timestamp()).await?;
@@ -95,7 +95,8 @@ async fn serve(
     let Service { store, keys, .. } = service;
     let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random)
         .until(stop.clone())
-        .with_connections(limits.connections);
+        .with_connections(limits.connections)
+        .with_max_record_bytes(settings.max_record_bytes());
     if let Some(hosts) = &settings.allowed_hosts {
         state = state.with_allowed_hosts(hosts.clone());
     }

@@ -35,6 +35,10 @@ pub struct Settings {
     /// A file that holds the database URL, for one with a password
     #[arg(long, global = true, env = "CALLHISTORY_DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// Largest size of a record and its originals in bytes, from 65536 (64 KiB) to 67108864 (64 MiB)
+    #[arg(long, global = true, env = "CALLHISTORY_MAX_RECORD_BYTES", default_value = "16777216", value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(65_536..=67_108_864))]
+    pub max_record_bytes: u32,
     /// Require an API key of every caller, made by `keys create`; without it, x-workspace-id is trusted
     #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
     pub require_keys: bool,
@@ -69,6 +73,12 @@ impl Settings {
     /// Those of [`Tls::load`].
     pub fn tls(&self) -> Result<Option<Tls>, String> {
         self.tls_cert.as_ref().zip(self.tls_key.as_ref()).map(|(cert, key)| Tls::load(cert, key)).transpose()
+    }
+
+    /// Largest size of a record, in bytes.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> usize {
+        usize::try_from(self.max_record_bytes).unwrap_or(usize::MAX)
     }
 
     /// The rate limits of each key.

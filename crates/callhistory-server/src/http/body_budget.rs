@@ -9,12 +9,13 @@ use callhistory_store::{Exhausted, FairSemaphore, Permit};
 
 use crate::error::ApiError;
 
-/// Request and response bodies of all callers together, and of one workspace, in KiB.
-const TOTAL_KIB: usize = 64 * 1024;
-const SHARE_KIB: usize = TOTAL_KIB / 4;
+/// Request and response bodies of all callers together, and of one workspace, in KiB: at least these, and enough for eight of the
+/// largest records, two of them of one workspace.
+const MIN_TOTAL_KIB: usize = 64 * 1024;
+const MIN_SHARE_KIB: usize = MIN_TOTAL_KIB / 4;
 /// The same for the responses to writes that wait for the budget, which are in memory meanwhile.
-const WAITING_KIB: usize = 8 * 1024;
-const WAITING_SHARE_KIB: usize = WAITING_KIB / 2;
+const MIN_WAITING_KIB: usize = 8 * 1024;
+const MIN_WAITING_SHARE_KIB: usize = MIN_WAITING_KIB / 2;
 /// The largest page, in KiB. Pages of up to this number of records are read before they are counted.
 const PAGE_KIB: usize = 4 * 1024;
 const MAX_SMALL_PAGE: usize = 100;
@@ -23,6 +24,8 @@ const FREE_BYTES: usize = 16 * 1024;
 
 /// The memory budget of bodies.
 pub(crate) struct BodyBudget {
+    /// The share of one workspace, in KiB.
+    share: usize,
     bodies: Arc<FairSemaphore>,
     waiting: Arc<FairSemaphore>,
 }
@@ -39,22 +42,34 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for BudgetedBody<T> {
     }
 }
 
-impl Default for BodyBudget {
-    fn default() -> Self {
+impl BodyBudget {
+    /// A budget for records of at most this number of bytes.
+    pub(crate) fn new(max_record_bytes: usize) -> Self {
+        let record = max_record_bytes.div_ceil(1024);
+        let share = MIN_SHARE_KIB.max(2 * record);
         Self {
-            bodies: FairSemaphore::new(TOTAL_KIB, SHARE_KIB),
-            waiting: FairSemaphore::new(WAITING_KIB, WAITING_SHARE_KIB),
+            share,
+            bodies: FairSemaphore::new(MIN_TOTAL_KIB.max(8 * record), share),
+            waiting: FairSemaphore::new(MIN_WAITING_KIB.max(2 * record), MIN_WAITING_SHARE_KIB.max(record)),
         }
     }
-}
 
-impl BodyBudget {
     /// Waits for the share of a body of at most this number of bytes; `None` if it does not count.
     pub(crate) async fn reserve(&self, workspace: &WorkspaceId, bytes: usize) -> Result<Option<Permit>, ApiError> {
         if bytes <= FREE_BYTES {
             return Ok(None);
         }
-        self.bodies.acquire_many(workspace, bytes.div_ceil(1024)).await.map(Some).map_err(exhausted)
+        self.bodies
+            .acquire_many(workspace, bytes.div_ceil(1024))
+            .await
+            .map(Some)
+            .map_err(|reason| self.exhausted(reason))
+    }
+
+    /// The share of more bytes of a body, if there is room for it now. A body that holds a share and waited for more could wait for
+    /// another one that does the same.
+    pub(crate) fn try_reserve(&self, workspace: &WorkspaceId, bytes: usize) -> Result<Permit, ApiError> {
+        self.bodies.try_acquire(workspace, bytes.div_ceil(1024)).map_err(|reason| self.exhausted(reason))
     }
 
     /// Counts the body of a response until its last byte is sent. If it must wait, it does so in memory.
@@ -66,8 +81,9 @@ impl BodyBudget {
         match self.try_count(workspace, body) {
             Ok(counted) => Ok(counted),
             Err(body) => {
-                let _waiting = self.waiting.try_acquire(workspace, kib).map_err(exhausted)?;
-                let _permit = self.bodies.acquire_many(workspace, kib).await.map_err(exhausted)?;
+                let _waiting = self.waiting.try_acquire(workspace, kib).map_err(|reason| self.exhausted(reason))?;
+                let _permit =
+                    self.bodies.acquire_many(workspace, kib).await.map_err(|reason| self.exhausted(reason))?;
                 Ok(Bytes::from_owner(BudgetedBody { body, _permit }))
             }
         }
@@ -89,14 +105,16 @@ impl BodyBudget {
         let mut wanted = if must_wait { Some(PAGE_KIB) } else { None };
         loop {
             let permit = match wanted {
-                Some(kib) => Some(self.bodies.acquire_many(workspace, kib).await.map_err(exhausted)?),
+                Some(kib) => {
+                    Some(self.bodies.acquire_many(workspace, kib).await.map_err(|reason| self.exhausted(reason))?)
+                }
                 None => None,
             };
             let (head, body) = match first.take() {
                 Some(first) => first,
                 None => read().await?,
             };
-            let kib = body.as_ref().len().div_ceil(1024).min(SHARE_KIB);
+            let kib = body.as_ref().len().div_ceil(1024).min(self.share);
             match permit.zip(wanted) {
                 Some((mut _permit, held)) if kib <= held => {
                     _permit.shrink(kib);
@@ -126,16 +144,21 @@ impl BodyBudget {
             Err(_) => Err(body),
         }
     }
-}
 
-fn exhausted(reason: Exhausted) -> ApiError {
-    let (name, detail) = match reason {
-        Exhausted::Share => (
-            "workspace_bodies",
-            "The bodies of this workspace that are being sent or received hold its share of the memory, 16 MiB; read \
-             the responses, request less at once, or retry.",
-        ),
-        Exhausted::Total => ("bodies", "The memory for large bodies is exhausted; request less at once, or retry."),
-    };
-    ApiError::refused(name, detail)
+    fn exhausted(&self, reason: Exhausted) -> ApiError {
+        match reason {
+            Exhausted::Share => {
+                let detail = format!(
+                    "The bodies of this workspace that are being sent or received hold its share of the memory, {} MiB; \
+                     read the responses, request less at once, or retry.",
+                    self.share / 1024
+                );
+                ApiError::refused("workspace_bodies", detail)
+            }
+            Exhausted::Total => {
+                let detail = "The memory for large bodies is exhausted; request less at once, or retry.";
+                ApiError::refused("bodies", detail)
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod conditional;
+mod prefer;
 
 use axum::{
     RequestPartsExt as _,
@@ -9,7 +10,7 @@ use axum::{
     http::{HeaderName, header, request::Parts},
 };
 use callhistory_model::{
-    CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ListQuery, MetricsQuery,
+    CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ListQuery, MetricsQuery, UpdateQuery,
 };
 use callhistory_store::IdempotencyKey;
 use serde_json::json;
@@ -21,6 +22,7 @@ use utoipa::{
 pub(crate) use self::{
     body::{CallInputBody, ImportBody, PatchBody},
     conditional::{ReadCondition, TagScope, WriteCondition},
+    prefer::PreferredHandling,
 };
 use crate::{
     error::ApiError,
@@ -30,6 +32,9 @@ use crate::{
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The path of the collection of records, up to the ID of one.
+const CALLS: &str = "/v2/api/call-history/";
+
 /// The record that the path names, after percent-decoding.
 pub(crate) struct CallPath(pub(crate) CallId);
 
@@ -38,8 +43,8 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let refuse = |error: FieldError| ApiError::invalid_parameters(vec![error.in_parameter("callHistoryId")]);
-        // The last segment of the path, which is the id itself unless something in it is encoded.
-        let segment = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        // The first segment after the collection, which is the id itself unless something in it is encoded.
+        let segment = parts.uri.path().strip_prefix(CALLS).and_then(|path| path.split('/').next()).unwrap_or_default();
         if !segment.contains('%') {
             return Ok(Self(segment.parse().map_err(refuse)?));
         }
@@ -52,12 +57,43 @@ impl<S: Send + Sync> FromRequestParts<S> for CallPath {
     }
 }
 
+/// The number of an original, which is the last segment of the path.
+pub(crate) struct OriginalPath(pub(crate) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for OriginalPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let segment = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        // Each original has one URL: no sign, no leading zero.
+        let is_plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && !segment.starts_with('0');
+        let number = segment.parse().ok().filter(|_| is_plain);
+        number.map(Self).ok_or_else(|| {
+            let detail = "is not the number of an original: an integer from 1 to 4294967295";
+            let error = FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("originalNumber");
+            ApiError::invalid_parameters(vec![error])
+        })
+    }
+}
+
+impl IntoParams for OriginalPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let members = json!({
+            "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+            "description": "Number of the original in its record, as `list_originals` returns it.",
+            "example": 1,
+        });
+        vec![parameter(ParameterIn::Path, "originalNumber", &members).build()]
+    }
+}
+
 impl IntoParams for CallPath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let members = json!({
             "schema": CallId::schema(),
-            "description": "ID of the call record: 1 to 128 characters of `[A-Za-z0-9_-]`, except the words of other \
-                routes: `batch`, `changes`, `export` and `metrics`.",
+            "description": "ID of the call record: 1 to 256 bytes of UTF-8, percent-encoded, without blanks, control \
+                characters and `/ \\ ? # % \"`; not `.` or `..`, nor a word of another route: `batch`, `changes`, `export` \
+                and `metrics`.",
             "example": "1234567890abcdef",
         });
         vec![parameter(ParameterIn::Path, "callHistoryId", &members).build()]
@@ -100,7 +136,7 @@ macro_rules! from_query {
     };
 }
 
-from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery);
+from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery, UpdateQuery);
 
 impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
     type Rejection = ApiError;

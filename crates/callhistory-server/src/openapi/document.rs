@@ -20,9 +20,16 @@ use super::{
 
 const DESCRIPTION: &str = r#"The call history of voice-agent platforms: one record per call, stored exactly as it was written.
 
-Numbers are exact: an amount of `0.10` is returned as `0.10`. Unknown members, header values and parameters are rejected
-with a problem that names them. Every error is `application/problem+json` (RFC 9457) with a stable `code`, and every
-response has the header `X-Request-Id`.
+Numbers are exact: an amount of `0.10` is returned as `0.10`. Unknown header values and parameters are rejected with a
+problem that names them. Every error is `application/problem+json` (RFC 9457) with a stable `code`, and every response has
+the header `X-Request-Id`.
+
+## Strict and lenient writes
+
+A write of one record is strict: unknown members, unreadable values and times in milliseconds are rejected. With
+`Prefer: handling=lenient` (RFC 7240), the default of imports, unknown members are kept at top level, wrong units are converted,
+unreadable members are left out, and the document as it was sent is kept as an original. In both, a `null` member counts as
+absent, a number may be a text, and facts that contradict each other are kept. `x-callhistory-warnings` names all of that.
 
 ## Filter syntax
 

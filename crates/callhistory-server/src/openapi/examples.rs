@@ -75,6 +75,19 @@ const PATCH: &str = r#"{
   "roomName": null
 }"#;
 
+/// The record that the patch creates.
+const UPSERTED_RECORD: &str = r#"{
+  "_id": "1234567890abcdef",
+  "workspaceId": "abcdef1234567890",
+  "metadata": {
+    "ticket": "A-1009"
+  },
+  "functionCalls": [],
+  "analyzedData": {},
+  "createdAt": "2026-01-01T00:00:00.000Z",
+  "updatedAt": "2026-01-01T00:00:00.000Z"
+}"#;
+
 const IMPORT_LINES: &str = r#"{"_id":"call-1","status":"completed"}
 {"_id":"call-2","status":"busy"}
 "#;
@@ -93,10 +106,38 @@ const IMPORT_ARRAY: &str = r#"[
 const IMPORT_REPORT: &str = r#"{
   "created": 2,
   "replaced": 0,
+  "merged": 0,
   "unchanged": 0,
+  "stale": 0,
+  "deleted": 0,
+  "repeated": 0,
+  "skipped": 0,
   "rejected": 0,
-  "errors": []
+  "warned": 0,
+  "aborted": false,
+  "errors": [],
+  "warnings": []
 }"#;
+
+/// A document that the record does not repeat: the duration is a text.
+const ORIGINAL: &str = r#"{"status":"completed","duration":"300"}"#;
+
+const ORIGINALS: &str = r#"[
+  {
+    "number": 1,
+    "receivedAt": "2026-01-01T00:00:00Z",
+    "source": "api",
+    "mediaType": "application/json",
+    "bytes": 39,
+    "warnings": [
+      {
+        "pointer": "/duration",
+        "code": "number_as_text",
+        "detail": "is a text; it was read as a number"
+      }
+    ]
+  }
+]"#;
 
 const METRICS: &str = r#"{
   "totalCalls": 1,
@@ -146,10 +187,13 @@ pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value
     match (operation, media_type) {
         ("list_calls", _) => json(&format!("[\n  {}\n]", nested(2, SOURCE_EXAMPLE))),
         ("create_call", _) => json(ONGOING_RECORD),
+        ("list_originals", _) => json(ORIGINALS),
+        ("get_original", _) => ORIGINAL.into(),
         ("replace_call", _) if status == "201" => {
             json(&ENDED_RECORD.replace("2025-01-01T10:00:00Z", "2026-01-01T00:00:00.000Z"))
         }
         ("replace_call", _) => json(ENDED_RECORD),
+        ("update_call", _) if status == "201" => json(UPSERTED_RECORD),
         ("update_call", _) => {
             let patched = SOURCE_EXAMPLE.replace("  \"roomName\": \"web-1234abcd\",\n", "");
             let patched = patched.replace("\"metadata\": {}", "\"metadata\": {\n    \"ticket\": \"A-1009\"\n  }");

@@ -3,7 +3,7 @@
 
 use callhistory_model::{
     CallFilter, CallRecord, ChangesQuery, ExportQuery, GroupKey, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES,
-    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, Sort,
+    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -189,6 +189,17 @@ fn describe_export(name: &str) -> Value {
     }
 }
 
+fn describe_update(name: &str) -> Value {
+    match name {
+        "upsert" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Create the record from the patch if it does not exist: the first event of a call may be any.",
+            "example": true,
+        }),
+        _ => Value::Null,
+    }
+}
+
 fn describe_changes(name: &str) -> Value {
     let (limit, wait) = ((ChangesQuery::DEFAULT_LIMIT, ChangesQuery::MAX_LIMIT), ChangesQuery::MAX_WAIT_SECONDS);
     match name {
@@ -233,4 +244,5 @@ into_params! {
     MetricsQuery: describe_metrics, FILTERS;
     ExportQuery: describe_export, FILTERS;
     ChangesQuery: describe_changes, &[];
+    UpdateQuery: describe_update, &[];
 }

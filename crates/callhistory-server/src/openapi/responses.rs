@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use callhistory_model::{CallInput, ListQuery, ProblemCode};
+use callhistory_model::{CallInput, CallRecord, FieldErrorCode, ImportError, ImportReport, ListQuery, ProblemCode};
 use callhistory_store::StoreError;
 use serde_json::{Value, json};
 use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder};
@@ -17,6 +17,7 @@ use crate::{
     headers::{CURSOR, ETAG},
 };
 
+const WARNINGS_EXAMPLE: &str = r#"[{"pointer":"/sentiment","code":"unknown_member"}]"#;
 const REQUEST_ID: &str = "0f8fad5b-d9cb-469f";
 
 /// One component for each status.
@@ -24,12 +25,12 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (StatusCode::BAD_REQUEST, "BadRequest", "A header, a parameter or the JSON text is invalid; `errors` names it."),
     (StatusCode::UNAUTHORIZED, "Unauthorized", "The API key is missing, invalid or expired."),
     (StatusCode::FORBIDDEN, "Forbidden", "The API key belongs to another workspace or lacks the scope."),
-    (StatusCode::NOT_FOUND, "NotFound", "The workspace has no such record."),
+    (StatusCode::NOT_FOUND, "NotFound", "The workspace has no such record, or the record no such original."),
     (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive within 30 seconds."),
     (
         StatusCode::CONFLICT,
         "Conflict",
-        "The change would undo a final status, or the record that the `Idempotency-Key` created has been deleted.",
+        "The write would undo a final status, or the record that the `Idempotency-Key` created has been deleted.",
     ),
     (
         StatusCode::GONE,
@@ -44,7 +45,8 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (
         StatusCode::PAYLOAD_TOO_LARGE,
         "PayloadTooLarge",
-        "The body has more than 1,048,576 bytes; in an import, its compression ratio exceeds 100:1.",
+        "The body has more bytes than the setting max_record_bytes, by default 16,777,216; in an import, its compression \
+         ratio exceeds 100:1.",
     ),
     (
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -79,8 +81,35 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     ),
 ];
 
-/// The components that `PROBLEM_RESPONSES` describes.
+/// The one error response that is no problem: the report of an import of which nothing was taken.
+const NOTHING_TAKEN: &str = "NothingTaken";
+
+fn nothing_taken() -> utoipa::openapi::Response {
+    let report = ImportReport {
+        rejected: 1,
+        errors: vec![ImportError {
+            line: 1,
+            pointer: None,
+            code: FieldErrorCode::Malformed,
+            detail: "is not valid JSON: expected `:` at line 1 column 12".to_owned(),
+        }],
+        ..ImportReport::default()
+    };
+    let example = serde_json::to_value(report).unwrap_or_default();
+    let schema = Ref::from_schema_name("ImportReport");
+    let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
+    let description =
+        "Nothing was taken, and something was rejected: the same report as that of an import that was taken.";
+    let response = ResponseBuilder::new().description(description).content("application/json", content);
+    response.header("Preference-Applied", Header::default()).build()
+}
+
+/// The components of error responses: those that `PROBLEM_RESPONSES` describes, and the report of a failed import.
 pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
+    std::iter::once((NOTHING_TAKEN.to_owned(), nothing_taken().into())).chain(problems())
+}
+
+fn problems() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)> {
     PROBLEM_RESPONSES.iter().map(move |(status, name, description)| {
         let mut response = ResponseBuilder::new().description(*description);
         if let Some(error) = example(*status) {
@@ -104,6 +133,7 @@ pub(crate) fn problem_components() -> impl Iterator<Item = (String, RefOr<utoipa
 /// The components of response headers.
 pub(crate) fn headers() -> Value {
     let text = &json!({ "type": "string" });
+    let warnings = &json!({ "type": "string", "maxLength": 4096, "contentMediaType": "application/json" });
     let id = &json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" });
     let (count, seconds) = (&json!({ "type": "integer", "minimum": 0 }), &json!({ "type": "integer", "minimum": 1 }));
     let next = format!("<?limit=50&cursor={CURSOR}>; rel=\"next\"");
@@ -117,6 +147,8 @@ pub(crate) fn headers() -> Value {
             the last page."),
         "Location": always(header(text, "call-history/6955b900a1b2c3d4e5f60718", "URL of the record, relative to the \
             request.")),
+        "Preference-Applied": header(text, "handling=lenient", "The preference of `Prefer` that was applied, if there \
+            was one."),
         "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining requests (`r`), and the seconds until there are \
             more (`t`)."),
         "RateLimit-Policy":
@@ -124,6 +156,9 @@ pub(crate) fn headers() -> Value {
         "Retry-After": always(header(seconds, 1, "Seconds to wait before a retry.")),
         "TooManyRequests.RateLimit-Policy": always(header(text, "\"requests\";q=100;w=1", policy)),
         "WWW-Authenticate": always(header(text, "Bearer", "Authentication scheme: `Bearer`.")),
+        "x-callhistory-warnings": header(warnings, WARNINGS_EXAMPLE, "What the write keeps in another form than it was sent, or \
+            leaves out, and what contradicts itself: a JSON array of objects with `pointer` (RFC 6901) and `code`. At \
+            most 4,096 bytes: further warnings are left out. Absent without warnings."),
         "X-Request-Id":
             always(header(id, REQUEST_ID, "ID of the request: the one that the client sent, or else a generated one.")),
         "X-Total-Count":
@@ -149,12 +184,12 @@ fn example(status: StatusCode) -> Option<ApiError> {
         StatusCode::FORBIDDEN => ApiError::new(ProblemCode::WorkspaceForbidden, OTHER_WORKSPACE),
         StatusCode::NOT_FOUND => ApiError::call_not_found(),
         StatusCode::REQUEST_TIMEOUT => ApiError::body_too_slow(),
-        StatusCode::CONFLICT => StoreError::TerminalStatus.into(),
+        StatusCode::CONFLICT => StoreError::FinalStatus.into(),
         StatusCode::GONE => StoreError::CursorExpired.into(),
         StatusCode::PRECONDITION_FAILED => StoreError::PreconditionFailed.into(),
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(CallRecord::DEFAULT_MAX_BYTES),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ApiError::head_too_large(),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted(&["application/json"]),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::media_type_not_accepted("application/json"),
         StatusCode::UNPROCESSABLE_ENTITY => {
             ApiError::invalid_record(CallInput::from_json(br#"{"startTime": 1680000000000}"#).err()?)
         }
@@ -196,11 +231,20 @@ problems! {
     /// Of a creation.
     CreateProblems: 400 408 409 413 415 422 500 503 507;
     /// Of a conditional write.
-    WriteProblems: 400 408 412 413 415 422 500 503 507;
+    WriteProblems: 400 408 409 412 413 415 422 500 503 507;
     /// Of a change of what there is.
     PatchProblems: 400 404 408 409 412 413 415 422 500 503 507;
     /// Of a deletion.
     DeleteProblems: 400 404 412 500 503 507;
-    /// Of an import.
-    ImportProblems: 400 408 413 415 500 503 507;
+}
+
+/// The error responses of an import.
+pub(crate) struct ImportProblems;
+
+impl utoipa::IntoResponses for ImportProblems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let mut responses = references(&[400, 401, 403, 408, 413, 415, 429, 431, 500, 503, 507]);
+        responses.insert("422".to_owned(), Ref::from_response_name(NOTHING_TAKEN).into());
+        responses
+    }
 }

@@ -30,6 +30,9 @@ use crate::{
     harness::{ID, Response, Server, WORKSPACE, fixed_clock, stopped_clock},
 };
 
+/// A document that is kept as an original.
+const ORIGINAL: &[u8] = br#"{"duration":"17"}"#;
+
 /// Creates a key.
 pub(crate) async fn create_key(
     server: &Server,
@@ -72,7 +75,14 @@ async fn send(server: &Server, operation: &str, method: &Method, path: &str, hea
     if !body.is_empty() {
         all.push(("content-type", media_type));
     }
-    server.send_bare(method.clone(), &path.replace("{callHistoryId}", ID), &all, body.as_bytes().to_vec()).await
+    server
+        .send_bare(
+            method.clone(),
+            &path.replace("{callHistoryId}", ID).replace("{originalNumber}", "1"),
+            &all,
+            body.as_bytes().to_vec(),
+        )
+        .await
 }
 
 #[tokio::test]
@@ -125,7 +135,7 @@ async fn permissions_follow_the_scopes_of_the_contract() {
             let seed =
                 [("x-api-key", operator.as_str()), ("content-type", "application/json"), ("x-workspace-id", WORKSPACE)];
             let seeded =
-                server.send_bare(Method::PUT, &format!("/v2/api/call-history/{ID}"), &seed, b"{}".to_vec()).await;
+                server.send_bare(Method::PUT, &format!("/v2/api/call-history/{ID}"), &seed, ORIGINAL.to_vec()).await;
             assert!(seeded.status.is_success());
             let response = send(&server, operation, &method, path, &[header]).await;
             assert!(response.status.is_success(), "{operation}: {}", response.body);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use callhistory_client::{
-    CallInput, CallPatch, ChangesQuery, Client, GroupKey, ListQuery, MetricsQuery, model::examples,
+    CallInput, CallPatch, ChangesQuery, Client, GroupKey, Handling, ListQuery, MetricsQuery, model::examples,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
@@ -62,11 +62,17 @@ fn text_of(path: &str, method: &Method, body: &[&str], media_type: &str) -> Stri
     }
 }
 
+const ORIGINAL_PATH: &str = "/v2/api/call-history/{callHistoryId}/originals/{originalNumber}";
+
 /// A server that has the documented example, unless the operation creates it.
 async fn server_for(operation: &str, status: &str) -> Server {
     let server = Server::start().await;
-    if (operation, status) != ("replace_call", "201") {
+    if !matches!((operation, status), ("replace_call" | "update_call", "201")) {
         server.put("1234567890abcdef", &[], examples::SOURCE_EXAMPLE).await;
+    }
+    if operation.ends_with("_originals") || operation.ends_with("_original") {
+        let content = &CONTRACT["paths"][ORIGINAL_PATH]["get"]["responses"]["200"]["content"]["*/*"];
+        server.put("1234567890abcdef", &[], content["example"].as_str().unwrap()).await;
     }
     server
 }
@@ -78,7 +84,7 @@ async fn send(
     method: &Method,
     operation: &Value,
     sent: Option<&str>,
-    wanted: Option<&str>,
+    (status, wanted): (&str, Option<&str>),
 ) -> Response {
     let mut headers: Vec<(String, String)> = Vec::new();
     let (mut path, mut query) = (template.to_owned(), Vec::new());
@@ -93,6 +99,9 @@ async fn send(
     if let Some(media_type) = sent {
         body = text_of(template, method, &["requestBody"], media_type);
         headers.push(("content-type".to_owned(), media_type.to_owned()));
+    }
+    if id_of(operation) == "update_call" && status == "201" {
+        query.push("upsert=true".to_owned());
     }
     match wanted {
         Some("text/event-stream") => {
@@ -145,7 +154,7 @@ async fn every_example_request_returns_its_example_response() {
             for sent in media_types(&operation["requestBody"]) {
                 for wanted in media_types(response) {
                     let server = server_for(id, status).await;
-                    let response = send(&server, path, &method, operation, sent, wanted).await;
+                    let response = send(&server, path, &method, operation, sent, (status, wanted)).await;
                     assert_eq!(response.status.as_str(), status, "{id}: {}", response.body);
                     let Some(wanted) = wanted else { continue };
                     let example = text_of(path, &method, &["responses", status], wanted);
@@ -177,7 +186,7 @@ async fn every_problem_that_a_request_can_cause_equals_its_example() {
         ("Conflict", Method::PATCH, one, vec![json], r#"{"status":"ongoing"}"#.to_owned()),
         ("Gone", Method::GET, expired.as_str(), vec![], String::new()),
         ("PreconditionFailed", Method::DELETE, one, vec![("if-match", "\"9\"")], String::new()),
-        ("PayloadTooLarge", Method::PUT, one, vec![json], " ".repeat(1_048_577)),
+        ("PayloadTooLarge", Method::PUT, one, vec![json], " ".repeat(16 * 1024 * 1024 + 1)),
         ("UnsupportedMediaType", Method::PUT, one, vec![("content-type", "text/plain")], "{}".to_owned()),
         ("UnprocessableContent", Method::PUT, one, vec![json], r#"{"startTime": 1680000000000}"#.to_owned()),
     ];
@@ -203,6 +212,11 @@ async fn run_sample(id: &str, client: &Client) -> Value {
         "get_call" => serde_json::to_value(samples::get_call(client).await.unwrap()),
         "replace_call" => serde_json::to_value(samples::replace_call(client).await.unwrap()),
         "update_call" => serde_json::to_value(samples::update_call(client).await.unwrap()),
+        "list_originals" => serde_json::to_value(samples::list_originals(client).await.unwrap()),
+        "get_original" => {
+            let original = samples::get_original(client).await.unwrap();
+            Ok(String::from_utf8(original.body).unwrap().into())
+        }
         "delete_call" => {
             samples::delete_call(client).await.unwrap();
             Ok(Value::Null)
@@ -263,6 +277,7 @@ async fn every_code_sample_sends_its_example() {
                 )
                 .unwrap()]);
             }
+            "get_original" => response = content["*/*"]["example"].clone(),
             "create_call" => read["_id"] = response["_id"].clone(),
             _ => {}
         }
@@ -339,8 +354,13 @@ async fn use_everything(client: &Client) {
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
     let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };
     client.list_call_changes(&changes).await.unwrap();
-    client.create_call(&CallInput::default()).await.unwrap();
-    client.import_calls([CallInput { id: Some("b1".parse().unwrap()), ..CallInput::default() }]).await.unwrap();
+    let lenient = client.with_handling(Handling::Lenient);
+    lenient.create_call(&CallInput::default()).await.unwrap();
+    lenient.replace_call("lenient", &CallInput::default()).await.unwrap();
+    lenient.upsert_call("upsert", &CallPatch::default()).await.unwrap();
+    assert_eq!(client.list_originals("lenient").await.unwrap().len(), 0);
+    assert!(client.get_original("lenient", 1).await.unwrap_err().is_not_found());
+    lenient.import_calls([CallInput { id: Some("b1".parse().unwrap()), ..CallInput::default() }]).await.unwrap();
     let (_, version) = client.get_call_version("another").await.unwrap();
     client.if_version(&version).replace_call("another", &CallInput::default()).await.unwrap();
     client.if_version(&version).update_call("another", &CallPatch::default().without("roomName")).await.unwrap();

@@ -55,7 +55,7 @@ async fn a_list_returns_the_stored_bytes() {
         .await;
     assert_eq!(list(&server, "").await.body, format!("[{}]", written.body));
     let some = list(&server, "fields=cost,_id,summary,callId").await;
-    let expected = r#"[{"_id":"c1","cost":{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300},"summary":"The caller returns an order and asks for a refund.","callId":"CA0123456789abcdef"}]"#;
+    let expected = r#"[{"_id":"c1","cost":{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300,"currency":"USD"},"summary":"The caller returns an order and asks for a refund.","callId":"CA0123456789abcdef"}]"#;
     assert_eq!(some.body, expected);
     assert_eq!(server.send(Method::HEAD, CALLS, &[], "").await.status, StatusCode::OK);
 }
@@ -149,7 +149,7 @@ async fn invalid_list_parameters_are_named() {
             "dateRange end_before_start",
             "",
         ),
-        ("startedAfter=1767225600000", "startedAfter milliseconds", "seconds"),
+        ("startedAfter=1767225600000", "startedAfter wrong_unit", "seconds"),
         ("startedAfter=2026-01-02&startedBefore=2026-01-01", "startedAfter end_before_start", "startedBefore"),
         ("updatedAfter=2026-01-02&updatedBefore=2026-01-01", "updatedAfter end_before_start", ""),
         ("minDuration=5&maxDuration=4", "minDuration end_before_start", ""),

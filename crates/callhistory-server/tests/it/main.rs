@@ -11,13 +11,17 @@ mod connections;
 mod contract;
 mod demo;
 mod examples;
+mod facts;
 mod files;
+mod handling;
 mod harness;
 mod header_vectors;
 mod import_export;
+mod late_facts;
 mod list;
 mod log_redaction;
 mod operations;
+mod originals;
 mod overload;
 mod postgres;
 #[path = "../../samples/operations.rs"]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use callhistory_client::CallInput;
 use tempfile::TempDir;
 
 use crate::binary::{Running, command, output_of};
@@ -133,4 +134,22 @@ fn settings_come_from_flags_or_variables() {
     command.env("CALLHISTORY_LISTEN", "127.0.0.1:0").env("CALLHISTORY_DATA_DIR", "from-variable");
     let server = Running::spawn(&mut command);
     assert!(server.welcome.contains("from-variable/callhistory.db"), "{}", server.welcome);
+}
+
+#[tokio::test]
+async fn the_size_of_records_is_a_setting() {
+    let directory = TempDir::new().unwrap();
+    let server = Running::start(directory.path(), &["--max-record-bytes", "65536"]);
+    let client = server.client("w");
+    let input = |bytes: usize| CallInput { summary: Some("x".repeat(bytes)), ..CallInput::default() };
+    assert_eq!(client.replace_call("c", &input(65_000)).await.unwrap().warnings, []);
+    let stored = client.replace_call("d", &input(65_500)).await.unwrap_err();
+    assert_eq!((stored.status(), stored.problem().unwrap().errors[0].code.as_str()), (Some(422), "too_many_bytes"));
+    let body = client.replace_call("e", &input(66_000)).await.unwrap_err();
+    assert_eq!(body.status(), Some(413));
+    assert!(body.problem().unwrap().detail.contains("65536 bytes"), "{body:?}");
+    for size in ["65535", "67108865", "1MiB", "-1"] {
+        let (good, _, errors) = run(directory.path(), &[("CALLHISTORY_MAX_RECORD_BYTES", size)], &["config", "check"]);
+        assert!(!good && errors.contains(size), "{errors}");
+    }
 }

@@ -50,7 +50,9 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "groupBy" => "day,agentId".to_owned(),
             "timezone" => "Asia/Tokyo".to_owned(),
             "format" => "csv".to_owned(),
-            "x-workspace-id" | "callHistoryId" | "content-encoding" => return None,
+            "prefer" => "handling=lenient".to_owned(),
+            "upsert" => "true".to_owned(),
+            "x-workspace-id" | "callHistoryId" | "originalNumber" | "content-encoding" => return None,
             other => panic!("the matrix has no value for the parameter {other}"),
         };
         Some(value)
@@ -75,7 +77,7 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
         let head = (method == Method::GET).then_some(Method::HEAD);
         for method in [method].into_iter().chain(head) {
             let name = operation["operationId"].as_str().unwrap();
-            let path = path.replace("{callHistoryId}", id);
+            let path = path.replace("{callHistoryId}", id).replace("{originalNumber}", "1");
             let (media_type, body) = body(operation, id);
             let mut headers = vec![("x-request-id".to_owned(), "same".to_owned())];
             headers.extend(media_type.map(|media_type| ("content-type".to_owned(), media_type)));
@@ -170,6 +172,14 @@ async fn a_foreign_workspace_looks_empty() {
     let (full, empty) = (Server::start().await, Server::start().await);
     for server in [&full, &empty] {
         server.put(ID, &[], examples::COMPLETE_EXAMPLE).await;
+        // Its document is kept as an original.
+        server
+            .put(
+                ID,
+                &[("prefer", "handling=lenient")],
+                &examples::COMPLETE_EXAMPLE.replace("126.5245764", "\"126.5245764\""),
+            )
+            .await;
         server.put("second", &[], "{}").await;
         let key = [("idempotency-key", "the-owners-key")];
         server.post(&key, r#"{"summary":"The owner's own refund."}"#).await;

@@ -60,7 +60,7 @@ async fn the_id_is_validated_after_decoding() {
         ("%FF", "invalid_id"),
         ("a%20b", "invalid_id"),
         ("..%2F..", "invalid_id"),
-        ("caf%C3%A9", "invalid_id"),
+        ("%EF%BB%BFa", "invalid_id"),
         // Encoded: otherwise it would be another route.
         ("%62atch", "reserved_id"),
     ];
@@ -73,7 +73,7 @@ async fn the_id_is_validated_after_decoding() {
         let response = server.put(word, &[], "{}").await;
         assert_refused(response, 405, "method_not_allowed", &[]).await;
     }
-    let response = server.get(&"x".repeat(129), &[]).await;
+    let response = server.get(&"x".repeat(257), &[]).await;
     assert_refused(response, 400, "invalid_parameter", &["callHistoryId too_long"]).await;
     // Percent-encoded letters are decoded.
     server.put("c1", &[], "{}").await;
@@ -100,29 +100,26 @@ async fn a_body_must_be_one_valid_record() {
         (text("{"), 400, "malformed_json", &[]),
         (text("{} {}"), 400, "malformed_json", &[]),
         (text("{'a': 1}"), 400, "malformed_json", &[]),
-        (b"\xef\xbb\xbf{}".to_vec(), 400, "malformed_json", &[]),
         (b"{\"summary\": \"\xff\"}".to_vec(), 400, "malformed_json", &[]),
         (vec![b'['; 100_000], 400, "malformed_json", &[]),
         (text("[]"), 422, "invalid_record", &[" wrong_type"]),
         (text("null"), 422, "invalid_record", &[" wrong_type"]),
         (
-            text(r#"{"startTime": "x", "extra": 1}"#),
+            text(r#"{"startTime": "x", "agent": 1}"#),
             422,
             "invalid_record",
-            &["/startTime wrong_type", "/extra unknown"],
+            &["/startTime wrong_type", "/agent wrong_type"],
         ),
-        (text(r#"{"startTime": 1680000000000}"#), 422, "invalid_record", &["/startTime milliseconds"]),
-        (text(r#"{"startTime": 2, "endTime": 1}"#), 422, "invalid_record", &["/endTime end_before_start"]),
+        (text(r#"{"extra": 1, "statu": "a"}"#), 422, "invalid_record", &["/extra unknown", "/statu unknown"]),
+        (text(r#"{"startTime": 1680000000000}"#), 422, "invalid_record", &["/startTime wrong_unit"]),
         (
-            text(r#"{"cost": {"customer_charge": "0.10"}}"#),
+            text(r#"{"cost": {"customer_charge": "free"}}"#),
             422,
             "invalid_record",
             &["/cost/customer_charge wrong_type"],
         ),
-        (text(r#"{"status": null}"#), 422, "invalid_record", &["/status null_not_allowed"]),
         (text(r#"{"status": "a", "status": "b"}"#), 422, "invalid_record", &["/status duplicate_member"]),
         (text(r#"{"metadata": {"a": {"b": 1, "b": 2}}}"#), 422, "invalid_record", &["/metadata/a/b duplicate_member"]),
-        (text(r#"{"summary": "a\u0000b"}"#), 422, "invalid_record", &["/summary nul_character"]),
         (text(r#"{"_id": "c2"}"#), 422, "invalid_record", &["/_id mismatch"]),
         (
             text(r#"{"_id": "c2", "workspaceId": "other"}"#),
@@ -146,7 +143,9 @@ async fn a_body_must_be_one_valid_record() {
 #[tokio::test]
 async fn a_body_must_have_a_supported_content_type() {
     let server = Server::start().await;
-    for accepted in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf-8"] {
+    let accepted =
+        ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf8", "application/a+json"];
+    for accepted in accepted {
         let response = server.send(Method::PUT, PATH, &[("content-type", accepted)], "{}").await;
         assert!(response.status.is_success(), "{accepted}: {}", response.body);
     }
@@ -170,14 +169,15 @@ async fn a_body_has_a_size_limit() {
     let server = Server::start().await;
     let of_size =
         |bytes: usize| format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(bytes - r#"{"metadata":{"a":""}}"#.len()));
+    let most = 16 * 1024 * 1024;
     // The stored record has the same limit: every response can be written back.
-    let refused = server.put("c1", &[], &of_size(1024 * 1024)).await;
+    let refused = server.put("c1", &[], &of_size(most)).await;
     assert_refused(refused, 422, "invalid_record", &[" too_many_bytes"]).await;
-    assert_eq!(server.put("c1", &[], &of_size(1024 * 1024 - 300)).await.status, StatusCode::CREATED);
+    assert_eq!(server.put("c1", &[], &of_size(most - 300)).await.status, StatusCode::CREATED);
     let stored = server.get("c1", &[]).await;
     assert_eq!(server.put("c1", &[], &stored.body).await.header("etag"), stored.header("etag"));
-    // The server reads up to eight times the limit, so that the client receives the response.
-    for bytes in [1024 * 1024 + 1, 7 * 1024 * 1024] {
+    // The server reads up to twice the limit, so that the client receives the response.
+    for bytes in [most + 1, 30 * 1024 * 1024] {
         let response = server.put("c1", &[], &of_size(bytes)).await;
         assert_refused(response, 413, "body_too_large", &[]).await;
     }
@@ -192,6 +192,34 @@ async fn a_body_has_a_size_limit() {
         assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(response.body.len() < 16_384, "{} bytes of refusal", response.body.len());
     }
+}
+
+/// Its memory is reserved while it arrives.
+#[tokio::test]
+async fn a_body_of_unknown_length_has_the_same_limit() {
+    let server = Server::start().await;
+    let chunked = |id: &str, bytes: usize| {
+        let body = format!(r#"{{"summary":"{}"}}"#, "x".repeat(bytes - r#"{"summary":""}"#.len()));
+        let chunks = body.as_bytes().chunks(700_000).map(|chunk| String::from_utf8_lossy(chunk).into_owned());
+        let chunks: String = chunks.map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+        format!(
+            "PUT /v2/api/call-history/{id} HTTP/1.1\r\nhost: x\r\nx-workspace-id: {WORKSPACE}\r\nconnection: close\r\n\
+             content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+        )
+    };
+    for (id, bytes) in [("small", 100), ("large", 15 * 1024 * 1024)] {
+        let response = server.raw(chunked(id, bytes).as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 201"), "{}", &response[..response.len().min(500)]);
+        assert_eq!(server.get(id, &[]).await.json()["summary"].as_str().unwrap().len(), bytes - 14);
+    }
+    // Its share of the memory is released.
+    for number in 0..4 {
+        let response = server.raw(chunked(&format!("again{number}"), 2_000_000).as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 201"), "{}", &response[..response.len().min(500)]);
+    }
+    let response = server.raw(chunked("huge", 16 * 1024 * 1024 + 1).as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 413") || response.is_empty(), "{response}");
+    assert_eq!(server.get("huge", &[]).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderValue, header, request::Parts},
 };
-use bytes::Bytes;
-use callhistory_model::{CallInput, CallPatch, CallRecord, FieldError, FieldErrorCode, ProblemCode};
-use callhistory_store::Permit;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use callhistory_model::{
+    CallInput, CallPatch, FieldError, FieldErrorCode, FieldErrors, Handling, ProblemCode, WorkspaceId,
+};
+use callhistory_store::{CallWrite, Permit, SentDocument};
+use http_body_util::BodyExt as _;
 use mime::Mime;
 use serde_json::json;
 use utoipa::{
@@ -18,6 +20,7 @@ use utoipa::{
     openapi::path::{Parameter, ParameterIn},
 };
 
+use super::prefer::PreferredHandling;
 use crate::{
     auth::caller::workspace,
     error::ApiError,
@@ -26,37 +29,73 @@ use crate::{
     state::AppState,
 };
 
-/// The largest body of one record, in bytes.
-const MAX_RECORD_BYTES: usize = CallRecord::MAX_BYTES;
 /// How long a body of one record may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a rejected body is still read, in bytes, and for how long.
-const MAX_DISCARDED_BYTES: usize = 8 * MAX_RECORD_BYTES;
+const MIN_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is reserved at first for a body of unknown length, in bytes.
+const FIRST_RESERVED_BYTES: usize = 1024 * 1024;
+/// Bodies from this size on are parsed on blocking threads, in bytes: that takes milliseconds.
+const LARGE_BYTES: usize = 256 * 1024;
+/// The mark that some programs write in front of UTF-8.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A record as the caller writes it.
-pub(crate) struct CallInputBody(pub(crate) CallInput);
+pub(crate) struct CallInputBody {
+    pub(crate) write: CallWrite,
+    /// The share of the memory budget, until the record is written.
+    pub(crate) permit: BodyPermit,
+}
 
 impl FromRequest<Arc<AppState>> for CallInputBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Arc<AppState>) -> Result<Self, ApiError> {
-        let (json, _permit) = record_body(request, state, &["application/json"]).await?;
-        CallInput::from_json(&json).map(Self).map_err(ApiError::invalid_record)
+        let handling = PreferredHandling::of(request.headers()).or(Handling::Strict);
+        let (mut sent, permit) = record_body(request, state, "application/json").await?;
+        let json = sent.body.clone();
+        let parsed = parse(json, move |json| CallInput::parse(json, handling)).await?;
+        sent.is_changed = parsed.is_changed;
+        sent.warnings = parsed.warnings;
+        Ok(Self { write: CallWrite { input: parsed.input, handling, sent: Some(sent) }, permit })
     }
 }
 
 /// A change of a record.
-pub(crate) struct PatchBody(pub(crate) CallPatch);
+pub(crate) struct PatchBody {
+    pub(crate) patch: CallPatch,
+    pub(crate) handling: Handling,
+    pub(crate) sent: SentDocument,
+    /// The share of the memory budget, until the record is written.
+    pub(crate) permit: BodyPermit,
+}
 
 impl FromRequest<Arc<AppState>> for PatchBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Arc<AppState>) -> Result<Self, ApiError> {
-        let accepted = ["application/merge-patch+json", "application/json"];
-        let (json, _permit) = record_body(request, state, &accepted).await?;
-        CallPatch::from_json(&json).map(Self).map_err(ApiError::invalid_record)
+        let handling = PreferredHandling::of(request.headers()).or(Handling::Strict);
+        let (sent, permit) = record_body(request, state, "application/merge-patch+json").await?;
+        let json = sent.body.clone();
+        let patch = parse(json, move |json| CallPatch::parse(json, handling)).await?;
+        Ok(Self { patch, handling, sent, permit })
     }
+}
+
+/// Parses a document of a record.
+async fn parse<T: Send + 'static>(
+    json: Bytes,
+    parse: impl Fn(&[u8]) -> Result<T, FieldErrors> + Send + 'static,
+) -> Result<T, ApiError> {
+    let is_large = json.len() >= LARGE_BYTES;
+    let parse = move || parse(json.strip_prefix(BOM).unwrap_or(&json));
+    let parsed = if is_large {
+        tokio::task::spawn_blocking(parse).await.map_err(|error| ApiError::internal(&error))?
+    } else {
+        parse()
+    };
+    parsed.map_err(ApiError::invalid_record)
 }
 
 /// The body of an import, unread.
@@ -113,36 +152,58 @@ fn media_type(parts: &Parts) -> Result<Option<String>, ApiError> {
             FieldError::new(FieldErrorCode::Malformed, "is malformed").in_parameter("content-type"),
         )
     })?;
-    let is_utf8 = mime.params().all(|(name, value)| name == "charset" && value.as_str().eq_ignore_ascii_case("utf-8"));
+    let charset =
+        mime.params().find(|(name, _)| *name == "charset").map(|(_, charset)| charset.as_str().trim_matches('"'));
+    let is_utf8 = charset.is_none_or(|name| ["utf-8", "utf8"].iter().any(|utf8| name.eq_ignore_ascii_case(utf8)));
     Ok(is_utf8.then(|| mime.essence_str().to_owned()))
 }
 
-/// The body of one record, in one of the media types that are accepted for it, with its share of the budget.
+/// Whether a media type is JSON: `application/json`, or one that ends in `+json`.
+fn is_json(media_type: &str) -> bool {
+    let subtype = media_type.strip_prefix("application/");
+    subtype
+        .is_some_and(|subtype| subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty()))
+}
+
+/// The shares of the memory budget that a body holds.
+#[must_use]
+pub(crate) struct BodyPermit {
+    _permits: Vec<Permit>,
+}
+
+/// The body of one record, in a media type of JSON, with its share of the budget. An error names the media type of the operation.
 async fn record_body(
     request: Request,
     app: &Arc<AppState>,
-    accepted: &[&str],
-) -> Result<(Bytes, Option<Permit>), ApiError> {
+    own_media_type: &str,
+) -> Result<(SentDocument, BodyPermit), ApiError> {
     let (parts, body) = request.into_parts();
     if parts.headers.contains_key(header::CONTENT_ENCODING) {
         return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
     }
-    let media_type = media_type(&parts)?;
-    if !media_type.is_some_and(|name| accepted.contains(&name.as_str())) {
-        return Err(ApiError::media_type_not_accepted(accepted));
+    if !media_type(&parts)?.is_some_and(|name| is_json(&name)) {
+        return Err(ApiError::media_type_not_accepted(own_media_type));
     }
-    let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
-    let permit = app
-        .body_budget
-        .reserve(&workspace(&parts)?, announced.unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES))
-        .await?;
-    Ok((read_body(body).await?, permit))
+    let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let workspace = workspace(&parts)?;
+    let (body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read_body(body, app, &workspace)).await {
+        Ok(read) => read?,
+        Err(_) => return Err(ApiError::body_too_slow()),
+    };
+    let sent = SentDocument {
+        body,
+        media_type: media_type.to_owned(),
+        source: "api".to_owned(),
+        warnings: Vec::new(),
+        is_changed: false,
+    };
+    Ok((sent, permit))
 }
 
 /// Reads some of a body that is refused: a connection that is closed over unread bytes is reset, and the response is
 /// lost with it.
-async fn drain(mut body: Body) {
-    let mut left = MAX_DISCARDED_BYTES;
+async fn drain(mut body: Body, max_bytes: usize) {
+    let mut left = max_bytes;
     let drain = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
@@ -155,16 +216,39 @@ async fn drain(mut body: Body) {
     drop(tokio::time::timeout(DISCARD_TIMEOUT, drain).await);
 }
 
-async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    if body.size_hint().lower() > MAX_RECORD_BYTES as u64 {
-        drain(body).await;
-        return Err(ApiError::body_too_large());
+async fn read_body(mut body: Body, app: &AppState, workspace: &WorkspaceId) -> Result<(Bytes, BodyPermit), ApiError> {
+    let max_bytes = app.max_record_bytes;
+    if body.size_hint().lower() > max_bytes as u64 {
+        drain(body, MIN_DISCARDED_BYTES.max(2 * max_bytes)).await;
+        return Err(ApiError::body_too_large(max_bytes));
     }
-    let collect = Limited::new(body, MAX_RECORD_BYTES).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, collect).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
-        Ok(Err(_)) => Err(ApiError::new(ProblemCode::InvalidRequest, "The body ended early.")),
-        Err(_) => Err(ApiError::body_too_slow()),
+    let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let mut reserved = announced.unwrap_or(FIRST_RESERVED_BYTES).min(max_bytes);
+    let mut permits: Vec<_> = app.body_budget.reserve(workspace, reserved).await?.into_iter().collect();
+    // Most bodies are one frame, which is not copied.
+    let (mut first, mut bytes) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::new(ProblemCode::InvalidRequest, "The body ended early."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let total = first.len() + bytes.len() + data.len();
+        if total > max_bytes {
+            return Err(ApiError::body_too_large(max_bytes));
+        }
+        while total > reserved {
+            let more = reserved.min(max_bytes - reserved);
+            permits.push(app.body_budget.try_reserve(workspace, more)?);
+            reserved += more;
+        }
+        if first.is_empty() && bytes.is_empty() {
+            first = data;
+            continue;
+        }
+        if bytes.is_empty() {
+            bytes.reserve(announced.unwrap_or(total));
+            bytes.extend_from_slice(&std::mem::take(&mut first));
+        }
+        bytes.extend_from_slice(&data);
     }
+    let body = if bytes.is_empty() { first } else { bytes.freeze() };
+    Ok((body, BodyPermit { _permits: permits }))
 }
