@@ -95,12 +95,12 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
                 Ok(())
             }
             Command::Import(import) => {
-                let (workspace, now) = (import.workspace.as_deref(), || environment.timestamp());
+                let (max_bytes, now) = (settings.max_record_bytes(), || environment.timestamp());
                 if import.check {
-                    return import_export::import(None, workspace, &import.files, now).await;
+                    return import_export::import(None, import, max_bytes, now).await;
                 }
                 let store = open_store(settings, &existing_database(settings)?).await?;
-                let result = import_export::import(Some(&store), workspace, &import.files, now).await;
+                let result = import_export::import(Some(&store), import, max_bytes, now).await;
                 close(&store).await.and(result)
             }
             Command::Export(export) => {

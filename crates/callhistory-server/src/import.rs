@@ -1,5 +1,15 @@
 //! Imports: formats, splitting into records, and the pipeline.
 
+mod csv_splitter;
+pub(crate) mod failure;
+mod foreign_text;
 pub mod format;
+mod gunzip;
+mod object_scanner;
+mod parse;
 pub mod pipeline;
-pub(crate) mod record_splitter;
+mod raw_record;
+mod record_splitter;
+pub(crate) mod record_stream;
+mod report;
+mod text_decoder;

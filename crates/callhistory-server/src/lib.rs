@@ -4,6 +4,7 @@ mod api;
 pub mod auth;
 pub mod commands;
 pub mod config;
+mod csv_columns;
 mod error;
 mod export_csv;
 mod followers;
@@ -18,7 +19,7 @@ pub mod telemetry;
 /// What the fuzz targets of this repository call. No other build has it.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    pub use crate::{auth::token::assert_only_keys_parse, import::record_splitter::split_in_chunks};
+    pub use crate::{auth::token::assert_only_keys_parse, import::record_stream::split_in_chunks};
 }
 
 pub use api::{contract_document, contract_files, operations_router, router};

@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallInput, ImportReport, ProblemCode};
+use callhistory_model::{CallInput, Handling, ImportQuery, ImportReport, ProblemCode};
 use callhistory_store::Exhausted;
 use futures_util::StreamExt as _;
 
 use crate::{
     auth::caller::{Caller, Writes},
     error::ApiError,
-    http::extract::{ImportBody, NoQuery},
-    import::pipeline::{Import, Target},
+    http::extract::{ImportBody, Parameters, PreferredHandling},
+    import::pipeline::{Import, ImportParameters, Target},
     openapi::responses::ImportProblems,
     state::AppState,
 };
@@ -23,6 +23,8 @@ use crate::{
 /// How long the sender may send nothing.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Imports with more in memory than two usual batches have a share of the budget of bodies, in bytes.
+const LARGE_BYTES: usize = 8 * 1024 * 1024;
 /// Imports with less in memory do not count, in bytes: the limit of connections bounds them.
 const FREE_BYTES: usize = 64 * 1024;
 
@@ -38,39 +40,52 @@ fn exhausted(reason: Exhausted) -> ApiError {
 
 /// Import calls
 ///
-/// Accepts a stream of any size: one record on each line (`application/x-ndjson`), or an array of records
-/// (`application/json`); gzip is accepted up to a compression ratio of 100:1 beyond the first MiB. Each record has an
-/// `_id` and is created or replaced as by `replace_call`; `createdAt` and `updatedAt` are kept where they are given. A
-/// record that breaks a rule is rejected with its line and its errors; the others are written. Records are written in
-/// batches: if the connection is lost, those written so far stay, each of them complete, and the same import can be sent
-/// again, in which records that are already stored count as unchanged. A record has at most 1,048,576 bytes. An import
-/// that sends no byte for 30 seconds is aborted. A workspace can run four imports of more than 64 KiB at a time; further
-/// ones wait for five seconds.
+/// Accepts a stream of any size. JSON (`application/x-ndjson`, `application/json`) is one record on each line, an array, a
+/// page that wraps a list (`{"calls": […]}`), or records one after the other; the first line of CSV (`text/csv`) names the
+/// members, and an export of this service is accepted. The text is UTF-8 or UTF-16, with or without a byte order mark; gzip
+/// is accepted up to a compression ratio of 100:1 beyond the first MiB.
+///
+/// Each record is created, replaced or merged, as `mode` says; `createdAt` and `updatedAt` are kept where they are given. By
+/// default the handling is lenient: what can be understood is read, unknown members are kept, and the report names what was
+/// changed or left out. A record without an `_id` gets one that is derived from its ID at the provider, or from its content. The
+/// record of another workspace is written to this one. A record that cannot be read is rejected with its line and its errors;
+/// the others are written, unless `atomic=true`. If nothing was taken and something was rejected, the status is 422, with the
+/// same report.
+///
+/// Records are written in batches: if the connection is lost, those written so far stay, each of them complete, and the same
+/// import can be sent again, in which records that are already stored count as unchanged. An import that sends no byte for 30
+/// seconds is aborted. A workspace can run four imports of more than 64 KiB at a time; further ones wait for five seconds.
 #[utoipa::path(
     post,
     path = "/v2/api/call-history/batch",
     operation_id = "import_calls",
     tag = "Import and export",
-    params(Caller<Writes>, ImportBody),
+    params(Caller<Writes>, ImportBody, PreferredHandling, Parameters<ImportQuery>),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(
-        content(("application/x-ndjson"), (Vec<CallInput> = "application/json")),
-        description = "A `CallInput` with its `_id` on each line, or an array of them.",
+        content(("application/x-ndjson"), (Vec<CallInput> = "application/json"), ("text/csv")),
+        description = "A `CallInput` with its `_id` on each line, an array of them, or CSV.",
     ),
     responses(
-        (status = 200, description = "Counts of the records, and the errors of rejected ones.", body = ImportReport),
+        (status = 200, description = "Counts of the records, and the errors of rejected ones.", body = ImportReport,
+            headers(("Preference-Applied"))),
+        (status = 422, description = "Nothing was taken and something was rejected, or an atomic import was aborted: the \
+            same report.", body = ImportReport, headers(("Preference-Applied"))),
         ImportProblems,
     ),
 )]
 pub(crate) async fn import_calls(
     State(app): State<Arc<AppState>>,
     Caller { workspace, grant, .. }: Caller<Writes>,
-    _: NoQuery,
+    Parameters(query): Parameters<ImportQuery>,
+    preference: PreferredHandling,
     ImportBody { format, gzip, body }: ImportBody,
 ) -> Result<Response, ApiError> {
-    let mut import = Import::new(Target::Store(Arc::clone(&app.store), workspace.clone()), format, gzip);
-    let mut permit = None;
-    import.grant = Some(grant.clone());
+    let target = Target::Store(Arc::clone(&app.store), workspace.clone());
+    let handling = preference.or(Handling::Lenient);
+    let settings = ImportParameters { query, handling, max_record_bytes: app.max_record_bytes };
+    let mut import = Import::new(target, format, gzip, settings).with_grant(grant.clone());
+    let (mut permit, mut budget) = (None, None);
     let mut chunks = body.into_data_stream();
     let mut ended = std::pin::pin!(grant.ended());
     loop {
@@ -87,6 +102,9 @@ pub(crate) async fn import_calls(
                 if permit.is_none() && import.buffered_bytes() > FREE_BYTES {
                     permit = Some(app.imports.acquire_many(&workspace, 1).await.map_err(exhausted)?);
                 }
+                if budget.is_none() && import.buffered_bytes() > LARGE_BYTES {
+                    budget = app.body_budget.reserve(&workspace, app.max_record_bytes).await?;
+                }
             }
             Ok(None) => break,
             Ok(Some(Err(_))) => {
@@ -99,5 +117,10 @@ pub(crate) async fn import_calls(
     }
     let report = import.finish(&app.now()).await?;
     let body = serde_json::to_vec(&report).map_err(|error| ApiError::internal(&error))?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    let is_failure = report.aborted || report.is_failure();
+    let status = if is_failure { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = (status, [content_type], body).into_response();
+    preference.add_to(response.headers_mut());
+    Ok(response)
 }

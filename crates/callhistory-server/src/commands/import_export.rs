@@ -2,22 +2,23 @@
 
 use std::{
     collections::HashSet,
-    io::{IsTerminal as _, Read as _},
-    path::{Path, PathBuf},
+    io::IsTerminal as _,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportReport, Timestamp, WorkspaceId};
+use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportQuery, ImportReport, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, PartialFile, sibling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use crate::{
+    config::cli::ImportSettings,
     export_csv::{csv_header, csv_rows},
     import::{
         format::ImportFormat,
-        pipeline::{Import, Target},
+        pipeline::{Import, ImportParameters, Target},
     },
 };
 
@@ -26,54 +27,95 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Imports files in order, `-` for standard input; without a store it only checks them.
+/// Imports files in order, `-` for standard input; without a store it only checks them. Records have at most
+/// `max_record_bytes`.
 ///
 /// # Errors
 ///
 /// Says what stopped the import, or that records of a file were rejected.
 pub(super) async fn import(
     store: Option<&Arc<dyn CallStore>>,
-    workspace: Option<&str>,
-    files: &[PathBuf],
+    settings: &ImportSettings,
+    max_record_bytes: usize,
     now: impl Fn() -> Timestamp,
 ) -> Result<(), CommandError> {
-    let workspace = workspace.map(parse_workspace).transpose()?;
+    let workspace = settings.workspace.as_deref().map(parse_workspace).transpose()?;
     let target = match (store, workspace) {
         (None, workspace) => Target::Check(workspace),
         (Some(store), Some(workspace)) => Target::Store(Arc::clone(store), workspace),
         (Some(_), None) => return Err("--workspace is missing: an import writes to one workspace".into()),
     };
-    let mut rejected = 0;
-    for file in files {
-        let report = import_file(&target, file, &now).await;
+    let query = ImportQuery {
+        mode: settings.mode,
+        is_atomic: settings.atomic,
+        restores_deleted: settings.restore_deleted,
+        source: settings.source,
+    };
+    let parameters = ImportParameters { query, handling: settings.handling, max_record_bytes };
+    let (mut rejected, mut has_failed) = (0, false);
+    for file in &settings.files {
+        let report = import_file(&target, parameters, file, &now).await;
         let rest = if store.is_some() { "; what was written before stays" } else { "" };
         let report = report.map_err(|error| format!("{}: {error}{rest}", file.display()))?;
-        for error in &report.errors {
-            let pointer = error.pointer.as_deref().unwrap_or("");
-            eprintln!("{}:{}: {pointer} {}", file.display(), error.line, error.detail);
-        }
-        let listed = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
-        if report.rejected > listed {
-            eprintln!("{}: and {} more", file.display(), report.rejected - listed);
-        }
-        let ImportReport { created, replaced, unchanged, rejected: refused, .. } = report;
-        let name = file.display();
-        match store {
-            Some(_) => {
-                println!("{name}: {created} created, {replaced} replaced, {unchanged} unchanged, {refused} rejected");
-            }
-            None => println!("{name}: {created} valid, {refused} rejected"),
-        }
-        rejected += refused;
+        let name = file.display().to_string();
+        list_problems(&name, &report);
+        println!("{name}: {}", describe_counts(&report, store.is_none()));
+        rejected += report.rejected;
+        has_failed |= report.is_failure() || report.aborted;
     }
     match (rejected, store) {
+        (0, _) if has_failed => Err("a file has no records".into()),
         (0, _) => Ok(()),
+        (count, Some(_)) if query.is_atomic => {
+            Err(format!("{count} records were rejected; nothing of their files was written").into())
+        }
         (count, Some(_)) => Err(format!("{count} records were rejected; the others are written").into()),
         (count, None) => Err(format!("{count} records would be rejected; nothing was written").into()),
     }
 }
 
-async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp) -> Result<ImportReport, CommandError> {
+/// Prints the errors and the warnings of a file.
+fn list_problems(name: &str, report: &ImportReport) {
+    for warning in &report.warnings {
+        eprintln!("{name}:{}: warning: {} {}", warning.line, warning.pointer, warning.detail);
+    }
+    for error in &report.errors {
+        let pointer = error.pointer.as_deref().unwrap_or("");
+        eprintln!("{name}:{}: {pointer} {}", error.line, error.detail);
+    }
+    let listed = report.errors.iter().map(|error| error.line).collect::<HashSet<_>>().len() as u64;
+    if report.rejected > listed {
+        eprintln!("{name}: and {} more", report.rejected - listed);
+    }
+}
+
+/// The counts of a file in words. Those of rare outcomes are left out where there are none.
+fn describe_counts(report: &ImportReport, is_check: bool) -> String {
+    let ImportReport { created, replaced, unchanged, rejected, .. } = report;
+    let mut text = match is_check {
+        true => format!("{created} valid, {rejected} rejected"),
+        false => format!("{created} created, {replaced} replaced, {unchanged} unchanged, {rejected} rejected"),
+    };
+    let others = [
+        (report.merged, "merged"),
+        (report.stale, "stale"),
+        (report.deleted, "deleted before"),
+        (report.repeated, "repeated"),
+        (report.skipped, "skipped"),
+        (report.warned, "with warnings"),
+    ];
+    for (count, name) in others.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {name}"));
+    }
+    text
+}
+
+async fn import_file(
+    target: &Target,
+    parameters: ImportParameters,
+    file: &Path,
+    now: &impl Fn() -> Timestamp,
+) -> Result<ImportReport, CommandError> {
     let (mut input, size): (Box<dyn std::io::Read + Send>, _) = if file == Path::new("-") {
         (Box::new(std::io::stdin()), None)
     } else {
@@ -83,18 +125,12 @@ async fn import_file(target: &Target, file: &Path, now: &impl Fn() -> Timestamp)
     };
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut length = fill(&mut *input, &mut chunk)?;
-    // The first byte of a record is a brace, that of an array a bracket.
     let gzip = chunk[..length].starts_with(&GZIP_MAGIC);
-    let first = if gzip { first_unpacked(&chunk[..length]) } else { chunk[..length].to_vec() };
-    let is_array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let format = if is_array { ImportFormat::Array } else { ImportFormat::Lines };
-    let mut import = Import::new(target.clone(), format, gzip);
+    let mut import = Import::new(target.clone(), ImportFormat::Detect, gzip, parameters);
     let mut progress = Progress::new(&file.display().to_string(), size);
     while length > 0 {
         import.push(&chunk[..length], &now()).await?;
-        let report = import.report();
-        let done = report.created + report.replaced + report.unchanged + report.rejected;
-        progress.advance(length, done);
+        progress.advance(length, import.report().processed());
         length = fill(&mut *input, &mut chunk)?;
     }
     let report = import.finish(&now()).await?;
@@ -112,13 +148,6 @@ fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usiz
         }
     }
     Ok(filled)
-}
-
-fn first_unpacked(packed: &[u8]) -> Vec<u8> {
-    let mut first = Vec::new();
-    // The error is only that the chunk ends within the stream.
-    let _ = flate2::read::MultiGzDecoder::new(packed).take(1024).read_to_end(&mut first);
-    first
 }
 
 /// Exports the records that a query string of `export_calls` selects to a file, or to standard output.

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use callhistory_model::{FieldError, Handling, ImportMode, ImportSource};
 use clap::{Args, Parser, Subcommand};
 
 use super::settings::Settings;
@@ -73,7 +74,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         write: Option<PathBuf>,
     },
-    /// Write records from files into the database: NDJSON or JSON arrays, plain or gzip; with the embedded database, the server must not run
+    /// Write records from files into the database: JSON lines, arrays or pages, or CSV, plain or gzip; with the embedded database, the server must not run
     Import(ImportSettings),
     /// Write the records of the database to a file or to standard output; with the embedded database, the server must not run
     Export(ExportSettings),
@@ -144,6 +145,21 @@ pub struct ImportSettings {
     /// Only validate the files, without a database; with --workspace also their `workspaceId`
     #[arg(long)]
     pub check: bool,
+    /// What happens to records that exist already: replace, merge or create
+    #[arg(long, default_value = "replace", value_parser = parse_mode, value_name = "MODE")]
+    pub mode: ImportMode,
+    /// Write nothing if a record of a file is rejected; for files of at most 10,000 records and 32 MiB
+    #[arg(long)]
+    pub atomic: bool,
+    /// Create records again that were deleted
+    #[arg(long)]
+    pub restore_deleted: bool,
+    /// strict rejects records with unknown members, unreadable values or wrong units; lenient keeps what it can read
+    #[arg(long, default_value = "lenient", value_parser = parse_handling, value_name = "HANDLING")]
+    pub handling: Handling,
+    /// The form of the records: generic for the member names of the API
+    #[arg(long, default_value = "generic", value_parser = parse_source, value_name = "SOURCE")]
+    pub source: ImportSource,
 }
 
 /// What to export.
@@ -220,6 +236,20 @@ fn check_log(filter: &str) -> Result<(), String> {
         Some(part) => Err(format!("--log {filter}: {part:?} is not a level; use one of {}", levels.join(", "))),
         None => Ok(()),
     }
+}
+
+fn parse_mode(text: &str) -> Result<ImportMode, FieldError> {
+    ImportMode::parse(text)
+}
+
+fn parse_source(text: &str) -> Result<ImportSource, FieldError> {
+    ImportSource::parse(text)
+}
+
+fn parse_handling(text: &str) -> Result<Handling, String> {
+    let known = [Handling::Strict, Handling::Lenient];
+    let found = known.into_iter().find(|handling| handling.as_str() == text);
+    found.ok_or_else(|| format!("{text:?} is not one of strict, lenient"))
 }
 
 /// Parses a time such as 30m, 24h or 90d.

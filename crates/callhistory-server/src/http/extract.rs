@@ -2,6 +2,7 @@
 
 mod body;
 mod conditional;
+mod import_body;
 mod prefer;
 
 use axum::{
@@ -10,7 +11,8 @@ use axum::{
     http::{HeaderName, header, request::Parts},
 };
 use callhistory_model::{
-    CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ListQuery, MetricsQuery, UpdateQuery,
+    CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ImportQuery, ListQuery, MetricsQuery,
+    UpdateQuery,
 };
 use callhistory_store::IdempotencyKey;
 use serde_json::json;
@@ -20,8 +22,9 @@ use utoipa::{
 };
 
 pub(crate) use self::{
-    body::{CallInputBody, ImportBody, PatchBody},
+    body::{CallInputBody, PatchBody},
     conditional::{ReadCondition, TagScope, WriteCondition},
+    import_body::ImportBody,
     prefer::PreferredHandling,
 };
 use crate::{
@@ -136,7 +139,7 @@ macro_rules! from_query {
     };
 }
 
-from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery, UpdateQuery);
+from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery, UpdateQuery, ImportQuery);
 
 impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
     type Rejection = ApiError;

@@ -2,8 +2,8 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportQuery, GroupKey, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES,
-    MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, Sort, UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS,
+    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -223,6 +223,34 @@ fn describe_changes(name: &str) -> Value {
     }
 }
 
+fn describe_import(name: &str) -> Value {
+    match name {
+        "mode" => json!({
+            "schema": { "type": "string", "enum": ["replace", "merge", "create"], "default": "replace" },
+            "description": "What happens to a record that exists already. `replace`: it is replaced, unless its status is \
+                final and that of the import is not. `merge`: both are merged, so that the order of imports does not matter. \
+                `create`: the new one is rejected, unless both are identical.",
+            "example": "merge",
+        }),
+        "atomic" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Whether nothing is written if a record is rejected. At most 10,000 records and 33,554,432 bytes.",
+            "example": true,
+        }),
+        "restoreDeleted" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Whether records are created again that were deleted. Otherwise they stay deleted, and are counted.",
+            "example": true,
+        }),
+        "source" => json!({
+            "schema": { "type": "string", "enum": ["generic"], "default": "generic" },
+            "description": "Form of the records: `generic` for the member names of this API.",
+            "example": "generic",
+        }),
+        _ => Value::Null,
+    }
+}
+
 /// The contract of a query that the model reads: the names of its own parameters, and of the filters if it has them.
 macro_rules! into_params {
     ($($query:ident: $describe:ident, $filters:expr;)+) => {
@@ -245,4 +273,5 @@ into_params! {
     ExportQuery: describe_export, FILTERS;
     ChangesQuery: describe_changes, &[];
     UpdateQuery: describe_update, &[];
+    ImportQuery: describe_import, &[];
 }

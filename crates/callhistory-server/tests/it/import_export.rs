@@ -14,33 +14,55 @@ use crate::{
     harness::{PATIENCE, Response, Server, WORKSPACE},
 };
 
-const BATCH: &str = "/v2/api/call-history/batch";
-const EXPORT: &str = "/v2/api/call-history/export";
-const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
-const ARRAY: (&str, &str) = ("content-type", "application/json");
+pub(crate) const BATCH: &str = "/v2/api/call-history/batch";
+pub(crate) const EXPORT: &str = "/v2/api/call-history/export";
+pub(crate) const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
+pub(crate) const ARRAY: (&str, &str) = ("content-type", "application/json");
 
-async fn import(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
+pub(crate) const STRICT: (&str, &str) = ("prefer", "handling=strict");
+
+pub(crate) async fn import(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
     let mut all = vec![("x-workspace-id", WORKSPACE)];
     all.extend(headers);
     server.send_bare(Method::POST, BATCH, &all, body).await
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn counts(response: &Response) -> [u64; 4] {
-    assert_eq!(response.status, StatusCode::OK, "{}", response.body);
-    let report = response.json();
-    ["created", "replaced", "unchanged", "rejected"].map(|name| report[name].as_u64().unwrap())
+/// The counts of created, replaced, unchanged and rejected records.
+pub(crate) fn counts(response: &Response) -> [u64; 4] {
+    let names = ["created", "replaced", "unchanged", "rejected"];
+    let counts = names.map(|name| count(response, name));
+    let is_failure = ["created", "replaced", "merged", "unchanged", "stale"].map(|name| count(response, name))
+        == [0; 5]
+        && counts[3] + count(response, "skipped") > 0;
+    let expected = if is_failure { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    assert_eq!((response.status, response.header("content-type")), (expected, "application/json"), "{}", response.body);
+    counts
 }
 
-fn errors(response: &Response) -> Vec<String> {
+pub(crate) fn count(response: &Response, name: &str) -> u64 {
     let report = response.json();
-    let errors = report["errors"].as_array().unwrap();
-    errors
+    report[name].as_u64().unwrap_or_else(|| panic!("{name}: {report}"))
+}
+
+pub(crate) fn errors(response: &Response) -> Vec<String> {
+    list(response, "errors")
+}
+
+pub(crate) fn warnings(response: &Response) -> Vec<String> {
+    list(response, "warnings")
+}
+
+/// The line, the pointer and the code of each error or warning.
+fn list(response: &Response, name: &str) -> Vec<String> {
+    let report = response.json();
+    let listed = report[name].as_array().unwrap();
+    listed
         .iter()
         .map(|error| {
             format!(
@@ -65,21 +87,24 @@ async fn valid_lines_are_imported_and_invalid_ones_reported() {
         "{\"_id\":\"batch\"}\n",
         "{\"_id\":\"c\",\"workspaceId\":\"other\"}\n",
         "[1]\n",
+        "# a comment\n",
         "{\"_id\":\"a\",\"status\":\"busy\"}\n",
         "{\"_id\":\"d\",\"createdAt\":\"2020-01-01T00:00:00Z\",\"updatedAt\":\"2020-01-02T00:00:00Z\"}",
     );
-    let response = import(&server, &[LINES], body.into()).await;
-    assert_eq!(counts(&response), [2, 1, 0, 6]);
+    let response = import(&server, &[LINES, STRICT], body.into()).await;
+    assert_eq!(response.header("preference-applied"), "handling=strict");
+    assert_eq!((counts(&response), count(&response, "skipped")), ([2, 1, 0, 6], 1));
     let expected = [
-        "3 /startTime milliseconds",
-        "3 /statu unknown",
+        "3 /startTime wrong_unit",
         "4 - malformed",
         "5 /_id missing",
         "6 /_id reserved_id",
         "7 /workspaceId mismatch",
-        "8  wrong_type",
+        "9 - malformed",
     ];
     assert_eq!(errors(&response), expected);
+    assert_eq!(warnings(&response), ["8  left_out"]);
+    assert_eq!(count(&response, "repeated"), 1, "two lines have one id");
     assert_eq!(server.get("a", &[]).await.json()["status"], "busy", "the last line of an id wins");
     assert_eq!(server.get("d", &[]).await.json()["createdAt"], "2020-01-01T00:00:00Z");
     let again = import(&server, &[LINES], "{\"_id\":\"a\",\"status\":\"busy\"}\n".into()).await;
@@ -92,20 +117,17 @@ async fn an_array_can_be_imported() {
     let server = Server::start().await;
     let text = r#" [ {"_id":"a","summary":"],[}{\" \\"} , {"_id":"b","metadata":{"x":[{}]}},{"_id":"c","nothing":1}, {"_id":"d"}] "#;
     let response = import(&server, &[ARRAY], text.into()).await;
-    assert_eq!(counts(&response), [3, 0, 0, 1]);
-    assert_eq!(errors(&response), ["3 /nothing unknown"]);
+    assert_eq!((counts(&response), warnings(&response)), ([4, 0, 0, 0], vec!["3 /nothing unknown_member".to_owned()]));
     for (text, counted, error) in [
         ("[{\"_id\":\"a\"},", [0, 1, 0, 1], "2 - malformed"),
-        ("[{\"_id\":\"a\"} {\"_id\":\"y\"}]", [0, 0, 1, 1], "2 - malformed"),
-        ("[{\"_id\":\"a\"},]", [0, 0, 1, 1], "2 - malformed"),
-        ("[{\"_id\":\"a\"}, 5]", [0, 0, 1, 1], "2 - malformed"),
+        ("[{\"_id\":\"a\"} oops, {\"_id\":\"y\"}]", [1, 0, 1, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"}]x", [0, 0, 1, 1], "2 - malformed"),
         ("[{\"_id\":\"a\"", [0, 0, 0, 1], "1 - malformed"),
     ] {
         let response = import(&server, &[ARRAY], text.into()).await;
         assert_eq!((counts(&response), errors(&response)), (counted, vec![error.to_owned()]), "{text}");
     }
-    for text in ["", " ", "{\"_id\":\"x\"}", "\0"] {
+    for text in ["", " ", "\u{feff}\n"] {
         let response = import(&server, &[ARRAY], text.into()).await;
         assert_eq!((response.status, response.code().as_str()), (StatusCode::BAD_REQUEST, "malformed_json"), "{text}");
     }
@@ -130,7 +152,12 @@ async fn a_gzip_import_is_decompressed_up_to_a_limit() {
     assert_eq!((broken.status, broken.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
     let none = import(&server, &packed, lines.clone().into()).await;
     assert_eq!((none.status, none.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
-    for headers in [[("content-encoding", "br"), LINES], [("content-type", "text/csv"), ("accept", "*/*")]] {
+    let refused = [
+        [("content-encoding", "br"), LINES],
+        [("content-type", "text/plain"), ("accept", "*/*")],
+        [("content-type", "application/json; charset=latin1"), ("accept", "*/*")],
+    ];
+    for headers in refused {
         assert_eq!(import(&server, &headers, lines.clone().into()).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }
@@ -169,8 +196,8 @@ async fn changes(server: &Server) -> usize {
 #[tokio::test]
 async fn only_the_line_over_the_limit_is_rejected() {
     let server = Server::start().await;
-    let long = format!("{{\"_id\":\"long\",\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(1024 * 1024));
-    let many = ",".repeat(300);
+    let long = format!("{{\"_id\":\"long\",\"metadata\":{{\"x\":\"{}\"}}}}", "x".repeat(16 * 1024 * 1024));
+    let many = ":".repeat(300);
     let body = format!("{{\"_id\":\"a\"}}\n{long}\n{many}\n{{\"_id\":\"b\"}}\n");
     let response = import(&server, &[LINES], body.into()).await;
     assert_eq!(
@@ -238,7 +265,11 @@ async fn an_export_can_be_imported_into_another_workspace() {
     assert_eq!(export.header("content-type"), "application/x-ndjson");
     // The workspace is part of a record; all other bytes are equal.
     let moved = export.body.replace("\"workspaceId\":\"demo\"", &format!("\"workspaceId\":\"{WORKSPACE}\""));
-    assert_eq!(counts(&import(&server, &[LINES], moved.clone().into()).await), [400, 0, 0, 0]);
+    let strict = import(&server, &[LINES, STRICT], export.body.clone().into()).await;
+    assert_eq!((counts(&strict), errors(&strict)[0].as_str()), ([0, 0, 0, 400], "1 /workspaceId mismatch"));
+    let lenient = import(&server, &[LINES], export.body.into()).await;
+    assert_eq!((counts(&lenient), count(&lenient, "warned")), ([400, 0, 0, 0], 400));
+    assert_eq!(warnings(&lenient)[0], "1 /workspaceId workspace_changed");
     let back = server.send(Method::GET, EXPORT, &[], "").await;
     assert_eq!(back.body, moved);
     assert_eq!(counts(&import(&server, &[LINES], moved.into()).await), [0, 0, 400, 0]);
@@ -253,7 +284,7 @@ async fn an_export_can_be_imported_into_another_workspace() {
 }
 
 #[tokio::test]
-async fn csv_is_safe_in_a_spreadsheet() {
+async fn csv_has_the_exact_texts() {
     let server = Server::start().await;
     server.put("67375a0f2b8c4e001f3d9a11", &[], examples::COMPLETE_EXAMPLE).await;
     let hostile = r#"{"summary":"=HYPERLINK(\"http://x\")","agent":"@SUM(1)","callId":"\uff1d1","recordingUrl":" \u00a0=1","callFlowName":"+1","agentId":"-2","roomName":"\tx","toPhoneNumber":"\rx","startTime":1,"cost":{"customer_charge":-0.50},"metadata":{"a":"b,\"c\"\nd"}}"#;
@@ -266,24 +297,24 @@ async fn csv_is_safe_in_a_spreadsheet() {
         header,
         "_id,workspaceId,agentId,callFlowId,roomName,direction,fromPhoneNumber,toPhoneNumber,status,startTime,endTime,cost,\
          cost.customer_charge,metadata,functionCalls,summary,analyzedData,createdAt,updatedAt,callId,batchId,callType,agent,\
-         callFlowName,duration,recordingUrl,variables,transcript"
+         callFlowName,duration,answeredAt,recordingUrl,variables,transcript,extra"
     );
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let cell = |row: usize, name: &str| rows[row][header.split(',').position(|have| have == name).unwrap()].to_owned();
-    assert_eq!(cell(0, "cost"), r#"{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300}"#);
+    assert_eq!(cell(0, "cost"), r#"{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300,"currency":"USD"}"#);
     assert_eq!((cell(0, "cost.customer_charge"), cell(0, "startTime")), ("0.10".into(), "1737062894.9754236".into()));
-    assert_eq!(cell(0, "toPhoneNumber"), "'+18005550100");
+    assert_eq!(cell(0, "toPhoneNumber"), "+18005550100");
     for (name, expected) in [
-        ("summary", "'=HYPERLINK(\"http://x\")"),
-        ("agent", "'@SUM(1)"),
-        ("callFlowName", "'+1"),
-        ("agentId", "'-2"),
-        ("roomName", "'\tx"),
-        ("toPhoneNumber", "'\rx"),
+        ("summary", "=HYPERLINK(\"http://x\")"),
+        ("agent", "@SUM(1)"),
+        ("callFlowName", "+1"),
+        ("agentId", "-2"),
+        ("roomName", "\tx"),
+        ("toPhoneNumber", "\rx"),
         ("cost.customer_charge", "-0.50"),
         ("batchId", ""),
-        ("callId", "'\u{ff1d}1"),
-        ("recordingUrl", "' \u{a0}=1"),
+        ("callId", "\u{ff1d}1"),
+        ("recordingUrl", " \u{a0}=1"),
         ("metadata", "{\"a\":\"b,\\\"c\\\"\\nd\"}"),
     ] {
         assert_eq!(cell(1, name), expected, "{name}");
@@ -305,10 +336,14 @@ async fn files_are_imported_and_exported_without_a_server() {
     };
     let lines: String = (0..1200).map(|number| format!("{{\"_id\":\"c{number}\",\"startTime\":{number}}}\n")).collect();
     std::fs::write(directory.path().join("a.ndjson"), &lines).unwrap();
-    std::fs::write(directory.path().join("b.json"), r#"[{"_id":"x"},{"_id":"y","nothing":1}]"#).unwrap();
+    std::fs::write(directory.path().join("b.json"), r#"[{"_id":"x","nothing":1},oops]"#).unwrap();
     let (good, out, errors) = run(&["import", "--check", "a.ndjson", "b.json"], b"");
-    assert!(!good && out == "a.ndjson: 1200 valid, 0 rejected\nb.json: 1 valid, 1 rejected\n", "{out}");
-    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("nothing was written"), "{errors}");
+    assert!(
+        !good && out == "a.ndjson: 1200 valid, 0 rejected\nb.json: 1 valid, 1 rejected, 1 with warnings\n",
+        "{out}"
+    );
+    assert!(errors.contains("b.json:1: warning: /nothing ") && errors.contains("b.json:2: "), "{errors}");
+    assert!(errors.contains("nothing was written"), "{errors}");
     assert!(run(&["import", "--check", "a.ndjson"], b"").0);
     assert!(!directory.path().join("data").exists(), "a check needs no database");
     assert!(run(&["migrate"], b"").0);
@@ -319,7 +354,7 @@ async fn files_are_imported_and_exported_without_a_server() {
         !good && out.contains("0 created, 0 replaced, 1200 unchanged") && out.contains("b.json: 1 created"),
         "{out}"
     );
-    assert!(errors.contains("b.json:2: /nothing ") && errors.contains("1 records were rejected"), "{errors}");
+    assert!(errors.contains("b.json:2: ") && errors.contains("1 records were rejected"), "{errors}");
     let (good, exported, _) = run(
         &[
             "export",
@@ -334,8 +369,11 @@ async fn files_are_imported_and_exported_without_a_server() {
     assert!(run(&["export", "--workspace", "w", "--output", "all.csv", "--query", "format=csv"], b"").0);
     assert_eq!(std::fs::read_to_string(directory.path().join("all.csv")).unwrap().lines().count(), 1202);
     let moved = exported.replace("\"workspaceId\":\"w\"", "\"workspaceId\":\"v\"");
-    let (good, out, errors) = run(&["import", "--check", "--workspace", "w", "-"], moved.as_bytes());
+    let strict = ["import", "--check", "--workspace", "w", "--handling", "strict", "-"];
+    let (good, out, errors) = run(&strict, moved.as_bytes());
     assert!(!good && out == "-: 0 valid, 600 rejected\n" && errors.contains("-:600: /workspaceId is \"v\""), "{out}");
+    let (good, out, _) = run(&["import", "--check", "--workspace", "w", "-"], moved.as_bytes());
+    assert!(good && out == "-: 600 valid, 0 rejected, 600 with warnings\n", "{out}");
     assert!(run(&["import", "--check", "-"], moved.as_bytes()).0);
     let (good, out, _) = run(&["import", "--workspace", "v", "-"], moved.as_bytes());
     assert!(good && out == "-: 600 created, 0 replaced, 0 unchanged, 0 rejected\n", "{out}");
@@ -344,6 +382,9 @@ async fn files_are_imported_and_exported_without_a_server() {
         (&["import", "a.ndjson"], "--workspace"),
         (&["import", "--check", "missing"], "missing"),
         (&["import", "--workspace", "a b", "a.ndjson"], "--workspace"),
+        (&["import", "--workspace", "w", "--mode", "merg", "a.ndjson"], "did you mean \"merge\"?"),
+        (&["import", "--workspace", "w", "--source", "vapi", "a.ndjson"], "generic"),
+        (&["import", "--workspace", "w", "--handling", "loose", "a.ndjson"], "lenient"),
         (&["export", "--workspace", "w", "--query", "statu=x"], "did you mean \"status\"?"),
     ] {
         let (good, _, errors) = run(arguments, b"");

@@ -17,6 +17,7 @@ mod handling;
 mod harness;
 mod header_vectors;
 mod import_export;
+mod import_formats;
 mod late_facts;
 mod list;
 mod log_redaction;

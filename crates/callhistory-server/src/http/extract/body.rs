@@ -1,11 +1,11 @@
-//! The bodies of requests: one record, a patch, or an import.
+//! The bodies of requests: one record, or a patch.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
     extract::{FromRequest, Request},
-    http::{HeaderValue, header, request::Parts},
+    http::{header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use callhistory_model::{
@@ -14,20 +14,9 @@ use callhistory_model::{
 use callhistory_store::{CallWrite, Permit, SentDocument};
 use http_body_util::BodyExt as _;
 use mime::Mime;
-use serde_json::json;
-use utoipa::{
-    IntoParams,
-    openapi::path::{Parameter, ParameterIn},
-};
 
 use super::prefer::PreferredHandling;
-use crate::{
-    auth::caller::workspace,
-    error::ApiError,
-    headers::{parameter, single},
-    import::format::ImportFormat,
-    state::AppState,
-};
+use crate::{auth::caller::workspace, error::ApiError, headers::single, state::AppState};
 
 /// How long a body of one record may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -98,60 +87,24 @@ async fn parse<T: Send + 'static>(
     parsed.map_err(ApiError::invalid_record)
 }
 
-/// The body of an import, unread.
-pub(crate) struct ImportBody {
-    pub(crate) format: ImportFormat,
-    pub(crate) gzip: bool,
-    pub(crate) body: Body,
-}
-
-impl<S: Send + Sync> FromRequest<S> for ImportBody {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let gzip = match single(&parts, &header::CONTENT_ENCODING)?.map(HeaderValue::as_bytes) {
-            None => false,
-            Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => true,
-            Some(_) => return refuse_media_type("The only Content-Encoding of an import is gzip."),
-        };
-        let format = match media_type(&parts)?.as_deref() {
-            Some("application/x-ndjson") => ImportFormat::Lines,
-            Some("application/json") => ImportFormat::Array,
-            _ => {
-                return refuse_media_type(
-                    "The body must be sent as content-type: application/x-ndjson, one record on each line, or as \
-                     application/json, an array of records; in UTF-8.",
-                );
-            }
-        };
-        Ok(Self { format, gzip, body })
-    }
-}
-
-impl IntoParams for ImportBody {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let members = json!({
-            "schema": { "type": "string", "enum": ["gzip"] },
-            "description": "Compression of the body.",
-            "example": "gzip",
-        });
-        vec![parameter(ParameterIn::Header, header::CONTENT_ENCODING.as_str(), &members).build()]
-    }
-}
-
 fn refuse_media_type<T>(detail: &str) -> Result<T, ApiError> {
     Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
 }
 
-/// The media type of the body without its parameters, if it is in UTF-8.
-fn media_type(parts: &Parts) -> Result<Option<String>, ApiError> {
+/// The media type of the body.
+pub(super) fn content_type(parts: &Parts) -> Result<Option<Mime>, ApiError> {
     let Some(value) = single(parts, &header::CONTENT_TYPE)? else { return Ok(None) };
-    let mime: Mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+    let mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
         ApiError::invalid_header(
             FieldError::new(FieldErrorCode::Malformed, "is malformed").in_parameter("content-type"),
         )
     })?;
+    Ok(Some(mime))
+}
+
+/// The media type of the body without its parameters, if it is in UTF-8.
+fn media_type(parts: &Parts) -> Result<Option<String>, ApiError> {
+    let Some(mime) = content_type(parts)? else { return Ok(None) };
     let charset =
         mime.params().find(|(name, _)| *name == "charset").map(|(_, charset)| charset.as_str().trim_matches('"'));
     let is_utf8 = charset.is_none_or(|name| ["utf-8", "utf8"].iter().any(|utf8| name.eq_ignore_ascii_case(utf8)));

@@ -1,0 +1,212 @@
+//! The columns of CSV, for exports and imports alike: an export that is imported gives the same records.
+
+use std::fmt;
+
+use callhistory_model::CallRecord;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// Members whose cells are numbers.
+const NUMBERS: [&str; 4] = ["startTime", "answeredAt", "endTime", "duration"];
+/// Members whose cells are JSON.
+const STRUCTURED: [&str; 6] = ["cost", "metadata", "functionCalls", "analyzedData", "variables", "transcript"];
+/// The prefix of columns with the amounts of `cost`.
+const COST: &str = "cost.";
+/// The column of the charge, which is also part of the column `cost`.
+pub(crate) const CHARGE: &str = "cost.customer_charge";
+/// The last column of an export: an object of the members that have no column, and of those that a cell cannot tell from absent
+/// ones.
+pub(crate) const EXTRA: &str = "extra";
+
+/// How the cells of a column become JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CellType {
+    Text,
+    Number,
+    Structured,
+    /// An amount of `cost`, with its name.
+    Amount,
+    /// The members of an object.
+    Extra,
+}
+
+impl CellType {
+    fn of(name: &str) -> Self {
+        match name {
+            _ if NUMBERS.contains(&name) => Self::Number,
+            _ if STRUCTURED.contains(&name) => Self::Structured,
+            _ if name.len() > COST.len() && name.starts_with(COST) => Self::Amount,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// The columns that the first line of a table names.
+pub(crate) struct CsvColumns(Vec<(String, CellType)>);
+
+impl CsvColumns {
+    /// The names of the columns of an export.
+    pub(crate) fn of_export() -> impl Iterator<Item = &'static str> {
+        let members = CallRecord::MEMBERS.iter();
+        members.flat_map(|name| std::iter::once(*name).chain((*name == "cost").then_some(CHARGE))).chain([EXTRA])
+    }
+
+    /// Reads the first line.
+    ///
+    /// # Errors
+    ///
+    /// Says why the line does not name columns.
+    pub(crate) fn parse(cells: &[&[u8]]) -> Result<Self, String> {
+        let names: Vec<String> =
+            cells.iter().map(|cell| String::from_utf8_lossy(cell.trim_ascii()).into_owned()).collect();
+        let is_export = names.iter().map(String::as_str).eq(Self::of_export());
+        let is_known = |name: &String| CallRecord::MEMBERS.contains(&name.as_str()) || name == CHARGE;
+        let is_value = |name: &String| {
+            let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+            !is_name || name.contains(['=', ':', '@', '<', '+'])
+        };
+        if !names.iter().any(is_known) && names.iter().any(is_value) {
+            return Err("does not name the columns; the first line of CSV has the names of the members, such as \
+                        _id,startTime,status"
+                .to_owned());
+        }
+        let mut columns: Vec<(String, CellType)> = Vec::with_capacity(names.len());
+        for (at, name) in names.into_iter().enumerate() {
+            let name = if name.is_empty() { format!("column{}", at + 1) } else { name };
+            if columns.iter().any(|(known, _)| *known == name) {
+                return Err(format!("names the column {name:?} more than once"));
+            }
+            let cell_type = if is_export && name == EXTRA { CellType::Extra } else { CellType::of(&name) };
+            columns.push((name, cell_type));
+        }
+        Ok(Self(columns))
+    }
+
+    /// The number of columns.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The record of a row. An empty cell is an absent member.
+    pub(crate) fn to_json(&self, cells: &[&[u8]]) -> Vec<u8> {
+        let mut members = Vec::with_capacity(cells.len());
+        let mut amounts = Vec::new();
+        let mut has_cost = false;
+        for ((name, cell_type), cell) in self.0.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
+            match cell_type {
+                CellType::Text => members.push(member(name, string(cell))),
+                CellType::Number => members.push(member(name, json_or_string(cell, is_number))),
+                CellType::Structured => {
+                    has_cost |= name == "cost";
+                    members.push(member(name, json_or_string(cell, |_| true)));
+                }
+                CellType::Amount => amounts.push(member(&name[COST.len()..], json_or_string(cell, is_number))),
+                CellType::Extra => match object_members(cell) {
+                    Some(b"") => {}
+                    Some(extra) => members.push(extra.to_vec()),
+                    None => members.push(member(name, string(cell))),
+                },
+            }
+        }
+        if !has_cost && !amounts.is_empty() {
+            members.push(member("cost", [b"{", amounts.join(&b',').as_slice(), b"}"].concat()));
+        }
+        [b"{", members.join(&b',').as_slice(), b"}"].concat()
+    }
+}
+
+fn member(name: &str, value: Vec<u8>) -> Vec<u8> {
+    [string(name.as_bytes()), value].join(&b':')
+}
+
+fn is_number(json: &str) -> bool {
+    json.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+}
+
+/// The cell itself if it is JSON of this kind, or else a string, which the parser of records can interpret.
+fn json_or_string(cell: &[u8], is_kind: impl Fn(&str) -> bool) -> Vec<u8> {
+    match serde_json::from_slice::<&RawValue>(cell) {
+        Ok(json) if is_kind(json.get()) => json.get().into(),
+        _ => string(cell),
+    }
+}
+
+/// The text between the braces of an object.
+fn object_members(cell: &[u8]) -> Option<&[u8]> {
+    let json = serde_json::from_slice::<&RawValue>(cell).ok()?.get();
+    Some(json.strip_prefix('{')?.strip_suffix('}')?.trim().as_bytes())
+}
+
+/// A JSON string of bytes that should be UTF-8; the parser of records repairs them.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let mut json = vec![b'"'];
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' => json.extend([b'\\', *byte]),
+            0..0x20 => json.extend(format!("\\u{byte:04x}").into_bytes()),
+            _ => json.push(*byte),
+        }
+    }
+    json.push(b'"');
+    json
+}
+
+/// The members of a record, in their order.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// The cells of a record for an export.
+pub(crate) fn cells(record: &[u8]) -> serde_json::Result<Vec<String>> {
+    let mut members: Members<'_> = serde_json::from_slice(record)?;
+    let mut take = |name: &str| {
+        let at = members.0.iter().position(|(known, value)| known == name && value.get() != "\"\"")?;
+        Some(members.0.remove(at).1.get())
+    };
+    let mut cells = Vec::new();
+    let mut charge = None;
+    for name in CsvColumns::of_export().filter(|name| *name != EXTRA) {
+        let value = if name == CHARGE { charge.take() } else { take(name) };
+        if let Some(cost) = value.filter(|_| name == "cost") {
+            let amounts: Members<'_> = serde_json::from_str(cost)?;
+            let amount = amounts.0.into_iter().find(|(name, _)| CHARGE.strip_prefix(COST) == Some(name));
+            charge = amount.map(|(_, amount)| amount.get());
+        }
+        cells.push(match value {
+            None => String::new(),
+            Some(text) if text.starts_with('"') => serde_json::from_str(text)?,
+            Some(json) => json.to_owned(),
+        });
+    }
+    let extra: Vec<_> = members.0.iter().map(|(name, value)| member(name, value.get().into())).collect();
+    cells.push(match extra.is_empty() {
+        true => String::new(),
+        false => String::from_utf8_lossy(&[b"{", extra.join(&b',').as_slice(), b"}"].concat()).into_owned(),
+    });
+    Ok(cells)
+}

@@ -1,0 +1,138 @@
+//! Parses the records of a batch.
+
+use std::sync::Arc;
+
+use callhistory_model::{
+    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, ParsedCall, Timestamp,
+    WarningCode, WorkspaceId,
+};
+use callhistory_store::{CallStore, CallWrite, SentDocument, StoreError, check_new_call};
+
+use super::raw_record::{RawContent, RawRecord};
+use crate::auth::grant::Grant;
+
+/// What an import does with its records.
+#[derive(Clone)]
+pub enum Target {
+    /// Writes them to a workspace.
+    Store(Arc<dyn CallStore>, WorkspaceId),
+    /// Only checks them, for a workspace or for the one that each names. Valid records count as created.
+    Check(Option<WorkspaceId>),
+}
+
+impl Target {
+    fn workspace(&self) -> Option<&WorkspaceId> {
+        match self {
+            Self::Store(_, workspace) => Some(workspace),
+            Self::Check(workspace) => workspace.as_ref(),
+        }
+    }
+}
+
+/// How the records of an import are parsed.
+#[derive(Clone)]
+pub(super) struct RecordParser {
+    pub(super) target: Target,
+    /// What the caller may do; `None` for the operator.
+    pub(super) grant: Option<Grant>,
+    pub(super) handling: Handling,
+    pub(super) media_type: &'static str,
+    pub(super) max_record_bytes: usize,
+}
+
+/// What is reported about a record before it is written.
+pub(super) enum ParsedRecord {
+    /// It is written.
+    Call(CallId, Box<CallWrite>),
+    /// It is only valid.
+    Checked(Vec<FieldWarning>),
+    /// It is left out, because it is not a record.
+    Hole(String),
+    /// It is rejected.
+    Invalid(FieldErrors),
+    /// It is rejected for the same reason as others before.
+    InvalidAgain,
+}
+
+impl RecordParser {
+    /// Parses and checks what a splitter found.
+    pub(super) fn parse(&self, record: RawRecord, now: &Timestamp) -> ParsedRecord {
+        let (json, sent) = match record.content {
+            RawContent::Record { json, sent } => (json, sent),
+            RawContent::Hole(detail) => return ParsedRecord::Hole(detail),
+            RawContent::Invalid(error) => return ParsedRecord::Invalid(FieldErrors(vec![error])),
+            RawContent::InvalidAgain => return ParsedRecord::InvalidAgain,
+        };
+        let parsed = self.parse_call(json, sent).and_then(|(id, write)| match &self.target {
+            Target::Store(..) => Ok(ParsedRecord::Call(id, Box::new(write))),
+            Target::Check(workspace) => {
+                let warnings = write.sent.map(|sent| sent.warnings).unwrap_or_default();
+                self.check(workspace.as_ref(), &id, write.input, now).map(|()| ParsedRecord::Checked(warnings))
+            }
+        });
+        parsed.unwrap_or_else(ParsedRecord::Invalid)
+    }
+
+    fn parse_call(&self, json: Vec<u8>, sent: Option<Vec<u8>>) -> Result<(CallId, CallWrite), FieldErrors> {
+        let ParsedCall { mut input, mut warnings, mut is_changed } = CallInput::parse(&json, self.handling)?;
+        let parsed_warnings = warnings.len();
+        let grant_errors = self.grant.as_ref().and_then(|grant| grant.check_input(&input).err());
+        let mut errors = grant_errors.map_or(Vec::new(), |errors| errors.0);
+        if let Err(error) = self.check_workspace(&mut input, &mut warnings) {
+            errors.push(error);
+        }
+        if input.id.is_none() && self.handling == Handling::Lenient {
+            warnings.extend(input.derive_id(Some(&json)));
+        }
+        if input.id.is_none() {
+            let detail = "is missing; each record of an import has its id, so that it can be sent again";
+            errors.push(FieldError::new(FieldErrorCode::Missing, detail).prefix_pointer("/_id"));
+        }
+        let Some(id) = input.id.clone().filter(|_| errors.is_empty()) else { return Err(FieldErrors(errors)) };
+        is_changed |= warnings[parsed_warnings..].iter().any(|warning| !warning.code.is_lossless());
+        let sent = SentDocument {
+            body: sent.unwrap_or(json).into(),
+            media_type: self.media_type.to_owned(),
+            source: "import".to_owned(),
+            warnings,
+            is_changed,
+        };
+        Ok((id, CallWrite { input, handling: self.handling, sent: Some(sent) }))
+    }
+
+    /// Lets a record of another workspace into this one in lenient handling: an export moves.
+    fn check_workspace(&self, input: &mut CallInput, warnings: &mut Vec<FieldWarning>) -> Result<(), FieldError> {
+        let Some(workspace) = self.target.workspace() else { return Ok(()) };
+        let Some(named) = input.workspace_id.take_if(|named| named != workspace) else { return Ok(()) };
+        let (named, workspace) = (named.as_str(), workspace.as_str());
+        if self.handling == Handling::Strict {
+            let detail = format!("is {named:?}, but the import goes to {workspace:?}");
+            return Err(FieldError::new(FieldErrorCode::Mismatch, detail).prefix_pointer("/workspaceId"));
+        }
+        let detail = format!("is {named:?}; the record is written to {workspace:?}");
+        warnings.push(FieldWarning::new(WarningCode::WorkspaceChanged, detail).prefix_pointer("/workspaceId"));
+        Ok(())
+    }
+
+    /// Checks a record without a store. If neither the caller nor the record names a workspace, any workspace will do.
+    fn check(
+        &self,
+        workspace: Option<&WorkspaceId>,
+        id: &CallId,
+        input: CallInput,
+        now: &Timestamp,
+    ) -> Result<(), FieldErrors> {
+        if self.handling == Handling::Strict {
+            input.check_extra(None)?;
+        }
+        let named = workspace.or(input.workspace_id.as_ref()).cloned();
+        let workspace = named.map_or_else(|| "w".parse(), Ok).map_err(|error| FieldErrors(vec![error]))?;
+        check_new_call(&workspace, id, input, now, self.max_record_bytes).map_err(|error| match error {
+            StoreError::Invalid(errors) => errors,
+            other => {
+                let detail = format!("cannot be stored: {other}");
+                FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, detail)])
+            }
+        })
+    }
+}
