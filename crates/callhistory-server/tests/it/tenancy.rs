@@ -51,7 +51,9 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "timezone" => "Asia/Tokyo".to_owned(),
             "format" => "csv".to_owned(),
             "prefer" => "handling=lenient".to_owned(),
-            "upsert" => "true".to_owned(),
+            "upsert" | "atomic" | "restoreDeleted" => "true".to_owned(),
+            "mode" => "merge".to_owned(),
+            "source" => "generic".to_owned(),
             "x-workspace-id" | "callHistoryId" | "originalNumber" | "content-encoding" => return None,
             other => panic!("the matrix has no value for the parameter {other}"),
         };
