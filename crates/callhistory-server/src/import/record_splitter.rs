@@ -14,6 +14,8 @@ use super::{
 
 /// An object without an identity that has a list, and more bytes than this, is a page.
 const MAX_UNDECIDED_BYTES: usize = 256 * 1024;
+/// Lists within lists.
+const MAX_LISTS: usize = 64;
 /// How much of something that is not a record is kept to describe it, in bytes.
 const MAX_TOKEN_BYTES: usize = 1024;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -226,7 +228,7 @@ impl RecordSplitter {
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' | b',' | RECORD_SEPARATOR => {}
             b'{' => self.open_object(),
-            b'[' => {
+            b'[' if self.enclosures.len() < MAX_LISTS => {
                 self.counts_positions.get_or_insert(true);
                 self.enclosures.push(Enclosure::List);
             }

@@ -74,6 +74,7 @@ fn json_forms() -> Vec<Form> {
         Form("an array with holes", json, text("[null,{\"_id\":\"a\"}, 1 ,\"x,]\",true,{\"_id\":\"b\"}]"), &["a", "b"], &[], &[1, 3, 4, 5]),
         Form("an array with something else", json, text("[{\"_id\":\"a\"}, oops, {\"_id\":\"b\"}\n, 'x' {\"_id\":\"c\"},]"), &["a", "b", "c"], &[2, 4], &[]),
         Form("an array of lists", json, text("[[{\"_id\":\"a\"}],[{\"_id\":\"b\"},{\"_id\":\"c\"}],[]]"), &["a", "b", "c"], &[], &[]),
+        Form("lists without an end", json, "[".repeat(100_000).into_bytes(), &[], &[1, 2], &[]),
         Form("an array instead of lines", lines, text("[\n{\"_id\":\"a\"},\n{\"_id\":\"b\"}\n]\n"), &["a", "b"], &[], &[]),
         Form("one record", json, text(" {\"_id\":\"a\",\"metadata\":{\"calls\":[{\"id\":1}]}} "), &["a"], &[], &[]),
         Form("pretty-printed records", lines, text(&format!("{pretty}{}", pretty.replace("\"a\"", "\"b\""))), &["a", "b"], &[], &[]),
