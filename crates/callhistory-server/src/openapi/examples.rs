@@ -103,6 +103,8 @@ const IMPORT_ARRAY: &str = r#"[
   }
 ]"#;
 
+const IMPORT_CSV: &str = "_id,status\r\ncall-1,completed\r\ncall-2,busy\r\n";
+
 const IMPORT_REPORT: &str = r#"{
   "created": 2,
   "replaced": 0,
@@ -177,6 +179,7 @@ pub(crate) fn request(operation: &str, media_type: &str) -> Value {
         ("create_call", _) => json(ONGOING_INPUT),
         ("update_call", _) => json(PATCH),
         ("import_calls", "application/x-ndjson") => IMPORT_LINES.into(),
+        ("import_calls", "text/csv") => IMPORT_CSV.into(),
         ("import_calls", _) => json(IMPORT_ARRAY),
         _ => json(ENDED_INPUT),
     }
