@@ -443,3 +443,30 @@ async fn files_of_any_form_are_imported_without_a_server() {
     let (code, printed, _) = run(&["import", "--workspace", "w", "--mode", "merge", "table.csv"]);
     assert!(code == 0 && printed.contains("2 unchanged"), "{printed}");
 }
+
+/// The list of the platform that this API is compatible with, as its pages show it.
+#[tokio::test]
+async fn the_documented_list_goes_in_and_comes_back() {
+    let list = r#"[{
+        "_id": "00000000bf7ca4a7c69e0000", "timestamp": 1737062894.9754236, "callId": "00000000013bd867b55ca000-00t00imaqj",
+        "fromPhoneNumber": "+00000000000", "toPhoneNumber": "+00000000000", "direction": "bidirectional",
+        "agent": "SampleAgent", "status": "active", "callFlowName": "Example Call Flow", "cost": 0, "recordingUrl": null,
+        "summary": "Call summary here", "analyzedData": {}, "variables": {}, "transcript": []
+    }]"#;
+    let server = Server::start().await;
+    let response = import(&server, &[ARRAY], list.into()).await;
+    assert_eq!(counts(&response), [1, 0, 0, 0], "{}", response.body);
+    assert_eq!(warnings(&response), ["1 /timestamp renamed", "1 /cost cost_as_number"]);
+    let call = server.get("00000000bf7ca4a7c69e0000", &[]).await.body;
+    for part in [
+        "\"startTime\":1737062894.9754236,",
+        "\"cost\":{\"customer_charge\":0}",
+        "\"callId\":\"00000000013bd867b55ca000-00t00imaqj\"",
+        "\"agent\":\"SampleAgent\"",
+        "\"callFlowName\":\"Example Call Flow\"",
+        "\"transcript\":[]",
+    ] {
+        assert!(call.contains(part), "{part}: {call}");
+    }
+    assert_eq!(counts(&import(&server, &[ARRAY], list.into()).await), [0, 0, 1, 0], "the same list again");
+}
