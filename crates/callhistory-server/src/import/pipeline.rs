@@ -195,11 +195,15 @@ impl Import {
         });
         let parsed = parsed.await.map_err(|error| StoreError::Internal(error.to_string()))?;
         self.finish_batch().await?;
+        let mut room = ImportReport::MAX_WARNINGS.saturating_sub(self.report.warnings.len());
         let (mut entries, mut calls) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
         for (line, record) in parsed {
             let entry = match record {
                 ParsedRecord::Call(id, write) => {
-                    let warnings = write.sent.as_ref().map(|sent| sent.warnings.clone()).unwrap_or_default();
+                    // As many as the report can list, and one, so that the record counts as one with warnings.
+                    let warnings = write.sent.iter().flat_map(|sent| &sent.warnings).take(room.max(1));
+                    let warnings: Vec<_> = warnings.cloned().collect();
+                    room = room.saturating_sub(warnings.len());
                     calls.push((id, *write));
                     Entry::Sent(warnings)
                 }
