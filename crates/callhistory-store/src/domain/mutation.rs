@@ -157,7 +157,7 @@ pub(crate) fn created(
     };
     let created_at = input.created_at.clone().unwrap_or(earliest);
     let updated_at = input.updated_at.clone().unwrap_or_else(|| later(now, &created_at));
-    finish(input, (workspace, id), (created_at, updated_at), max_bytes)
+    with_json(complete(input, (workspace, id), (created_at, updated_at))?, max_bytes)
 }
 
 /// Checks a record as an import does, apart from what depends on stored records.
@@ -173,12 +173,6 @@ pub fn check_new_call(
     max_record_bytes: usize,
 ) -> Result<(), StoreError> {
     created(input, (workspace, id), now, max_record_bytes).map(drop)
-}
-
-/// A stored record, as a write finds it.
-pub(crate) struct StoredRecord<'a> {
-    pub(crate) record: &'a CallRecord,
-    pub(crate) json: &'a [u8],
 }
 
 /// What a write itself changed or left out.
@@ -221,15 +215,15 @@ pub(crate) fn check_extra(
 pub(crate) fn replaced(
     write: CallWrite,
     precondition: &Precondition,
-    stored: &StoredRecord<'_>,
+    before: &CallRecord,
     time: &Timestamp,
     max_bytes: usize,
 ) -> Result<Change, StoreError> {
-    check_extra(&write.input, write.handling, Some(stored.record))?;
-    if undoes_final_status(&write.input, stored.record) && !precondition.names_version() {
+    check_extra(&write.input, write.handling, Some(before))?;
+    if undoes_final_status(&write.input, before) && !precondition.names_version() {
         return Err(StoreError::FinalStatus);
     }
-    let record = written_over(write.input, stored, time, max_bytes)?;
+    let record = written_over(write.input, before, time, max_bytes)?;
     Ok(Change { record, warnings: WriteWarnings::default() })
 }
 
@@ -237,17 +231,17 @@ pub(crate) fn replaced(
 pub(crate) fn patched(
     patch: &PatchWrite,
     precondition: &Precondition,
-    stored: &StoredRecord<'_>,
+    before: &CallRecord,
     time: &Timestamp,
     max_bytes: usize,
 ) -> Result<Change, StoreError> {
-    let parsed = patch.patch.apply(stored.record, patch.handling).map_err(StoreError::Invalid)?;
+    let parsed = patch.patch.apply(before, patch.handling).map_err(StoreError::Invalid)?;
     let (input, warnings) = WriteWarnings::split(parsed);
-    check_identity(&input, &stored.record.workspace_id, &stored.record.id)?;
-    if undoes_final_status(&input, stored.record) && !precondition.names_version() {
+    check_identity(&input, &before.workspace_id, &before.id)?;
+    if undoes_final_status(&input, before) && !precondition.names_version() {
         return Err(StoreError::FinalStatus);
     }
-    let record = written_over(input, stored, time, max_bytes)?;
+    let record = written_over(input, before, time, max_bytes)?;
     Ok(Change { record, warnings })
 }
 
@@ -268,14 +262,14 @@ pub(crate) fn patch_of_nothing(
 pub(crate) fn imported(
     write: CallWrite,
     mode: ImportMode,
-    stored: &StoredRecord<'_>,
+    before: &CallRecord,
     time: &Timestamp,
     max_bytes: usize,
 ) -> Result<(Change, ImportOutcome), StoreError> {
-    check_extra(&write.input, write.handling, Some(stored.record))?;
+    check_extra(&write.input, write.handling, Some(before))?;
     let (input, warnings) = match mode {
-        ImportMode::Merge => WriteWarnings::split(write.input.merge_into(stored.record).map_err(StoreError::Invalid)?),
-        ImportMode::Replace if undoes_final_status(&write.input, stored.record) => {
+        ImportMode::Merge => WriteWarnings::split(write.input.merge_into(before).map_err(StoreError::Invalid)?),
+        ImportMode::Replace if undoes_final_status(&write.input, before) => {
             let detail = "is not stored, because the stored record has a final status";
             let stale = FieldWarning::new(WarningCode::Stale, detail).prefix_pointer("/status");
             let warnings = WriteWarnings { list: vec![stale], is_lossy: true };
@@ -283,7 +277,7 @@ pub(crate) fn imported(
         }
         ImportMode::Replace | ImportMode::Create => (write.input, WriteWarnings::default()),
     };
-    let record = written_over(input, stored, time, max_bytes)?;
+    let record = written_over(input, before, time, max_bytes)?;
     let outcome = match (&record, mode) {
         (None, _) => ImportOutcome::Unchanged,
         (Some(_), ImportMode::Replace) => ImportOutcome::Replaced,
@@ -330,20 +324,19 @@ fn undoes_final_status(input: &CallInput, stored: &CallRecord) -> bool {
 /// The record after an input is written over it; `None` if that changes nothing.
 fn written_over(
     input: CallInput,
-    stored: &StoredRecord<'_>,
+    before: &CallRecord,
     time: &Timestamp,
     max_bytes: usize,
 ) -> Result<Option<(CallRecord, Bytes)>, StoreError> {
-    let StoredRecord { record: before, json } = stored;
     let stamped = input.updated_at.clone();
     // As in a new record, creation is not after the last change.
     let is_before = |stamp: &&Timestamp| stamp.unix_nanos() < before.created_at.unix_nanos();
     let earliest = stamped.as_ref().filter(is_before).unwrap_or(&before.created_at).clone();
     let created_at = input.created_at.clone().unwrap_or(earliest);
     let updated_at = stamped.clone().unwrap_or_else(|| before.updated_at.clone());
-    let (mut record, mut after_json) =
-        finish(input, (&before.workspace_id, &before.id), (created_at, updated_at), max_bytes)?;
-    if after_json == *json {
+    let mut record = complete(input, (&before.workspace_id, &before.id), (created_at, updated_at))?;
+    // Equal records have equal bytes.
+    if record == *before {
         return Ok(None);
     }
     if stamped.is_none() {
@@ -351,26 +344,28 @@ fn written_over(
         let after = Timestamp::from_unix_nanos(before.updated_at.unix_nanos().saturating_add(TIME_STEP_NANOS));
         let is_new = time.unix_nanos() > before.updated_at.unix_nanos();
         record.updated_at = later(if is_new { time } else { &after }, &record.created_at);
-        after_json = record.to_json().into();
     }
-    Ok(Some((record, after_json)))
+    with_json(record, max_bytes).map(Some)
 }
 
 fn later(one: &Timestamp, other: &Timestamp) -> Timestamp {
     if one.unix_nanos() >= other.unix_nanos() { one.clone() } else { other.clone() }
 }
 
-fn finish(
+fn complete(
     mut input: CallInput,
     (workspace, id): (&WorkspaceId, &CallId),
     (created_at, updated_at): (Timestamp, Timestamp),
-    max_bytes: usize,
-) -> Result<(CallRecord, Bytes), StoreError> {
+) -> Result<CallRecord, StoreError> {
     input.id = Some(id.clone());
     input.workspace_id = Some(workspace.clone());
     input.created_at = Some(created_at);
     input.updated_at = Some(updated_at);
-    let record = input.into_record().map_err(|error| StoreError::Internal(error.to_string()))?;
+    input.into_record().map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+/// A record and its canonical JSON, if that is not too large.
+fn with_json(record: CallRecord, max_bytes: usize) -> Result<(CallRecord, Bytes), StoreError> {
     // Otherwise patches could grow a record beyond what a request may contain, and its export could not be imported.
     let json = record.to_json();
     check_size(json.len(), 0, max_bytes)?;

@@ -1,6 +1,8 @@
 //! The search terms of a record. A term is a digest that is bound to its workspace: one index serves all workspaces and holds no
 //! text of a record, and no input of a user reaches the grammar of the index.
 
+use std::collections::HashSet;
+
 use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
@@ -154,11 +156,36 @@ impl Terms {
                 terms.push(finish(begun.clone(), &value.to_json()));
             });
         }
-        visit_words(record, &mut |word| terms.push(self.word(word)));
-        visit_digits(record, &mut |digits| terms.extend(self.fragments(digits)));
+        let (mut words, mut numbers) = (DistinctTexts::new(record), DistinctTexts::new(record));
+        visit_words(record, &mut |word| terms.extend(words.is_new(word).then(|| self.word(word))));
+        visit_digits(record, &mut |digits| {
+            if numbers.is_new(digits) {
+                terms.extend(self.fragments(digits));
+            }
+        });
         terms.sort_unstable();
         terms.dedup();
         terms
+    }
+}
+
+/// Size of a transcript from which its words are looked up before they are digested: most of them are repeated. In a short one, a
+/// second digest is faster.
+const LONG_TRANSCRIPT_BYTES: usize = 16 * 1024;
+
+/// The distinct texts of a record, if that has a long transcript.
+struct DistinctTexts(Option<HashSet<String>>);
+
+impl DistinctTexts {
+    fn new(record: &CallRecord) -> Self {
+        let is_long = record.transcript.as_ref().is_some_and(|text| text.as_str().len() > LONG_TRANSCRIPT_BYTES);
+        Self(is_long.then(HashSet::new))
+    }
+
+    /// Whether the text is not known to have been seen.
+    fn is_new(&mut self, text: &str) -> bool {
+        let Some(seen) = &mut self.0 else { return true };
+        !seen.contains(text) && seen.insert(text.to_owned())
     }
 }
 

@@ -32,7 +32,8 @@ pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
 };
 pub(crate) use crate::transcripts::{
-    a_list_without_transcripts_does_not_read_them, a_transcript_is_part_of_its_record,
+    a_list_without_transcripts_does_not_read_them, a_transcript_can_have_twelve_megabytes,
+    a_transcript_is_part_of_its_record,
 };
 
 /// A database that outlives the stores opened on it.
@@ -96,6 +97,7 @@ macro_rules! conformance {
             senseless_values_count_as_unknown,
             long_labels_are_found,
             a_list_without_transcripts_does_not_read_them,
+            a_transcript_can_have_twelve_megabytes,
             a_busy_workspace_does_not_delay_a_quiet_one,
             queries_equal_the_reference_model,
             queries_with_the_default_thresholds_equal_the_reference_model,

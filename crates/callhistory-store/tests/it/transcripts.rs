@@ -96,3 +96,79 @@ pub(crate) async fn a_damaged_transcript_is_not_returned(database: &impl Databas
     assert_eq!(list(&*store, "fields=summary").await.unwrap().len(), 1);
     store.close().await;
 }
+
+/// Twelve megabytes come back byte for byte; searches find their words, and lists beside them do not read them.
+pub(crate) async fn a_transcript_can_have_twelve_megabytes(database: &impl Database) {
+    let store = database.open().await;
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut turns = String::new();
+    while turns.len() < 12 * 1024 * 1024 {
+        let word = |rng: &mut fastrand::Rng| format!("w{}", rng.u32(0..40_000));
+        let words: Vec<_> = (0..30).map(|_| word(&mut rng)).collect();
+        turns.push_str(&format!(r#"{{"role":"agent","content":"{}"}},"#, words.join(" ")));
+    }
+    let json = format!(r#"{{"status":"ongoing","transcript":[{turns}"rare"]}}"#);
+    let large = put(&*store, "w", "large", &json, 1).await;
+    assert!(large.call.body.len() > 12 * 1024 * 1024);
+    put(&*store, "w", "small", "{}", 1).await;
+    assert_eq!(store.get_call(&workspace("w"), &id("large")).await.unwrap(), Some(large.call.clone()));
+    let patch = CallPatch::parse(br#"{"status":"completed"}"#, Handling::Strict).unwrap();
+    let patched = store.update_call(&workspace("w"), &id("large"), patch.into(), Precondition::default(), at(2)).await;
+    let patched = patched.unwrap().unwrap();
+    assert_eq!(record(&patched).transcript, record(&large).transcript);
+    assert_eq!(
+        list(&*store, "search=rare&fields=_id").await.unwrap(),
+        list(&*store, "status=completed&fields=_id").await.unwrap()
+    );
+    assert_eq!(list(&*store, "fields=status").await.unwrap().len(), 2);
+    assert_eq!(list(&*store, "").await.unwrap().iter().map(String::len).max(), Some(patched.call.body.len()));
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_timing() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let urls = [format!("sqlite:{}/a.db", directory.path().display()), crate::postgres::empty().url];
+    for url in urls {
+        let store = crate::databases::open(&url).await.unwrap();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut turns = String::new();
+        while turns.len() < 12 * 1024 * 1024 {
+            let words: Vec<_> = (0..30).map(|_| format!("w{}", rng.u32(0..40_000))).collect();
+            turns.push_str(&format!(r#"{{"role":"agent","content":"{}"}},"#, words.join(" ")));
+        }
+        let json = format!(r#"{{"status":"ongoing","transcript":[{turns}"rare"]}}"#);
+        let (stop, other) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)), store.clone());
+        let stopped = stop.clone();
+        let small = tokio::spawn(async move {
+            let mut worst = std::time::Duration::ZERO;
+            let mut n = 0;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                let t = std::time::Instant::now();
+                put(&*other, "v", &format!("s{n}"), "{}", 1).await;
+                n += 1;
+                worst = worst.max(t.elapsed());
+            }
+            (worst, n)
+        });
+        let i = input(&json);
+        let t = std::time::Instant::now();
+        store
+            .replace_call(&workspace("w"), &id("large"), i.clone().into(), Precondition::default(), at(1))
+            .await
+            .unwrap();
+        println!("{url} insert {:?}", t.elapsed());
+        let t = std::time::Instant::now();
+        let mut i2 = i;
+        i2.summary = Some("another summary word".into());
+        store.replace_call(&workspace("w"), &id("large"), i2.into(), Precondition::default(), at(1)).await.unwrap();
+        println!("replace {:?}", t.elapsed());
+        let t = std::time::Instant::now();
+        let patch = CallPatch::parse(br#"{"status":"completed"}"#, Handling::Strict).unwrap();
+        store.update_call(&workspace("w"), &id("large"), patch.into(), Precondition::default(), at(2)).await.unwrap();
+        println!("patch {:?}", t.elapsed());
+        let t = std::time::Instant::now();
+        list(&*store, "fields=_id").await.unwrap();
+        println!("list {:?}", t.elapsed());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        println!("worst small write {:?}", small.await.unwrap());
+    }
+}

@@ -12,9 +12,7 @@ use super::prepare::{ExpectedTerms, PatchRequest, WriteRequest};
 use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
-        mutation::{
-            self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord, WriteWarnings, key_expiry_nanos,
-        },
+        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, WriteWarnings, key_expiry_nanos},
         original::{ContentHash, OriginalRow, OriginalTotals, PreparedDocument},
     },
     error::StoreError,
@@ -169,12 +167,6 @@ pub(crate) struct GroupPlan {
 struct Found {
     current: CurrentCall,
     record: Arc<CallRecord>,
-}
-
-impl Found {
-    fn stored(&self) -> StoredRecord<'_> {
-        StoredRecord { record: &self.record, json: &self.current.body }
-    }
 }
 
 /// What a write did, before its sequence is known.
@@ -367,7 +359,7 @@ impl GroupPlan {
         };
         let time = self.time_of_change(now);
         let change =
-            mutation::replaced(request.write.clone(), precondition, &found.stored(), &time, self.max_record_bytes)?;
+            mutation::replaced(request.write.clone(), precondition, &found.record, &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         Ok(self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone()))
     }
@@ -389,7 +381,7 @@ impl GroupPlan {
         Self::check(precondition, self.current(id))?;
         let Some(found) = self.found(id)? else { return Ok(Box::new(|_| None)) };
         let time = self.time_of_change(now);
-        let change = mutation::patched(&request.write, precondition, &found.stored(), &time, self.max_record_bytes)?;
+        let change = mutation::patched(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), None);
         let reply = self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone());
         Ok(Box::new(|base| Some(reply(base))))
@@ -453,7 +445,7 @@ impl GroupPlan {
         let is_repeated = options.began_at.is_some_and(|began| sequence > began);
         let time = self.time_of_change(now);
         let (change, outcome) =
-            mutation::imported(request.write.clone(), options.mode, &found.stored(), &time, self.max_record_bytes)?;
+            mutation::imported(request.write.clone(), options.mode, &found.record, &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         let Outcome { warnings, .. } = self.apply(id, found, change, prepared, (now, &time))?;
         Ok(ImportedCall { outcome, is_repeated, warnings: warnings.list })

@@ -15,7 +15,7 @@ use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         aggregate::MetricsRow,
-        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, StoredRecord},
+        mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition},
         original::OriginalTotals,
         search_terms::have_same_terms,
     },
@@ -199,9 +199,8 @@ pub(crate) fn replace_call(
     let Some((position, stored)) = stored else { return insert_call(tx, call, (now, now)) };
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let found = StoredRecord { record: &before, json: &stored.body };
     let (write, prepared) = call.split();
-    let change = mutation::replaced(write, precondition, &found, &time, tx.max_record_bytes)?;
+    let change = mutation::replaced(write, precondition, &before, &time, tx.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, prepared, (now, &time))
 }
 
@@ -244,9 +243,8 @@ fn import_call(
     let is_repeated = options.began_at.is_some_and(|sequence| stored.sequence > sequence);
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let found = StoredRecord { record: &before, json: &stored.body };
     let (write, prepared) = call.split();
-    let (change, outcome) = mutation::imported(write, options.mode, &found, &time, tx.max_record_bytes)?;
+    let (change, outcome) = mutation::imported(write, options.mode, &before, &time, tx.max_record_bytes)?;
     let WrittenCall { warnings, .. } = apply_change(tx, (position, &before, stored), change, prepared, (now, &time))?;
     Ok(ImportedCall { outcome, is_repeated, warnings })
 }
@@ -273,8 +271,7 @@ pub(crate) fn update_call(
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let found = StoredRecord { record: &before, json: &stored.body };
-    let change = mutation::patched(&patch.write, precondition, &found, &time, tx.max_record_bytes)?;
+    let change = mutation::patched(&patch.write, precondition, &before, &time, tx.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, patch.prepared, (now, &time)).map(Some)
 }
 
