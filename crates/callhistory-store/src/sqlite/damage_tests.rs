@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, backup, diagnose};
 use crate::{
+    call_write::{CallWrite, SentDocument},
     diagnostic::Severity,
     domain::{options::StoreOptions, record_digest, strategy::Thresholds},
     error::StoreError,
@@ -64,7 +65,15 @@ async fn build(path: &Path) -> Vec<(WorkspaceId, CallId)> {
         let (workspace, id): (WorkspaceId, CallId) = (call.workspace.parse().unwrap(), call.id.parse().unwrap());
         let input = CallInput::from_json(call.json.as_bytes()).unwrap();
         let now = Timestamp::from_unix_nanos(1_800_000_000_000_000_000 + number as i64);
-        store.replace_call(&workspace, &id, input.into(), Clone::clone(&any), now.clone()).await.unwrap();
+        let sent = (number % 8 == 1).then(|| SentDocument {
+            body: call.json.clone().into(),
+            media_type: "application/json".to_owned(),
+            source: "import".to_owned(),
+            warnings: Vec::new(),
+            is_changed: true,
+        });
+        let write = CallWrite { sent, ..input.into() };
+        store.replace_call(&workspace, &id, write, Clone::clone(&any), now.clone()).await.unwrap();
         if number % 16 == 0 {
             store.delete_call(&workspace, &id, Clone::clone(&any), now).await.unwrap();
         }
@@ -81,6 +90,10 @@ async fn read_everything(path: &Path, ids: &[(WorkspaceId, CallId)]) -> Option<R
     for (workspace, id) in ids {
         let call = store.get_call(workspace, id).await;
         results.insert(format!("get {workspace} {id}"), call.map(|call| format!("{call:?}")));
+        let originals = store.list_originals(workspace, id).await;
+        results.insert(format!("originals {workspace} {id}"), originals.map(|infos| format!("{infos:?}")));
+        let original = store.get_original(workspace, id, 1).await;
+        results.insert(format!("original {workspace} {id}"), original.map(|original| format!("{original:?}")));
     }
     for workspace in workspaces() {
         for text in LISTS {

@@ -338,3 +338,62 @@ pub(crate) async fn long_labels_are_found(database: &impl Database) {
     assert_eq!(list(format!("callIds={}", encoded(&longer))).await, 2);
     assert_eq!(list(format!("agentId={}", encoded(&"ü".repeat(500)))).await, 0);
 }
+
+/// The events of one call in many orders, some of them twice, and several in one batch.
+pub(crate) async fn merges_in_any_order_lead_to_one_record(database: &impl Database) {
+    const EVENTS: [&str; 7] = [
+        r#"{"status":"initiated","agentId":"a","startTime":100}"#,
+        r#"{"status":"ringing","toPhoneNumber":"+4930123","metadata":{"x":1}}"#,
+        r#"{"status":"in-progress","answeredAt":105,"transcript":[{"content":"Hello"}],"mood":"calm"}"#,
+        r#"{"status":"completed","endTime":130,"transcript":[{"content":"Hello"},{"content":"Bye"}]}"#,
+        r#"{"status":"failed","endTime":131}"#,
+        r#"{"cost":{"customer_charge":0.10},"metadata":{"y":{"z":2}},"summary":"late"}"#,
+        r#"{"summary":"late","analyzedData":{"score":7},"recordingUrl":"https://example.com/a"}"#,
+    ];
+    let store = database.open().await;
+    let merge = mode(ImportMode::Merge);
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut first = None;
+    for number in 0..40 {
+        let mut events: Vec<_> = (0..EVENTS.len()).collect();
+        events.extend((0..rng.usize(0..4)).map(|_| rng.usize(0..EVENTS.len())));
+        rng.shuffle(&mut events);
+        let call = id(&format!("c{number}"));
+        for batch in events.chunks(rng.usize(1..4)) {
+            let calls = batch.iter().map(|event| (call.clone(), lenient(EVENTS[*event]))).collect();
+            let outcomes = store.import_calls(&workspace("w"), calls, merge, at(1)).await.unwrap().outcomes;
+            assert!(outcomes.iter().all(Result::is_ok), "{events:?}: {outcomes:?}");
+        }
+        let stored = store.get_call(&workspace("w"), &call).await.unwrap().unwrap();
+        let mut merged: serde_json::Value = serde_json::from_slice(&stored.body).unwrap();
+        for name in ["_id", "createdAt", "updatedAt"] {
+            merged.as_object_mut().unwrap().remove(name);
+        }
+        assert_eq!(*first.get_or_insert(merged.clone()), merged, "{events:?}");
+    }
+    let first = first.unwrap();
+    assert_eq!(
+        (&first["status"], &first["agentId"], &first["mood"]),
+        (&"completed".into(), &"a".into(), &"calm".into())
+    );
+    assert_eq!(first["metadata"], serde_json::json!({"x": 1, "y": {"z": 2}}));
+    let query = ListQuery::from_query("search=bye&minCost=0.1&limit=100").unwrap();
+    assert_eq!(store.list_calls(&workspace("w"), &query).await.unwrap().calls.len(), 40);
+}
+
+/// A damaged original fails alone. `damage` changes the bytes of the original of "damaged" behind the back of the store.
+pub(crate) async fn a_damaged_original_fails_alone(database: &impl Database, damage: impl AsyncFnOnce()) {
+    let store = database.open().await;
+    let ws = workspace("w");
+    for name in ["damaged", "sound"] {
+        let write = CallWrite { sent: changed("{ \"a\" : 1 }"), ..CallWrite::default() };
+        store.replace_call(&ws, &id(name), write, Precondition::default(), at(1)).await.unwrap();
+    }
+    damage().await;
+    let damaged = store.get_original(&ws, &id("damaged"), 1).await;
+    assert!(matches!(damaged, Err(StoreError::Damaged(_))), "{damaged:?}");
+    assert_eq!(store.get_original(&ws, &id("sound"), 1).await.unwrap().unwrap().body, "{ \"a\" : 1 }".as_bytes());
+    assert!(store.get_call(&ws, &id("damaged")).await.unwrap().is_some());
+    assert!(store.delete_call(&ws, &id("damaged"), Precondition::default(), at(2)).await.unwrap());
+    store.close().await;
+}

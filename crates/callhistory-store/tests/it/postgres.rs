@@ -225,3 +225,16 @@ async fn a_damaged_transcript_is_not_returned() {
     };
     crate::transcripts::a_damaged_transcript_is_not_returned(&database, damage).await;
 }
+
+#[tokio::test]
+async fn a_damaged_original_fails_alone() {
+    let database = empty();
+    let damage = async || {
+        let changed =
+            "UPDATE original SET body = overlay(body PLACING '0'::bytea FROM length(body) - 2) WHERE id = 'damaged'";
+        assert_eq!(client(&database.url).await.execute(changed, &[]).await.unwrap(), 1);
+        let diagnostics = callhistory_store::diagnose(&database.url.parse().unwrap(), true).await;
+        assert!(diagnostics.iter().any(|found| found.detail.contains("1 of 2 originals")), "{diagnostics:?}");
+    };
+    crate::late_facts::a_damaged_original_fails_alone(&database, damage).await;
+}

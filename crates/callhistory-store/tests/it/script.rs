@@ -1,6 +1,6 @@
 //! One random script on both engines: every result is the same, byte for byte.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use callhistory_model::{
     CallId, CallInput, CallPatch, Handling, ImportMode, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
@@ -30,6 +30,9 @@ struct Pair {
     stores: [Arc<dyn CallStore>; 2],
     cursors: Vec<(String, String)>,
     feed: Option<String>,
+    /// What happened to imported records.
+    imported: BTreeMap<String, usize>,
+    originals: usize,
     /// The sequence before an earlier import.
     began_at: Option<i64>,
     compared: usize,
@@ -176,7 +179,16 @@ async fn write(pair: &mut Pair, rng: &mut Rng) {
             let options = import_options(pair, rng);
             let what = format!("import {ws} {options:?}");
             let imported = both!(pair, &what, import_calls(&ws, calls.clone(), options, now.clone()));
-            pair.began_at = imported.ok().map(|batch| batch.first_sequence);
+            match imported {
+                Ok(batch) => {
+                    pair.began_at = Some(batch.first_sequence);
+                    for outcome in batch.outcomes {
+                        let seen = outcome.map_or("invalid".to_owned(), |call| format!("{:?}", call.outcome));
+                        *pair.imported.entry(seen).or_default() += 1;
+                    }
+                }
+                Err(error) => *pair.imported.entry(format!("{error:?}")[..7].to_owned()).or_default() += 1,
+            }
         }
         _ => {
             let (write, condition) = (call_write(rng), precondition(rng));
@@ -242,7 +254,8 @@ async fn read(pair: &mut Pair, rng: &mut Rng) {
         12 => {
             let (call, number) = (id(rng), rng.i64(0..5));
             both!(pair, &format!("originals of {ws} {call}"), list_originals(&ws, &call)).ok();
-            both!(pair, &format!("original of {ws} {call}"), get_original(&ws, &call, number)).ok();
+            let original = both!(pair, &format!("original of {ws} {call}"), get_original(&ws, &call, number)).unwrap();
+            pair.originals += usize::from(original.is_some());
         }
         1 | 2 => {
             let by = ["", "&groupBy=agentId", "&groupBy=day,status&timezone=Europe/Berlin", "&groupBy=callFlowId,hour"];
@@ -275,10 +288,22 @@ async fn one_script_has_the_same_results_on_both_engines() {
     crate::sqlite::raw(&file).execute("UPDATE secret SET value = ?1", [secret]).unwrap();
     postgres::client(&urls[1]).await.execute("UPDATE secret SET value = $1", &[&secret.as_slice()]).await.unwrap();
     let stores = [open_options(&urls[0], options).await.unwrap(), open_options(&urls[1], options).await.unwrap()];
-    let mut pair = Pair { stores, cursors: Vec::new(), feed: None, began_at: None, compared: 0, bytes: 0 };
+    let mut pair = Pair {
+        stores,
+        cursors: Vec::new(),
+        feed: None,
+        imported: BTreeMap::new(),
+        originals: 0,
+        began_at: None,
+        compared: 0,
+        bytes: 0,
+    };
     let mut rng = Rng::with_seed(4);
     while pair.compared < steps() {
         if rng.u8(0..3) == 0 { write(&mut pair, &mut rng).await } else { read(&mut pair, &mut rng).await }
     }
     assert!(pair.bytes > 1000 * steps(), "the results were nearly empty: {} bytes", pair.bytes);
+    let expected = ["Aborted", "Created", "Deleted", "Merged", "Replaced", "Stale", "Unchanged", "invalid"];
+    let imported: Vec<_> = pair.imported.keys().collect();
+    assert!(steps() < 5_000 || imported == expected && pair.originals > 10, "{:?} {}", pair.imported, pair.originals);
 }

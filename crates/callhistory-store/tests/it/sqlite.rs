@@ -6,7 +6,9 @@ use std::{
 };
 
 use callhistory_model::{CallFilter, CallInput, ListQuery};
-use callhistory_store::{CallStore, ImportOptions, Precondition, Severity, StoreError, StoreOptions};
+use callhistory_store::{
+    CallStore, CallWrite, ImportOptions, Precondition, SentDocument, Severity, StoreError, StoreOptions,
+};
 use callhistory_test_support::{PATIENCE, loop_count};
 use tempfile::TempDir;
 
@@ -415,7 +417,20 @@ async fn write_and_erase(seed: u64) {
                 r#"{{"summary":"{text}","agentId":"{agent}","startTime":{}}}"#,
                 1_700_000_000 + rng.u32(0..100_000)
             );
-            put(&*store, "w", &name, &json, u8::try_from(step % 60).unwrap()).await;
+            let sent = rng.bool().then(|| SentDocument {
+                body: format!("{{\"canary\":\"canary-{step:06}-\"}}").into(),
+                media_type: format!("canary-{step:06}-"),
+                source: "api".to_owned(),
+                warnings: Vec::new(),
+                is_changed: true,
+            });
+            // Originals outlive the replacement of their record, not its deletion.
+            if alive.remove(&name).is_some() {
+                store.delete_call(&workspace("w"), &id(&name), Precondition::default(), at(1)).await.unwrap();
+            }
+            let write = CallWrite { sent, ..input(&json).into() };
+            let time = at(u8::try_from(step % 60).unwrap());
+            store.replace_call(&workspace("w"), &id(&name), write, Precondition::default(), time).await.unwrap();
             alive.insert(name, step);
         }
     }
@@ -461,4 +476,17 @@ async fn a_damaged_transcript_is_not_returned() {
         assert!(diagnostics.iter().any(|found| found.detail.contains("does not match its digest")), "{diagnostics:?}");
     };
     crate::transcripts::a_damaged_transcript_is_not_returned(&file, damage).await;
+}
+
+#[tokio::test]
+async fn a_damaged_original_fails_alone() {
+    let file = empty();
+    let damage = async || {
+        let changed =
+            "UPDATE original SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) WHERE id = 'damaged'";
+        assert_eq!(raw(&file.path()).execute(changed, []).unwrap(), 1);
+        let diagnostics = diagnose(&file.url()).await;
+        assert!(diagnostics.iter().any(|found| found.detail.contains("an original does not match")), "{diagnostics:?}");
+    };
+    crate::late_facts::a_damaged_original_fails_alone(&file, damage).await;
 }

@@ -1,15 +1,20 @@
 //! Diagnostics of a PostgreSQL database, without changing it.
 
+use bytes::Bytes;
 use futures_util::{TryStreamExt as _, pin_mut};
 
 use crate::{
     diagnostic::Diagnostic,
+    domain::original::OriginalRow,
     error::StoreError,
     postgres::{
         config::{DatabaseServer, SessionKind},
         error::PgError,
         open::{is_current, message},
-        read::get::{record_bytes, record_digest},
+        read::{
+            get::{record_bytes, record_digest},
+            originals::{COLUMNS, original_row},
+        },
     },
 };
 
@@ -70,6 +75,13 @@ async fn check(server: &DatabaseServer, full: bool) -> Result<Vec<Diagnostic>, S
             }
             Err(error) => Diagnostic::error("records", StoreError::from(error).to_string()),
         });
+        diagnostics.push(match damaged_originals(server).await {
+            Ok((originals, 0)) => Diagnostic::ok("originals", format!("{originals} originals match their digests")),
+            Ok((originals, damaged)) => {
+                Diagnostic::error("originals", format!("{damaged} of {originals} originals do not match their digests"))
+            }
+            Err(error) => Diagnostic::error("originals", StoreError::from(error).to_string()),
+        });
     }
     Ok(diagnostics)
 }
@@ -88,4 +100,24 @@ async fn damaged_records(server: &DatabaseServer) -> Result<(u64, u64), PgError>
         damaged += u64::from(sound.is_err());
     }
     Ok((records, damaged))
+}
+
+/// Reads every original; returns how many there are, and how many are damaged or have no record.
+async fn damaged_originals(server: &DatabaseServer) -> Result<(u64, u64), PgError> {
+    let db = server.client(SessionKind::Export).await?;
+    let every = format!(
+        "SELECT {COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
+         LEFT JOIN call c ON c.workspace_id = o.workspace_id AND c.id = o.id"
+    );
+    let rows = db.query_raw(&every, std::iter::empty::<i64>()).await?;
+    pin_mut!(rows);
+    let (mut originals, mut damaged) = (0, 0);
+    while let Some(row) = rows.try_next().await? {
+        let (original, digest) = original_row(&row)?;
+        let original = OriginalRow { body: Bytes::copy_from_slice(row.try_get(9)?), ..original };
+        let is_sound = row.try_get(12)? && original.original((row.try_get(10)?, row.try_get(11)?), digest).is_ok();
+        originals += 1;
+        damaged += u64::from(!is_sound);
+    }
+    Ok((originals, damaged))
 }

@@ -35,7 +35,7 @@ pub(crate) async fn list_originals(
     let mut infos = Vec::new();
     for row in &rows {
         if row.try_get::<_, Option<i64>>(0)?.is_some() {
-            let (original, digest) = original_row(row, 0)?;
+            let (original, digest) = original_row(row)?;
             infos.push(original.info(own, digest)?);
         }
     }
@@ -55,24 +55,24 @@ pub(crate) async fn get_original(
         format!("SELECT {COLUMNS}, o.body FROM original o WHERE o.workspace_id = $1 AND o.id = $2 AND o.number = $3");
     let rows = db.query_typed(&text, &values).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let (original, digest) = original_row(row, 0)?;
+    let (original, digest) = original_row(row)?;
     let original = OriginalRow { body: Bytes::copy_from_slice(row.try_get(9)?), ..original };
     Ok(Some(original.original(own, digest)?))
 }
 
-/// An original without its body, from the columns that start at `first`, and its digest.
-pub(crate) fn original_row(row: &Row, first: usize) -> Result<(OriginalRow, i64), PgError> {
+/// An original without its body, and its digest.
+pub(crate) fn original_row(row: &Row) -> Result<(OriginalRow, i64), PgError> {
     let corrupt = |_| StoreError::Internal("an original has an invalid hash".to_owned());
     let original = OriginalRow {
-        number: row.try_get(first)?,
-        received_at: row.try_get(first + 1)?,
-        source: row.try_get(first + 2)?,
-        media_type: row.try_get(first + 3)?,
-        warnings: row.try_get(first + 4)?,
-        bytes: row.try_get(first + 5)?,
-        total_bytes: row.try_get(first + 6)?,
-        hash: row.try_get::<_, &[u8]>(first + 7)?.try_into().map_err(corrupt)?,
+        number: row.try_get(0)?,
+        received_at: row.try_get(1)?,
+        source: row.try_get(2)?,
+        media_type: row.try_get(3)?,
+        warnings: row.try_get(4)?,
+        bytes: row.try_get(5)?,
+        total_bytes: row.try_get(6)?,
+        hash: row.try_get::<_, &[u8]>(7)?.try_into().map_err(corrupt)?,
         body: Bytes::new(),
     };
-    Ok((original, row.try_get(first + 8)?))
+    Ok((original, row.try_get(8)?))
 }

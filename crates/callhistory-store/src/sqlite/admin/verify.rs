@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use twox_hash::XxHash3_64;
 
 use crate::{
-    domain::{record_digest::RecordDigest, search_terms::Terms},
+    domain::{original::OriginalRow, record_digest::RecordDigest, search_terms::Terms},
     error::StoreError,
     partial_file::sibling,
     results::StoredCall,
@@ -16,6 +16,7 @@ use crate::{
         read::{
             fulltext::{first_position, push_text},
             get::record_bytes,
+            originals::{COLUMNS, original_row},
         },
         write::columns::has_columns,
     },
@@ -90,6 +91,32 @@ fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
          WHERE h.id IS NULL LIMIT 1)";
     if db.query_row(orphans, [], |row| row.get::<_, i64>(0))? > 0 {
         return Ok(Some("a record has no change in the feed".to_owned()));
+    }
+    compare_originals(db)
+}
+
+/// Compares the originals with their digests, their order and their records.
+fn compare_originals(db: &Connection) -> Result<Option<String>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
+         LEFT JOIN call c ON c.workspace_id = o.workspace_id AND c.id = o.id"
+    );
+    let mut statement = db.prepare(&text)?;
+    let mut rows = statement.query([])?;
+    let mut originals = 0_u64;
+    while let Some(row) = rows.next()? {
+        let (original, digest) = original_row(row)?;
+        let original = OriginalRow { body: row.get::<_, Vec<u8>>(9)?.into(), ..original };
+        let (workspace, id): (String, String) = (row.get(10)?, row.get(11)?);
+        let damage = match (row.get(12)?, original.original((&workspace, &id), digest)) {
+            (true, Ok(_)) => None,
+            (true, Err(_)) => Some("does not match its digest"),
+            (false, _) => Some("has no record"),
+        };
+        if let Some(damage) = damage {
+            return Ok(Some(format!("an original {damage}; originals before it: {originals}")));
+        }
+        originals += 1;
     }
     Ok(None)
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The columns of an original without its body.
-const COLUMNS: &str =
+pub(crate) const COLUMNS: &str =
     "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
 
 /// What is known of the originals of a record, in the order of their numbers; `None` if there is no such record.

@@ -174,17 +174,29 @@ pub(crate) fn create_call(
     now: &Timestamp,
 ) -> Result<WrittenCall, StoreError> {
     let Some((key, hash)) = key else {
-        let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
+        let time = time_of_creation(tx, (workspace, id), now)?;
         return insert_call(tx, call, (now, &time));
     };
     idempotency::clear_expired_keys(&tx.db, workspace, now)?;
     if let Some(replay) = idempotency::find_replay(&tx.db, workspace, (key, hash), now)? {
         return Ok(replay);
     }
-    let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
+    let time = time_of_creation(tx, (workspace, id), now)?;
     let written = insert_call(tx, call, (now, &time))?;
     idempotency::store(&tx.db, workspace, (key, hash), &written, now)?;
     Ok(written)
+}
+
+/// The time of the creation of a record that does not exist.
+fn time_of_creation(
+    tx: &mut WriteTransaction,
+    (workspace, id): (&WorkspaceId, &CallId),
+    now: &Timestamp,
+) -> Result<Timestamp, StoreError> {
+    let time = mutation::time_of_creation(id, now, tx.last_change(workspace)?)?;
+    let mut taken = tx.db.prepare_cached("SELECT 1 FROM call WHERE workspace_id = ?1 AND id = ?2")?;
+    // Before the record is checked, as on every engine.
+    if taken.exists([workspace.as_str(), id.as_str()])? { Err(StoreError::IdTaken) } else { Ok(time) }
 }
 
 pub(crate) fn replace_call(
