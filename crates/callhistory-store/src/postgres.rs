@@ -188,7 +188,7 @@ impl CallStore for PostgresStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
-        let request = PatchRequest::prepare(write, workspace, id)?;
+        let request = PatchRequest::make(write, workspace, id).await?;
         let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
         self.writer.run(workspace, write_set, move |plan| plan.update_call(&id, &request, &precondition, &now)).await
     }

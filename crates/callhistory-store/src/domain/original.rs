@@ -115,6 +115,7 @@ impl PreparedDocument {
 
 impl OriginalRow {
     /// What the record has of originals after this one.
+    #[cfg(any(test, feature = "postgres"))]
     pub(crate) fn totals(&self) -> OriginalTotals {
         OriginalTotals { last_number: self.number, bytes: self.total_bytes }
     }

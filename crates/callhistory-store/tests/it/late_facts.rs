@@ -397,3 +397,25 @@ pub(crate) async fn a_damaged_original_fails_alone(database: &impl Database, dam
     assert!(store.delete_call(&ws, &id("damaged"), Precondition::default(), at(2)).await.unwrap());
     store.close().await;
 }
+
+/// The longest names and labels fit into every index, also if they cannot be compressed.
+pub(crate) async fn the_longest_names_are_stored(database: &impl Database) {
+    let store = database.open().await;
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut text = |bytes: usize| -> String { (0..bytes).map(|_| rng.alphanumeric()).collect() };
+    let (ws, call) = (workspace(&text(128)), id(&text(256)));
+    let json = serde_json::json!({
+        "agentId": text(1024), "callFlowId": text(1024), "batchId": text(1024), "callId": text(1024),
+        "status": text(300), "direction": text(300), "callType": text(300),
+        "fromPhoneNumber": text(256), "toPhoneNumber": text(256), "startTime": 1.5, "duration": 2, "cost": {"customer_charge": 3},
+    });
+    let write = CallWrite { sent: changed("{ }"), ..input(&json.to_string()).into() };
+    store.replace_call(&ws, &call, write, Precondition::default(), at(1)).await.unwrap();
+    let query = format!("agentId={}&callIds={}", json["agentId"].as_str().unwrap(), json["callId"].as_str().unwrap());
+    let page = store.list_calls(&ws, &ListQuery::from_query(&query).unwrap()).await.unwrap();
+    assert_eq!(page.calls.len(), 1);
+    assert_eq!(store.list_originals(&ws, &call).await.unwrap().unwrap().len(), 1);
+    assert!(store.delete_call(&ws, &call, Precondition::default(), at(2)).await.unwrap());
+    let batch = store.import_calls(&ws, vec![(call, CallWrite::default())], ImportOptions::default(), at(3)).await;
+    assert_eq!(batch.unwrap().outcomes[0].as_ref().unwrap().outcome, ImportOutcome::Deleted);
+}

@@ -58,15 +58,21 @@ impl WriteRequest {
         Ok(Self { write, document: document.map(Arc::new), warnings: WriteWarnings::default(), expected })
     }
 
-    /// Prepares a write on the thread of its caller, or on a blocking one if it takes long.
     pub(crate) async fn make(write: CallWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
-        if write.bytes() <= LARGE_BYTES {
-            return Self::prepare(write, workspace, id);
-        }
-        let (workspace, id) = (workspace.clone(), id.clone());
-        let prepared = tokio::task::spawn_blocking(move || Self::prepare(write, &workspace, &id)).await;
-        prepared.map_err(|error| StoreError::Internal(error.to_string()))?
+        let (bytes, own) = (write.bytes(), (workspace.clone(), id.clone()));
+        prepare(bytes, move || Self::prepare(write, &own.0, &own.1)).await
     }
+}
+
+/// Prepares a write on the thread of its caller, or on a blocking one if it takes long.
+async fn prepare<T: Send + 'static>(
+    bytes: usize,
+    make: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    if bytes <= LARGE_BYTES {
+        return make();
+    }
+    tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
 /// A patch.
@@ -79,7 +85,13 @@ pub(crate) struct PatchRequest {
 }
 
 impl PatchRequest {
-    pub(crate) fn prepare(mut write: PatchWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+    pub(crate) async fn make(write: PatchWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+        let bytes = write.sent.as_ref().map_or(0, |sent| sent.body.len());
+        let own = (workspace.clone(), id.clone());
+        prepare(bytes, move || Self::prepare(write, &own.0, &own.1)).await
+    }
+
+    fn prepare(mut write: PatchWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
         let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
         let document = document.map(Arc::new);
         let create = || {

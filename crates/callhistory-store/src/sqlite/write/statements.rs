@@ -299,21 +299,22 @@ fn apply_change(
     let own = (&before.workspace_id, &before.id);
     let size = record.as_ref().map(|(_, json)| json.len());
     // Everything that can fail comes before the first statement that writes.
-    let totals = if size.is_some() || prepared.document.is_some() {
-        originals::totals(&tx.db, own)?
-    } else {
-        OriginalTotals::default()
-    };
-    if let Some(size) = size {
-        mutation::check_size(size, usize::try_from(totals.bytes).unwrap_or(0), tx.max_record_bytes)?;
-    }
-    let document = prepared.document.filter(|document| document.is_kept(&warnings));
-    let document = match document {
+    let document = match prepared.document.filter(|document| document.is_kept(&warnings)) {
         Some(document) if originals::exists(&tx.db, own, &document.hash)? => None,
         document => document,
     };
-    let sizes = (size.unwrap_or(stored.body.len()), tx.max_record_bytes);
-    let original = document.map(|document| document.row(&warnings, totals, now, sizes)).transpose()?;
+    let totals = || originals::totals(&tx.db, own);
+    let original = match (document, size) {
+        (Some(document), _) => {
+            let sizes = (size.unwrap_or(stored.body.len()), tx.max_record_bytes);
+            Some(document.row(&warnings, totals()?, now, sizes)?)
+        }
+        (None, Some(size)) => {
+            mutation::check_size(size, usize::try_from(totals()?.bytes).unwrap_or(0), tx.max_record_bytes)?;
+            None
+        }
+        (None, None) => None,
+    };
     let id = before.id.clone();
     let written = match record {
         None => WrittenCall { id, call: stored, outcome: WriteOutcome::Unchanged, warnings: warnings.list },
