@@ -90,6 +90,7 @@ impl WarningCode {
                 | Self::TooLong
                 | Self::UnknownMember
                 | Self::IdDerived
+                | Self::WorkspaceChanged
         )
     }
 }

@@ -12,8 +12,8 @@ pub struct ImportQuery {
     pub is_atomic: bool,
     /// Whether records are created again that were deleted.
     pub restores_deleted: bool,
-    /// The form of the records.
-    pub source: ImportSource,
+    /// Where the records come from; without it they are records of this API, each with its `_id` or `callId`.
+    pub source: Option<ImportSource>,
 }
 
 /// What an import does with a record that exists already.
@@ -28,11 +28,10 @@ pub enum ImportMode {
     Create,
 }
 
-/// The form of the records of an import.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Where the records of an import come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ImportSource {
-    /// Call records with the names of this API.
-    #[default]
+    /// Any platform: a record without an `_id` gets one from the member in which platforms send it, or from its content.
     Generic,
 }
 
@@ -71,6 +70,14 @@ impl ImportSource {
     pub fn parse(text: &str) -> Result<Self, crate::FieldError> {
         by_name(text, &Self::NAMES)
     }
+
+    /// The value of the parameter `source`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+        }
+    }
 }
 
 impl ImportQuery {
@@ -95,7 +102,7 @@ impl ImportQuery {
             "mode" => Some(ImportMode::parse(value).map(|mode| import.mode = mode)),
             "atomic" => Some(by_name(value, &SWITCH).map(|is_set| import.is_atomic = is_set)),
             "restoreDeleted" => Some(by_name(value, &SWITCH).map(|is_set| import.restores_deleted = is_set)),
-            "source" => Some(ImportSource::parse(value).map(|source| import.source = source)),
+            "source" => Some(ImportSource::parse(value).map(|source| import.source = Some(source))),
             _ => None,
         })?;
         Ok(import)
@@ -113,6 +120,9 @@ impl ImportQuery {
         }
         if self.restores_deleted {
             query.push("restoreDeleted", true);
+        }
+        if let Some(source) = self.source {
+            query.push("source", source.as_str());
         }
         query.finish()
     }

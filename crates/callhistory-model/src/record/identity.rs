@@ -28,15 +28,17 @@ const ID_MEMBERS: [&str; 17] = [
 const DERIVED_DIGITS: usize = 24;
 
 impl CallInput {
-    /// Sets the `_id` of a record that has none: its `callId`, or the ID of the call in a member that platforms use, or, with a
-    /// `document`, a digest of the document. The same record gets the same ID whenever it is sent. An ID that is not allowed as
+    /// Sets the `_id` of a record that has none: its `callId` or, with the `document` of another platform, the ID of the call in a
+    /// member that platforms use, or else a digest of the document. The same record gets the same ID whenever it is sent. An ID that is not allowed as
     /// `_id` is replaced by its digest and stays in its member.
     ///
     /// ```
     /// use callhistory_model::{CallInput, Handling};
     ///
-    /// let mut call = CallInput::parse(br#"{"uuid": "86cfd6e2-dbda"}"#, Handling::Lenient)?.input;
-    /// let warning = call.derive_id(None).unwrap();
+    /// let document = br#"{"uuid": "86cfd6e2-dbda"}"#;
+    /// let mut call = CallInput::parse(document, Handling::Lenient)?.input;
+    /// assert_eq!(call.derive_id(None), None);
+    /// let warning = call.derive_id(Some(document)).unwrap();
     /// assert_eq!(call.id.unwrap().as_str(), "86cfd6e2-dbda");
     /// assert_eq!(warning.code.as_str(), "id_derived");
     /// # Ok::<(), callhistory_model::FieldErrors>(())
@@ -55,7 +57,8 @@ impl CallInput {
             Some((*name, text(json.as_str())?))
         };
         let call_id = self.call_id.clone().filter(|id| !id.is_empty()).map(|id| ("callId", id));
-        let (id, origin) = match call_id.or_else(|| ID_MEMBERS.iter().find_map(member)) {
+        let platform_id = || document.and_then(|_| ID_MEMBERS.iter().find_map(member));
+        let (id, origin) = match call_id.or_else(platform_id) {
             Some((name, text)) => match text.parse::<CallId>() {
                 Ok(id) => (id, format!("is the value of {name:?}")),
                 Err(_) => (digest(text.as_bytes())?, format!("is a digest of {name:?}, which cannot be an ID")),

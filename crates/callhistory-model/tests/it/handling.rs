@@ -256,12 +256,14 @@ fn an_id_is_derived_from_what_identifies_the_call() {
         (r#"{"uniqueid":"1680000000.13"}"#, "1680000000.13"),
     ];
     for (json, id) in cases {
-        assert_eq!(derived(json, None).as_deref(), Some(id));
+        assert_eq!(derived(json, Some(json.as_bytes())).as_deref(), Some(id));
     }
     // An ID that cannot be one: its digest, whichever member it is in.
     let digest = derived(r#"{"callId":"a/b c"}"#, None).unwrap();
     assert_eq!((digest.len(), Some(&digest)), (24, derived(r#"{"_id" : "a/b c"}"#, None).as_ref()));
-    assert_eq!(derived(r#"{"status":"x"}"#, None), None);
+    for nameless in [r#"{"status":"x"}"#, r#"{"id":"x"}"#] {
+        assert_eq!(derived(nameless, None), None, "only the source generic has other IDs");
+    }
     let of_document = derived(r#"{"status":"x"}"#, Some(br#"{"status":"x"}"#)).unwrap();
     assert_eq!(of_document.len(), 24);
 }

@@ -158,8 +158,8 @@ pub struct ImportSettings {
     #[arg(long, default_value = "lenient", value_parser = parse_handling, value_name = "HANDLING")]
     pub handling: Handling,
     /// The form of the records: generic for the member names of the API
-    #[arg(long, default_value = "generic", value_parser = parse_source, value_name = "SOURCE")]
-    pub source: ImportSource,
+    #[arg(long, value_parser = parse_source, value_name = "SOURCE")]
+    pub source: Option<ImportSource>,
 }
 
 /// What to export.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use callhistory_model::{
-    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, ParsedCall, Timestamp,
-    WarningCode, WorkspaceId,
+    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, ImportSource, ParsedCall,
+    Timestamp, WarningCode, WorkspaceId,
 };
 use callhistory_store::{CallStore, CallWrite, SentDocument, StoreError, check_new_call};
 
@@ -36,6 +36,7 @@ pub(super) struct RecordParser {
     /// What the caller may do; `None` for the operator.
     pub(super) grant: Option<Grant>,
     pub(super) handling: Handling,
+    pub(super) source: Option<ImportSource>,
     pub(super) media_type: &'static str,
     pub(super) max_record_bytes: usize,
 }
@@ -82,10 +83,11 @@ impl RecordParser {
             errors.push(error);
         }
         if input.id.is_none() && self.handling == Handling::Lenient {
-            warnings.extend(input.derive_id(Some(&json)));
+            warnings.extend(input.derive_id(self.source.map(|_| &json[..])));
         }
         if input.id.is_none() {
-            let detail = "is missing; each record of an import has its id, so that it can be sent again";
+            let detail = "is missing; each record of an import has its _id or callId, so that it can be sent again, or \
+                gets one with source=generic";
             errors.push(FieldError::new(FieldErrorCode::Missing, detail).prefix_pointer("/_id"));
         }
         let Some(id) = input.id.clone().filter(|_| errors.is_empty()) else { return Err(FieldErrors(errors)) };
@@ -93,7 +95,7 @@ impl RecordParser {
         let sent = SentDocument {
             body: sent.unwrap_or(json).into(),
             media_type: self.media_type.to_owned(),
-            source: "import".to_owned(),
+            source: self.source.map_or("import", |source| source.as_str()).to_owned(),
             warnings,
             is_changed,
         };

@@ -76,6 +76,7 @@ impl Import {
                 target,
                 grant: None,
                 handling,
+                source: query.source,
                 media_type: format.media_type_of_record(),
                 max_record_bytes,
             },
