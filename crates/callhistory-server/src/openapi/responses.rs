@@ -98,8 +98,7 @@ fn nothing_taken() -> utoipa::openapi::Response {
     let example = serde_json::to_value(report).unwrap_or_default();
     let schema = Ref::from_schema_name("ImportReport");
     let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
-    let description =
-        "Nothing was taken, and something was rejected: the same report as that of an import that was taken.";
+    let description = "Nothing was taken and something was rejected, or an atomic import was aborted: the report.";
     let response = ResponseBuilder::new().description(description).content("application/json", content);
     response.header("Preference-Applied", Header::default()).build()
 }
