@@ -34,6 +34,7 @@ use pipeline::ConnectionPipeline;
 use pool::PgReadPool;
 use write::{
     group::{PgWriter, WriteSet},
+    plan::GroupPlan,
     prepare::{PatchRequest, WriteRequest},
 };
 
@@ -189,8 +190,18 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Option<WrittenCall>, StoreError> {
         let request = PatchRequest::make(write, workspace, id).await?;
-        let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
-        self.writer.run(workspace, write_set, move |plan| plan.update_call(&id, &request, &precondition, &now)).await
+        let update = async |request: PatchRequest| {
+            let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
+            let (precondition, now) = (precondition.clone(), now.clone());
+            let work = move |plan: &mut GroupPlan| plan.update_call(&id, &request, &precondition, &now);
+            self.writer.run(workspace, write_set, work).await
+        };
+        let written = update(request.clone()).await;
+        let again = if written.is_err() { request.with_terms().await } else { None };
+        match again {
+            Some(again) => update(again).await,
+            None => written,
+        }
     }
 
     async fn delete_call(

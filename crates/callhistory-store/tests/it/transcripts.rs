@@ -104,7 +104,7 @@ pub(crate) async fn a_transcript_can_have_twelve_megabytes(database: &impl Datab
     let mut turns = String::new();
     while turns.len() < 12 * 1024 * 1024 {
         let word = |rng: &mut fastrand::Rng| format!("w{}", rng.u32(0..40_000));
-        let words: Vec<_> = (0..30).map(|_| word(&mut rng)).collect();
+        let words: Vec<_> = (0..20_000).map(|_| word(&mut rng)).collect();
         turns.push_str(&format!(r#"{{"role":"agent","content":"{}"}},"#, words.join(" ")));
     }
     let json = format!(r#"{{"status":"ongoing","transcript":[{turns}"rare"]}}"#);

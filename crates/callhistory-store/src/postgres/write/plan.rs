@@ -382,7 +382,8 @@ impl GroupPlan {
         let Some(found) = self.found(id)? else { return Ok(Box::new(|_| None)) };
         let time = self.time_of_change(now);
         let change = mutation::patched(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
-        let prepared = (request.document.as_deref(), None);
+        request.want_terms(&found.record, change.record.as_ref())?;
+        let prepared = (request.document.as_deref(), request.expected.as_ref());
         let reply = self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone());
         Ok(Box::new(|base| Some(reply(base))))
     }

@@ -1,7 +1,8 @@
 //! Writes, prepared by their caller: what follows runs while the workspace is locked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
-const LARGE_BYTES: usize = 64 * 1024;
+pub(crate) const LARGE_BYTES: usize = 64 * 1024;
 
 /// The terms of the record that a write is expected to lead to, as the text of an array.
 pub(crate) struct ExpectedTerms {
@@ -24,10 +25,19 @@ pub(crate) struct ExpectedTerms {
 }
 
 impl ExpectedTerms {
+    fn of(record: CallRecord) -> Arc<Self> {
+        Arc::new(Self { text: term_array(&record), record })
+    }
+
+    /// Whether these are the terms of a record.
+    pub(crate) fn are_of(&self, record: &CallRecord) -> bool {
+        have_same_terms(&self.record, record)
+    }
+
     /// The terms of a record as the text of an array: those that were prepared, if it has the same.
     pub(crate) fn text_of(expected: Option<&Self>, record: &CallRecord) -> String {
         match expected {
-            Some(expected) if have_same_terms(&expected.record, record) => expected.text.clone(),
+            Some(expected) if expected.are_of(record) => expected.text.clone(),
             _ => term_array(record),
         }
     }
@@ -52,7 +62,7 @@ impl WriteRequest {
         let expected = || {
             let now = Timestamp::from_unix_nanos(0);
             let (record, _) = mutation::created(write.input.clone(), (workspace, id), &now, usize::MAX).ok()?;
-            Some(Arc::new(ExpectedTerms { text: term_array(&record), record }))
+            Some(ExpectedTerms::of(record))
         };
         let expected = if is_large { expected() } else { None };
         Ok(Self { write, document: document.map(Arc::new), warnings: WriteWarnings::default(), expected })
@@ -75,11 +85,18 @@ async fn prepare<T: Send + 'static>(
     tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
+/// A large record that a patch leads to: its terms are made while the workspace is not locked.
+type WantedTerms = Arc<Mutex<Option<CallRecord>>>;
+
 /// A patch.
+#[derive(Clone)]
 pub(crate) struct PatchRequest {
     /// Without its document.
     pub(crate) write: PatchWrite,
     pub(crate) document: Option<Arc<PreparedDocument>>,
+    pub(crate) expected: Option<Arc<ExpectedTerms>>,
+    /// Where the first attempt leaves a record whose terms it needs.
+    wanted: Option<WantedTerms>,
     /// The record that it creates if there is none, if it may.
     pub(crate) created: Option<Result<WriteRequest, StoreError>>,
 }
@@ -100,7 +117,29 @@ impl PatchRequest {
             Ok(WriteRequest { write: call, document: document.clone(), warnings, expected: None })
         };
         let created = write.is_upsert.then(create);
-        Ok(Self { write, document, created })
+        Ok(Self { write, document, created, expected: None, wanted: Some(WantedTerms::default()) })
+    }
+
+    /// Refuses the first attempt to write a large record whose terms are not prepared.
+    pub(crate) fn want_terms(
+        &self,
+        before: &CallRecord,
+        after: Option<&(CallRecord, Bytes)>,
+    ) -> Result<(), StoreError> {
+        let Some((wanted, (record, body))) = self.wanted.as_ref().zip(after) else { return Ok(()) };
+        let is_known = self.expected.as_ref().is_some_and(|expected| expected.are_of(record));
+        if body.len() <= LARGE_BYTES || is_known || have_same_terms(before, record) {
+            return Ok(());
+        }
+        *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
+        Err(StoreError::Unavailable("the terms of a large record are not prepared".to_owned()))
+    }
+
+    /// The second attempt with the terms that the first one wanted; `None` if that failed for another reason.
+    pub(crate) async fn with_terms(&self) -> Option<Self> {
+        let wanted = self.wanted.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let expected = tokio::task::spawn_blocking(move || ExpectedTerms::of(wanted)).await.ok();
+        Some(Self { expected, wanted: None, ..self.clone() })
     }
 }
 
