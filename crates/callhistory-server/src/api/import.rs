@@ -69,8 +69,6 @@ fn exhausted(reason: Exhausted) -> ApiError {
     responses(
         (status = 200, description = "Counts of the records, and the errors of rejected ones.", body = ImportReport,
             headers(("Preference-Applied"))),
-        (status = 422, description = "Nothing was taken and something was rejected, or an atomic import was aborted: the \
-            same report.", body = ImportReport, headers(("Preference-Applied"))),
         ImportProblems,
     ),
 )]

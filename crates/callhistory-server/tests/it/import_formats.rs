@@ -26,7 +26,7 @@ async fn import_in_chunks(
 ) -> (u16, Value) {
     let mut stream = server.connect().await;
     let head = format!(
-        "POST {BATCH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-workspace-id: {workspace}\r\n\
+        "POST {BATCH}?source=generic HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-workspace-id: {workspace}\r\n\
          content-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let mut sent = head.into_bytes();
@@ -252,7 +252,7 @@ async fn a_large_page_is_imported_in_batches() {
     let server = Server::start().await;
     let summary = "x".repeat(200);
     let items: Vec<_> =
-        (0..5_000).map(|number| format!("{{\"id\":\"c{number:04}\",\"summary\":\"{summary}\"}}")).collect();
+        (0..5_000).map(|number| format!("{{\"call_id\":\"c{number:04}\",\"summary\":\"{summary}\"}}")).collect();
     let page = format!("{{\"total\":5000,\"calls\":[{}],\"next\":null}}", items.join(",\n  "));
     let response = import(&server, &[ARRAY], page.into()).await;
     assert_eq!((counts(&response), count(&response, "warned")), ([5_000, 0, 0, 0], 5_000));
@@ -423,7 +423,7 @@ async fn files_of_any_form_are_imported_without_a_server() {
     let table = "_id,status\na,completed\nb,failed\n";
     write("table.csv", table.as_bytes());
     write("table.csv.gz", &gzip(table.as_bytes()));
-    write("page.json", b"{\"calls\":[{\"id\":\"c\"},null]}");
+    write("page.json", b"{\"calls\":[{\"callId\":\"c\"},null]}");
     write("wide.txt", &utf16("{\"_id\":\"d\"}\r\n", false));
     write("sheet.xlsx", b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00\x21\x00");
     write("bad.ndjson", b"{\"_id\":\"e\"}\noops\n");
@@ -434,6 +434,10 @@ async fn files_of_any_form_are_imported_without_a_server() {
                     page.json: 1 created, 0 replaced, 0 unchanged, 0 rejected, 1 skipped, 1 with warnings\n\
                     wide.txt: 1 created, 0 replaced, 0 unchanged, 0 rejected\n";
     assert_eq!((code, printed.as_str()), (0, expected));
+    write("vendor.json", b"{\"calls\":[{\"sid\":\"CA1\"}]}");
+    let (code, _, reason) = run(&["import", "--check", "vendor.json"]);
+    assert!(code == 1 && reason.contains("source=generic"), "{reason}");
+    assert_eq!(run(&["import", "--check", "--source", "generic", "vendor.json"]).0, 0);
     let (code, _, reason) = run(&["import", "--check", "sheet.xlsx"]);
     assert!(code == 1 && reason.contains("xlsx"), "{reason}");
     let (code, printed, reason) = run(&["import", "--workspace", "w", "--atomic", "bad.ndjson"]);
