@@ -55,7 +55,7 @@ impl ApiError {
     /// The errors of a body that should be a record.
     pub(crate) fn invalid_record(FieldErrors(errors): FieldErrors) -> Self {
         match errors.as_slice() {
-            [FieldError { code: FieldErrorCode::Malformed, detail, .. }] => {
+            [FieldError { code: FieldErrorCode::Malformed, pointer: None, detail, .. }] => {
                 Self::new(ProblemCode::MalformedJson, format!("The body {detail}."))
             }
             _ => Self::with_errors(ProblemCode::InvalidRecord, errors),

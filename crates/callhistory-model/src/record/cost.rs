@@ -6,7 +6,7 @@ use serde::ser::SerializeMap as _;
 
 use super::rules::{MemberReader, charge_text, is_empty_container};
 use crate::{
-    Amount, FieldError, FieldErrorCode, Handling, WarningCode,
+    Amount, FieldError, FieldErrorCode, FieldWarning, Handling, WarningCode,
     value::raw_json::{decode_string, object, type_name},
 };
 
@@ -93,8 +93,10 @@ impl CallCost {
 
     /// Reads the value of the member `cost`: an object, or the number that is the charge.
     pub(super) fn read(reader: &mut MemberReader, json: &str) -> Result<Self, FieldError> {
+        let before = reader.warnings.len();
         let is_number = type_name(json) == "a number" || json.starts_with('"') && reader.amount(json).is_ok();
-        reader.warnings.clear();
+        reader.warnings.truncate(before);
+        let distinct = if reader.is_lenient() { reader.without_duplicates(json) } else { json.into() };
         let number = if is_number { charge_text(json) } else { String::new() };
         let json = if is_number {
             reader.warn(WarningCode::CostAsNumber, "is a number; it was read as customer_charge");
@@ -103,27 +105,27 @@ impl CallCost {
             reader.warn(WarningCode::EmptyArray, "is an empty array; it was read as an empty object");
             "{}"
         } else {
-            json
+            &distinct
         };
         let mut cost = Self::default();
         let mut names = HashSet::new();
         for (name, value) in object(json)? {
+            if !names.insert(name.to_string()) {
+                return Err(duplicate(&name));
+            }
             if value == "null" {
+                reader.removed_from_cost.push(name.into_owned());
                 continue;
             }
-            let is_new = names.insert(name.to_string());
             let before = reader.warnings.len();
             let member = match Self::read_member(reader, &name, value).map_err(|error| error.in_member(&name)) {
-                Ok(member) if is_new => member,
+                Ok(member) => member,
                 Err(error) if reader.is_lenient() => {
-                    reader.warn(WarningCode::LeftOut, format!("{error}; the member is left out"));
+                    reader.warnings.truncate(before);
+                    let left_out = format!("{}; the member is left out", error.detail);
+                    reader.warnings.push(FieldWarning::new(WarningCode::LeftOut, left_out).in_member(&name));
                     continue;
                 }
-                Ok(_) if reader.is_lenient() => {
-                    reader.warn(WarningCode::DuplicateMember, "occurs more than once; the first value is kept");
-                    continue;
-                }
-                Ok(_) => return Err(duplicate(&name)),
                 Err(error) => return Err(error),
             };
             let warnings = reader.warnings.split_off(before);
@@ -172,7 +174,7 @@ impl<'de> serde::Deserialize<'de> for CallCost {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         // A newer service may have members of other types.
-        let mut reader = MemberReader { handling: Handling::Lenient, warnings: Vec::new() };
+        let mut reader = MemberReader { handling: Handling::Lenient, ..MemberReader::default() };
         Self::read(&mut reader, raw.get()).map_err(serde::de::Error::custom)
     }
 }

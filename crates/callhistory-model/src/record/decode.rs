@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     fmt,
+    sync::LazyLock,
 };
 
 use serde::{
@@ -15,10 +16,11 @@ use serde_json::value::RawValue;
 use super::{repair::repair, rules::MemberReader, table::span_nanos};
 use crate::{
     CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, WarningCode,
+    field_error::escape_pointer,
     spelling::nearest_name,
     value::{
         decimal::FineUnit,
-        raw_json::{Members, decode_string, free_form_text, type_name, with_paired_surrogates, without_duplicates},
+        raw_json::{Members, decode_string, free_form_text, type_name, with_paired_surrogates},
     },
 };
 
@@ -33,6 +35,8 @@ pub struct ParsedCall {
     pub warnings: Vec<FieldWarning>,
     /// Whether the record lacks something that the document has: the document is kept as an original.
     pub is_changed: bool,
+    /// The text of an `_id` that cannot be one, which lenient handling left out.
+    pub(super) refused_id: Option<String>,
 }
 
 impl CallInput {
@@ -42,8 +46,8 @@ impl CallInput {
     ///
     /// All errors of the document, up to 100: invalid JSON, unknown or duplicate members, and members that break their rule.
     pub fn from_json(json: &[u8]) -> Result<Self, FieldErrors> {
-        let mut document = Document::new(Handling::Strict);
-        document.read(json);
+        let mut document = Document::read(json, Handling::Strict);
+        document.check_facts(|_| true);
         let unknown = document.input.check_extra(None).err();
         document.errors.extend(unknown.into_iter().flat_map(|FieldErrors(errors)| errors));
         document.finish().map(|parsed| parsed.input)
@@ -69,8 +73,8 @@ impl CallInput {
     /// Lenient handling refuses what is not a JSON object. Strict handling also refuses duplicate members and members that break
     /// their rule; all errors of the document, up to 100.
     pub fn parse(json: &[u8], handling: Handling) -> Result<ParsedCall, FieldErrors> {
-        let mut document = Document::new(handling);
-        document.read(json);
+        let mut document = Document::read(json, handling);
+        document.check_facts(|_| true);
         document.finish()
     }
 
@@ -91,15 +95,32 @@ impl CallInput {
 }
 
 /// A document while it is read.
-struct Document {
+pub(super) struct Document {
     reader: MemberReader,
     input: CallInput,
     /// The warnings, each with the position of its member in the document.
     warnings: Vec<(usize, FieldWarning)>,
     errors: Vec<FieldError>,
     is_changed: bool,
+    refused_id: Option<String>,
+    purpose: Purpose,
+    /// The members that a patch removes.
+    removed: Vec<String>,
+    /// The pointers of members that have `null` only because they had no number.
+    unreadable: Vec<String>,
     /// Which known members have a value.
     is_set: [bool; CallRecord::MEMBERS.len()],
+}
+
+/// What a document is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It is a record.
+    Record,
+    /// It is a merge patch, in which `null` removes a member.
+    Patch,
+    /// It is a record whose members were read before.
+    Merged,
 }
 
 /// The place of a known member among all of them.
@@ -132,12 +153,45 @@ impl<'a> Names<'a> {
 
 impl Document {
     fn new(handling: Handling) -> Self {
-        let reader = MemberReader { handling, warnings: Vec::new() };
-        let (warnings, errors) = (Vec::new(), Vec::new());
-        Self { reader, input: CallInput::default(), warnings, errors, is_changed: false, is_set: Default::default() }
+        Self {
+            reader: MemberReader { handling, ..MemberReader::default() },
+            input: CallInput::default(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+            is_changed: false,
+            refused_id: None,
+            purpose: Purpose::Record,
+            removed: Vec::new(),
+            unreadable: Vec::new(),
+            is_set: Default::default(),
+        }
     }
 
-    fn finish(mut self) -> Result<ParsedCall, FieldErrors> {
+    /// Reads a record as it was sent.
+    fn read(json: &[u8], handling: Handling) -> Self {
+        let mut document = Self::new(handling);
+        document.read_json(json);
+        document
+    }
+
+    /// Reads a merge patch as it was sent.
+    pub(super) fn read_patch(json: &[u8], handling: Handling) -> Self {
+        let mut document = Self { purpose: Purpose::Patch, ..Self::new(handling) };
+        document.read_json(json);
+        document
+    }
+
+    /// Reads a record whose members were all read before: each has one meaning, and nothing is to say about it.
+    pub(super) fn read_merged(json: &str, handling: Handling) -> Self {
+        let mut document = Self { purpose: Purpose::Merged, ..Self::new(Handling::Lenient) };
+        document.read_json(json.as_bytes());
+        document.warnings.clear();
+        document.is_changed = false;
+        document.reader.handling = handling;
+        document
+    }
+
+    pub(super) fn finish(mut self) -> Result<ParsedCall, FieldErrors> {
         self.errors.truncate(FieldErrors::MAX);
         if !self.errors.is_empty() {
             return Err(FieldErrors(self.errors));
@@ -145,11 +199,16 @@ impl Document {
         self.warnings.sort_by_key(|(at, _)| *at);
         self.warnings.truncate(FieldWarning::MAX);
         let warnings = self.warnings.into_iter().map(|(_, warning)| warning).collect();
-        Ok(ParsedCall { input: self.input, warnings, is_changed: self.is_changed })
+        Ok(ParsedCall { input: self.input, warnings, is_changed: self.is_changed, refused_id: self.refused_id })
+    }
+
+    /// The members that a patch removes: by their own names, and inside the cost by theirs.
+    pub(super) fn take_removed(&mut self) -> (Vec<String>, Vec<String>) {
+        (std::mem::take(&mut self.removed), std::mem::take(&mut self.reader.removed_from_cost))
     }
 
     /// Takes the warnings about a member. A hostile document has many, of which each is bounded.
-    fn note(&mut self, at: usize, warnings: impl IntoIterator<Item = FieldWarning>) {
+    pub(super) fn note(&mut self, at: usize, warnings: impl IntoIterator<Item = FieldWarning>) {
         for warning in warnings {
             self.is_changed |= !warning.code.is_lossless();
             if self.warnings.len() < 2 * FieldWarning::MAX {
@@ -158,7 +217,7 @@ impl Document {
         }
     }
 
-    fn read(&mut self, json: &[u8]) {
+    fn read_json(&mut self, json: &[u8]) {
         let json = without_byte_order_mark(json);
         if let Ok(text) = std::str::from_utf8(json)
             && let Ok(Members(members)) = serde_json::from_str(text)
@@ -167,6 +226,9 @@ impl Document {
         }
         match repaired(json, self.reader.handling) {
             Ok((text, warnings)) => {
+                // What was no number was not sent to remove the member.
+                let lost = warnings.iter().filter(|warning| warning.code == WarningCode::NotANumber);
+                self.unreadable = lost.map(|warning| warning.pointer.clone()).collect();
                 self.note(0, warnings);
                 if let Ok(Members(members)) = serde_json::from_str(&text) {
                     self.read_members(&members);
@@ -202,21 +264,23 @@ impl Document {
                 }
             }
         }
-        self.check_facts(members.len());
     }
 
     fn read_value(&mut self, name: &str, known: Option<usize>, value: &str) {
         if value == "null" {
-            return;
+            return self.read_null(name);
         }
         let value = with_paired_surrogates(value);
         if matches!(value, Cow::Owned(_)) {
             self.reader.warn(WarningCode::CharactersReplaced, "contains an unpaired surrogate, which became U+FFFD");
         }
+        if self.purpose == Purpose::Patch && matches!(name, "createdAt" | "updatedAt") {
+            let detail = "is set by the service; to keep an original value, PUT the whole record";
+            return self.refuse(name, &value, FieldError::new(FieldErrorCode::NotWritable, detail));
+        }
         match self.input.read_member(name, &value, &mut self.reader) {
             Some(Ok(())) => self.is_set[known.unwrap_or(0)] = true,
-            Some(Err(error)) if self.reader.is_lenient() => self.leave_out(name, &value, &error),
-            Some(Err(error)) => self.errors.push(error.in_member(name)),
+            Some(Err(error)) => self.refuse(name, &value, error),
             None => {
                 if !self.read_renamed(name, &value)
                     && let Err(error) = self.read_unknown(name, &value)
@@ -227,19 +291,42 @@ impl Document {
         }
     }
 
+    /// `null` is absence, and in a patch removes the member.
+    fn read_null(&mut self, name: &str) {
+        let pointer = format!("/{}", escape_pointer(name));
+        if self.purpose != Purpose::Patch || self.unreadable.contains(&pointer) {
+            return;
+        }
+        if matches!(name, "_id" | "workspaceId") {
+            let error = FieldError::new(FieldErrorCode::NotWritable, "cannot be removed; omit it");
+            return self.refuse(name, "null", error);
+        }
+        let is_renamed = self.reader.is_lenient() && place_of(name).is_none();
+        self.removed.push(if is_renamed { alias(name).unwrap_or(name).to_owned() } else { name.to_owned() });
+    }
+
+    /// Refuses a member, or leaves it out in lenient handling.
+    fn refuse(&mut self, name: &str, value: &str, error: FieldError) {
+        if self.reader.is_lenient() {
+            self.leave_out(name, value, &error);
+        } else {
+            self.errors.push(error.in_member(name));
+        }
+    }
+
     fn leave_out(&mut self, name: &str, value: &str, error: &FieldError) {
         self.reader.warnings.clear();
         self.reader.warn(WarningCode::LeftOut, format!("{error}; the member is left out"));
-        // The identity of the call at its source: an import derives another ID from it. A `callId` of its own comes later.
-        if name == "_id" && self.input.call_id.is_none() {
-            self.input.call_id = decode_string(value).ok();
+        // The identity of the call at its source: an import derives another ID from it.
+        if name == "_id" {
+            self.refused_id = decode_string(value).ok();
         }
     }
 
     /// Reads a member that has the name of a known one in other letters, unless the document has that one as well.
     fn read_renamed(&mut self, name: &str, value: &str) -> bool {
-        let Some(known) = alias(name).filter(|known| name == TIMESTAMP || self.reader.is_lenient() && *known != "_id")
-        else {
+        let is_read = |known: &&str| name == TIMESTAMP || self.reader.is_lenient() && *known != "_id";
+        let Some(known) = alias(name).filter(is_read).filter(|_| self.purpose != Purpose::Merged) else {
             return false;
         };
         let before = self.reader.warnings.len();
@@ -255,13 +342,8 @@ impl Document {
 
     fn read_unknown(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
         let lenient = self.reader.is_lenient();
-        let text = match free_form_text(value) {
-            Err(error) if lenient && error.code == FieldErrorCode::DuplicateMember => {
-                self.reader.warn(WarningCode::DuplicateMember, error.detail);
-                free_form_text(&without_duplicates(value))
-            }
-            text => text,
-        };
+        let distinct = if lenient { self.reader.without_duplicates(value) } else { value.into() };
+        let text = free_form_text(&distinct);
         let json = match text {
             Ok(json) => json,
             Err(error) if lenient => {
@@ -270,34 +352,35 @@ impl Document {
             }
             Err(error) => return Err(error),
         };
-        if lenient {
+        // A hostile document has many, and the search for a similar name takes longer than the rest.
+        if lenient && self.warnings.len() < FieldWarning::MAX {
             self.reader.warn(WarningCode::UnknownMember, unknown_detail(name, "it is kept at top level"));
         }
         self.input.extra.push((name.to_owned(), json));
         Ok(())
     }
 
-    /// Warns about facts that contradict each other: both are kept, and what follows from them counts as unknown.
-    fn check_facts(&mut self, end_of_document: usize) {
+    /// Warns about facts that were sent and contradict others: both are kept, and what follows from them counts as unknown.
+    pub(super) fn check_facts(&mut self, is_sent: impl Fn(&str) -> bool) {
         let input = &self.input;
         let span = span_nanos(input.start_time.as_ref(), input.end_time.as_ref());
         let until_answer = span_nanos(input.start_time.as_ref(), input.answered_at.as_ref());
         let dates = input.created_at.as_ref().zip(input.updated_at.as_ref());
-        let is_updated_before = dates.is_some_and(|(created, updated)| updated.unix_nanos() < created.unix_nanos());
+        let until_update = dates.map(|(created, updated)| updated.unix_nanos().saturating_sub(created.unix_nanos()));
+        let no_span = "both are kept, and no duration follows from them";
         let facts = [
-            (
-                span.is_some_and(|span| span < 0),
-                "endTime",
-                "startTime; both are kept, and the duration counts as unknown",
-            ),
-            (until_answer.is_some_and(|span| span < 0), "answeredAt", "startTime; both are kept"),
-            (is_updated_before, "updatedAt", "createdAt; both are kept"),
+            (span, "endTime", "startTime", no_span),
+            (until_answer, "answeredAt", "startTime", "both are kept"),
+            (until_update, "updatedAt", "createdAt", "both are kept"),
         ];
-        for (_, name, detail) in facts.into_iter().filter(|(is_odd, ..)| *is_odd) {
-            let warning = FieldWarning::new(WarningCode::EndBeforeStart, format!("is before {detail}"));
-            self.note(end_of_document, [warning.in_member(name)]);
+        for (span, later, earlier, detail) in facts {
+            if span.is_some_and(|span| span < 0) && (is_sent(later) || is_sent(earlier)) {
+                let detail = format!("is before {earlier}; {detail}");
+                let warning = FieldWarning::new(WarningCode::EndBeforeStart, detail).in_member(later);
+                self.note(usize::MAX, [warning]);
+            }
         }
-        let Some(duration) = self.input.duration.take() else { return };
+        let Some(duration) = self.input.duration.take_if(|_| is_sent("duration")) else { return };
         match span.and_then(|span| FineUnit::of_duration(&duration, span)) {
             None => self.input.duration = Some(duration),
             Some(unit) => match self.reader.converted(unit, duration.as_str()) {
@@ -309,7 +392,7 @@ impl Document {
             self.reader.check_value(duration.check_range(), duration.is_rounded());
         }
         let warnings = std::mem::take(&mut self.reader.warnings);
-        self.note(end_of_document, warnings.into_iter().map(|warning| warning.in_member("duration")));
+        self.note(usize::MAX, warnings.into_iter().map(|warning| warning.in_member("duration")));
     }
 }
 
@@ -321,13 +404,17 @@ fn alias(name: &str) -> Option<&'static str> {
     if name == TIMESTAMP {
         return Some("startTime");
     }
-    let letters = |name: &str| {
-        let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
-        letters.map(|c| c.to_ascii_lowercase()).collect::<String>()
-    };
     // Hostile names are long.
     let sent = (name.len() <= 64).then(|| letters(name))?;
-    CallRecord::MEMBERS.iter().copied().find(|known| letters(known) == sent)
+    KNOWN_LETTERS.get(&sent).copied()
+}
+
+/// The letters of each known member.
+static KNOWN_LETTERS: LazyLock<HashMap<String, &str>> =
+    LazyLock::new(|| CallRecord::MEMBERS.iter().map(|known| (letters(known), *known)).collect());
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 fn without_byte_order_mark(mut json: &[u8]) -> &[u8] {
@@ -365,41 +452,6 @@ fn document_error(json: &[u8], error: &str) -> FieldError {
         return FieldError::new(FieldErrorCode::WrongType, detail).prefix_pointer("");
     }
     FieldError::new(FieldErrorCode::Malformed, format!("is not valid JSON: {error}"))
-}
-
-/// Passes each member of a document to `read`. Returns the errors with their pointers, up to [`FieldErrors::MAX`], those
-/// of duplicate members included.
-pub(super) fn read_members(
-    json: &[u8],
-    handling: Handling,
-    mut read: impl FnMut(&str, &str) -> Result<(), FieldError>,
-) -> Vec<FieldError> {
-    let json = without_byte_order_mark(json);
-    let repaired = match serde_json::from_slice::<Members<'_>>(json) {
-        Ok(_) => None,
-        Err(_) => match repaired(json, handling) {
-            Ok((text, _)) => Some(text),
-            Err(error) => return vec![error],
-        },
-    };
-    let json = repaired.as_ref().map_or(json, String::as_bytes);
-    let Ok(Members(members)) = serde_json::from_slice::<Members<'_>>(json) else { return Vec::new() };
-    let mut errors = Vec::new();
-    let mut seen = HashSet::with_capacity(members.len());
-    for (name, value) in &members {
-        let result = if seen.insert(name.as_ref()) {
-            read(name, value.get())
-        } else {
-            Err(FieldError::new(FieldErrorCode::DuplicateMember, "occurs more than once; send it once"))
-        };
-        if let Err(error) = result {
-            errors.push(error.in_member(name));
-        }
-        if errors.len() == FieldErrors::MAX {
-            break;
-        }
-    }
-    errors
 }
 
 fn unknown_detail(name: &str, otherwise: &str) -> String {

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{CallId, CallInput, FieldWarning, Scalar, WarningCode};
+use super::decode::ParsedCall;
+use crate::{CallId, FieldWarning, Scalar, WarningCode};
 
 /// The members in which platforms send the ID of a call, the most specific first.
 const ID_MEMBERS: [&str; 17] = [
@@ -27,47 +28,60 @@ const ID_MEMBERS: [&str; 17] = [
 /// Digits of a derived ID, as many as a generated one has.
 const DERIVED_DIGITS: usize = 24;
 
-impl CallInput {
-    /// Sets the `_id` of a record that has none: its `callId` or, with the `document` of another platform, the ID of the call in a
-    /// member that platforms use, or else a digest of the document. The same record gets the same ID whenever it is sent. An ID that is not allowed as
-    /// `_id` is replaced by its digest and stays in its member.
+impl ParsedCall {
+    /// Sets the `_id` of a record that has none: an `_id` that cannot be one becomes its digest; otherwise the `callId` counts or, for
+    /// a document `of_any_source`, the ID of the call in a member that platforms use, or else a digest of the document. The same
+    /// document gets the same ID whenever it is sent.
     ///
     /// ```
     /// use callhistory_model::{CallInput, Handling};
     ///
     /// let document = br#"{"uuid": "86cfd6e2-dbda"}"#;
-    /// let mut call = CallInput::parse(document, Handling::Lenient)?.input;
-    /// assert_eq!(call.derive_id(None), None);
-    /// let warning = call.derive_id(Some(document)).unwrap();
-    /// assert_eq!(call.id.unwrap().as_str(), "86cfd6e2-dbda");
-    /// assert_eq!(warning.code.as_str(), "id_derived");
+    /// let mut parsed = CallInput::parse(document, Handling::Lenient)?;
+    /// parsed.derive_id(document, false);
+    /// assert_eq!(parsed.input.id, None);
+    /// parsed.derive_id(document, true);
+    /// assert_eq!(parsed.input.id.unwrap().as_str(), "86cfd6e2-dbda");
+    /// assert_eq!(parsed.warnings.last().unwrap().code.as_str(), "id_derived");
     /// # Ok::<(), callhistory_model::FieldErrors>(())
     /// ```
-    pub fn derive_id(&mut self, document: Option<&[u8]>) -> Option<FieldWarning> {
-        if self.id.is_some() {
-            return None;
+    pub fn derive_id(&mut self, document: &[u8], of_any_source: bool) {
+        if self.input.id.is_some() {
+            return;
         }
+        let Some((id, origin)) = self.derived_id(document, of_any_source) else { return };
+        let warning = FieldWarning::new(WarningCode::IdDerived, format!("{origin}: {:?}", id.as_str()));
+        self.input.id = Some(id);
+        self.warnings.push(warning.prefix_pointer("/_id"));
+    }
+
+    fn derived_id(&self, document: &[u8], of_any_source: bool) -> Option<(CallId, String)> {
         let text = |json: &str| match Scalar::from_json(json)? {
             Scalar::Text(text) => Some(text).filter(|text| !text.is_empty()),
             Scalar::Number(_) => Some(json.to_owned()),
             Scalar::Bool(_) | Scalar::Null => None,
         };
         let member = |name: &&'static str| {
-            let (_, json) = self.extra.iter().find(|(known, _)| known == name)?;
+            let (_, json) = self.input.extra.iter().find(|(known, _)| known == name)?;
             Some((*name, text(json.as_str())?))
         };
-        let call_id = self.call_id.clone().filter(|id| !id.is_empty()).map(|id| ("callId", id));
-        let platform_id = || document.and_then(|_| ID_MEMBERS.iter().find_map(member));
-        let (id, origin) = match call_id.or_else(platform_id) {
-            Some((name, text)) => match text.parse::<CallId>() {
-                Ok(id) => (id, format!("is the value of {name:?}")),
-                Err(_) => (digest(text.as_bytes())?, format!("is a digest of {name:?}, which cannot be an ID")),
-            },
-            None => (digest(document?)?, "is a digest of the document, which has no ID of a call".to_owned()),
+        let refused = self.refused_id.clone().map(|id| ("_id", id));
+        let call_id = || self.input.call_id.clone().map(|id| ("callId", id));
+        let platform_id = || ID_MEMBERS.iter().find_map(member).filter(|_| of_any_source);
+        let known = refused.filter(|(_, id)| !id.is_empty());
+        let known = known.or_else(|| call_id().filter(|(_, id)| !id.is_empty())).or_else(platform_id);
+        let Some((name, text)) = known else {
+            let origin = "is a digest of the document, which has no ID of a call";
+            return Some((digest(document)?, origin.to_owned())).filter(|_| of_any_source);
         };
-        let warning = FieldWarning::new(WarningCode::IdDerived, format!("{origin}: {:?}", id.as_str()));
-        self.id = Some(id);
-        Some(warning.prefix_pointer("/_id"))
+        if text.contains('\u{fffd}') {
+            let origin = format!("is a digest of the document, because characters of {name:?} are lost");
+            return Some((digest(document)?, origin));
+        }
+        match text.parse::<CallId>() {
+            Ok(id) => Some((id, format!("is the value of {name:?}"))),
+            Err(_) => Some((digest(text.as_bytes())?, format!("is a digest of {name:?}, which cannot be an ID"))),
+        }
     }
 }
 

@@ -5,10 +5,13 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
-use super::{decode::ParsedCall, rules::is_empty_container};
+use super::{
+    decode::{Document, ParsedCall},
+    rules::is_empty_container,
+};
 use crate::{
-    CallInput, CallRecord, CallStatus, ExactNumber, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling,
-    Seconds, Timestamp, UnixSeconds, WarningCode,
+    CallCost, CallInput, CallRecord, CallStatus, ExactNumber, FieldError, FieldErrorCode, FieldErrors, FieldWarning,
+    Handling, Seconds, Timestamp, UnixSeconds, WarningCode,
     value::raw_json::{decode_string, object_text, raw_members},
 };
 
@@ -75,7 +78,7 @@ impl CallInput {
         let extra_members = raw_members(&extra.json).map_err(internal)?;
         let all = extra_members.into_iter().map(|(name, value)| (name, value.get().to_owned()));
         let all = all.chain(members.into_iter().map(|(name, value)| (name.into(), value)));
-        let mut merged = Self::parse(object_text(all).as_bytes(), Handling::Lenient)?;
+        let mut merged = Document::read_merged(&object_text(all), Handling::Lenient).finish()?;
         merged.input.updated_at = updated_at;
         merged.is_changed = !warnings.is_empty();
         merged.warnings = warnings;
@@ -101,12 +104,20 @@ fn is_absent(json: &str) -> bool {
 
 /// Joins two values of a known member.
 fn join_member(name: &str, stored: &str, sent: &str) -> Joined {
+    if is_absent(stored) || is_absent(sent) || stored == sent {
+        return join(stored, sent);
+    }
     let order = match name {
         "status" => by_key(stored, sent, |json| Some(CallStatus::from(decode_string(json).ok()?).progress())),
         "startTime" | "answeredAt" => by_known(stored, sent, time).then_with(|| by_key(sent, stored, time)),
         "endTime" => by_known(stored, sent, time).then_with(|| by_key(stored, sent, time)),
         "duration" => by_known(stored, sent, duration).then_with(|| by_key(stored, sent, duration)),
         "createdAt" => by_key(sent, stored, timestamp),
+        // Amounts of two currencies are not one cost: the one that sorts last counts, and an amount without one gives way.
+        "cost" => match currency(stored).cmp(&currency(sent)) {
+            Ordering::Equal => return join(stored, sent),
+            order => order,
+        },
         _ => return join(stored, sent),
     };
     Joined::choose(stored, sent, order.then_with(|| compare(stored, sent)))
@@ -118,6 +129,11 @@ fn time(json: &str) -> Option<i64> {
 
 fn duration(json: &str) -> Option<i64> {
     json.parse::<Seconds>().ok()?.nanos()
+}
+
+fn currency(json: &str) -> Option<String> {
+    let cost: CallCost = serde_json::from_str(json).ok()?;
+    cost.currency().map(str::to_owned)
 }
 
 fn timestamp(json: &str) -> Option<i64> {

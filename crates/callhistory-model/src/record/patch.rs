@@ -4,11 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::value::RawValue;
 
-use super::decode::{ParsedCall, read_members};
+use super::decode::{Document, ParsedCall};
 use crate::{
-    CallInput, CallRecord, FieldError, FieldErrorCode, FieldErrors, Handling, JsonText,
-    field_error::escape_pointer,
-    value::raw_json::{free_form_text, object_text, raw_members, with_paired_surrogates},
+    CallInput, CallRecord, FieldErrors, FieldWarning, Handling, JsonText,
+    value::raw_json::{object_text, raw_members},
 };
 
 /// A JSON Merge Patch of a record: members to set, and `null` for members to remove. Objects are merged member by
@@ -22,46 +21,63 @@ use crate::{
 /// assert_eq!(patch.to_json(), r#"{"status":"completed","roomName":null}"#);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct CallPatch(Vec<(String, JsonText)>);
+pub struct CallPatch {
+    members: Vec<(String, JsonText)>,
+    /// What parsing the patch has changed in it.
+    warnings: Vec<FieldWarning>,
+    is_changed: bool,
+}
 
 impl CallPatch {
-    /// Parses a patch.
+    /// Parses a patch: each member is read as that of a record, and `null` removes it.
     ///
     /// # Errors
     ///
-    /// Invalid JSON, a value that is not an object, and members that are duplicate, or set only by the service. Names and values
-    /// are checked when the patch is applied.
+    /// Lenient handling refuses what is not a JSON object. Strict handling also refuses members that are duplicate, break their rule,
+    /// or are set only by the service; all errors of the document, up to 100. Unknown members are checked when the patch is applied.
     pub fn parse(json: &[u8], handling: Handling) -> Result<Self, FieldErrors> {
-        let mut patch = Vec::new();
-        let errors = read_members(json, handling, |name, value| {
-            check(name, value)?;
-            let value = RawValue::from_string(with_paired_surrogates(value).into_owned());
-            let value = value.map_err(|error| FieldError::new(FieldErrorCode::Malformed, error.to_string()))?;
-            patch.push((name.to_owned(), JsonText::from(value)));
-            Ok(())
-        });
-        if errors.is_empty() { Ok(Self(patch)) } else { Err(FieldErrors(errors)) }
+        let mut document = Document::read_patch(json, handling);
+        let (removed, removed_from_cost) = document.take_removed();
+        let ParsedCall { input, warnings, is_changed, .. } = document.finish()?;
+        let mut patch = Self { warnings, is_changed, ..Self::from(input) };
+        if !removed_from_cost.is_empty() {
+            let cost = patch.member("cost").and_then(|cost| raw_members(cost).ok()).unwrap_or_default();
+            let cost = cost.iter().map(|(name, value)| (name.as_ref(), value.get()));
+            let cost = object_text(cost.chain(removed_from_cost.iter().map(|name| (name.as_str(), "null"))));
+            let cost = RawValue::from_string(cost).unwrap_or_else(|_| RawValue::NULL.to_owned());
+            patch.set("cost", JsonText::from(cost));
+        }
+        for name in removed {
+            // Of a member and another name for it, the value counts.
+            if patch.member(&name).is_none() {
+                patch.set(&name, JsonText::from(RawValue::NULL.to_owned()));
+            }
+        }
+        Ok(patch)
+    }
+
+    fn set(&mut self, name: &str, value: JsonText) {
+        self.members.retain(|(known, _)| known != name);
+        self.members.push((name.to_owned(), value));
     }
 
     /// The same patch, which also removes a member.
     #[must_use]
     pub fn without(mut self, member: impl Into<String>) -> Self {
-        let member = member.into();
-        self.0.retain(|(name, _)| *name != member);
-        self.0.push((member, JsonText::from(RawValue::NULL.to_owned())));
+        self.set(&member.into(), JsonText::from(RawValue::NULL.to_owned()));
         self
     }
 
     /// The new value of a member as JSON text; `null` if the patch removes it.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.members.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
     /// The patch as JSON text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        object_text(self.0.iter().map(|(name, value)| (name, value.as_str())))
+        object_text(self.members.iter().map(|(name, value)| (name, value.as_str())))
     }
 
     /// Applies the patch. The result has no `createdAt` and `updatedAt`: the store sets them. The warnings are about the members
@@ -69,15 +85,11 @@ impl CallPatch {
     ///
     /// # Errors
     ///
-    /// Every rule that the patched record breaks.
+    /// Unknown members in strict handling, and a duration whose unit is not the second.
     pub fn apply(&self, record: &CallRecord, handling: Handling) -> Result<ParsedCall, FieldErrors> {
         let before = record.to_json();
         let merged = merge(Some(&String::from_utf8_lossy(&before)), &self.to_json());
-        let mut parsed = CallInput::parse(merged.as_bytes(), handling)?;
-        if handling == Handling::Strict {
-            parsed.input.check_extra(Some(record))?;
-        }
-        parsed.warnings.retain(|warning| self.names(&warning.pointer));
+        let mut parsed = self.finish(&merged, Some(record), handling)?;
         (parsed.input.created_at, parsed.input.updated_at) = (None, None);
         Ok(parsed)
     }
@@ -86,19 +98,22 @@ impl CallPatch {
     ///
     /// # Errors
     ///
-    /// Every rule that the record breaks.
+    /// Those of [`apply`](Self::apply).
     pub fn create(&self, handling: Handling) -> Result<ParsedCall, FieldErrors> {
-        let parsed = CallInput::parse(merge(None, &self.to_json()).as_bytes(), handling)?;
-        if handling == Handling::Strict {
-            parsed.input.check_extra(None)?;
-        }
-        Ok(parsed)
+        self.finish(&merge(None, &self.to_json()), None, handling)
     }
 
-    /// Whether a pointer is into a member of the patch.
-    fn names(&self, pointer: &str) -> bool {
-        let member = pointer.trim_start_matches('/').split('/').next().unwrap_or("");
-        self.0.iter().any(|(name, _)| escape_pointer(name) == member)
+    fn finish(&self, merged: &str, stored: Option<&CallRecord>, handling: Handling) -> Result<ParsedCall, FieldErrors> {
+        let mut document = Document::read_merged(merged, handling);
+        document.check_facts(|name| self.member(name).is_some());
+        let mut parsed = document.finish()?;
+        if handling == Handling::Strict {
+            parsed.input.check_extra(stored)?;
+        }
+        parsed.is_changed |= self.is_changed;
+        parsed.warnings.splice(..0, self.warnings.iter().cloned());
+        parsed.warnings.truncate(FieldWarning::MAX);
+        Ok(parsed)
     }
 }
 
@@ -107,21 +122,8 @@ impl From<CallInput> for CallPatch {
     fn from(input: CallInput) -> Self {
         let json = serde_json::to_string(&input).unwrap_or_default();
         let members = raw_members(&json).unwrap_or_default();
-        Self(members.into_iter().map(|(name, value)| (name.into_owned(), JsonText::from(value.to_owned()))).collect())
-    }
-}
-
-/// Checks one member. The patch must be valid before it is merged: depth, duplicate names, unpaired surrogates.
-fn check(name: &str, value: &str) -> Result<(), FieldError> {
-    match name {
-        "createdAt" | "updatedAt" => {
-            let detail = "is set by the service; to keep an original value, PUT the whole record";
-            Err(FieldError::new(FieldErrorCode::NotWritable, detail))
-        }
-        "_id" | "workspaceId" if value == "null" => {
-            Err(FieldError::new(FieldErrorCode::NotWritable, "cannot be removed; omit it"))
-        }
-        _ => free_form_text(&with_paired_surrogates(value)).map(drop),
+        let members = members.into_iter().map(|(name, value)| (name.into_owned(), JsonText::from(value.to_owned())));
+        Self { members: members.collect(), ..Self::default() }
     }
 }
 

@@ -98,13 +98,12 @@ impl Repair {
 
     /// Replaces a number that JSON does not have by `null`.
     fn number(&mut self, text: &str) -> usize {
-        let unsigned = text.trim_start_matches(['-', '+']);
+        // One sign at most: a run of signs must not be looked at again and again.
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         match ["NaN", "Infinity"].iter().find(|word| unsigned.starts_with(**word)) {
             Some(word) => {
-                self.warn(
-                    WarningCode::NotANumber,
-                    &format!("has {word}, which JSON does not have; the number is left out"),
-                );
+                let detail = format!("has {word}, which JSON does not have; the number is left out");
+                self.warn(WarningCode::NotANumber, &detail);
                 self.out.push_str("null");
                 text.len() - unsigned.len() + word.len()
             }

@@ -1,6 +1,6 @@
 //! The parsing rules of members: each takes the JSON text of a value, and reads, converts or refuses it.
 
-use std::str::FromStr;
+use std::{borrow::Cow, str::FromStr};
 
 use crate::{
     Amount, FieldError, FieldErrorCode, FieldWarning, Handling, JsonArray, JsonObject, Seconds, Timestamp, UnixSeconds,
@@ -18,9 +18,12 @@ pub(super) const MAX_SUMMARY_BYTES: usize = 1024 * 1024;
 pub(super) const MAX_URL_BYTES: usize = 8192;
 
 /// Reads the value of one member. The warnings have no pointer yet.
+#[derive(Default)]
 pub(super) struct MemberReader {
     pub(super) handling: Handling,
     pub(super) warnings: Vec<FieldWarning>,
+    /// The members of the cost that are `null`, which a patch removes.
+    pub(super) removed_from_cost: Vec<String>,
 }
 
 impl MemberReader {
@@ -227,13 +230,20 @@ impl MemberReader {
     /// A free-form value. In lenient handling the last of several members with one name counts.
     pub(super) fn free_form<T: FromStr<Err = FieldError>>(&mut self, json: &str) -> Result<T, FieldError> {
         match json.parse() {
-            Err(FieldError { code: FieldErrorCode::DuplicateMember, pointer, .. }) if self.is_lenient() => {
-                let detail = format!("{} occurs more than once; the last value is kept", pointer.unwrap_or_default());
-                self.warn(WarningCode::DuplicateMember, detail);
-                without_duplicates(json).parse()
+            Err(FieldError { code: FieldErrorCode::DuplicateMember, .. }) if self.is_lenient() => {
+                self.without_duplicates(json).parse()
             }
             parsed => parsed,
         }
+    }
+
+    /// The same JSON, in which the last of several members with one name counts.
+    pub(super) fn without_duplicates<'a>(&mut self, json: &'a str) -> Cow<'a, str> {
+        let distinct = without_duplicates(json);
+        if matches!(distinct, Cow::Owned(_)) {
+            self.warn(WarningCode::DuplicateMember, "has a member more than once; the last value is kept");
+        }
+        distinct
     }
 }
 

@@ -43,7 +43,7 @@ macro_rules! members {
             $($(#[doc = $doc])+
             #[cfg_attr(feature = "schema", schemars(rename = $wire))]
             pub $name: slot!($presence $type),)+
-            /// Members of a newer service in the order received, as JSON text.
+            /// Members that this version does not know, as JSON text: of a lenient write, or of a newer service.
             #[cfg_attr(feature = "schema", schemars(skip))]
             pub extra: Vec<(String, JsonText)>,
         }
@@ -263,10 +263,16 @@ impl CallRecord {
     pub fn duration_nanos(&self) -> Option<i64> {
         match &self.duration {
             Some(duration) => duration.nanos(),
-            None => span_nanos(self.start_time.as_ref(), self.end_time.as_ref()).filter(|span| *span >= 0),
+            None => {
+                let span = span_nanos(self.start_time.as_ref(), self.end_time.as_ref())?;
+                (0..=MAX_DURATION_NANOS).contains(&span).then_some(span)
+            }
         }
     }
 }
+
+/// The longest duration that is known, 366 days.
+const MAX_DURATION_NANOS: i64 = 366 * 86_400 * 1_000_000_000;
 
 /// The time from start to end, in nanoseconds; negative if the end is before the start.
 pub(super) fn span_nanos(start: Option<&UnixSeconds>, end: Option<&UnixSeconds>) -> Option<i64> {

@@ -89,12 +89,18 @@ impl CallOutcome {
     ];
 }
 
-/// A word as statuses are compared: without case and separators.
+/// A word as statuses are compared: without case, separators and white space.
 fn letters(word: &str) -> String {
-    word.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    word.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace()).flat_map(char::to_lowercase).collect()
 }
 
 impl CallStatus {
+    /// Whether the status is no word: it is as absent as no status.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.as_str().trim().is_empty()
+    }
+
     /// What the status says about the result of the call, compared without case and separators: `ENDED` is completed.
     ///
     /// ```
@@ -123,8 +129,9 @@ impl CallStatus {
     pub(crate) fn progress(&self) -> usize {
         const UNKNOWN: usize = 10;
         match self.find() {
+            None if self.is_blank() => 0,
             None => UNKNOWN,
-            Some((CallOutcome::Live, group)) => group,
+            Some((CallOutcome::Live, group)) => group + 1,
             Some((CallOutcome::Failed, _)) => UNKNOWN + 1,
             Some((CallOutcome::Canceled, _)) => UNKNOWN + 2,
             Some((CallOutcome::NoAnswer, _)) => UNKNOWN + 3,

@@ -138,7 +138,9 @@ impl FineUnit {
             .find(|(_, factor)| {
                 // Whole seconds may be rounded in either value: by one second, and by a hundredth of the span.
                 let difference = (duration - span * factor).abs();
-                span > 0 && duration >= factor * NANOS_PER_UNIT && difference <= factor * (NANOS_PER_UNIT + span / 100)
+                span > 0
+                    && duration >= factor * NANOS_PER_UNIT / 10
+                    && difference <= factor * (NANOS_PER_UNIT + span / 100)
             })
             .map(|(unit, _)| unit)
     }

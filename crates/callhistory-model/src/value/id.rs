@@ -26,7 +26,10 @@ fn check_size(text: &str, max: usize) -> Result<(), FieldError> {
 /// Refuses an ID that a URL, a log line or a header would not carry unchanged.
 fn check_call_id(text: &str) -> Result<(), FieldError> {
     check_size(text, MAX_CALL_ID_BYTES)?;
-    let is_bad = |c: &char| c.is_control() || c.is_whitespace() || *c == '\u{feff}' || "/\\?#%\"".contains(*c);
+    // U+FFFD stands for characters that are lost: two calls could get one ID.
+    let is_bad = |c: &char| {
+        c.is_control() || c.is_whitespace() || matches!(*c, '\u{feff}' | '\u{fffd}') || "/\\?#%\"".contains(*c)
+    };
     if let Some(bad) = text.chars().find(is_bad) {
         let detail = format!("contains {bad:?}; an ID has no blanks, no control characters and none of / \\ ? # % \"");
         return Err(FieldError::new(FieldErrorCode::InvalidId, detail));
@@ -107,7 +110,7 @@ id! {
     /// The service generates 24 lower-case hexadecimal digits, which sort by creation time.
     CallId, check check_call_id, schema {
         "type": "string",
-        "pattern": "^[^\\s/\\\\?#%\"\\u0000-\\u001F\\u007F-\\u009F]+$",
+        "pattern": "^[^\\s/\\\\?#%\"\\u0000-\\u001F\\u007F-\\u009F\\uFFFD]+$",
         "minLength": 1,
         "maxLength": MAX_CALL_ID_BYTES,
         "examples": ["1234567890abcdef"],

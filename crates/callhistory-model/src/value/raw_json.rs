@@ -134,31 +134,37 @@ pub(crate) fn with_paired_surrogates(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same JSON, in which the last of several members with one name counts.
-pub(crate) fn without_duplicates(json: &str) -> String {
-    if let Ok(members) = raw_members(json) {
-        let mut last: Vec<(Cow<'_, str>, &RawValue)> = Vec::with_capacity(members.len());
-        let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(members.len());
-        for (name, value) in members {
-            match places.get(&name) {
-                Some(place) => last[*place].1 = value,
-                None => {
-                    places.insert(name.clone(), last.len());
-                    last.push((name, value));
-                }
-            }
-        }
-        return object_text(last.into_iter().map(|(name, value)| (name, without_duplicates(value.get()))));
-    }
-    match serde_json::from_str::<Vec<&RawValue>>(json) {
-        Ok(items) => array_text(items.into_iter().map(|item| without_duplicates(item.get()))),
-        Err(_) => json.to_owned(),
-    }
+/// The same JSON, in which the last of several members with one name counts. Values that are nested too deeply for a record stay as
+/// they are.
+pub(crate) fn without_duplicates(json: &str) -> Cow<'_, str> {
+    distinct_members(json, MAX_JSON_DEPTH)
 }
 
-/// The text of a JSON array with these items.
-pub(crate) fn array_text(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
+fn distinct_members(json: &str, depth: usize) -> Cow<'_, str> {
+    let Some(below) = depth.checked_sub(1).filter(|_| json.starts_with(['{', '['])) else { return json.into() };
+    let Ok(members) = raw_members(json) else {
+        let items = serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default();
+        let items: Vec<_> = items.into_iter().map(|item| distinct_members(item.get(), below)).collect();
+        let is_changed = items.iter().any(|item| matches!(item, Cow::Owned(_)));
+        return if is_changed { Cow::Owned(format!("[{}]", items.join(","))) } else { json.into() };
+    };
+    let count = members.len();
+    let mut last: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::with_capacity(count);
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(count);
+    for (name, value) in members {
+        let value = distinct_members(value.get(), below);
+        match places.get(&name) {
+            Some(place) => last[*place].1 = value,
+            None => {
+                places.insert(name.clone(), last.len());
+                last.push((name, value));
+            }
+        }
+    }
+    if last.len() == count && last.iter().all(|(_, value)| matches!(value, Cow::Borrowed(_))) {
+        return json.into();
+    }
+    Cow::Owned(object_text(last))
 }
 
 /// An array or object whose end [`compact`] has not reached.

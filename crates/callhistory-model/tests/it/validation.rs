@@ -199,6 +199,8 @@ fn numbers_are_kept_and_units_refused() {
     for bad in ["300000", "299600", "300999", "300000000", "300000000000"] {
         refused(span(bad), &["/duration wrong_unit"]);
     }
+    let short = r#"{"startTime": 1000, "endTime": 1000.5, "duration": 500}"#;
+    refused(short, &["/duration wrong_unit"]);
     for good in ["300", "299", "0", "3000", "150000", "600000"] {
         accepted(&span(good));
     }
@@ -245,6 +247,7 @@ fn calculations_use_nine_places_half_to_even() {
         r#"{"startTime": 1, "endTime": 3, "duration": -1}"#,
         r#"{"duration": 31622401}"#,
         r#"{"startTime": -1, "endTime": 3}"#,
+        r#"{"startTime": 0, "endTime": 1700000000}"#,
         "{}",
     ] {
         assert_eq!(duration(unknown), None, "{unknown}");
@@ -347,6 +350,9 @@ fn hostile_sizes_take_bounded_time() {
     let digits = format!(r#"{{"startTime": {}, "metadata": {{"n": {}}}}}"#, "9".repeat(400_000), "9".repeat(400_000));
     let parsed = CallInput::parse(digits.as_bytes(), Handling::Strict).unwrap();
     assert_eq!(parsed.warnings[0].code.as_str(), "out_of_range");
+    // Signs that are no number: each is looked at once.
+    let signs = format!("{{\"a\": {}}}", "-+".repeat(1 << 19));
+    assert!(CallInput::parse(signs.as_bytes(), Handling::Lenient).is_err());
     let lenient = CallInput::parse(many.as_bytes(), Handling::Lenient).unwrap();
     assert_eq!((lenient.input.extra.len(), lenient.warnings.len()), (100_000, 100), "the list of warnings is bounded");
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());

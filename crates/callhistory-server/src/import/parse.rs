@@ -75,15 +75,16 @@ impl RecordParser {
     }
 
     fn parse_call(&self, json: Vec<u8>, sent: Option<Vec<u8>>) -> Result<(CallId, CallWrite), FieldErrors> {
-        let ParsedCall { mut input, mut warnings, mut is_changed } = CallInput::parse(&json, self.handling)?;
+        let mut parsed = CallInput::parse(&json, self.handling)?;
+        if self.handling == Handling::Lenient {
+            parsed.derive_id(&json, self.source.is_some());
+        }
+        let ParsedCall { mut input, mut warnings, mut is_changed, .. } = parsed;
         let parsed_warnings = warnings.len();
         let grant_errors = self.grant.as_ref().and_then(|grant| grant.check_input(&input).err());
         let mut errors = grant_errors.map_or(Vec::new(), |errors| errors.0);
         if let Err(error) = self.check_workspace(&mut input, &mut warnings) {
             errors.push(error);
-        }
-        if input.id.is_none() && self.handling == Handling::Lenient {
-            warnings.extend(input.derive_id(self.source.map(|_| &json[..])));
         }
         if input.id.is_none() {
             let detail = "is missing; each record of an import has its _id or callId, so that it can be sent again, or \
