@@ -315,10 +315,11 @@ fn check_identity(input: &CallInput, workspace: &WorkspaceId, id: &CallId) -> Re
     }
 }
 
-/// Whether a write would take a final status back: to a live one, or to none. An unknown status is not judged.
+/// Whether a write would take a final status back: to a live one, or to none, as an empty one is. An unknown status is not judged.
 fn undoes_final_status(input: &CallInput, stored: &CallRecord) -> bool {
     let was_final = stored.status.as_ref().and_then(CallStatus::is_final) == Some(true);
-    was_final && input.status.as_ref().map_or(Some(false), CallStatus::is_final) == Some(false)
+    let sent = input.status.as_ref().filter(|status| !status.as_str().trim().is_empty());
+    was_final && sent.map_or(Some(false), CallStatus::is_final) == Some(false)
 }
 
 /// The record after an input is written over it; `None` if that changes nothing.

@@ -64,7 +64,9 @@ pub(crate) async fn a_final_status_is_not_undone(database: &impl Database) {
     };
     let any = Precondition::default;
     replace(r#"{"status":"ENDED","summary":"s"}"#, any()).await.unwrap();
-    for late in [r#"{"status":"in_progress"}"#, r#"{"status":"Ringing"}"#, r#"{"summary":"no status"}"#] {
+    let lates =
+        [r#"{"status":"in_progress"}"#, r#"{"status":"Ringing"}"#, r#"{"summary":"no status"}"#, r#"{"status":""}"#];
+    for late in lates {
         assert!(matches!(replace(late, any()).await, Err(StoreError::FinalStatus)), "{late}");
         assert!(matches!(replace(late, if_match(VersionSet::Any)).await, Err(StoreError::FinalStatus)), "{late}");
         assert_eq!(import(&*store, "c", late, mode(ImportMode::Replace)).await, ImportOutcome::Stale, "{late}");
@@ -72,8 +74,13 @@ pub(crate) async fn a_final_status_is_not_undone(database: &impl Database) {
     assert_eq!(status(&*store, "c").await.as_deref(), Some("ENDED"));
     assert_eq!(store.get_call(&ws, &id("c")).await.unwrap().unwrap().sequence, 1, "nothing was written");
     let kept = originals(&*store, "c").await;
-    assert_eq!(kept.iter().map(|original| original.number).collect::<Vec<_>>(), [1, 2, 3], "stale lines are kept");
+    assert_eq!(kept.iter().map(|original| original.number).collect::<Vec<_>>(), [1, 2, 3, 4], "stale lines are kept");
     assert!(kept.iter().all(|original| original.warnings[0].code == WarningCode::Stale), "{kept:?}");
+    for late in [r#"{"status":""}"#, r#"{"status":null}"#, r#"{"status":"ringing"}"#] {
+        let patch = CallPatch::parse(late.as_bytes(), Handling::Strict).unwrap();
+        let patched = store.update_call(&ws, &id("c"), patch.into(), any(), at(2)).await;
+        assert!(matches!(patched, Err(StoreError::FinalStatus)), "{late}: {patched:?}");
+    }
     // Another final status, a word that nobody knows, and a caller who saw the version.
     for next in [r#"{"status":"failed"}"#, r#"{"status":"on the moon"}"#, r#"{"status":"done"}"#] {
         assert_eq!(replace(next, any()).await.unwrap().outcome, WriteOutcome::Replaced, "{next}");
