@@ -49,8 +49,7 @@ pub(crate) async fn list_originals(
     grant.require(Scope::PhoneNumbersRead)?;
     grant.charge_records(1)?;
     let originals = app.store.list_originals(&workspace, &id).await?.ok_or_else(ApiError::call_not_found)?;
-    let last = originals.len().saturating_sub(OriginalInfo::MAX_LISTED);
-    let listed: Vec<_> = originals.into_iter().skip(last).map(info).collect();
+    let listed: Vec<_> = originals.into_iter().map(info).collect();
     let body = serde_json::to_vec(&listed).map_err(|error| ApiError::internal(&error))?;
     let body = app.body_budget.keep(&workspace, body).await?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())

@@ -1,7 +1,7 @@
 //! The originals of a record.
 
 use bytes::Bytes;
-use callhistory_model::{CallId, WorkspaceId};
+use callhistory_model::{CallId, OriginalInfo as ListedOriginal, WorkspaceId};
 use tokio_postgres::{
     Client, Row,
     types::{ToSql, Type},
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) const COLUMNS: &str =
     "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
 
-/// What is known of the originals of a record, in the order of their numbers; `None` if there is no such record.
+/// What is known of the last originals of a record, in the order of their numbers; `None` if there is no such record.
 pub(crate) async fn list_originals(
     db: &Client,
     workspace: &WorkspaceId,
@@ -29,11 +29,12 @@ pub(crate) async fn list_originals(
     // One snapshot: without originals, a record has one row of NULLs.
     let text = format!(
         "SELECT {COLUMNS} FROM call c LEFT JOIN original o ON o.workspace_id = $1 AND o.id = $2
-         WHERE c.workspace_id = $1 AND c.id = $2 ORDER BY o.number"
+         WHERE c.workspace_id = $1 AND c.id = $2 ORDER BY o.number DESC LIMIT {}",
+        ListedOriginal::MAX_LISTED
     );
     let rows = db.query_typed(&text, &values).await?;
     let mut infos = Vec::new();
-    for row in &rows {
+    for row in rows.iter().rev() {
         if row.try_get::<_, Option<i64>>(0)?.is_some() {
             let (original, digest) = original_row(row)?;
             infos.push(original.info(own, digest)?);

@@ -1,7 +1,7 @@
 //! The originals of a record.
 
 use bytes::Bytes;
-use callhistory_model::{CallId, WorkspaceId};
+use callhistory_model::{CallId, OriginalInfo as ListedOriginal, WorkspaceId};
 use rusqlite::{Connection, Row, params};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) const COLUMNS: &str =
     "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
 
-/// What is known of the originals of a record, in the order of their numbers; `None` if there is no such record.
+/// What is known of the last originals of a record, in the order of their numbers; `None` if there is no such record.
 pub(crate) fn list_originals(
     db: &Connection,
     workspace: &WorkspaceId,
@@ -24,7 +24,10 @@ pub(crate) fn list_originals(
     if !db.prepare_cached("SELECT 1 FROM call WHERE workspace_id = ?1 AND id = ?2")?.exists(own)? {
         return Ok(None);
     }
-    let text = format!("SELECT {COLUMNS} FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 ORDER BY o.number");
+    let text = format!(
+        "SELECT {COLUMNS} FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 ORDER BY o.number DESC LIMIT {}",
+        ListedOriginal::MAX_LISTED
+    );
     let mut statement = db.prepare_cached(&text)?;
     let mut rows = statement.query(own)?;
     let mut infos = Vec::new();
@@ -32,6 +35,7 @@ pub(crate) fn list_originals(
         let (original, digest) = original_row(row)?;
         infos.push(original.info((own[0], own[1]), digest)?);
     }
+    infos.reverse();
     Ok(Some(infos))
 }
 
