@@ -5,6 +5,8 @@ pub(crate) mod aggregate;
 #[cfg(feature = "engine")]
 pub(crate) mod cursor;
 #[cfg(feature = "engine")]
+pub(crate) mod import_parts;
+#[cfg(feature = "engine")]
 pub(crate) mod index_texts;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 pub(crate) mod mutation;

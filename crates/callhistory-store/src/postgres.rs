@@ -35,7 +35,7 @@ use pool::PgReadPool;
 use write::{
     group::{PgWriter, WriteSet},
     plan::GroupPlan,
-    prepare::{PatchRequest, WriteRequest},
+    prepare::{PatchReply, PatchRequest, WriteRequest},
 };
 
 use crate::{
@@ -43,6 +43,7 @@ use crate::{
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::ListPosition,
+        import_parts::ImportParts,
         mutation::{IdempotencyKey, Precondition, request_hash},
         options::StoreOptions,
         original::PreparedDocument,
@@ -113,6 +114,31 @@ impl PostgresStore {
             }
             verified => verified.map(Some),
         }
+    }
+
+    /// Imports records in one transaction.
+    async fn import_part(
+        &self,
+        workspace: &WorkspaceId,
+        calls: Vec<(CallId, CallWrite)>,
+        options: ImportOptions,
+        now: Timestamp,
+    ) -> Result<ImportBatch, StoreError> {
+        let own = workspace.clone();
+        let prepare = move || {
+            let each = calls.into_iter().map(|(id, write)| Ok((id.clone(), WriteRequest::prepare(write, &own, &id)?)));
+            each.collect::<Result<Vec<_>, StoreError>>()
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        let calls = prepared.map_err(|error| StoreError::Internal(error.to_string()))??;
+        let hash = |(id, request): &(CallId, WriteRequest)| Some((id.clone(), request.document.as_ref()?.hash));
+        let write_set = WriteSet {
+            ids: calls.iter().map(|(id, _)| id.clone()).collect(),
+            documents: calls.iter().filter_map(hash).collect(),
+            is_import: true,
+            key: None,
+        };
+        self.writer.run(workspace, write_set, move |plan| plan.import_calls(&calls, options, &now)).await
     }
 }
 
@@ -196,11 +222,13 @@ impl CallStore for PostgresStore {
             let work = move |plan: &mut GroupPlan| plan.update_call(&id, &request, &precondition, &now);
             self.writer.run(workspace, write_set, work).await
         };
-        let written = update(request.clone()).await;
-        let again = if written.is_err() { request.with_terms().await } else { None };
-        match again {
-            Some(again) => update(again).await,
-            None => written,
+        let wanted = match update(request.clone()).await? {
+            PatchReply::Written(written) => return Ok(written),
+            PatchReply::WantsTerms(wanted) => wanted,
+        };
+        match update(request.with_terms(wanted).await?).await? {
+            PatchReply::Written(written) => Ok(written),
+            PatchReply::WantsTerms(_) => Err(StoreError::Internal("a patch was not applied".to_owned())),
         }
     }
 
@@ -222,21 +250,12 @@ impl CallStore for PostgresStore {
         options: ImportOptions,
         now: Timestamp,
     ) -> Result<ImportBatch, StoreError> {
-        let own = workspace.clone();
-        let prepare = move || {
-            let each = calls.into_iter().map(|(id, write)| Ok((id.clone(), WriteRequest::prepare(write, &own, &id)?)));
-            each.collect::<Result<Vec<_>, StoreError>>()
-        };
-        let prepared = tokio::task::spawn_blocking(prepare).await;
-        let calls = prepared.map_err(|error| StoreError::Internal(error.to_string()))??;
-        let hash = |(id, request): &(CallId, WriteRequest)| Some((id.clone(), request.document.as_ref()?.hash));
-        let write_set = WriteSet {
-            ids: calls.iter().map(|(id, _)| id.clone()).collect(),
-            documents: calls.iter().filter_map(hash).collect(),
-            is_import: true,
-            key: None,
-        };
-        self.writer.run(workspace, write_set, move |plan| plan.import_calls(&calls, options, &now)).await
+        let sizes = read::get::call_sizes(&self.pipeline, workspace, &ImportParts::ids(&calls)).await?;
+        let mut parts = ImportParts::split(calls, sizes, options)?;
+        while let Some((calls, options)) = parts.next_part() {
+            parts.add(self.import_part(workspace, calls, options, now.clone()).await?);
+        }
+        Ok(parts.done())
     }
 
     async fn list_originals(

@@ -1,6 +1,7 @@
 //! The embedded engine: SQLite in WAL mode. One writer commits in groups; readers have connections of their own.
 
 use std::{
+    collections::HashSet,
     panic::{self, AssertUnwindSafe},
     path::Path,
     sync::Arc,
@@ -20,6 +21,7 @@ use crate::{
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::CursorSigner,
+        import_parts::ImportParts,
         mutation::{IdempotencyKey, Precondition, request_hash},
         options::StoreOptions,
         predicate::Predicate,
@@ -88,6 +90,33 @@ impl SqliteStore {
 
     fn target(&self, workspace: &WorkspaceId, id: &CallId, now: Timestamp) -> Target {
         Target { workspace: workspace.clone(), id: id.clone(), now, max_record_bytes: self.max_record_bytes }
+    }
+
+    /// Imports records in one transaction.
+    async fn import_part(
+        &self,
+        workspace: &WorkspaceId,
+        calls: Vec<(CallId, CallWrite)>,
+        options: ImportOptions,
+        now: Timestamp,
+    ) -> Result<ImportBatch, StoreError> {
+        let (own, snapshots, at) = (workspace.clone(), Arc::clone(&self.snapshots), now.clone());
+        let max_record_bytes = self.max_record_bytes;
+        let make = move || {
+            let mut seen = HashSet::new();
+            let prepared = calls.into_iter().map(|(id, write)| {
+                let target = Target { workspace: own.clone(), id: id.clone(), now: at.clone(), max_record_bytes };
+                // Another line with the ID merges into what the first has written.
+                let is_expected = options.mode == ImportMode::Merge && seen.insert(id.clone());
+                let merged = if is_expected { merged_terms(&snapshots, &target, &write) } else { None };
+                Ok((id, PreparedCall { merged, ..PreparedCall::make(write, &target)? }))
+            });
+            prepared.collect::<Result<Vec<_>, StoreError>>()
+        };
+        let calls = prepare(true, make).await??;
+        let (own, kind) = (workspace.clone(), WriteKind::Import(calls.len()));
+        let import = move |tx: &mut WriteTransaction| statements::import_calls(tx, &own, calls, options, &now);
+        self.writer.run(workspace, kind, import).await
     }
 
     /// Opens a database with a bound on the size of the WAL.
@@ -242,22 +271,17 @@ impl CallStore for SqliteStore {
         options: ImportOptions,
         now: Timestamp,
     ) -> Result<ImportBatch, StoreError> {
-        let (own, snapshots, max_record_bytes) =
-            (workspace.clone(), Arc::clone(&self.snapshots), self.max_record_bytes);
-        let at = now.clone();
-        let make = move || {
-            let prepared = calls.into_iter().map(|(id, write)| {
-                let target = Target { workspace: own.clone(), id: id.clone(), now: at.clone(), max_record_bytes };
-                let merged =
-                    if options.mode == ImportMode::Merge { merged_terms(&snapshots, &target, &write) } else { None };
-                Ok((id, PreparedCall { merged, ..PreparedCall::make(write, &target)? }))
-            });
-            prepared.collect::<Result<Vec<_>, StoreError>>()
+        let (own, snapshots) = (workspace.clone(), Arc::clone(&self.snapshots));
+        let split = move || {
+            let size = |id: &CallId| Ok((id.clone(), snapshots.read(|db| Ok(read::get::call_bytes(db, &own, id)?))?));
+            let sizes = ImportParts::ids(&calls).into_iter().map(size).collect::<Result<_, StoreError>>()?;
+            ImportParts::split(calls, sizes, options)
         };
-        let calls = prepare(true, make).await??;
-        let (own, kind) = (workspace.clone(), WriteKind::Import(calls.len()));
-        let import = move |tx: &mut WriteTransaction| statements::import_calls(tx, &own, calls, options, &now);
-        self.writer.run(workspace, kind, import).await
+        let mut parts = prepare(true, split).await??;
+        while let Some((calls, options)) = parts.next_part() {
+            parts.add(self.import_part(workspace, calls, options, now.clone()).await?);
+        }
+        Ok(parts.done())
     }
 
     async fn list_originals(

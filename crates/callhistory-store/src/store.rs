@@ -105,14 +105,16 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Writes many records in one transaction, in their order. What is done with a record that exists depends on the mode; a record
-    /// that was deleted stays deleted unless the options say otherwise.
+    /// Writes many records in their order. What is done with a record that exists depends on the mode; a record that was deleted
+    /// stays deleted unless the options say otherwise. It is one transaction, or several if the records, as they are stored and as
+    /// they are sent, are too large for one.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Aborted`] if records of a batch that is written as a whole are invalid, and those of
-    /// [`replace_call`](Self::replace_call); then no record is written. Otherwise, an invalid record has its own errors among the
-    /// outcomes, and the others are written.
+    /// For a batch that is written as a whole, [`StoreError::Aborted`] if records are invalid, and [`StoreError::Refused`] if it
+    /// changes stored records that are too large for one transaction; then no record is written. Those of
+    /// [`replace_call`](Self::replace_call): the failed transaction and those after it write nothing. Otherwise, an invalid record
+    /// has its own errors among the outcomes, and the others are written.
     async fn import_calls(
         &self,
         workspace: &WorkspaceId,
@@ -121,7 +123,7 @@ pub trait CallStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<ImportBatch, StoreError>;
 
-    /// What is known of the originals of a record, in the order of their numbers; `None` if the record does not exist.
+    /// What is known of the last 1,000 originals of a record, in the order of their numbers; `None` if the record does not exist.
     ///
     /// A write keeps the document that it was sent as if the record has less than it, or something else: if the document says so
     /// ([`SentDocument::is_changed`]), or if the write itself loses something. A record has the same document once; its originals

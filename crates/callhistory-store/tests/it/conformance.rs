@@ -12,6 +12,10 @@ use callhistory_store::{
     WrittenCall,
 };
 
+pub(crate) use crate::bounds::{
+    an_import_over_large_records_is_split, an_unchanged_record_may_exceed_a_lowered_limit,
+    the_last_originals_are_listed,
+};
 pub(crate) use crate::clocks::{
     a_generated_id_is_not_older_than_the_last_change, an_idempotency_key_outlives_a_jump_of_the_clock,
     times_of_changes_do_not_go_back,
@@ -99,6 +103,9 @@ macro_rules! conformance {
             long_labels_are_found,
             merges_in_any_order_lead_to_one_record,
             the_longest_names_are_stored,
+            an_unchanged_record_may_exceed_a_lowered_limit,
+            the_last_originals_are_listed,
+            an_import_over_large_records_is_split,
             a_list_without_transcripts_does_not_read_them,
             a_transcript_can_have_twelve_megabytes,
             a_busy_workspace_does_not_delay_a_quiet_one,

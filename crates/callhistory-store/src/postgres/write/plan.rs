@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
-use super::prepare::{ExpectedTerms, PatchRequest, WriteRequest};
+use super::prepare::{ExpectedTerms, PatchReply, PatchRequest, WriteRequest};
 use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
@@ -231,18 +231,31 @@ impl GroupPlan {
         warnings: &WriteWarnings,
         (now, record_bytes): (&Timestamp, usize),
     ) -> Result<Option<OriginalRow>, StoreError> {
-        let originals = self.calls.get(id).map(|call| &call.originals);
-        let totals = originals.map(|originals| originals.totals).unwrap_or_default();
-        let max_bytes = self.max_record_bytes;
-        let is_known =
-            |document: &&PreparedDocument| originals.is_some_and(|known| known.known.contains(&document.hash));
-        match document.filter(|document| document.is_kept(warnings) && !is_known(document)) {
+        let (totals, max_bytes) = (self.totals(id), self.max_record_bytes);
+        match self.kept(id, document, warnings) {
             Some(document) => document.row(warnings, totals, now, (record_bytes, max_bytes)).map(Some),
             None => {
                 mutation::check_size(record_bytes, usize::try_from(totals.bytes).unwrap_or(0), max_bytes)?;
                 Ok(None)
             }
         }
+    }
+
+    /// The document of a write, if it is kept and the record does not have it.
+    fn kept<'a>(
+        &self,
+        id: &CallId,
+        document: Option<&'a PreparedDocument>,
+        warnings: &WriteWarnings,
+    ) -> Option<&'a PreparedDocument> {
+        let known = self.calls.get(id).map(|call| &call.originals.known);
+        let is_known = |document: &PreparedDocument| known.is_some_and(|known| known.contains(&document.hash));
+        document.filter(|document| document.is_kept(warnings) && !is_known(document))
+    }
+
+    /// What a record has of originals.
+    fn totals(&self, id: &CallId) -> OriginalTotals {
+        self.calls.get(id).map(|call| call.originals.totals).unwrap_or_default()
     }
 
     /// Adds what a write leaves besides the record.
@@ -289,10 +302,10 @@ impl GroupPlan {
     ) -> Result<Outcome, StoreError> {
         let Change { record, warnings } = change;
         let Some((record, body)) = record else {
-            let document = document.filter(|document| document.is_kept(&warnings));
-            if document.is_some()
-                && let Some(row) = self.original(id, document, &warnings, (now, found.current.body.len()))?
-            {
+            // Nothing is checked if nothing is written: the maximum size can be lower than when the record was.
+            if let Some(document) = self.kept(id, document, &warnings) {
+                let row =
+                    document.row(&warnings, self.totals(id), now, (found.current.body.len(), self.max_record_bytes))?;
                 let expected = self.calls.get(id).and_then(|call| call.expected.clone());
                 self.keep(id, Some(row), expected.as_ref());
             }
@@ -370,22 +383,24 @@ impl GroupPlan {
         request: &PatchRequest,
         precondition: &Precondition,
         now: &Timestamp,
-    ) -> Result<Reply<Option<WrittenCall>>, Rejection> {
+    ) -> Result<Reply<PatchReply>, Rejection> {
         if self.current(id).is_none() {
-            let Some(created) = &request.created else { return Ok(Box::new(|_| None)) };
+            let Some(created) = &request.created else { return Ok(Box::new(|_| PatchReply::Written(None))) };
             Self::check(precondition, None)?;
             let created = created.clone()?;
             let reply = self.create(id, &created, (now, now))?.reply(id.clone());
-            return Ok(Box::new(|base| Some(reply(base))));
+            return Ok(Box::new(|base| PatchReply::Written(Some(reply(base)))));
         }
         Self::check(precondition, self.current(id))?;
-        let Some(found) = self.found(id)? else { return Ok(Box::new(|_| None)) };
+        let Some(found) = self.found(id)? else { return Ok(Box::new(|_| PatchReply::Written(None))) };
         let time = self.time_of_change(now);
         let change = mutation::patched(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
-        request.want_terms(&found.record, change.record.as_ref())?;
+        if let Some(record) = request.wanted_terms(&found.record, change.record.as_ref()) {
+            return Ok(Box::new(|_| PatchReply::WantsTerms(record)));
+        }
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         let reply = self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone());
-        Ok(Box::new(|base| Some(reply(base))))
+        Ok(Box::new(|base| PatchReply::Written(Some(reply(base)))))
     }
 
     pub(crate) fn delete_call(

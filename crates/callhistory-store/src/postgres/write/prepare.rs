@@ -1,6 +1,6 @@
 //! Writes, prepared by their caller: what follows runs while the workspace is locked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
@@ -13,6 +13,7 @@ use crate::{
         search_terms::{Terms, have_same_terms},
     },
     error::StoreError,
+    results::WrittenCall,
 };
 
 /// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
@@ -85,8 +86,13 @@ async fn prepare<T: Send + 'static>(
     tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
-/// A large record that a patch leads to: its terms are made while the workspace is not locked.
-type WantedTerms = Arc<Mutex<Option<CallRecord>>>;
+/// What a patch did.
+pub(crate) enum PatchReply {
+    /// The record, if there is one.
+    Written(Option<WrittenCall>),
+    /// Nothing: the terms of the large record that it leads to must be made first, while the workspace is not locked.
+    WantsTerms(Arc<CallRecord>),
+}
 
 /// A patch.
 #[derive(Clone)]
@@ -95,8 +101,8 @@ pub(crate) struct PatchRequest {
     pub(crate) write: PatchWrite,
     pub(crate) document: Option<Arc<PreparedDocument>>,
     pub(crate) expected: Option<Arc<ExpectedTerms>>,
-    /// Where the first attempt leaves a record whose terms it needs.
-    wanted: Option<WantedTerms>,
+    /// Whether it may write a large record whose terms are not prepared: the record changed once more in the meantime.
+    is_last: bool,
     /// The record that it creates if there is none, if it may.
     pub(crate) created: Option<Result<WriteRequest, StoreError>>,
 }
@@ -117,29 +123,25 @@ impl PatchRequest {
             Ok(WriteRequest { write: call, document: document.clone(), warnings, expected: None })
         };
         let created = write.is_upsert.then(create);
-        Ok(Self { write, document, created, expected: None, wanted: Some(WantedTerms::default()) })
+        Ok(Self { write, document, created, expected: None, is_last: false })
     }
 
-    /// Refuses the first attempt to write a large record whose terms are not prepared.
-    pub(crate) fn want_terms(
+    /// The large record that the patch leads to, if its terms must be prepared first.
+    pub(crate) fn wanted_terms(
         &self,
         before: &CallRecord,
         after: Option<&(CallRecord, Bytes)>,
-    ) -> Result<(), StoreError> {
-        let Some((wanted, (record, body))) = self.wanted.as_ref().zip(after) else { return Ok(()) };
-        let is_known = self.expected.as_ref().is_some_and(|expected| expected.are_of(record));
-        if body.len() <= LARGE_BYTES || is_known || have_same_terms(before, record) {
-            return Ok(());
-        }
-        *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
-        Err(StoreError::Unavailable("the terms of a large record are not prepared".to_owned()))
+    ) -> Option<Arc<CallRecord>> {
+        let (record, body) = after.filter(|_| !self.is_last)?;
+        let is_wanted = body.len() > LARGE_BYTES && !have_same_terms(before, record);
+        is_wanted.then(|| Arc::new(record.clone()))
     }
 
-    /// The second attempt with the terms that the first one wanted; `None` if that failed for another reason.
-    pub(crate) async fn with_terms(&self) -> Option<Self> {
-        let wanted = self.wanted.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let expected = tokio::task::spawn_blocking(move || ExpectedTerms::of(wanted)).await.ok();
-        Some(Self { expected, wanted: None, ..self.clone() })
+    /// The second attempt, with the terms that the first one wanted.
+    pub(crate) async fn with_terms(self, wanted: Arc<CallRecord>) -> Result<Self, StoreError> {
+        let made = tokio::task::spawn_blocking(move || ExpectedTerms::of(Arc::unwrap_or_clone(wanted))).await;
+        let expected = made.map_err(|error| StoreError::Internal(error.to_string()))?;
+        Ok(Self { expected: Some(expected), is_last: true, ..self })
     }
 }
 
