@@ -186,7 +186,7 @@ pub(crate) struct WriteWarnings {
 impl WriteWarnings {
     /// The input of a document, and the warnings about it.
     pub(crate) fn split(parsed: ParsedCall) -> (CallInput, Self) {
-        let ParsedCall { input, warnings, is_changed } = parsed;
+        let ParsedCall { input, warnings, is_changed, .. } = parsed;
         (input, Self { list: warnings, is_lossy: is_changed })
     }
 }
