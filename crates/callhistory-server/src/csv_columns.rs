@@ -1,6 +1,6 @@
 //! The columns of CSV, for exports and imports alike: an export that is imported gives the same records.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use callhistory_model::CallRecord;
 use serde::{
@@ -20,6 +20,9 @@ pub(crate) const CHARGE: &str = "cost.customer_charge";
 /// The last column of an export: an object of the members that have no column, and of those that a cell cannot tell from absent
 /// ones.
 pub(crate) const EXTRA: &str = "extra";
+
+/// The longest name of a column, in bytes: each row may be as much longer than what was sent.
+const MAX_NAME_BYTES: usize = 1024;
 
 /// How the cells of a column become JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,10 +76,14 @@ impl CsvColumns {
                         _id,startTime,status"
                 .to_owned());
         }
+        let mut known = HashSet::with_capacity(names.len());
         let mut columns: Vec<(String, CellType)> = Vec::with_capacity(names.len());
         for (at, name) in names.into_iter().enumerate() {
             let name = if name.is_empty() { format!("column{}", at + 1) } else { name };
-            if columns.iter().any(|(known, _)| *known == name) {
+            if name.len() > MAX_NAME_BYTES {
+                return Err(format!("has a name of more than {MAX_NAME_BYTES} bytes, that of column {}", at + 1));
+            }
+            if !known.insert(name.clone()) {
                 return Err(format!("names the column {name:?} more than once"));
             }
             let cell_type = if is_export && name == EXTRA { CellType::Extra } else { CellType::of(&name) };
@@ -146,6 +153,9 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     for byte in bytes {
         match byte {
             b'"' | b'\\' => json.extend([b'\\', *byte]),
+            b'\n' => json.extend(b"\\n"),
+            b'\r' => json.extend(b"\\r"),
+            b'\t' => json.extend(b"\\t"),
             0..0x20 => json.extend(format!("\\u{byte:04x}").into_bytes()),
             _ => json.push(*byte),
         }

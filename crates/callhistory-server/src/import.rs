@@ -2,8 +2,8 @@
 
 mod csv_splitter;
 pub(crate) mod failure;
-mod foreign_text;
 pub mod format;
+mod format_hint;
 mod gunzip;
 mod object_scanner;
 mod parse;

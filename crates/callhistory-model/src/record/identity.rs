@@ -3,34 +3,37 @@
 use sha2::{Digest, Sha256};
 
 use super::decode::ParsedCall;
-use crate::{CallId, FieldWarning, Scalar, WarningCode};
+use crate::{CallId, CallInput, FieldWarning, Scalar, WarningCode};
 
-/// The members in which platforms send the ID of a call, the most specific first.
-const ID_MEMBERS: [&str; 17] = [
-    "id",
-    "call_id",
-    "callid",
-    "callID",
-    "callSid",
-    "call_sid",
-    "CallSid",
-    "sid",
-    "uuid",
-    "call_uuid",
-    "uniqueid",
-    "linkedid",
-    "conversation_id",
-    "conversationId",
-    "session_id",
-    "c_id",
-    "core-uuid",
-];
 /// Digits of a derived ID, as many as a generated one has.
 const DERIVED_DIGITS: usize = 24;
 
+impl CallInput {
+    /// The members in which platforms send the ID of a call, the most specific first.
+    pub const ID_MEMBERS: [&'static str; 17] = [
+        "id",
+        "call_id",
+        "callid",
+        "callID",
+        "callSid",
+        "call_sid",
+        "CallSid",
+        "sid",
+        "uuid",
+        "call_uuid",
+        "uniqueid",
+        "linkedid",
+        "conversation_id",
+        "conversationId",
+        "session_id",
+        "c_id",
+        "core-uuid",
+    ];
+}
+
 impl ParsedCall {
     /// Sets the `_id` of a record that has none: an `_id` that cannot be one becomes its digest; otherwise the `callId` counts or, for
-    /// a document `of_any_source`, the ID of the call in a member that platforms use, or else a digest of the document. The same
+    /// a document `of_any_source`, the ID of the call in a member that platforms use ([`CallInput::ID_MEMBERS`]), or else a digest of the document. The same
     /// document gets the same ID whenever it is sent.
     ///
     /// ```
@@ -67,7 +70,7 @@ impl ParsedCall {
         };
         let refused = self.refused_id.clone().map(|id| ("_id", id));
         let call_id = || self.input.call_id.clone().map(|id| ("callId", id));
-        let platform_id = || ID_MEMBERS.iter().find_map(member).filter(|_| of_any_source);
+        let platform_id = || CallInput::ID_MEMBERS.iter().find_map(member).filter(|_| of_any_source);
         let known = refused.filter(|(_, id)| !id.is_empty());
         let known = known.or_else(|| call_id().filter(|(_, id)| !id.is_empty())).or_else(platform_id);
         let Some((name, text)) = known else {

@@ -20,7 +20,8 @@ pub struct ImportReport {
     pub stale: u64,
     /// Number of records that were not written, because a record with their ID was deleted.
     pub deleted: u64,
-    /// Number of the records above whose ID occurred before in the same import.
+    /// Number of the records above whose stored record was written since the import began: an earlier line has the same ID, or
+    /// somebody else wrote it. Identical lines of a record that was stored before are only unchanged.
     pub repeated: u64,
     /// Number of values in the place of a record that are not objects, such as `null`. They are left out.
     pub skipped: u64,

@@ -25,10 +25,10 @@ use crate::{
 ///
 /// Streams every record that matches the filters of the list, newest first, from one consistent snapshot. `ndjson` is one
 /// record on each line, exactly as it is stored; the lines can be imported again. `csv` has a header line and one column
-/// for each member in the order of the record, with `cost.customer_charge` after `cost`; columns of later versions are
-/// added at the end. Each cell is quoted; a text that a spreadsheet would interpret as a formula, one that starts with `=`,
-/// `+`, `-`, `@`, a tab or a line break, is prefixed with an apostrophe. A workspace can run two exports at a time, each
-/// for at most an hour; a failed export is aborted without the end of its body.
+/// for each member in the order of the record, with `cost.customer_charge` after `cost`, and the unknown members in the last
+/// one, `extra`; columns of later versions are added before it. It can be imported again: each cell is quoted, and a text is
+/// exact, also one that a spreadsheet would interpret as a formula. A workspace can run two exports at a time, each for at
+/// most an hour; a failed export is aborted without the end of its body.
 #[utoipa::path(
     get,
     path = "/v2/api/call-history/export",

@@ -7,8 +7,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{CallInput, Handling, ImportQuery, ImportReport, ProblemCode};
-use callhistory_store::Exhausted;
+use callhistory_model::{CallInput, Handling, ImportQuery, ImportReport, ProblemCode, WorkspaceId};
+use callhistory_store::{Exhausted, Permit};
 use futures_util::StreamExt as _;
 
 use crate::{
@@ -23,8 +23,10 @@ use crate::{
 /// How long the sender may send nothing.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Imports with more in memory than two usual batches have a share of the budget of bodies, in bytes.
+/// What an import has in memory beyond two usual batches has a share of the budget of bodies, in bytes.
 const LARGE_BYTES: usize = 8 * 1024 * 1024;
+/// What an import reserves at a time, in bytes.
+const STEP_BYTES: usize = 1024 * 1024;
 /// Imports with less in memory do not count, in bytes: the limit of connections bounds them.
 const FREE_BYTES: usize = 64 * 1024;
 
@@ -38,6 +40,35 @@ fn exhausted(reason: Exhausted) -> ApiError {
     ApiError::refused(name, detail)
 }
 
+/// The shares of the budget of bodies that an import holds.
+#[derive(Default)]
+struct ImportBudget {
+    permits: Vec<Permit>,
+    reserved_bytes: usize,
+}
+
+impl ImportBudget {
+    /// Reserves as much as an import needs that has this number of bytes in memory.
+    async fn cover(&mut self, app: &AppState, workspace: &WorkspaceId, buffered_bytes: usize) -> Result<(), ApiError> {
+        let budget = &app.body_budget;
+        let needed = buffered_bytes.saturating_sub(LARGE_BYTES).min(budget.share_bytes());
+        if needed <= self.reserved_bytes {
+            return Ok(());
+        }
+        if self.permits.is_empty() {
+            // Most imports of large records need no more.
+            self.reserved_bytes = needed.max(app.max_record_bytes);
+            self.permits.extend(budget.reserve(workspace, self.reserved_bytes).await?);
+        } else {
+            let room = budget.share_bytes() - self.reserved_bytes;
+            let more = (needed - self.reserved_bytes).max(STEP_BYTES).min(room);
+            self.permits.push(budget.try_reserve(workspace, more)?);
+            self.reserved_bytes += more;
+        }
+        Ok(())
+    }
+}
+
 /// Import calls
 ///
 /// Accepts a stream of any size. JSON (`application/x-ndjson`, `application/json`) is one record on each line, an array, a
@@ -47,8 +78,8 @@ fn exhausted(reason: Exhausted) -> ApiError {
 ///
 /// Each record is created, replaced or merged, as `mode` says; `createdAt` and `updatedAt` are kept where they are given. By
 /// default the handling is lenient: what can be understood is read, unknown members are kept, and the report names what was
-/// changed or left out. A record without an `_id` gets one that is derived from its ID at the provider, or from its content. The
-/// record of another workspace is written to this one. A record that cannot be read is rejected with its line and its errors;
+/// changed or left out. A record without an `_id` gets one that is derived from its `callId` or, with `source=generic`, from its
+/// ID at the platform or its content. The record of another workspace is written to this one. A record that cannot be read is rejected with its line and its errors;
 /// the others are written, unless `atomic=true`. If nothing was taken and something was rejected, the status is 422, with the
 /// same report.
 ///
@@ -83,7 +114,7 @@ pub(crate) async fn import_calls(
     let handling = preference.or(Handling::Lenient);
     let settings = ImportParameters { query, handling, max_record_bytes: app.max_record_bytes };
     let mut import = Import::new(target, format, gzip, settings).with_grant(grant.clone());
-    let (mut permit, mut budget) = (None, None);
+    let (mut permit, mut budget) = (None, ImportBudget::default());
     let mut chunks = body.into_data_stream();
     let mut ended = std::pin::pin!(grant.ended());
     loop {
@@ -100,9 +131,7 @@ pub(crate) async fn import_calls(
                 if permit.is_none() && import.buffered_bytes() > FREE_BYTES {
                     permit = Some(app.imports.acquire_many(&workspace, 1).await.map_err(exhausted)?);
                 }
-                if budget.is_none() && import.buffered_bytes() > LARGE_BYTES {
-                    budget = app.body_budget.reserve(&workspace, app.max_record_bytes).await?;
-                }
+                budget.cover(&app, &workspace, import.buffered_bytes()).await?;
             }
             Ok(None) => break,
             Ok(Some(Err(_))) => {

@@ -157,7 +157,7 @@ pub struct ImportSettings {
     /// strict rejects records with unknown members, unreadable values or wrong units; lenient keeps what it can read
     #[arg(long, default_value = "lenient", value_parser = parse_handling, value_name = "HANDLING")]
     pub handling: Handling,
-    /// The form of the records: generic for the member names of the API
+    /// generic: records of any platform, whose IDs are derived where they have none
     #[arg(long, value_parser = parse_source, value_name = "SOURCE")]
     pub source: Option<ImportSource>,
 }

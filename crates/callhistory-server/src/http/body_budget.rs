@@ -54,6 +54,11 @@ impl BodyBudget {
         }
     }
 
+    /// The share of one workspace, in bytes.
+    pub(crate) fn share_bytes(&self) -> usize {
+        self.share * 1024
+    }
+
     /// Waits for the share of a body of at most this number of bytes; `None` if it does not count.
     pub(crate) async fn reserve(&self, workspace: &WorkspaceId, bytes: usize) -> Result<Option<Permit>, ApiError> {
         if bytes <= FREE_BYTES {

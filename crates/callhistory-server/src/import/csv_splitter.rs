@@ -1,16 +1,29 @@
 //! Splits CSV into records. The first line names the members.
 
-use callhistory_model::FieldErrorCode;
+use std::sync::Arc;
+
+use callhistory_model::{FieldError, FieldErrorCode};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::raw_record::{RawContent, RawRecord};
+use super::raw_record::{RawContent, RawRecord, SentRow};
 use crate::csv_columns::CsvColumns;
 
 /// The longest line with the names of the columns, in bytes.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The most columns, and the most cells of a row.
 const MAX_COLUMNS: usize = 4096;
+/// The buffer of cells that a small row needs, and the largest one that is kept for the next row, in bytes.
+const MIN_CELL_BYTES: usize = 4096;
+const KEPT_CELL_BYTES: usize = 256 * 1024;
 /// The delimiters among which the first line decides.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// What a row has too much of. The rest of it is read, but not kept.
+#[derive(Clone, Copy)]
+enum Excess {
+    Bytes,
+    Cells,
+}
 
 /// Splits bytes into records as they arrive.
 pub(crate) struct CsvSplitter {
@@ -20,7 +33,7 @@ pub(crate) struct CsvSplitter {
     reader: Reader,
     header: Option<CsvColumns>,
     /// The first line as it was sent.
-    header_line: Vec<u8>,
+    header_line: Arc<[u8]>,
     /// The cells of the current row, and where each ends.
     cells: Vec<u8>,
     ends: Vec<usize>,
@@ -28,7 +41,7 @@ pub(crate) struct CsvSplitter {
     cell_count: usize,
     /// The row as it was sent.
     row: Vec<u8>,
-    is_too_long: bool,
+    excess: Option<Excess>,
     /// The line of the row, and of the next byte.
     start: u64,
     line: u64,
@@ -44,13 +57,13 @@ impl CsvSplitter {
             head: Some(Vec::new()),
             reader: Reader::new(),
             header: None,
-            header_line: Vec::new(),
-            cells: vec![0; 4096],
+            header_line: Arc::new([]),
+            cells: vec![0; MIN_CELL_BYTES],
             ends: vec![0; 64],
             cell_bytes: 0,
             cell_count: 0,
             row: Vec::new(),
-            is_too_long: false,
+            excess: None,
             start: 1,
             line: 1,
             after_carriage_return: false,
@@ -67,9 +80,9 @@ impl CsvSplitter {
         }
     }
 
-    /// The bytes of the record that is not complete.
+    /// The memory that the record takes that is not complete, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.cell_bytes + self.row.len()
+        self.head.as_ref().map_or(0, Vec::len) + self.cells.len() + self.row.capacity()
     }
 
     /// Ends the stream.
@@ -114,43 +127,62 @@ impl CsvSplitter {
         let (result, read, written, ended) = self.reader.read_record(bytes, cells, ends);
         self.cell_bytes += written;
         self.cell_count += ended;
-        self.keep_row(&bytes[..read]);
+        self.keep_row(&bytes[..read], records);
+        if self.has_failed {
+            return read;
+        }
         match result {
             ReadRecordResult::InputEmpty => {}
-            ReadRecordResult::OutputFull if self.cells.len() < 2 * self.max_bytes => {
-                self.cells.resize((self.cells.len() * 2).min(2 * self.max_bytes), 0);
+            ReadRecordResult::OutputFull if self.cells.len() < self.max_cell_bytes() => {
+                self.cells.resize((self.cells.len() * 2).min(self.max_cell_bytes()), 0);
             }
             ReadRecordResult::OutputEndsFull if self.ends.len() < MAX_COLUMNS => {
                 self.ends.resize(self.ends.len() * 2, 0);
             }
-            // What is read up to the end of the row is dropped.
-            ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                (self.is_too_long, self.cell_bytes, self.cell_count) = (true, 0, 0);
-            }
+            ReadRecordResult::OutputFull => self.drop_row(Excess::Bytes),
+            ReadRecordResult::OutputEndsFull => self.drop_row(Excess::Cells),
             ReadRecordResult::Record => self.end_row(records),
             ReadRecordResult::End => return 0,
         }
         if bytes.is_empty() { 1 } else { read }
     }
 
-    fn keep_row(&mut self, bytes: &[u8]) {
-        let blanks = if self.row.is_empty() && !self.is_too_long {
-            let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-            bytes.iter().take_while(|byte| is_line_end(byte)).count()
-        } else {
-            0
-        };
+    /// A first line has fewer bytes than a row, of which each is a part of the record.
+    fn max_cell_bytes(&self) -> usize {
+        let max_bytes = if self.header.is_some() { self.max_bytes } else { MAX_HEADER_BYTES };
+        max_bytes.max(MIN_CELL_BYTES)
+    }
+
+    /// The most bytes of a line: in the text of a cell, each quotation mark is two.
+    fn max_row_bytes(&self) -> usize {
+        if self.header.is_some() { self.max_bytes.saturating_mul(2) } else { MAX_HEADER_BYTES }
+    }
+
+    /// Drops what was kept of a row, and what is read up to its end.
+    fn drop_row(&mut self, excess: Excess) {
+        self.excess.get_or_insert(excess);
+        (self.row, self.cell_bytes, self.cell_count) = (Vec::new(), 0, 0);
+    }
+
+    fn keep_row(&mut self, bytes: &[u8], records: &mut Vec<RawRecord>) {
+        let is_start = self.row.is_empty() && self.excess.is_none();
+        let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let blanks = if is_start { bytes.iter().take_while(|byte| is_line_end(byte)).count() } else { 0 };
         self.count_lines(&bytes[..blanks]);
         let bytes = &bytes[blanks..];
-        if self.row.is_empty() && !self.is_too_long {
+        if is_start {
             self.start = self.line;
         }
         self.count_lines(bytes);
-        if self.row.len() + bytes.len() > 2 * self.max_bytes {
-            (self.is_too_long, self.row) = (true, Vec::new());
+        if self.row.len() + bytes.len() > self.max_row_bytes() {
+            self.drop_row(Excess::Bytes);
         }
-        if !self.is_too_long {
+        if self.excess.is_none() {
             self.row.extend_from_slice(bytes);
+        }
+        // It may have no end.
+        if self.header.is_none() && self.excess.is_some() {
+            self.end_row(records);
         }
     }
 
@@ -163,41 +195,66 @@ impl CsvSplitter {
 
     fn end_row(&mut self, records: &mut Vec<RawRecord>) {
         let (line, row) = (self.start, std::mem::take(&mut self.row));
-        let ends = std::mem::take(&mut self.ends);
-        let cells: Vec<&[u8]> =
-            (0..self.cell_count).map(|at| &self.cells[if at == 0 { 0 } else { ends[at - 1] }..ends[at]]).collect();
-        let is_too_long = std::mem::take(&mut self.is_too_long);
-        let content = match &self.header {
-            _ if is_too_long => Some(RawRecord::too_long(line, self.max_bytes).content),
-            None => match CsvColumns::parse(&cells) {
-                Ok(columns) => {
-                    self.header = Some(columns);
-                    self.header_line = row.trim_ascii_end().to_vec();
-                    None
-                }
-                Err(detail) => {
-                    // Without names the rows have no meaning.
-                    self.has_failed = true;
-                    Some(RawRecord::invalid(line, FieldErrorCode::Malformed, detail).content)
-                }
-            },
-            Some(_) if cells.iter().all(|cell| cell.is_empty()) => None,
-            Some(columns) if is_cut_short(&row, cells.len() < columns.len()) => {
-                Some(RawRecord::invalid(line, FieldErrorCode::Malformed, "ends before the row does").content)
-            }
-            Some(columns) if cells.len() > columns.len() => {
-                let detail = format!("has {} cells, but the first line names {}", cells.len(), columns.len());
-                Some(RawRecord::invalid(line, FieldErrorCode::Malformed, detail).content)
-            }
-            Some(columns) => {
-                let json = columns.to_json(&cells);
-                let sent = [self.header_line.as_slice(), b"\r\n", &row].concat();
-                Some(RawContent::Record { json, sent: Some(sent) })
+        let content = match self.excess.take() {
+            Some(excess) => Some(self.describe_excess(excess)),
+            // The buffer is not borrowed while the row changes the splitter.
+            None => {
+                let (bytes, ends) = (std::mem::take(&mut self.cells), std::mem::take(&mut self.ends));
+                let starts = std::iter::once(&0).chain(&ends);
+                let cells = starts.zip(&ends[..self.cell_count]).map(|(start, end)| &bytes[*start..*end]);
+                let content = self.content(&cells.collect::<Vec<_>>(), row);
+                (self.cells, self.ends) = (bytes, ends);
+                content
             }
         };
+        // Without names the rows have no meaning.
+        self.has_failed = self.header.is_none();
         records.extend(content.map(|content| RawRecord { line, content }));
-        self.ends = ends;
         (self.cell_bytes, self.cell_count) = (0, 0);
+        if self.cells.len() > KEPT_CELL_BYTES {
+            self.cells = vec![0; MIN_CELL_BYTES];
+        }
+    }
+
+    /// What a row is; `None` for the first line, and for a row without values.
+    fn content(&mut self, cells: &[&[u8]], row: Vec<u8>) -> Option<RawContent> {
+        let malformed = |detail| Some(RawContent::Invalid(FieldError::new(FieldErrorCode::Malformed, detail)));
+        let Some(columns) = &self.header else {
+            match CsvColumns::parse(cells) {
+                Ok(columns) => self.header = Some(columns),
+                Err(detail) => return malformed(detail),
+            }
+            self.header_line = row.trim_ascii_end().into();
+            return None;
+        };
+        if cells.iter().all(|cell| cell.is_empty()) {
+            return None;
+        }
+        if is_cut_short(&row, cells.len() < columns.len()) {
+            return malformed("ends before the row does".to_owned());
+        }
+        if cells.len() > columns.len() {
+            return malformed(format!("has {} cells, but the first line names {}", cells.len(), columns.len()));
+        }
+        let json = columns.to_json(cells);
+        if json.len() > self.max_bytes {
+            return Some(RawContent::too_long(self.max_bytes));
+        }
+        Some(RawContent::Record { json, sent: Some(SentRow { header_line: Arc::clone(&self.header_line), row }) })
+    }
+
+    fn describe_excess(&self, excess: Excess) -> RawContent {
+        let detail = match (excess, &self.header) {
+            (Excess::Bytes, Some(_)) => return RawContent::too_long(self.max_bytes),
+            (Excess::Bytes, None) => {
+                format!("has more than {MAX_HEADER_BYTES} bytes; the first line of CSV has the names of the members")
+            }
+            (Excess::Cells, Some(columns)) => {
+                format!("has more than {MAX_COLUMNS} cells, but the first line names {}", columns.len())
+            }
+            (Excess::Cells, None) => format!("names more than {MAX_COLUMNS} columns"),
+        };
+        RawContent::Invalid(FieldError::new(FieldErrorCode::Malformed, detail))
     }
 }
 

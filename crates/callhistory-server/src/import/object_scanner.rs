@@ -1,6 +1,8 @@
 //! Follows the structure of one JSON object byte by byte, without a tree: where it ends, and whether it is a record or only wraps
 //! a list of records.
 
+use callhistory_model::CallInput;
+
 /// Members that hold the list of a page, in lower case without separators.
 const LIST_NAMES: [&[u8]; 27] = [
     b"callhistories",
@@ -33,20 +35,8 @@ const LIST_NAMES: [&[u8]; 27] = [
 ];
 /// Members that hold an object with the list of a page.
 const ENVELOPE_NAMES: [&[u8]; 7] = [b"body", b"data", b"embedded", b"payload", b"response", b"result", b"results"];
-/// Members that a record has and a page has not.
-const RECORD_NAMES: [&[u8]; 11] = [
-    b"callid",
-    b"callsid",
-    b"calluuid",
-    b"fromphonenumber",
-    b"id",
-    b"roomname",
-    b"sid",
-    b"tophonenumber",
-    b"transcript",
-    b"uniqueid",
-    b"uuid",
-];
+/// Members that a record has and a page has not, apart from the IDs of calls.
+const RECORD_NAMES: [&[u8]; 5] = [b"callid", b"fromphonenumber", b"roomname", b"tophonenumber", b"transcript"];
 /// Longer names are none of these.
 const MAX_KEY_BYTES: usize = 24;
 /// Containers beyond this depth are counted as arrays: no parser accepts them.
@@ -150,7 +140,7 @@ impl ObjectScanner {
         match byte {
             b'{' if in_list => return ScanStep::FirstItem,
             b']' if in_list => self.has_empty_list = true,
-            // The nulls of a list with holes.
+            // The nulls in a list.
             b'n' | b'u' | b'l' | b',' if in_list => self.is_list_open = true,
             _ => {}
         }
@@ -169,7 +159,7 @@ impl ObjectScanner {
             self.is_escaped = true;
         } else if byte == b'"' {
             self.in_string = false;
-            if std::mem::take(&mut self.in_key) && RECORD_NAMES.contains(&self.key.as_slice()) && self.is_page_level() {
+            if std::mem::take(&mut self.in_key) && self.is_page_level() && is_record_name(&self.key) {
                 self.has_record_member = true;
             }
             return;
@@ -219,4 +209,13 @@ impl ObjectScanner {
             _ => false,
         }
     }
+}
+
+/// Whether a record has a member of this name, and a page has not.
+fn is_record_name(key: &[u8]) -> bool {
+    let is_id = |name: &&str| {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|byte| byte.to_ascii_lowercase()).eq(key.iter().copied())
+    };
+    RECORD_NAMES.contains(&key) || CallInput::ID_MEMBERS.iter().any(is_id)
 }

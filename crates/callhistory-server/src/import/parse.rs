@@ -8,8 +8,12 @@ use callhistory_model::{
 };
 use callhistory_store::{CallStore, CallWrite, SentDocument, StoreError, check_new_call};
 
-use super::raw_record::{RawContent, RawRecord};
+use super::raw_record::{RawContent, RawRecord, SentRow};
 use crate::auth::grant::Grant;
+
+/// About the memory of a warning, and of an unknown member beyond its text, in bytes.
+const WARNING_BYTES: usize = 256;
+const MEMBER_BYTES: usize = 128;
 
 /// What an import does with its records.
 #[derive(Clone)]
@@ -47,12 +51,23 @@ pub(super) enum ParsedRecord {
     Call(CallId, Box<CallWrite>),
     /// It is only valid.
     Checked(Vec<FieldWarning>),
-    /// It is left out, because it is not a record.
-    Hole(String),
+    /// The value is not a record.
+    Skipped(String),
     /// It is rejected.
     Invalid(FieldErrors),
     /// It is rejected for the same reason as others before.
     InvalidAgain,
+}
+
+impl ParsedRecord {
+    /// About the memory that it takes until it is written, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let Self::Call(_, write) = self else { return 0 };
+        // The input has about the bytes of what was sent.
+        let sent_bytes = |sent: &SentDocument| 2 * sent.body.len() + sent.warnings.len() * WARNING_BYTES;
+        let sent = write.sent.as_ref().map_or(0, sent_bytes);
+        size_of::<CallWrite>() + sent + write.input.extra.len() * MEMBER_BYTES
+    }
 }
 
 impl RecordParser {
@@ -60,7 +75,7 @@ impl RecordParser {
     pub(super) fn parse(&self, record: RawRecord, now: &Timestamp) -> ParsedRecord {
         let (json, sent) = match record.content {
             RawContent::Record { json, sent } => (json, sent),
-            RawContent::Hole(detail) => return ParsedRecord::Hole(detail),
+            RawContent::Skipped(detail) => return ParsedRecord::Skipped(detail),
             RawContent::Invalid(error) => return ParsedRecord::Invalid(FieldErrors(vec![error])),
             RawContent::InvalidAgain => return ParsedRecord::InvalidAgain,
         };
@@ -74,7 +89,7 @@ impl RecordParser {
         parsed.unwrap_or_else(ParsedRecord::Invalid)
     }
 
-    fn parse_call(&self, json: Vec<u8>, sent: Option<Vec<u8>>) -> Result<(CallId, CallWrite), FieldErrors> {
+    fn parse_call(&self, json: Vec<u8>, sent: Option<SentRow>) -> Result<(CallId, CallWrite), FieldErrors> {
         let mut parsed = CallInput::parse(&json, self.handling)?;
         if self.handling == Handling::Lenient {
             parsed.derive_id(&json, self.source.is_some());
@@ -94,7 +109,7 @@ impl RecordParser {
         let Some(id) = input.id.clone().filter(|_| errors.is_empty()) else { return Err(FieldErrors(errors)) };
         is_changed |= warnings[parsed_warnings..].iter().any(|warning| !warning.code.is_lossless());
         let sent = SentDocument {
-            body: sent.unwrap_or(json).into(),
+            body: sent.map_or(json, SentRow::into_table).into(),
             media_type: self.media_type.to_owned(),
             source: self.source.map_or("import", |source| source.as_str()).to_owned(),
             warnings,

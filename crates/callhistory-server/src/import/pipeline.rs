@@ -13,7 +13,7 @@ use super::{
     parse::{ParsedRecord, RecordParser},
     raw_record::RawRecord,
     record_stream::RecordStream,
-    report::{count_call, count_checked, count_hole, count_rejected},
+    report::{count_call, count_checked, count_rejected, count_skipped},
 };
 use crate::auth::grant::Grant;
 
@@ -21,13 +21,17 @@ use crate::auth::grant::Grant;
 const BATCH_RECORDS: usize = 1000;
 /// The size at which a batch is full, in bytes.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The same for its parsed records, which may need far more memory than their text.
+const PARSED_BYTES: usize = 16 * 1024 * 1024;
+/// The same for an atomic import, which cannot be cut.
+const ATOMIC_PARSED_BYTES: usize = 4 * ImportQuery::MAX_ATOMIC_BYTES;
 
 /// What is reported about the place of a record, in the order of the stream.
 enum Entry {
     /// It is being written; its outcome is the next one of the batch.
     Sent(Vec<FieldWarning>),
     Checked(Vec<FieldWarning>),
-    Hole(String),
+    Skipped(String),
     Invalid(FieldErrors),
     InvalidAgain,
 }
@@ -184,17 +188,38 @@ impl Import {
         Ok(self.report)
     }
 
-    /// Parses the next batch, waits for the previous one, and starts to write it.
-    async fn write_batch(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
+    /// Parses the records of the next batch, up to a size; those that it does not reach wait again.
+    async fn parse_batch(&mut self, now: &Timestamp) -> Result<Vec<(u64, ParsedRecord)>, ImportFailure> {
         let batch = self.next_batch();
         self.parser.media_type = self.stream.format().media_type_of_record();
         let (parser, time) = (self.parser.clone(), now.clone());
+        let max_bytes = if self.query.is_atomic { ATOMIC_PARSED_BYTES } else { PARSED_BYTES };
         // Parsing a batch takes milliseconds, so it must not run on the threads that serve requests.
-        let parsed = tokio::task::spawn_blocking(move || {
-            let parse = |record: RawRecord| (record.line, parser.parse(record, &time));
-            batch.into_iter().map(parse).collect::<Vec<_>>()
+        let parsing = tokio::task::spawn_blocking(move || {
+            let (mut rest, mut parsed, mut bytes) = (batch.into_iter(), Vec::new(), 0);
+            while bytes < max_bytes
+                && let Some(record) = rest.next()
+            {
+                let (line, record) = (record.line, parser.parse(record, &time));
+                bytes += record.size();
+                parsed.push((line, record));
+            }
+            (parsed, rest)
         });
-        let parsed = parsed.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let (parsed, rest) = parsing.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+        if self.query.is_atomic && rest.len() > 0 {
+            return Err(ImportFailure::TooLargeForAtomic);
+        }
+        for record in rest.rev() {
+            self.waiting_bytes += record.size();
+            self.waiting.push_front(record);
+        }
+        Ok(parsed)
+    }
+
+    /// Parses the next batch, waits for the previous one, and starts to write it.
+    async fn write_batch(&mut self, now: &Timestamp) -> Result<(), ImportFailure> {
+        let parsed = self.parse_batch(now).await?;
         self.finish_batch().await?;
         let mut room = ImportReport::MAX_WARNINGS.saturating_sub(self.report.warnings.len());
         let (mut entries, mut calls) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
@@ -209,7 +234,7 @@ impl Import {
                     Entry::Sent(warnings)
                 }
                 ParsedRecord::Checked(warnings) => Entry::Checked(warnings),
-                ParsedRecord::Hole(detail) => Entry::Hole(detail),
+                ParsedRecord::Skipped(detail) => Entry::Skipped(detail),
                 ParsedRecord::Invalid(errors) => Entry::Invalid(errors),
                 ParsedRecord::InvalidAgain => Entry::InvalidAgain,
             };
@@ -267,9 +292,8 @@ impl Import {
                     // A valid record of an atomic import that is aborted.
                     None => {}
                 },
-                Entry::Checked(_) if self.report.aborted => {}
                 Entry::Checked(warnings) => count_checked(&mut self.report, line, warnings),
-                Entry::Hole(detail) => count_hole(&mut self.report, line, detail),
+                Entry::Skipped(detail) => count_skipped(&mut self.report, line, detail),
                 Entry::Invalid(errors) => count_rejected(&mut self.report, line, errors),
                 Entry::InvalidAgain => self.report.rejected += 1,
             }
@@ -277,13 +301,19 @@ impl Import {
         Ok(())
     }
 
-    /// Counts the errors of an atomic import, given with the positions of their records in the batch.
+    /// Counts the errors of an atomic import, given with the positions of their records in the batch, and the values that are no
+    /// records.
     fn count_aborted(&mut self, entries: &[(u64, Entry)], errors: Vec<(usize, FieldErrors)>) {
         let lines: Vec<u64> =
             entries.iter().filter(|(_, entry)| matches!(entry, Entry::Sent(_))).map(|(line, _)| *line).collect();
         for (at, errors) in errors {
             let line = lines.get(at).copied().unwrap_or_default();
             count_rejected(&mut self.report, line, errors);
+        }
+        for (line, entry) in entries {
+            if let Entry::Skipped(detail) = entry {
+                count_skipped(&mut self.report, *line, detail.clone());
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the splitters find in a stream.
 
+use std::sync::Arc;
+
 use callhistory_model::{FieldError, FieldErrorCode};
 
 /// A record of a stream, unparsed, or what is there instead.
@@ -14,13 +16,35 @@ pub(crate) struct RawRecord {
 #[derive(Debug)]
 pub(crate) enum RawContent {
     /// The text of an object. `sent` is what was sent if that is not JSON.
-    Record { json: Vec<u8>, sent: Option<Vec<u8>> },
+    Record { json: Vec<u8>, sent: Option<SentRow> },
     /// A value that is not an object, with what it is: it is left out.
-    Hole(String),
+    Skipped(String),
     /// Something that cannot be read.
     Invalid(FieldError),
     /// More of what was reported before: it is counted, but not listed.
     InvalidAgain,
+}
+
+/// A row of CSV as it was sent, with the line that names its cells.
+#[derive(Debug)]
+pub(crate) struct SentRow {
+    pub(crate) header_line: Arc<[u8]>,
+    pub(crate) row: Vec<u8>,
+}
+
+impl SentRow {
+    /// A table with this row only.
+    pub(crate) fn into_table(self) -> Vec<u8> {
+        [&self.header_line, &b"\r\n"[..], &self.row].concat()
+    }
+}
+
+impl RawContent {
+    /// A record with more bytes than are accepted.
+    pub(crate) fn too_long(max_bytes: usize) -> Self {
+        let detail = format!("has more than {max_bytes} bytes");
+        Self::Invalid(FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer(""))
+    }
 }
 
 impl RawRecord {
@@ -31,15 +55,13 @@ impl RawRecord {
 
     /// A record with more bytes than are accepted.
     pub(crate) fn too_long(line: u64, max_bytes: usize) -> Self {
-        let detail = format!("has more than {max_bytes} bytes");
-        let error = FieldError::new(FieldErrorCode::TooManyBytes, detail).prefix_pointer("");
-        Self { line, content: RawContent::Invalid(error) }
+        Self { line, content: RawContent::too_long(max_bytes) }
     }
 
-    /// The size of its text, in bytes.
+    /// The memory that it takes, in bytes, without what it shares with others.
     pub(crate) fn size(&self) -> usize {
         match &self.content {
-            RawContent::Record { json, sent } => json.len() + sent.as_ref().map_or(0, Vec::len),
+            RawContent::Record { json, sent } => json.len() + sent.as_ref().map_or(0, |sent| sent.row.len()),
             _ => 0,
         }
     }

@@ -7,7 +7,7 @@
 use callhistory_model::FieldErrorCode;
 
 use super::{
-    foreign_text::ForeignText,
+    format_hint::FormatHint,
     object_scanner::{ObjectScanner, ScanStep},
     raw_record::{RawContent, RawRecord},
 };
@@ -77,11 +77,11 @@ pub(crate) struct RecordSplitter {
     /// The first line after the start of the object that may be a record, should the object be broken.
     next_line: Option<Mark>,
     /// Whether every such line is a record: the text is known to be broken.
-    is_salvaging: bool,
+    is_recovering: bool,
     /// Whether the last record or value could not be read, and whether the current value may be a line of it.
     is_after_broken: bool,
     is_detail: bool,
-    foreign: ForeignText,
+    format_hint: FormatHint,
 }
 
 impl RecordSplitter {
@@ -104,10 +104,10 @@ impl RecordSplitter {
             list: None,
             has_list: false,
             next_line: None,
-            is_salvaging: false,
+            is_recovering: false,
             is_after_broken: false,
             is_detail: false,
-            foreign: ForeignText::default(),
+            format_hint: FormatHint::default(),
         }
     }
 
@@ -275,7 +275,7 @@ impl RecordSplitter {
             return self.step(byte, records);
         }
         if byte == b'{' && self.indent == Some(self.start_indent) && self.line > self.start {
-            if self.is_salvaging || !self.object.expects_value() {
+            if self.is_recovering || !self.object.expects_value() {
                 self.end_broken(records);
                 return self.step(byte, records);
             }
@@ -329,7 +329,7 @@ impl RecordSplitter {
         let is_empty_page = self.enclosures.is_empty() && self.object.is_empty_page();
         self.counts_positions.get_or_insert(is_empty_page);
         // An object within a broken record is a record only if it looks like one.
-        if is_empty_page || (self.is_salvaging && !self.object.has_record_member()) {
+        if is_empty_page || (self.is_recovering && !self.object.has_record_member()) {
             return;
         }
         self.is_after_broken = false;
@@ -348,16 +348,16 @@ impl RecordSplitter {
         if self.is_too_long {
             let line = self.number();
             records.push(RawRecord::too_long(line, self.max_bytes));
-        } else if !self.is_salvaging {
+        } else if !self.is_recovering {
             // The parser says what is wrong with it.
             let json = std::mem::take(&mut self.text);
             records.push(RawRecord { line: self.number(), content: RawContent::Record { json, sent: None } });
         }
         if let Some((mark, rest)) = next.zip(rest) {
             self.text = rest;
-            self.is_salvaging = true;
+            self.is_recovering = true;
             self.read_again(Mark { offset: 0, ..mark }, Some(indent), records);
-            self.is_salvaging = false;
+            self.is_recovering = false;
             if self.state == SplitterState::Object {
                 self.state = SplitterState::Between;
             }
@@ -425,12 +425,12 @@ impl RecordSplitter {
         self.state = SplitterState::Between;
         let text = std::mem::take(&mut self.text);
         // The lines of a broken record that was reported.
-        if self.is_salvaging || self.is_detail {
+        if self.is_recovering || self.is_detail {
             return;
         }
         let is_first = self.counts_positions.is_none();
-        let content = self.foreign.describe(text.trim_ascii(), self.is_too_long, is_first, self.in_list());
-        self.is_after_broken = !matches!(content, RawContent::Hole(_));
+        let content = self.format_hint.describe(text.trim_ascii(), self.is_too_long, is_first, self.in_list());
+        self.is_after_broken = !matches!(content, RawContent::Skipped(_));
         records.push(RawRecord { line: self.number(), content });
     }
 }

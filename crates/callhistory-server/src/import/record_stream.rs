@@ -1,7 +1,7 @@
 //! The stream of an import, from compressed bytes in any encoding to the texts of its records.
 
 use super::{
-    csv_splitter::CsvSplitter, failure::ImportFailure, foreign_text::is_csv_line, format::ImportFormat,
+    csv_splitter::CsvSplitter, failure::ImportFailure, format::ImportFormat, format_hint::is_csv_line,
     raw_record::RawRecord, record_splitter::RecordSplitter, text_decoder::TextDecoder,
 };
 

@@ -36,7 +36,7 @@ fn list_warning(report: &mut ImportReport, line: u64, FieldWarning { pointer, co
 }
 
 /// Counts a value that is not a record.
-pub(super) fn count_hole(report: &mut ImportReport, line: u64, detail: String) {
+pub(super) fn count_skipped(report: &mut ImportReport, line: u64, detail: String) {
     report.skipped += 1;
     list_warning(report, line, FieldWarning::new(WarningCode::LeftOut, detail));
 }

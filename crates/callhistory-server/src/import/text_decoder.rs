@@ -1,6 +1,6 @@
 //! Turns a stream into UTF-8: a stream in UTF-16 begins with a byte order mark, or with an ASCII character.
 
-use super::foreign_text::binary_format;
+use super::format_hint::binary_format;
 
 /// As many bytes as it takes to recognise a format.
 const START_BYTES: usize = 16;

@@ -243,8 +243,9 @@ fn describe_import(name: &str) -> Value {
             "example": true,
         }),
         "source" => json!({
-            "schema": { "type": "string", "enum": ["generic"], "default": "generic" },
-            "description": "Form of the records: `generic` for the member names of this API.",
+            "schema": { "type": "string", "enum": ["generic"] },
+            "description": "Where the records come from. `generic`: any platform; a record without `_id` and `callId` gets its \
+                ID from a member in which platforms send it, or from its content. By default they are records of this API.",
             "example": "generic",
         }),
         _ => Value::Null,

@@ -55,7 +55,7 @@ async fn ids(server: &Server, workspace: &str) -> Vec<String> {
     ids
 }
 
-/// A stream, the ids that it must write, and the lines of its errors and of its holes.
+/// A stream, the ids that it must write, and the lines of its errors and of its skipped values.
 struct Form(&'static str, &'static str, Vec<u8>, &'static [&'static str], &'static [u64], &'static [u64]);
 
 fn utf16(text: &str, is_big_endian: bool) -> Vec<u8> {
@@ -71,7 +71,7 @@ fn json_forms() -> Vec<Form> {
         Form("byte order mark, CRLF and blank lines", lines, text("\u{feff}{\"_id\":\"a\"}\r\n\r\n \r\n{\"_id\":\"b\"}\r\n"), &["a", "b"], &[], &[]),
         Form("two joined files", lines, text("\u{feff}{\"_id\":\"a\"}\n\u{feff}{\"_id\":\"b\"}\u{feff}{\"_id\":\"c\"}"), &["a", "b", "c"], &[], &[]),
         Form("carriage returns", lines, text("{\"_id\":\"a\"}\rx\r{\"_id\":\"b\"}\r"), &["a", "b"], &[2], &[]),
-        Form("an array with holes", json, text("[null,{\"_id\":\"a\"}, 1 ,\"x,]\",true,{\"_id\":\"b\"}]"), &["a", "b"], &[], &[1, 3, 4, 5]),
+        Form("an array with other values", json, text("[null,{\"_id\":\"a\"}, 1 ,\"x,]\",true,{\"_id\":\"b\"}]"), &["a", "b"], &[], &[1, 3, 4, 5]),
         Form("an array with something else", json, text("[{\"_id\":\"a\"}, oops, {\"_id\":\"b\"}\n, 'x' {\"_id\":\"c\"},]"), &["a", "b", "c"], &[2, 4], &[]),
         Form("an array of lists", json, text("[[{\"_id\":\"a\"}],[{\"_id\":\"b\"},{\"_id\":\"c\"}],[]]"), &["a", "b", "c"], &[], &[]),
         Form("lists without an end", json, "[".repeat(100_000).into_bytes(), &[], &[1, 2], &[]),
@@ -88,7 +88,7 @@ fn json_forms() -> Vec<Form> {
         Form("a broken pretty-printed record", lines, text("{\n  \"_id\": \"a\"x\",\n  \"agent\": \"y\",\n  \"metadata\": {}\n}\n{\n  \"_id\": \"b\"\n}\n"), &["b"], &[1], &[]),
         Form("a text sequence", "application/json-seq", text("\u{1e}{\"_id\":\"a\"}\n\u{1e}{\"_id\":\"b\"}\n"), &["a", "b"], &[], &[]),
         Form("a page of Twilio", json, text("{\"page\":0,\"calls\":[{\"sid\":\"CA1\"},{\"sid\":\"CA2\"}],\"uri\":\"/x\",\"next\":{\"id\":7}}"), &["CA1", "CA2"], &[], &[]),
-        Form("a page with holes", json, text("{\n  \"meta\": {\"total\": 2},\n  \"call_summaries\": [null, {\"id\": \"a\"}, 5],\n  \"url\": \"x\"\n}"), &["a"], &[], &[1, 3]),
+        Form("a page with other values", json, text("{\n  \"meta\": {\"total\": 2},\n  \"call_summaries\": [null, {\"id\": \"a\"}, 5],\n  \"url\": \"x\"\n}"), &["a"], &[], &[1, 3]),
         Form("a nested page", json, text("{\"_links\":{},\"_embedded\":{\"calls\":[{\"uuid\":\"a\"}]},\"count\":1}"), &["a"], &[], &[]),
         Form("pages one after the other", lines, text("{\"data\":[{\"id\":\"a\"}]}\n{\"data\":[]}\n{\"results\":[{\"id\":\"b\"}],\"has_more\":false}\n"), &["a", "b"], &[], &[]),
         Form("an empty page", json, text("{\"meta\":{\"page\":0},\"call_summaries\":[]}"), &[], &[], &[]),
@@ -159,7 +159,7 @@ async fn an_import_may_have_any_form_of_csv() {
 
 async fn check_forms(forms: Vec<Form>) {
     let server = Server::start().await;
-    for (number, Form(name, media_type, body, expected, errors, holes)) in forms.into_iter().enumerate() {
+    for (number, Form(name, media_type, body, expected, errors, skipped)) in forms.into_iter().enumerate() {
         for size in [1, 7, 64 * 1024] {
             let workspace = format!("w{number}-{size}");
             let (status, report) = import_in_chunks(&server, &workspace, media_type, &body, size).await;
@@ -171,7 +171,7 @@ async fn check_forms(forms: Vec<Form>) {
             assert_eq!(ids(&server, &workspace).await, expected, "{name} in chunks of {size}: {report}");
             assert_eq!(
                 (lines("errors", ""), lines("warnings", "left_out")),
-                (errors.into(), holes.into()),
+                (errors.into(), skipped.into()),
                 "{name}: {report}"
             );
             let is_failure = expected.is_empty() && !errors.is_empty();
@@ -324,9 +324,14 @@ async fn an_atomic_import_writes_all_or_nothing() {
     let whole = send("", lines.clone()).await;
     assert_eq!((counts(&whole), whole.json()["aborted"].clone()), ([3_000, 0, 0, 0], json!(false)));
     // The store rejects some.
-    let taken = send("&mode=create", "{\"_id\":\"new\"}\n{\"_id\":\"c1\",\"status\":\"busy\"}\n".to_owned()).await;
+    let taken =
+        send("&mode=create", "{\"_id\":\"new\"}\n{\"_id\":\"c1\",\"status\":\"busy\"}\nnull\n".to_owned()).await;
     assert_eq!(taken.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", taken.body);
-    assert_eq!((errors(&taken), count(&taken, "created")), (vec!["2 /_id conflict".to_owned()], 0));
+    assert_eq!(
+        (errors(&taken), warnings(&taken)),
+        (vec!["2 /_id conflict".to_owned()], vec!["3  left_out".to_owned()])
+    );
+    assert_eq!((count(&taken, "created"), count(&taken, "skipped")), (0, 1));
     assert_eq!(server.get("new", &[]).await.status, StatusCode::NOT_FOUND);
     let many: String = (0..10_001).map(|number| format!("{{\"_id\":\"m{number}\"}}\n")).collect();
     let refused = send("", many).await;
@@ -370,7 +375,7 @@ async fn a_mode_says_what_happens_to_records_that_exist() {
         );
     }
     assert_eq!(
-        send("?mode=&atomic=&source=", completed).await.status,
+        send("?mode=&atomic=&source=&restoreDeleted=", completed).await.status,
         StatusCode::OK,
         "blank parameters are not given"
     );
@@ -442,8 +447,10 @@ async fn files_of_any_form_are_imported_without_a_server() {
     assert!(code == 1 && reason.contains("xlsx"), "{reason}");
     let (code, printed, reason) = run(&["import", "--workspace", "w", "--atomic", "bad.ndjson"]);
     assert!(code == 1 && printed.contains("0 created") && reason.contains("bad.ndjson:2: "), "{printed}{reason}");
-    let (code, printed, _) = run(&["import", "--check", "bad.ndjson"]);
-    assert_eq!((code, printed.as_str()), (1, "bad.ndjson: 1 valid, 1 rejected\n"));
+    for options in [&["import", "--check", "bad.ndjson"][..], &["import", "--check", "--atomic", "bad.ndjson"]] {
+        let (code, printed, _) = run(options);
+        assert_eq!((code, printed.as_str()), (1, "bad.ndjson: 1 valid, 1 rejected\n"));
+    }
     let (code, printed, _) = run(&["import", "--workspace", "w", "--mode", "merge", "table.csv"]);
     assert!(code == 0 && printed.contains("2 unchanged"), "{printed}");
 }

@@ -98,6 +98,8 @@ async fn a_patch_can_be_the_first_event_of_a_call() {
     let absent = server.send(Method::PATCH, &format!("{CALLS}/u"), &json, r#"{"status":"ringing"}"#).await;
     assert_eq!((absent.status, absent.code().as_str()), (StatusCode::NOT_FOUND, "call_not_found"));
     let absent = server.send(Method::PATCH, &format!("{CALLS}/u?upsert=false"), &json, "{}").await;
+    let blank = server.send(Method::PATCH, &format!("{CALLS}/u?upsert="), &json, "{}").await;
+    assert_eq!(blank.status, StatusCode::NOT_FOUND, "a blank parameter is not given: {}", blank.body);
     assert_eq!(absent.status, StatusCode::NOT_FOUND);
     let first = server.send(Method::PATCH, &upsert, &json, r#"{"status":"ringing","summary":null}"#).await;
     assert_eq!((first.status, &first.json()["status"]), (StatusCode::CREATED, &"ringing".into()), "{}", first.body);

@@ -18,6 +18,7 @@ mod harness;
 mod header_vectors;
 mod import_export;
 mod import_formats;
+mod import_limits;
 mod late_facts;
 mod list;
 mod log_redaction;

@@ -27,8 +27,6 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_RESERVED_BYTES: usize = 1024 * 1024;
 /// Bodies from this size on are parsed on blocking threads, in bytes: that takes milliseconds.
 const LARGE_BYTES: usize = 256 * 1024;
-/// The mark that some programs write in front of UTF-8.
-const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A record as the caller writes it.
 pub(crate) struct CallInputBody {
@@ -78,7 +76,7 @@ async fn parse<T: Send + 'static>(
     parse: impl Fn(&[u8]) -> Result<T, FieldErrors> + Send + 'static,
 ) -> Result<T, ApiError> {
     let is_large = json.len() >= LARGE_BYTES;
-    let parse = move || parse(json.strip_prefix(BOM).unwrap_or(&json));
+    let parse = move || parse(&json);
     let parsed = if is_large {
         tokio::task::spawn_blocking(parse).await.map_err(|error| ApiError::internal(&error))?
     } else {

@@ -10,16 +10,16 @@ const MISSING: [&[u8]; 8] = [b"NaN", b"Infinity", b"-Infinity", b"undefined", b"
 
 /// The description of one stream: what is said about its first line is not said again about each other.
 #[derive(Default)]
-pub(super) struct ForeignText {
+pub(super) struct FormatHint {
     /// Whether the stream is something else.
     is_other_format: bool,
 }
 
-impl ForeignText {
+impl FormatHint {
     /// Describes a text of which only the start may be known. `is_first` says that the stream begins with it.
     pub(super) fn describe(&mut self, text: &[u8], is_cut: bool, is_first: bool, in_list: bool) -> RawContent {
-        if !is_cut && let Some(hole) = describe_scalar(text) {
-            return RawContent::Hole(hole);
+        if !is_cut && let Some(skipped) = describe_scalar(text) {
+            return RawContent::Skipped(skipped);
         }
         if self.is_other_format {
             return RawContent::InvalidAgain;
