@@ -18,6 +18,8 @@ pub(crate) mod page;
 #[cfg(feature = "engine")]
 pub(crate) mod predicate;
 #[cfg(feature = "engine")]
+pub(crate) mod prepared;
+#[cfg(feature = "engine")]
 pub(crate) mod record_digest;
 #[cfg(feature = "engine")]
 pub(crate) mod search_terms;

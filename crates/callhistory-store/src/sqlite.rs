@@ -25,6 +25,7 @@ use crate::{
         mutation::{IdempotencyKey, Precondition, request_hash},
         options::StoreOptions,
         predicate::Predicate,
+        prepared::{LARGE_BYTES, prepare},
         strategy::Thresholds,
     },
     error::StoreError,
@@ -62,7 +63,7 @@ use pool::{ReadPool, in_snapshot, is_over};
 use read::snapshot_pool::SnapshotPool;
 use write::{
     group::{SqliteWriter, WriteKind},
-    prepare::{LARGE_BYTES, PreparedCall, PreparedPatch, Target, expected_terms, merged_terms, prepare, prepare_call},
+    prepare::{PreparedCall, PreparedPatch, Target, expected_terms, merged_terms, prepare_call},
     statements::{self, WriteTransaction},
 };
 
@@ -113,7 +114,7 @@ impl SqliteStore {
             });
             prepared.collect::<Result<Vec<_>, StoreError>>()
         };
-        let calls = prepare(true, make).await??;
+        let calls = prepare(true, make).await?;
         let (own, kind) = (workspace.clone(), WriteKind::Import(calls.len()));
         let import = move |tx: &mut WriteTransaction| statements::import_calls(tx, &own, calls, options, &now);
         self.writer.run(workspace, kind, import).await
@@ -236,7 +237,7 @@ impl CallStore for SqliteStore {
             let terms = if stored_bytes > LARGE_BYTES { expected_terms(&snapshots, &target, &write) } else { None };
             PreparedPatch::make(write, &target, terms).map(|patch| (patch, target))
         };
-        let (patch, target) = prepare(is_large, make).await??;
+        let (patch, target) = prepare(is_large, make).await?;
         let update = move |tx: &mut WriteTransaction| {
             statements::update_call(tx, (&target.workspace, &target.id), patch, &precondition, &target.now)
         };
@@ -277,7 +278,7 @@ impl CallStore for SqliteStore {
             let sizes = ImportParts::ids(&calls).into_iter().map(size).collect::<Result<_, StoreError>>()?;
             ImportParts::split(calls, sizes, options)
         };
-        let mut parts = prepare(true, split).await??;
+        let mut parts = prepare(true, split).await?;
         while let Some((calls, options)) = parts.next_part() {
             parts.add(self.import_part(workspace, calls, options, now.clone()).await?);
         }

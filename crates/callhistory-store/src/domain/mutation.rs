@@ -136,7 +136,7 @@ pub(crate) fn time_of_creation(id: &CallId, now: &Timestamp, last_change: i64) -
 }
 
 /// Dates a new record without an `updatedAt` of its caller; returns whether that changed it.
-pub(crate) fn date(record: &mut CallRecord, time: &Timestamp) -> bool {
+pub(crate) fn set_date(record: &mut CallRecord, time: &Timestamp) -> bool {
     let is_later = time.unix_nanos() > record.updated_at.unix_nanos();
     if is_later {
         record.updated_at = time.clone();
@@ -145,7 +145,7 @@ pub(crate) fn date(record: &mut CallRecord, time: &Timestamp) -> bool {
 }
 
 /// The record of a creation, and its canonical JSON.
-pub(crate) fn created(
+pub(crate) fn create(
     input: CallInput,
     (workspace, id): (&WorkspaceId, &CallId),
     now: &Timestamp,
@@ -172,7 +172,7 @@ pub fn check_new_call(
     now: &Timestamp,
     max_record_bytes: usize,
 ) -> Result<(), StoreError> {
-    created(input, (workspace, id), now, max_record_bytes).map(drop)
+    create(input, (workspace, id), now, max_record_bytes).map(drop)
 }
 
 /// What a write itself changed or left out.
@@ -212,7 +212,7 @@ pub(crate) fn check_extra(
 }
 
 /// The change by a replacement.
-pub(crate) fn replaced(
+pub(crate) fn replace(
     write: CallWrite,
     precondition: &Precondition,
     before: &CallRecord,
@@ -223,12 +223,12 @@ pub(crate) fn replaced(
     if undoes_final_status(&write.input, before) && !precondition.names_version() {
         return Err(StoreError::FinalStatus);
     }
-    let record = written_over(write.input, before, time, max_bytes)?;
+    let record = write_over(write.input, before, time, max_bytes)?;
     Ok(Change { record, warnings: WriteWarnings::default() })
 }
 
 /// The change by a patch.
-pub(crate) fn patched(
+pub(crate) fn patch(
     patch: &PatchWrite,
     precondition: &Precondition,
     before: &CallRecord,
@@ -241,7 +241,7 @@ pub(crate) fn patched(
     if undoes_final_status(&input, before) && !precondition.names_version() {
         return Err(StoreError::FinalStatus);
     }
-    let record = written_over(input, before, time, max_bytes)?;
+    let record = write_over(input, before, time, max_bytes)?;
     Ok(Change { record, warnings })
 }
 
@@ -259,7 +259,7 @@ pub(crate) fn patch_of_nothing(
 }
 
 /// The change by a record of an import, and its outcome if it changes nothing.
-pub(crate) fn imported(
+pub(crate) fn import(
     write: CallWrite,
     mode: ImportMode,
     before: &CallRecord,
@@ -277,7 +277,7 @@ pub(crate) fn imported(
         }
         ImportMode::Replace | ImportMode::Create => (write.input, WriteWarnings::default()),
     };
-    let record = written_over(input, before, time, max_bytes)?;
+    let record = write_over(input, before, time, max_bytes)?;
     let outcome = match (&record, mode) {
         (None, _) => ImportOutcome::Unchanged,
         (Some(_), ImportMode::Replace) => ImportOutcome::Replaced,
@@ -323,7 +323,7 @@ fn undoes_final_status(input: &CallInput, stored: &CallRecord) -> bool {
 }
 
 /// The record after an input is written over it; `None` if that changes nothing.
-fn written_over(
+fn write_over(
     input: CallInput,
     before: &CallRecord,
     time: &Timestamp,

@@ -8,12 +8,13 @@ use std::{
 use bytes::Bytes;
 use callhistory_model::{CallId, CallRecord, Timestamp, WorkspaceId};
 
-use super::prepare::{ExpectedTerms, PatchReply, PatchRequest, WriteRequest};
+use super::prepare::{PatchReply, PatchRequest, WriteRequest};
 use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, WriteWarnings, key_expiry_nanos},
         original::{ContentHash, OriginalRow, OriginalTotals, PreparedDocument},
+        prepared::PreparedTerms,
     },
     error::StoreError,
     results::{StoredCall, WriteOutcome, WrittenCall},
@@ -88,7 +89,7 @@ pub(crate) struct PlannedCall {
     pub(crate) before: Option<Arc<CallRecord>>,
     pub(crate) current: Option<CurrentCall>,
     /// The terms that the last write expected.
-    pub(crate) expected: Option<Arc<ExpectedTerms>>,
+    pub(crate) expected: Option<Arc<PreparedTerms>>,
     pub(crate) originals: PlannedOriginals,
     /// Whether the feed has a deletion of it.
     pub(crate) was_deleted: bool,
@@ -259,7 +260,7 @@ impl GroupPlan {
     }
 
     /// Adds what a write leaves besides the record.
-    fn keep(&mut self, id: &CallId, original: Option<OriginalRow>, expected: Option<&Arc<ExpectedTerms>>) {
+    fn keep(&mut self, id: &CallId, original: Option<OriginalRow>, expected: Option<&Arc<PreparedTerms>>) {
         let call = self.calls.entry(id.clone()).or_default();
         call.expected = expected.cloned();
         if let Some(row) = original {
@@ -280,8 +281,8 @@ impl GroupPlan {
         mutation::check_extra(&write.input, write.handling, None)?;
         let time = self.time_of_change(time);
         let (mut record, mut body) =
-            mutation::created(write.input.clone(), (&self.workspace, id), now, self.max_record_bytes)?;
-        if write.input.updated_at.is_none() && mutation::date(&mut record, &time) {
+            mutation::create(write.input.clone(), (&self.workspace, id), now, self.max_record_bytes)?;
+        if write.input.updated_at.is_none() && mutation::set_date(&mut record, &time) {
             body = record.to_json().into();
         }
         let original = self.original(id, document.as_deref(), warnings, (now, body.len()))?;
@@ -297,7 +298,7 @@ impl GroupPlan {
         id: &CallId,
         found: Found,
         change: Change,
-        (document, expected): (Option<&PreparedDocument>, Option<&Arc<ExpectedTerms>>),
+        (document, expected): (Option<&PreparedDocument>, Option<&Arc<PreparedTerms>>),
         (now, time): (&Timestamp, &Timestamp),
     ) -> Result<Outcome, StoreError> {
         let Change { record, warnings } = change;
@@ -372,7 +373,7 @@ impl GroupPlan {
         };
         let time = self.time_of_change(now);
         let change =
-            mutation::replaced(request.write.clone(), precondition, &found.record, &time, self.max_record_bytes)?;
+            mutation::replace(request.write.clone(), precondition, &found.record, &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         Ok(self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone()))
     }
@@ -394,7 +395,7 @@ impl GroupPlan {
         Self::check(precondition, self.current(id))?;
         let Some(found) = self.found(id)? else { return Ok(Box::new(|_| PatchReply::Written(None))) };
         let time = self.time_of_change(now);
-        let change = mutation::patched(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
+        let change = mutation::patch(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
         if let Some(record) = request.wanted_terms(&found.record, change.record.as_ref()) {
             return Ok(Box::new(|_| PatchReply::WantsTerms(record)));
         }
@@ -461,7 +462,7 @@ impl GroupPlan {
         let is_repeated = options.began_at.is_some_and(|began| sequence > began);
         let time = self.time_of_change(now);
         let (change, outcome) =
-            mutation::imported(request.write.clone(), options.mode, &found.record, &time, self.max_record_bytes)?;
+            mutation::import(request.write.clone(), options.mode, &found.record, &time, self.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         let Outcome { warnings, .. } = self.apply(id, found, change, prepared, (now, &time))?;
         Ok(ImportedCall { outcome, is_repeated, warnings: warnings.list })

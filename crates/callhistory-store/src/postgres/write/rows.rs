@@ -6,12 +6,13 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     plan::{CurrentCall, GroupPlan, IdempotencyRecord, Sequence},
-    prepare::ExpectedTerms,
+    prepare::term_array,
 };
 use crate::{
     domain::{
         index_texts::IndexTexts,
         original::OriginalRow,
+        prepared::PreparedTerms,
         record_digest::RecordDigest,
         search_terms::{charge_nanos, have_same_terms},
     },
@@ -163,7 +164,7 @@ impl GroupRows {
             match &call.current {
                 Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record), .. }) => {
                     let is_unchanged = call.before.as_ref().is_some_and(|before| have_same_terms(before, record));
-                    let terms = || ExpectedTerms::text_of(call.expected.as_deref(), record);
+                    let terms = || PreparedTerms::text_of(call.expected.as_deref(), record, term_array);
                     let terms = if call.was_there && is_unchanged { None } else { Some(terms()) };
                     let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
                     calls.push(terms, *sequence, record, body);

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         mutation::{self, WriteWarnings},
         original::PreparedDocument,
+        prepared::{LARGE_BYTES, PreparedTerms, prepare, take_document, upsert},
         search_terms::{Term, Terms, have_same_terms},
     },
     error::StoreError,
@@ -18,9 +19,6 @@ use crate::{
         snapshot_pool::SnapshotPool,
     },
 };
-
-/// Size from which a write is prepared on a blocking thread, and its terms are made before they are surely needed, in bytes.
-pub(crate) const LARGE_BYTES: usize = 64 * 1024;
 
 /// The record that a write and a time refer to, and the maximum size of a record.
 #[derive(Clone)]
@@ -45,28 +43,8 @@ impl NewCall {
     fn make(input: CallInput, target: &Target) -> Result<Self, StoreError> {
         let Target { workspace, id, now, max_record_bytes } = target;
         let is_dated = input.updated_at.is_some();
-        let (record, body) = mutation::created(input, (workspace, id), now, *max_record_bytes)?;
-        Ok(Self { is_dated, body, terms: text(&record), position: preferred_position(&record), record })
-    }
-}
-
-/// The terms of a record that a write is expected to lead to.
-pub(crate) struct PreparedTerms {
-    record: CallRecord,
-    text: String,
-}
-
-impl PreparedTerms {
-    /// The terms of a record in the format of the full-text index: those that were prepared, if it has the same.
-    pub(crate) fn text_of(prepared: Option<Self>, record: &CallRecord) -> String {
-        match prepared {
-            Some(prepared) if have_same_terms(&prepared.record, record) => prepared.text,
-            _ => text(record),
-        }
-    }
-
-    pub(crate) fn of(record: CallRecord) -> Self {
-        Self { text: text(&record), record }
+        let (record, body) = mutation::create(input, (workspace, id), now, *max_record_bytes)?;
+        Ok(Self { is_dated, body, terms: term_text(&record), position: preferred_position(&record), record })
     }
 }
 
@@ -93,14 +71,14 @@ pub(crate) struct PreparedCall {
 impl PreparedCall {
     pub(crate) fn make(mut write: CallWrite, target: &Target) -> Result<Self, StoreError> {
         let Target { workspace, id, .. } = target;
-        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
+        let document = take_document(&mut write.sent, workspace, id)?;
         let new = NewCall::make(write.input.clone(), target);
         Ok(Self { write, document, new, warnings: WriteWarnings::default(), merged: None })
     }
 
     /// The write, and what is prepared for it if the record exists.
     pub(crate) fn split(self) -> (CallWrite, Prepared) {
-        let new = self.new.ok().map(|new| PreparedTerms { record: new.record, text: new.terms });
+        let new = self.new.ok().map(|new| PreparedTerms::new(new.record, new.terms));
         (self.write, Prepared { document: self.document, terms: self.merged.or(new) })
     }
 }
@@ -121,32 +99,18 @@ impl PreparedPatch {
         terms: Option<PreparedTerms>,
     ) -> Result<Self, StoreError> {
         let Target { workspace, id, .. } = target;
-        let document = write.sent.take().map(|sent| PreparedDocument::prepare(sent, workspace, id)).transpose()?;
-        let create = || {
-            let (input, warnings) = mutation::patch_of_nothing(&write, workspace, id)?;
-            let call = CallWrite { input, handling: write.handling, sent: None };
-            let call = PreparedCall::make(call, target)?;
-            Ok(PreparedCall { document: document.clone(), warnings, ..call })
-        };
-        let created = write.is_upsert.then(create);
+        let document = take_document(&mut write.sent, workspace, id)?;
+        let created = upsert(&write, workspace, id).map(|created| {
+            let (call, warnings) = created?;
+            Ok(PreparedCall { document: document.clone(), warnings, ..PreparedCall::make(call, target)? })
+        });
         Ok(Self { write, prepared: Prepared { document, terms }, created })
     }
 }
 
-/// Prepares a write, on a blocking thread if it takes long.
-pub(crate) async fn prepare<T: Send + 'static>(
-    is_large: bool,
-    make: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    if !is_large {
-        return Ok(make());
-    }
-    tokio::task::spawn_blocking(make).await.map_err(|error| StoreError::Internal(error.to_string()))
-}
-
 pub(crate) async fn prepare_call(write: CallWrite, target: Target) -> Result<(PreparedCall, Target), StoreError> {
     let is_large = write.bytes() > LARGE_BYTES;
-    prepare(is_large, move || PreparedCall::make(write, &target).map(|call| (call, target))).await?
+    prepare(is_large, move || PreparedCall::make(write, &target).map(|call| (call, target))).await
 }
 
 /// The terms that a patch of a large record will need, unless the record changes in the meantime.
@@ -181,11 +145,11 @@ fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms
     let record = input.into_record().ok()?;
     let is_needed = !have_same_terms(&stored, &record)
         || first_position(stored.sort_time_nanos()) != first_position(record.sort_time_nanos());
-    is_needed.then(|| PreparedTerms::of(record))
+    is_needed.then(|| PreparedTerms::make(record, term_text))
 }
 
 /// The terms of a record in the format of the full-text index.
-fn text(record: &CallRecord) -> String {
+pub(super) fn term_text(record: &CallRecord) -> String {
     let terms: Vec<Term> = Terms::new(&record.workspace_id).of(record);
     let mut text = String::with_capacity(terms.len() * 17);
     for term in terms {

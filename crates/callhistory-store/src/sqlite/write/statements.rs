@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     columns::write_columns,
     idempotency, originals,
-    prepare::{NewCall, Prepared, PreparedCall, PreparedPatch, PreparedTerms, preferred_position},
+    prepare::{NewCall, Prepared, PreparedCall, PreparedPatch, preferred_position, term_text},
 };
 use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
@@ -17,6 +17,7 @@ use crate::{
         aggregate::MetricsRow,
         mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition},
         original::OriginalTotals,
+        prepared::PreparedTerms,
         search_terms::have_same_terms,
     },
     error::StoreError,
@@ -212,7 +213,7 @@ pub(crate) fn replace_call(
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
     let (write, prepared) = call.split();
-    let change = mutation::replaced(write, precondition, &before, &time, tx.max_record_bytes)?;
+    let change = mutation::replace(write, precondition, &before, &time, tx.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, prepared, (now, &time))
 }
 
@@ -256,7 +257,7 @@ fn import_call(
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
     let (write, prepared) = call.split();
-    let (change, outcome) = mutation::imported(write, options.mode, &before, &time, tx.max_record_bytes)?;
+    let (change, outcome) = mutation::import(write, options.mode, &before, &time, tx.max_record_bytes)?;
     let WrittenCall { warnings, .. } = apply_change(tx, (position, &before, stored), change, prepared, (now, &time))?;
     Ok(ImportedCall { outcome, is_repeated, warnings })
 }
@@ -283,7 +284,7 @@ pub(crate) fn update_call(
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let change = mutation::patched(&patch.write, precondition, &before, &time, tx.max_record_bytes)?;
+    let change = mutation::patch(&patch.write, precondition, &before, &time, tx.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, patch.prepared, (now, &time)).map(Some)
 }
 
@@ -395,9 +396,10 @@ fn replace_row(
     }
     if moves {
         tx.terms.push((position, TermChange::Delete));
-        tx.terms.push((new_position, TermChange::Insert(PreparedTerms::text_of(prepared, &record))));
+        tx.terms
+            .push((new_position, TermChange::Insert(PreparedTerms::text_of(prepared.as_ref(), &record, term_text))));
     } else if !have_same_terms(before, &record) {
-        tx.terms.push((position, TermChange::Replace(PreparedTerms::text_of(prepared, &record))));
+        tx.terms.push((position, TermChange::Replace(PreparedTerms::text_of(prepared.as_ref(), &record, term_text))));
     }
     Ok(call)
 }
@@ -411,7 +413,7 @@ fn insert_call(
     mutation::check_extra(&write.input, write.handling, None)?;
     let NewCall { mut record, is_dated, mut body, terms, position } = new?;
     let time = tx.time_of_change(&record.workspace_id, time)?;
-    if !is_dated && mutation::date(&mut record, &time) {
+    if !is_dated && mutation::set_date(&mut record, &time) {
         body = record.to_json().into();
     }
     let document = document.filter(|document| document.is_kept(&warnings));
