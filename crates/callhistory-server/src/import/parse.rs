@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use callhistory_model::{
-    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, ImportSource, ParsedCall,
-    Timestamp, WarningCode, WorkspaceId,
+    CallId, CallInput, FieldError, FieldErrorCode, FieldErrors, FieldWarning, Handling, ImportMode, ImportSource,
+    ParsedCall, Timestamp, WarningCode, WorkspaceId,
 };
 use callhistory_store::{CallStore, CallWrite, SentDocument, StoreError, check_new_call};
 
@@ -41,6 +41,7 @@ pub(super) struct RecordParser {
     pub(super) grant: Option<Grant>,
     pub(super) handling: Handling,
     pub(super) source: Option<ImportSource>,
+    pub(super) mode: ImportMode,
     pub(super) media_type: &'static str,
     pub(super) max_record_bytes: usize,
 }
@@ -98,6 +99,7 @@ impl RecordParser {
         let parsed_warnings = warnings.len();
         let grant_errors = self.grant.as_ref().and_then(|grant| grant.check_input(&input).err());
         let mut errors = grant_errors.map_or(Vec::new(), |errors| errors.0);
+        errors.extend(self.check_merged_numbers(&input));
         if let Err(error) = self.check_workspace(&mut input, &mut warnings) {
             errors.push(error);
         }
@@ -116,6 +118,19 @@ impl RecordParser {
             is_changed,
         };
         Ok((id, CallWrite { input, handling: self.handling, sent: Some(sent) }))
+    }
+
+    /// Refuses phone numbers in a merge by a caller who may not see those that are stored: the warnings would tell how they compare.
+    fn check_merged_numbers(&self, input: &CallInput) -> Vec<FieldError> {
+        let is_blind = self.grant.as_ref().is_some_and(|grant| !grant.sees_phone_numbers());
+        let members = [("/fromPhoneNumber", &input.from_phone_number), ("/toPhoneNumber", &input.to_phone_number)];
+        let compared =
+            members.into_iter().filter(|(_, number)| is_blind && self.mode == ImportMode::Merge && number.is_some());
+        let error = |(pointer, _): (&str, _)| {
+            let detail = "is compared by a merge; leave it out, or use a key with the scope phone-numbers:read";
+            FieldError::new(FieldErrorCode::NotWritable, detail).prefix_pointer(pointer)
+        };
+        compared.map(error).collect()
     }
 
     /// Lets a record of another workspace into this one in lenient handling: an export moves.

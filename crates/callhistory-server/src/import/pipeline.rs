@@ -81,6 +81,7 @@ impl Import {
                 grant: None,
                 handling,
                 source: query.source,
+                mode: query.mode,
                 media_type: format.media_type_of_record(),
                 max_record_bytes,
             },
