@@ -46,6 +46,9 @@ pub(crate) struct CsvSplitter {
     start: u64,
     line: u64,
     after_carriage_return: bool,
+    delimiter: u8,
+    /// Whether the stream has ended.
+    is_ending: bool,
     has_failed: bool,
 }
 
@@ -67,6 +70,8 @@ impl CsvSplitter {
             start: 1,
             line: 1,
             after_carriage_return: false,
+            delimiter: b',',
+            is_ending: false,
             has_failed: false,
         }
     }
@@ -108,6 +113,7 @@ impl CsvSplitter {
         }
         let line = &rest[..first_line(rest).unwrap_or(rest.len())];
         let delimiter = delimiter.unwrap_or_else(|| detect_delimiter(line));
+        self.delimiter = delimiter;
         self.reader = ReaderBuilder::new().delimiter(delimiter).build();
         self.read(rest, records);
     }
@@ -123,6 +129,7 @@ impl CsvSplitter {
     /// Reads some bytes, or the end of the stream if there are none; returns how many, and at the end of the stream whether there
     /// is more.
     fn read_some(&mut self, bytes: &[u8], records: &mut Vec<RawRecord>) -> usize {
+        self.is_ending = bytes.is_empty();
         let (cells, ends) = (&mut self.cells[self.cell_bytes..], &mut self.ends[self.cell_count..]);
         let (result, read, written, ended) = self.reader.read_record(bytes, cells, ends);
         self.cell_bytes += written;
@@ -227,12 +234,17 @@ impl CsvSplitter {
             self.header_line = row.trim_ascii_end().into();
             return None;
         };
-        if cells.iter().all(|cell| cell.is_empty()) {
+        if cells.iter().all(|cell| cell.trim_ascii().is_empty()) {
             return None;
         }
-        if is_cut_short(&row, cells.len() < columns.len()) {
+        // The stream ended, not the line.
+        if self.is_ending && (cells.len() < columns.len() || is_quoted_at_end(&row, self.delimiter)) {
             return malformed("ends before the row does".to_owned());
         }
+        // Spreadsheet programs write empty cells up to the longest row.
+        let surplus = cells.get(columns.len()..).unwrap_or_default();
+        let cells =
+            if surplus.iter().all(|cell| cell.is_empty()) { &cells[..cells.len() - surplus.len()] } else { cells };
         if cells.len() > columns.len() {
             return malformed(format!("has {} cells, but the first line names {}", cells.len(), columns.len()));
         }
@@ -258,10 +270,24 @@ impl CsvSplitter {
     }
 }
 
-/// Whether a row has no end: a quotation mark is open, or it has neither all cells nor a line end.
-fn is_cut_short(row: &[u8], lacks_cells: bool) -> bool {
-    let has_line_end = row.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
-    !has_line_end && (lacks_cells || row.iter().filter(|byte| **byte == b'"').count() % 2 == 1)
+/// Whether a quotation mark is open at the end of a row.
+fn is_quoted_at_end(row: &[u8], delimiter: u8) -> bool {
+    #[derive(PartialEq)]
+    enum Place {
+        Start,
+        Plain,
+        Quoted,
+        AfterQuote,
+    }
+    let step = |place, byte: &u8| match (place, *byte) {
+        (Place::Start | Place::AfterQuote, b'"') => Place::Quoted,
+        (Place::Quoted, b'"') => Place::AfterQuote,
+        (Place::Quoted, _) => Place::Quoted,
+        (_, b'\n' | b'\r') => Place::Start,
+        (_, byte) if byte == delimiter => Place::Start,
+        _ => Place::Plain,
+    };
+    row.iter().fold(Place::Start, step) == Place::Quoted
 }
 
 /// The length of the first line, if it is complete. A line may continue in a quoted cell.

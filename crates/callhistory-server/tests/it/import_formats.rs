@@ -128,6 +128,9 @@ fn csv_forms() -> Vec<Form> {
         Form("UTF-16", "text/csv; charset=utf-16", utf16("_id\tagent\r\na\tMüller\r\n", false), &["a"], &[], &[]),
         Form("too many cells", csv, text("_id,status\na,completed\nb,completed,x\nc,failed\n"), &["a", "c"], &[3], &[]),
         Form("a row that is cut", csv, text("_id,status,summary\na,completed,\nb,completed,\"x"), &["a"], &[3], &[]),
+        Form("an open quotation mark", csv, text("_id,summary\na,ok\nb,\"unfinished\nc,x\n"), &["a"], &[3], &[]),
+        Form("a quotation mark inside a cell", csv, text("_id,agent\na,7\" pipe\nb,5\" pipe"), &["a", "b"], &[], &[]),
+        Form("empty cells at the end", csv, text("_id,status\na,completed,\n  \nb,failed,,\n"), &["a", "b"], &[], &[]),
         Form(
             "a log",
             csv,
