@@ -25,6 +25,7 @@ pub(crate) struct PreparedTerms {
 }
 
 impl PreparedTerms {
+    #[cfg(feature = "sqlite")]
     pub(crate) fn new(record: CallRecord, text: String) -> Self {
         Self { record, text }
     }

@@ -397,7 +397,7 @@ pub(crate) async fn a_patch_changes_only_its_members(database: &impl Database) {
     patch(r#"{"status":"failed","summary":"late"}"#, any()).await.unwrap();
     let seen = if_match(VersionSet::OneOf(vec![3]));
     assert_eq!(patch(r#"{"status":"ongoing"}"#, seen).await.unwrap().unwrap().outcome, WriteOutcome::Replaced);
-    for wrong in [r#"{"startTime":"x"}"#, r#"{"_id":"d"}"#, r#"{"workspaceId":"v"}"#] {
+    for wrong in [r#"{"mood":1}"#, r#"{"_id":"d"}"#, r#"{"workspaceId":"v"}"#] {
         assert!(matches!(patch(wrong, any()).await, Err(StoreError::Invalid(_))), "{wrong}");
     }
     let large = |name: &str| format!(r#"{{"metadata":{{"{name}":"{}"}}}}"#, "x".repeat(9_000_000));
