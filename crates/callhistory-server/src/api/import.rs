@@ -55,16 +55,14 @@ impl ImportBudget {
         if needed <= self.reserved_bytes {
             return Ok(());
         }
-        if self.permits.is_empty() {
-            // Most imports of large records need no more.
-            self.reserved_bytes = needed.max(app.max_record_bytes);
-            self.permits.extend(budget.reserve(workspace, self.reserved_bytes).await?);
-        } else {
-            let room = budget.share_bytes() - self.reserved_bytes;
-            let more = (needed - self.reserved_bytes).max(STEP_BYTES).min(room);
-            self.permits.push(budget.try_reserve(workspace, more)?);
-            self.reserved_bytes += more;
-        }
+        // Most imports of large records need no more than one of them. Further shares are waited for while holding the first ones:
+        // most often a single write has them, and imports that wait for each other are refused in the end.
+        let at_least = if self.reserved_bytes == 0 { app.max_record_bytes } else { STEP_BYTES };
+        let room = budget.share_bytes() - self.reserved_bytes;
+        // Whole units of the budget, which would be rounded up otherwise, beyond the share in the end.
+        let more = (needed - self.reserved_bytes).max(at_least).next_multiple_of(1024).min(room);
+        self.permits.extend(budget.reserve(workspace, more).await?);
+        self.reserved_bytes += more;
         Ok(())
     }
 }
