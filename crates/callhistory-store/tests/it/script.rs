@@ -158,7 +158,8 @@ async fn write(pair: &mut Pair, rng: &mut Rng) {
             let patch = match rng.u8(0..6) {
                 0 => r#"{"status":"ongoing"}"#.to_owned(),
                 1 => r#"{"agentId":null,"metadata":{"score":null,"n":0.10}}"#.to_owned(),
-                2 => r#"{"startTime":"x"}"#.to_owned(),
+                // Only the record as a whole shows that these are milliseconds.
+                2 => r#"{"startTime":5,"endTime":8,"duration":3000}"#.to_owned(),
                 3 => r#"{"status":"ENDED","mood":null,"color":"red","duration":"17"}"#.to_owned(),
                 4 => r#"{"status":null,"transcript":["late"]}"#.to_owned(),
                 _ => format!(r#"{{"summary":"refund {}","duration":{}}}"#, rng.u8(0..9), rng.u8(0..9)),
