@@ -293,8 +293,7 @@ impl Document {
 
     /// `null` is absence, and in a patch removes the member.
     fn read_null(&mut self, name: &str) {
-        let pointer = format!("/{}", escape_pointer(name));
-        if self.purpose != Purpose::Patch || self.unreadable.contains(&pointer) {
+        if self.purpose != Purpose::Patch || self.unreadable.contains(&format!("/{}", escape_pointer(name))) {
             return;
         }
         if matches!(name, "_id" | "workspaceId") {

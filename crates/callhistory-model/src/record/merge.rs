@@ -51,22 +51,22 @@ impl CallInput {
     pub fn merge_into(mut self, stored: &CallRecord) -> Result<ParsedCall, FieldErrors> {
         let internal =
             |error: serde_json::Error| FieldErrors(vec![FieldError::new(FieldErrorCode::Malformed, error.to_string())]);
-        let sent_extra =
-            object_text(std::mem::take(&mut self.extra).iter().map(|(name, value)| (name, value.as_str())));
         let updated_at = self.updated_at.take().filter(|time| time.unix_nanos() > stored.updated_at.unix_nanos());
-        let mut before = CallInput::from(stored.clone());
-        let stored_extra =
-            object_text(std::mem::take(&mut before.extra).iter().map(|(name, value)| (name, value.as_str())));
-        let mut members: BTreeMap<&str, String> = before.members().map_err(internal)?.into_iter().collect();
+        let mut before = Self::from(stored.clone());
+        let (stored_extra, sent_extra) = (before.take_extra(), self.take_extra());
+        let before = serde_json::to_string(&before).map_err(internal)?;
+        let sent = serde_json::to_string(&self).map_err(internal)?;
+        let stored_members = raw_members(&before).map_err(internal)?;
+        let mut members: BTreeMap<_, _> =
+            stored_members.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect();
         let mut warnings = Vec::new();
-        let sent = self.members().map_err(internal)?;
-        for (name, value) in &sent {
-            let joined = match members.get(name) {
-                Some(stored) => join_member(name, stored, value),
-                None => Joined { json: value.clone(), is_lost: false },
+        for (name, value) in raw_members(&sent).map_err(internal)? {
+            let joined = match members.get(&name) {
+                Some(stored) => join_member(&name, stored, value.get()),
+                None => Joined { json: value.get().to_owned(), is_lost: false },
             };
             if joined.is_lost {
-                warnings.push(lost(name, &joined.json));
+                warnings.push(lost(&name, &joined.json));
             }
             members.insert(name, joined.json);
         }
@@ -77,12 +77,17 @@ impl CallInput {
         }
         let extra_members = raw_members(&extra.json).map_err(internal)?;
         let all = extra_members.into_iter().map(|(name, value)| (name, value.get().to_owned()));
-        let all = all.chain(members.into_iter().map(|(name, value)| (name.into(), value)));
+        let all = all.chain(members);
         let mut merged = Document::read_merged(&object_text(all), Handling::Lenient).finish()?;
         merged.input.updated_at = updated_at;
         merged.is_changed = !warnings.is_empty();
         merged.warnings = warnings;
         Ok(merged)
+    }
+
+    /// Takes the unknown members, as the text of an object.
+    fn take_extra(&mut self) -> String {
+        object_text(std::mem::take(&mut self.extra).iter().map(|(name, value)| (name, value.as_str())))
     }
 }
 

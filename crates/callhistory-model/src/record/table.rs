@@ -29,6 +29,23 @@ macro_rules! take_slot {
 /// The last known member. Unknown members come before it, so that a stored record can be completed with its transcript.
 const LAST_MEMBER: &str = "transcript";
 
+/// Serializes the members of a record or an input in the order of the table.
+macro_rules! serialize_members {
+    ($record:expr, $serializer:expr, $($name:ident: $wire:literal, $type:ty;)+) => {{
+        use serde::ser::SerializeMap as _;
+        let mut map = $serializer.serialize_map(None)?;
+        $(if $wire == LAST_MEMBER {
+            for (name, value) in &$record.extra {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        if let Some(value) = Option::<&$type>::from(&$record.$name) {
+            map.serialize_entry($wire, value)?;
+        })+
+        map.end()
+    }};
+}
+
 /// One line for each member: documentation, name, presence, type, and the rule that parses it.
 macro_rules! members {
     ($($(#[doc = $doc:literal])+ $name:ident: $wire:literal, $presence:ident $type:ty = $rule:expr;)+) => {
@@ -88,18 +105,6 @@ macro_rules! members {
                 })
             }
 
-            /// The members, each as JSON text, in the order in which they are serialized.
-            pub(super) fn members(&self) -> serde_json::Result<Vec<(&str, String)>> {
-                let mut members = Vec::new();
-                $(if $wire == LAST_MEMBER {
-                    members.extend(self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str().to_owned())));
-                }
-                if let Some(value) = &self.$name {
-                    members.push(($wire, serde_json::to_string(value)?));
-                })+
-                Ok(members)
-            }
-
             /// The record of this input, without defaults.
             fn complete(self) -> Result<CallRecord, FieldError> {
                 Ok(CallRecord { $($name: take_slot!($presence self.$name, $wire),)+ extra: self.extra })
@@ -108,33 +113,13 @@ macro_rules! members {
 
         impl serde::Serialize for CallInput {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeMap as _;
-                let mut map = serializer.serialize_map(None)?;
-                $(if $wire == LAST_MEMBER {
-                    for (name, value) in &self.extra {
-                        map.serialize_entry(name, value)?;
-                    }
-                }
-                if let Some(value) = &self.$name {
-                    map.serialize_entry($wire, value)?;
-                })+
-                map.end()
+                serialize_members!(self, serializer, $($name: $wire, $type;)+)
             }
         }
 
         impl serde::Serialize for CallRecord {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeMap as _;
-                let mut map = serializer.serialize_map(None)?;
-                $(if $wire == LAST_MEMBER {
-                    for (name, value) in &self.extra {
-                        map.serialize_entry(name, value)?;
-                    }
-                }
-                if let Some(value) = Option::<&$type>::from(&self.$name) {
-                    map.serialize_entry($wire, value)?;
-                })+
-                map.end()
+                serialize_members!(self, serializer, $($name: $wire, $type;)+)
             }
         }
 
