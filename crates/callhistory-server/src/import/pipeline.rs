@@ -2,8 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use callhistory_model::{FieldErrors, FieldWarning, Handling, ImportQuery, ImportReport, Timestamp};
-use callhistory_store::{ImportBatch, ImportOptions, StoreError};
+use callhistory_model::{CallId, FieldErrors, FieldWarning, Handling, ImportQuery, ImportReport, Timestamp};
+use callhistory_store::{CallWrite, ImportBatch, ImportOptions, StoreError};
 use tokio::task::JoinHandle;
 
 pub use super::{failure::ImportFailure, parse::Target};
@@ -251,7 +251,7 @@ impl Import {
 
     fn start_write(
         &self,
-        calls: Vec<(callhistory_model::CallId, callhistory_store::CallWrite)>,
+        calls: Vec<(CallId, CallWrite)>,
         now: &Timestamp,
     ) -> Option<JoinHandle<Result<ImportBatch, StoreError>>> {
         let Target::Store(store, workspace) = &self.parser.target else { return None };
