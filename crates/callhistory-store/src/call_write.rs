@@ -1,7 +1,7 @@
 //! What the writing methods of a store take.
 
 use bytes::Bytes;
-use callhistory_model::{CallInput, CallPatch, FieldErrors, FieldWarning, Handling, ImportMode, Timestamp};
+use callhistory_model::{CallInput, CallPatch, FieldErrors, FieldWarning, Handling, ImportMode, OriginalInfo};
 
 use crate::results::WriteOutcome;
 
@@ -125,23 +125,6 @@ impl From<WriteOutcome> for ImportOutcome {
             WriteOutcome::Unchanged => Self::Unchanged,
         }
     }
-}
-
-/// What is known of an original without its bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OriginalInfo {
-    /// Its number among the originals of its record, from 1.
-    pub number: i64,
-    /// When it was received first.
-    pub received_at: Timestamp,
-    /// Where it came from: `api`, `import`, or the name of a vendor.
-    pub source: String,
-    /// The media type that it was sent with.
-    pub media_type: String,
-    /// Its size, in bytes.
-    pub bytes: u64,
-    /// What the service has changed in it or left out.
-    pub warnings: Vec<FieldWarning>,
 }
 
 /// A document as it was sent.

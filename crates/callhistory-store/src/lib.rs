@@ -30,8 +30,7 @@ pub mod fuzzing {
 pub use admin::{backup, diagnose, open, open_api_keys, open_with, rebuild_metrics, require_database, restore};
 pub use api_keys::{ApiKey, ApiKeyStore, Scope};
 pub use call_write::{
-    CallWrite, ImportBatch, ImportOptions, ImportOutcome, ImportedCall, Original, OriginalInfo, PatchWrite,
-    SentDocument,
+    CallWrite, ImportBatch, ImportOptions, ImportOutcome, ImportedCall, Original, PatchWrite, SentDocument,
 };
 #[cfg(feature = "engine")]
 pub use concurrency::fair_semaphore::{Exhausted, FairSemaphore, Permit};

@@ -5,7 +5,9 @@ use std::{cmp::Ordering, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{
+    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, Timestamp, WorkspaceId,
+};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
@@ -39,7 +41,7 @@ use write::{
 };
 
 use crate::{
-    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, PatchWrite},
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::ListPosition,
@@ -131,7 +133,7 @@ impl PostgresStore {
         };
         let prepared = tokio::task::spawn_blocking(prepare).await;
         let calls = prepared.map_err(|error| StoreError::Internal(error.to_string()))??;
-        let hash = |(id, request): &(CallId, WriteRequest)| Some((id.clone(), request.document.as_ref()?.hash));
+        let hash = |(id, request): &(CallId, WriteRequest)| Some((id.clone(), *request.document.as_ref()?.hash()));
         let write_set = WriteSet {
             ids: calls.iter().map(|(id, _)| id.clone()).collect(),
             documents: calls.iter().filter_map(hash).collect(),
@@ -169,7 +171,7 @@ fn one(id: &CallId) -> WriteSet {
 }
 
 fn with_document(id: &CallId, document: Option<&PreparedDocument>) -> WriteSet {
-    let documents = document.map(|document| (id.clone(), document.hash));
+    let documents = document.map(|document| (id.clone(), *document.hash()));
     WriteSet { documents: documents.into_iter().collect(), ..one(id) }
 }
 

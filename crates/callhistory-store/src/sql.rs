@@ -4,6 +4,10 @@ use callhistory_model::{OneOf, TextPattern};
 
 use crate::domain::predicate::{ColumnTest, Range};
 
+/// The columns of an original without its body.
+pub(crate) const ORIGINAL_COLUMNS: &str =
+    "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
+
 /// The dialect of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {

@@ -11,13 +11,13 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, SortKey, Timestamp, WorkspaceId,
+    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SortKey, Timestamp, WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
 
 use crate::{
-    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, PatchWrite},
     concurrency::{change_notifier::ChangeNotifier, export_stream, fair_semaphore::FairSemaphore},
     domain::{
         cursor::CursorSigner,

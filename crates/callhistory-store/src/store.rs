@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use callhistory_model::{CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{
+    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, Timestamp, WorkspaceId,
+};
 use tokio::sync::mpsc;
 
 use crate::{
-    call_write::{CallWrite, ImportBatch, ImportOptions, Original, OriginalInfo, PatchWrite},
+    call_write::{CallWrite, ImportBatch, ImportOptions, Original, PatchWrite},
     domain::mutation::{IdempotencyKey, Precondition},
     error::StoreError,
     results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},

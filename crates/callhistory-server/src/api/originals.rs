@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use callhistory_model::{OriginalInfo, schema::OriginalList};
+use callhistory_model::schema::OriginalList;
 use callhistory_store::Scope;
 
 use crate::{
@@ -49,8 +49,7 @@ pub(crate) async fn list_originals(
     grant.require(Scope::PhoneNumbersRead)?;
     grant.charge_records(1)?;
     let originals = app.store.list_originals(&workspace, &id).await?.ok_or_else(ApiError::call_not_found)?;
-    let listed: Vec<_> = originals.into_iter().map(info).collect();
-    let body = serde_json::to_vec(&listed).map_err(|error| ApiError::internal(&error))?;
+    let body = serde_json::to_vec(&originals).map_err(|error| ApiError::internal(&error))?;
     let body = app.body_budget.keep(&workspace, body).await?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
@@ -95,13 +94,6 @@ pub(crate) async fn get_original(
         (header::CONTENT_DISPOSITION, disposition(number)),
     ];
     Ok((headers, app.body_budget.keep(&workspace, original.body).await?).into_response())
-}
-
-/// What the store knows of an original, as it is sent.
-fn info(stored: callhistory_store::OriginalInfo) -> OriginalInfo {
-    let callhistory_store::OriginalInfo { number, received_at, source, media_type, bytes, warnings } = stored;
-    let number = u32::try_from(number).unwrap_or(u32::MAX);
-    OriginalInfo { number, received_at, source, media_type, bytes, warnings }
 }
 
 /// The media type that a document was sent with.

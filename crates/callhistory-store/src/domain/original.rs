@@ -1,7 +1,9 @@
 //! Originals: documents as they were sent, kept with the record that has less than they have, or something else.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
-use callhistory_model::{CallId, FieldWarning, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, FieldWarning, OriginalInfo, Timestamp, WorkspaceId};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
@@ -10,7 +12,7 @@ use super::{
     record_digest::is_verifying,
 };
 use crate::{
-    call_write::{Original, OriginalInfo, SentDocument},
+    call_write::{Original, SentDocument},
     error::StoreError,
 };
 
@@ -25,8 +27,10 @@ pub(crate) type ContentHash = [u8; 32];
 /// A document that may be kept, prepared on the thread of its caller.
 #[derive(Clone, Debug)]
 pub(crate) struct PreparedDocument {
+    owner: (WorkspaceId, CallId),
     sent: SentDocument,
-    pub(crate) hash: ContentHash,
+    /// Of a document that is kept in any case, or once it is asked for: most documents are not kept.
+    hash: OnceLock<ContentHash>,
     /// The compressed bytes of a document that is kept in any case.
     body: Option<Bytes>,
 }
@@ -75,9 +79,17 @@ fn compressed(document: &[u8]) -> Result<Bytes, StoreError> {
 
 impl PreparedDocument {
     pub(crate) fn prepare(sent: SentDocument, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
-        let hash = content_hash(workspace.as_str(), id.as_str(), &sent.body);
         let body = if sent.is_changed { Some(compressed(&sent.body)?) } else { None };
-        Ok(Self { sent, hash, body })
+        let prepared = Self { owner: (workspace.clone(), id.clone()), sent, hash: OnceLock::new(), body };
+        if prepared.sent.is_changed {
+            prepared.hash();
+        }
+        Ok(prepared)
+    }
+
+    pub(crate) fn hash(&self) -> &ContentHash {
+        let (workspace, id) = &self.owner;
+        self.hash.get_or_init(|| content_hash(workspace.as_str(), id.as_str(), &self.sent.body))
     }
 
     /// Whether the document is kept after a write with these warnings of its own.
@@ -107,7 +119,7 @@ impl PreparedDocument {
             warnings,
             bytes: i64::try_from(self.sent.body.len()).unwrap_or(i64::MAX),
             total_bytes: i64::try_from(total).unwrap_or(i64::MAX),
-            hash: self.hash,
+            hash: *self.hash(),
             body,
         })
     }
@@ -135,7 +147,7 @@ impl OriginalRow {
             return Err(damaged());
         }
         Ok(OriginalInfo {
-            number: self.number,
+            number: u32::try_from(self.number).unwrap_or(u32::MAX),
             received_at: Timestamp::from_unix_nanos(self.received_at),
             source: self.source.clone(),
             media_type: self.media_type.clone(),

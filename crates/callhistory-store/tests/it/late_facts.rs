@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use callhistory_model::{
-    CallInput, CallPatch, FieldWarning, Handling, ImportMode, ListQuery, MetricsQuery, WarningCode,
+    CallInput, CallPatch, FieldWarning, Handling, ImportMode, ListQuery, MetricsQuery, OriginalInfo, WarningCode,
 };
 use callhistory_store::{
-    CallStore, CallWrite, ImportOptions, ImportOutcome, OriginalInfo, PatchWrite, Precondition, SentDocument,
-    StoreError, VersionSet, WriteOutcome, WrittenCall,
+    CallStore, CallWrite, ImportOptions, ImportOutcome, PatchWrite, Precondition, SentDocument, StoreError, VersionSet,
+    WriteOutcome, WrittenCall,
 };
 
 use crate::conformance::{Database, at, id, if_match, input, put, record, workspace};

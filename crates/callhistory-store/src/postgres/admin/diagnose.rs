@@ -13,9 +13,10 @@ use crate::{
         open::{is_current, message},
         read::{
             get::{record_bytes, record_digest},
-            originals::{COLUMNS, original_row},
+            originals::original_row,
         },
     },
+    sql::ORIGINAL_COLUMNS,
 };
 
 /// Checks the server and the schema; with `full`, also the digest of every record.
@@ -106,7 +107,7 @@ async fn damaged_records(server: &DatabaseServer) -> Result<(u64, u64), PgError>
 async fn damaged_originals(server: &DatabaseServer) -> Result<(u64, u64), PgError> {
     let db = server.client(SessionKind::Export).await?;
     let every = format!(
-        "SELECT {COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
+        "SELECT {ORIGINAL_COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
          LEFT JOIN call c ON c.workspace_id = o.workspace_id AND c.id = o.id"
     );
     let rows = db.query_raw(&every, std::iter::empty::<i64>()).await?;

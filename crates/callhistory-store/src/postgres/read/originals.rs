@@ -1,22 +1,16 @@
 //! The originals of a record.
 
 use bytes::Bytes;
-use callhistory_model::{CallId, OriginalInfo as ListedOriginal, WorkspaceId};
+use callhistory_model::{CallId, OriginalInfo, WorkspaceId};
 use tokio_postgres::{
     Client, Row,
     types::{ToSql, Type},
 };
 
 use crate::{
-    call_write::{Original, OriginalInfo},
-    domain::original::OriginalRow,
-    error::StoreError,
-    postgres::error::PgError,
+    call_write::Original, domain::original::OriginalRow, error::StoreError, postgres::error::PgError,
+    sql::ORIGINAL_COLUMNS,
 };
-
-/// The columns of an original without its body.
-pub(crate) const COLUMNS: &str =
-    "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
 
 /// What is known of the last originals of a record, in the order of their numbers; `None` if there is no such record.
 pub(crate) async fn list_originals(
@@ -28,9 +22,9 @@ pub(crate) async fn list_originals(
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&own.0, Type::TEXT), (&own.1, Type::TEXT)];
     // One snapshot: without originals, a record has one row of NULLs.
     let text = format!(
-        "SELECT {COLUMNS} FROM call c LEFT JOIN original o ON o.workspace_id = $1 AND o.id = $2
+        "SELECT {ORIGINAL_COLUMNS} FROM call c LEFT JOIN original o ON o.workspace_id = $1 AND o.id = $2
          WHERE c.workspace_id = $1 AND c.id = $2 ORDER BY o.number DESC LIMIT {}",
-        ListedOriginal::MAX_LISTED
+        OriginalInfo::MAX_LISTED
     );
     let rows = db.query_typed(&text, &values).await?;
     let mut infos = Vec::new();
@@ -52,8 +46,9 @@ pub(crate) async fn get_original(
 ) -> Result<Option<Original>, PgError> {
     let own = (workspace.as_str(), id.as_str());
     let values: [(&(dyn ToSql + Sync), Type); 3] = [(&own.0, Type::TEXT), (&own.1, Type::TEXT), (&number, Type::INT8)];
-    let text =
-        format!("SELECT {COLUMNS}, o.body FROM original o WHERE o.workspace_id = $1 AND o.id = $2 AND o.number = $3");
+    let text = format!(
+        "SELECT {ORIGINAL_COLUMNS}, o.body FROM original o WHERE o.workspace_id = $1 AND o.id = $2 AND o.number = $3"
+    );
     let rows = db.query_typed(&text, &values).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (original, digest) = original_row(row)?;

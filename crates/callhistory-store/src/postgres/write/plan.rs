@@ -250,7 +250,7 @@ impl GroupPlan {
         warnings: &WriteWarnings,
     ) -> Option<&'a PreparedDocument> {
         let known = self.calls.get(id).map(|call| &call.originals.known);
-        let is_known = |document: &PreparedDocument| known.is_some_and(|known| known.contains(&document.hash));
+        let is_known = |document: &PreparedDocument| known.is_some_and(|known| known.contains(document.hash()));
         document.filter(|document| document.is_kept(warnings) && !is_known(document))
     }
 

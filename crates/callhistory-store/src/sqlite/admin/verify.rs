@@ -11,12 +11,13 @@ use crate::{
     error::StoreError,
     partial_file::sibling,
     results::StoredCall,
+    sql::ORIGINAL_COLUMNS,
     sqlite::{
         page_checksum::verify_page,
         read::{
             fulltext::{first_position, push_text},
             get::record_bytes,
-            originals::{COLUMNS, original_row},
+            originals::original_row,
         },
         write::columns::has_columns,
     },
@@ -98,7 +99,7 @@ fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
 /// Compares the originals with their digests, their order and their records.
 fn compare_originals(db: &Connection) -> Result<Option<String>, StoreError> {
     let text = format!(
-        "SELECT {COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
+        "SELECT {ORIGINAL_COLUMNS}, o.body, o.workspace_id, o.id, c.id IS NOT NULL FROM original o
          LEFT JOIN call c ON c.workspace_id = o.workspace_id AND c.id = o.id"
     );
     let mut statement = db.prepare(&text)?;

@@ -1,18 +1,10 @@
 //! The originals of a record.
 
 use bytes::Bytes;
-use callhistory_model::{CallId, OriginalInfo as ListedOriginal, WorkspaceId};
+use callhistory_model::{CallId, OriginalInfo, WorkspaceId};
 use rusqlite::{Connection, Row, params};
 
-use crate::{
-    call_write::{Original, OriginalInfo},
-    domain::original::OriginalRow,
-    error::StoreError,
-};
-
-/// The columns of an original without its body.
-pub(crate) const COLUMNS: &str =
-    "o.number, o.received_at, o.source, o.media_type, o.warnings, o.bytes, o.total_bytes, o.content_hash, o.digest";
+use crate::{call_write::Original, domain::original::OriginalRow, error::StoreError, sql::ORIGINAL_COLUMNS};
 
 /// What is known of the last originals of a record, in the order of their numbers; `None` if there is no such record.
 pub(crate) fn list_originals(
@@ -25,8 +17,8 @@ pub(crate) fn list_originals(
         return Ok(None);
     }
     let text = format!(
-        "SELECT {COLUMNS} FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 ORDER BY o.number DESC LIMIT {}",
-        ListedOriginal::MAX_LISTED
+        "SELECT {ORIGINAL_COLUMNS} FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 ORDER BY o.number DESC LIMIT {}",
+        OriginalInfo::MAX_LISTED
     );
     let mut statement = db.prepare_cached(&text)?;
     let mut rows = statement.query(own)?;
@@ -47,8 +39,9 @@ pub(crate) fn get_original(
     number: i64,
 ) -> Result<Option<Original>, StoreError> {
     // An original does not outlive its record.
-    let text =
-        format!("SELECT {COLUMNS}, o.body FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 AND o.number = ?3");
+    let text = format!(
+        "SELECT {ORIGINAL_COLUMNS}, o.body FROM original o WHERE o.workspace_id = ?1 AND o.id = ?2 AND o.number = ?3"
+    );
     let mut statement = db.prepare_cached(&text)?;
     let mut rows = statement.query(params![workspace.as_str(), id.as_str(), number])?;
     let Some(row) = rows.next()? else { return Ok(None) };

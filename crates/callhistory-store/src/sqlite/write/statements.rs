@@ -301,7 +301,7 @@ fn apply_change(
     let size = record.as_ref().map(|(_, json)| json.len());
     // Everything that can fail comes before the first statement that writes.
     let document = match prepared.document.filter(|document| document.is_kept(&warnings)) {
-        Some(document) if originals::exists(&tx.db, own, &document.hash)? => None,
+        Some(document) if originals::exists(&tx.db, own, document.hash())? => None,
         document => document,
     };
     let totals = || originals::totals(&tx.db, own);
