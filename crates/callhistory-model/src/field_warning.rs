@@ -61,7 +61,7 @@ extensible_enum! {
         Renamed = "renamed",
         /// A time or a duration in milliseconds, microseconds or nanoseconds was converted to seconds.
         UnitConverted = "unit_converted",
-        /// A value of MongoDB extended JSON was read as the value that it stands for.
+        /// A value of MongoDB extended JSON was read as the value that it encodes.
         ExtendedJson = "extended_json",
         /// Characters that are not Unicode, or that no text may have, were replaced by U+FFFD.
         CharactersReplaced = "characters_replaced",

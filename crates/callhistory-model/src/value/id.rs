@@ -26,7 +26,7 @@ fn check_size(text: &str, max: usize) -> Result<(), FieldError> {
 /// Refuses an ID that a URL, a log line or a header would not carry unchanged.
 fn check_call_id(text: &str) -> Result<(), FieldError> {
     check_size(text, MAX_CALL_ID_BYTES)?;
-    // U+FFFD stands for characters that are lost: two calls could get one ID.
+    // U+FFFD replaces characters that are lost: two calls could get one ID.
     let is_bad = |c: &char| {
         c.is_control() || c.is_whitespace() || matches!(*c, '\u{feff}' | '\u{fffd}') || "/\\?#%\"".contains(*c)
     };

@@ -1,4 +1,4 @@
-//! Says what something is that stands in the place of a record.
+//! Describes a value that is not a record.
 
 use callhistory_model::{FieldError, FieldErrorCode};
 use serde_json::value::RawValue;
