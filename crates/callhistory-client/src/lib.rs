@@ -90,7 +90,7 @@ pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
     GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, ListQuery,
-    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort, SortKey, Timestamp,
+    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort, SortKey, TimeZone, Timestamp,
     UnixSeconds, WarningCode, WorkspaceId,
 };
 pub use calls::{WriteWarning, WrittenCall};

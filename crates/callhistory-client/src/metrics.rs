@@ -17,10 +17,10 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
-    /// use callhistory_client::{GroupKey, MetricsQuery};
+    /// use callhistory_client::{CallFilter, GroupKey, MetricsQuery};
     ///
-    /// let zone = Some("Europe/Berlin".to_owned());
-    /// let query = MetricsQuery { group_by: vec![GroupKey::Day], time_zone: zone, ..MetricsQuery::default() };
+    /// let filter = CallFilter { time_zone: Some("Europe/Berlin".parse().unwrap()), ..CallFilter::default() };
+    /// let query = MetricsQuery { filter, group_by: vec![GroupKey::Day] };
     /// for day in client.get_call_metrics(&query).await?.groups.unwrap_or_default() {
     ///     println!("{}: {} calls, {}", day.group["day"], day.total_calls, day.total_cost);
     /// }

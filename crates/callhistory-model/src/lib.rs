@@ -47,7 +47,7 @@ pub use query::{
     analysis::{AnalysisClause, AnalysisOperator},
     changes::ChangesQuery,
     export::{ExportFormat, ExportQuery},
-    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, words},
+    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, words},
     import::{ImportMode, ImportQuery, ImportSource},
     list::{ListQuery, Sort, SortKey},
     metrics::{GroupKey, MetricsQuery},
@@ -71,5 +71,6 @@ pub use value::{
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
     raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
     scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members},
+    time_zone::{MAX_TIME_ZONE_CHARS, TimeZone},
     timestamp::Timestamp,
 };

@@ -26,4 +26,5 @@ pub(crate) mod extensible_enum;
 pub(crate) mod id;
 pub(crate) mod raw_json;
 pub(crate) mod scalar;
+pub(crate) mod time_zone;
 pub(crate) mod timestamp;

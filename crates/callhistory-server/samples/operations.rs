@@ -59,9 +59,9 @@ pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Fai
 }
 
 pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
-    let filter = CallFilter { status: Some(OneOf::any(["completed", "failed"])), ..CallFilter::default() };
-    let zone = Some("Europe/Berlin".to_owned());
-    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], time_zone: zone };
+    let status = Some(OneOf::any(["completed", "failed"]));
+    let filter = CallFilter { status, time_zone: Some("Europe/Berlin".parse()?), ..CallFilter::default() };
+    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day] };
     Ok(client.get_call_metrics(&query).await?)
 }
 

@@ -2,11 +2,11 @@
 
 use super::{
     analysis::AnalysisClause,
-    one_of::OneOf,
+    one_of::{OneOf, TextPattern},
     query_string::{QueryString, set},
 };
 use crate::{
-    Amount, FieldError, FieldErrorCode, JsonObject, Seconds, Timestamp,
+    Amount, CallOutcome, FieldError, FieldErrorCode, JsonObject, Seconds, TimeZone, Timestamp,
     field_error::check_length,
     spelling::unknown_value,
     value::{
@@ -18,15 +18,12 @@ use crate::{
 
 /// Maximum length of `dateRange`, in characters.
 pub const MAX_DATE_RANGE_CHARS: usize = 256;
-/// Maximum length of the name of a time zone, in characters.
-pub const MAX_TIME_ZONE_CHARS: usize = 64;
 /// Maximum length of `search`, in characters.
 pub const MAX_SEARCH_CHARS: usize = 256;
 /// Maximum number of words in `search`.
 const MAX_SEARCH_WORDS: usize = 16;
 const MAX_CALL_IDS: usize = 1000;
 const MAX_METADATA_FILTERS: usize = 16;
-const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// A filter of calls: a call matches if it matches every clause. The default matches all.
 ///
@@ -41,6 +38,8 @@ pub struct CallFilter {
     pub batch_id: Option<OneOf>,
     /// Call status.
     pub status: Option<OneOf>,
+    /// What the status says about the result of the call: values of [`CallOutcome`].
+    pub outcome: Option<OneOf>,
     /// Call direction.
     pub direction: Option<OneOf>,
     /// Transport of the call.
@@ -76,6 +75,8 @@ pub struct CallFilter {
     /// Words and fragments of numbers, at most 16 in 256 characters. Each must occur in the phone numbers, the summary, the
     /// metadata or the transcript.
     pub search: Option<String>,
+    /// Time zone of dates and times without a zone, and of the time groups of metrics; UTC by default.
+    pub time_zone: Option<TimeZone>,
 }
 
 impl CallFilter {
@@ -86,6 +87,7 @@ impl CallFilter {
         "pathwayId",
         "batchId",
         "status",
+        "outcome",
         "direction",
         "callType",
         "fromPhoneNumber",
@@ -103,6 +105,7 @@ impl CallFilter {
         "maxCost",
         "postAnalysis",
         "search",
+        "timezone",
     ];
 
     /// The filter as a query string; equal filters give equal strings.
@@ -118,6 +121,7 @@ impl CallFilter {
         query.push_some("callFlowId", self.call_flow_id.as_ref());
         query.push_some("batchId", self.batch_id.as_ref());
         query.push_some("status", self.status.as_ref());
+        query.push_some("outcome", self.outcome.as_ref());
         query.push_some("direction", self.direction.as_ref());
         query.push_some("callType", self.call_type.as_ref());
         query.push_some("fromPhoneNumber", self.from_phone_number.as_ref());
@@ -140,10 +144,13 @@ impl CallFilter {
             query.push(&format!("metadata.{name}"), value);
         }
         query.push_some("search", self.search.as_ref());
+        query.push_some("timezone", self.time_zone);
     }
 
     /// Reads one parameter; `None` if its name is not a filter parameter.
     pub(crate) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), FieldError>> {
+        let zone = self.time_zone.unwrap_or_default();
+        let time = |value| Timestamp::parse_in_zone(value, zone);
         let result = match name {
             "agentId" => set(&mut self.agent_id, OneOf::parse(value, false)),
             "callFlowId" | "pathwayId" if self.call_flow_id.is_some() => {
@@ -153,6 +160,7 @@ impl CallFilter {
             "callFlowId" | "pathwayId" => set(&mut self.call_flow_id, OneOf::parse(value, false)),
             "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
             "status" => set(&mut self.status, OneOf::parse_enum(value)),
+            "outcome" => set(&mut self.outcome, outcomes(value)),
             "direction" => set(&mut self.direction, OneOf::parse_enum(value)),
             "callType" => set(&mut self.call_type, OneOf::parse_enum(value)),
             "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(value, true)),
@@ -160,16 +168,17 @@ impl CallFilter {
             "phoneNumber" => set(&mut self.phone_number, OneOf::parse(value, true)),
             "callIds" => set(&mut self.call_ids, call_ids(value)),
             "dateRange" => self.read_date_range(value),
-            "startedAfter" => set_once(&mut self.started_after, Timestamp::parse_lenient(value)),
-            "startedBefore" => set_once(&mut self.started_before, Timestamp::parse_lenient(value)),
-            "updatedAfter" => set(&mut self.updated_after, Timestamp::parse_lenient(value)),
-            "updatedBefore" => set(&mut self.updated_before, Timestamp::parse_lenient(value)),
+            "startedAfter" => set_once(&mut self.started_after, time(value)),
+            "startedBefore" => set_once(&mut self.started_before, time(value)),
+            "updatedAfter" => set(&mut self.updated_after, time(value)),
+            "updatedBefore" => set(&mut self.updated_before, time(value)),
             "minDuration" => set(&mut self.min_duration, value.parse().and_then(Seconds::check_exact)),
             "maxDuration" => set(&mut self.max_duration, value.parse().and_then(Seconds::check_exact)),
             "minCost" => set(&mut self.min_cost, value.parse().and_then(Amount::check_exact)),
             "maxCost" => set(&mut self.max_cost, value.parse().and_then(Amount::check_exact)),
             "postAnalysis" => AnalysisClause::parse(value).map(|clauses| self.post_analysis = clauses),
             "search" => set(&mut self.search, search(value)),
+            "timezone" => set(&mut self.time_zone, value.parse()),
             _ => {
                 let member = name.strip_prefix("metadata.")?;
                 self.read_metadata(member, value)
@@ -195,17 +204,20 @@ impl CallFilter {
         let expected = "a JSON object like {\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}";
         let malformed = || FieldError::new(FieldErrorCode::Malformed, format!("is not {expected}"));
         check_length(json, MAX_DATE_RANGE_CHARS)?;
+        let zone = self.time_zone.unwrap_or_default();
         // The strict parser refuses duplicate members; the lenient one would take the last.
         let range: JsonObject = json.parse().map_err(|_| malformed())?;
         for (name, value) in object(range.as_str())? {
             let text = if value.starts_with('"') { decode_string(value)? } else { value.to_owned() };
-            let time = || Timestamp::parse_lenient(&text).map_err(|error| error.in_member(&name));
+            let time = |text: &str| Timestamp::parse_in_zone(text, zone).map_err(|error| error.in_member(&name));
             match name.as_ref() {
-                "from" | "startDate" => set_once(&mut self.started_after, time())?,
+                "from" | "startDate" => set_once(&mut self.started_after, time(&text))?,
                 "to" | "endDate" => {
                     // The range includes its end: the whole day of a date, the instant of a time.
-                    let length = if is_date(&text) { NANOS_PER_DAY } else { 1 };
-                    let end = Timestamp::from_unix_nanos(time()?.unix_nanos().saturating_add(length));
+                    let end = match next_date(&text) {
+                        Some(next) => time(&next)?,
+                        None => Timestamp::from_unix_nanos(time(&text)?.unix_nanos().saturating_add(1)),
+                    };
                     set_once(&mut self.started_before, Ok(end))?;
                 }
                 other => return Err(unknown_value(other, &["from", "to", "startDate", "endDate"])),
@@ -242,6 +254,23 @@ impl CallFilter {
         }
         errors
     }
+}
+
+/// The date after a date; `None` for anything else.
+fn next_date(text: &str) -> Option<String> {
+    let date: chrono::NaiveDate = text.parse().ok().filter(|_| is_date(text))?;
+    Some(date.succ_opt()?.to_string())
+}
+
+fn outcomes(value: &str) -> Result<OneOf, FieldError> {
+    let set = OneOf::parse_enum(value)?;
+    // Every call has an outcome, so there is no `*`.
+    let unknown = set.values.iter().find_map(|pattern| match pattern {
+        TextPattern::Exact(name) => (!CallOutcome::KNOWN.contains(&name.as_str())).then_some(name.as_str()),
+        TextPattern::Prefix(_) => Some("*"),
+    });
+    unknown.map_or(Ok(()), |name| Err(unknown_value(name, CallOutcome::KNOWN)))?;
+    Ok(set)
 }
 
 /// Sets a bound of the start time, which another parameter can have set already.

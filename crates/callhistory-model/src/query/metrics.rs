@@ -1,10 +1,10 @@
 //! The query of metrics: filters and groups.
 
 use super::{
-    filter::{CallFilter, MAX_TIME_ZONE_CHARS},
+    filter::CallFilter,
     query_string::{QueryString, read_parameters},
 };
-use crate::{FieldError, FieldErrorCode, FieldErrors, field_error::check_length, spelling::by_name};
+use crate::{FieldError, FieldErrorCode, FieldErrors, spelling::by_name};
 
 /// The parameters of metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,10 +12,8 @@ pub struct MetricsQuery {
     /// The filter.
     pub filter: CallFilter,
     /// The dimensions: one group per combination of values. Empty for totals only. At most one of `hour`, `day`,
-    /// `week` and `month`.
+    /// `week` and `month`, in the time zone of the filter.
     pub group_by: Vec<GroupKey>,
-    /// IANA time zone of hours, days, weeks and months; UTC by default.
-    pub time_zone: Option<String>,
 }
 
 /// A dimension of metrics. The time of a call is `startTime`, or `createdAt` if it is absent.
@@ -70,7 +68,7 @@ impl GroupKey {
 
 impl MetricsQuery {
     /// The names of the parameters, except those of the filter.
-    pub const PARAMETERS: &'static [&'static str] = &["groupBy", "timezone"];
+    pub const PARAMETERS: &'static [&'static str] = &["groupBy"];
 
     /// Parses a query string.
     ///
@@ -82,15 +80,10 @@ impl MetricsQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "groupBy" => group_by(value).map(|keys| metrics.group_by = keys),
-                "timezone" => time_zone(value).map(|zone| metrics.time_zone = Some(zone)),
                 _ => return metrics.filter.read(name, value),
             })
         })?;
-        let mut errors = metrics.filter.contradictions();
-        if metrics.time_zone.is_some() && !metrics.group_by.iter().any(|key| key.is_time()) {
-            let detail = "has no effect without a groupBy of hour, day, week or month";
-            errors.push(FieldError::new(FieldErrorCode::Conflict, detail).in_parameter("timezone"));
-        }
+        let errors = metrics.filter.contradictions();
         if errors.is_empty() { Ok(metrics) } else { Err(FieldErrors(errors)) }
     }
 
@@ -102,17 +95,8 @@ impl MetricsQuery {
         if !self.group_by.is_empty() {
             query.push("groupBy", self.group_by.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(","));
         }
-        query.push_some("timezone", self.time_zone.as_ref());
         query.finish()
     }
-}
-
-fn time_zone(value: &str) -> Result<String, FieldError> {
-    if value.is_empty() {
-        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit it for UTC"));
-    }
-    check_length(value, MAX_TIME_ZONE_CHARS)?;
-    Ok(value.to_owned())
 }
 
 fn group_by(value: &str) -> Result<Vec<GroupKey>, FieldError> {

@@ -22,8 +22,10 @@ pub(crate) fn read_parameters(
 ) -> Result<(), FieldErrors> {
     let mut errors = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    // The other parameters are read in the time zone.
+    let (zones, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| *name == "timezone");
+    for (name, value) in zones.into_iter().chain(others) {
         let (Some(name), Some(value)) = (decode(name), decode(value)) else {
             let name = decode(name).unwrap_or_else(|| "?".to_owned());
             let detail =

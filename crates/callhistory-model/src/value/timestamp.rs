@@ -3,7 +3,10 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::decimal::{FineUnit, UnixSeconds};
+use super::{
+    decimal::{FineUnit, UnixSeconds},
+    time_zone::TimeZone,
+};
 use crate::{FieldError, FieldErrorCode};
 
 /// In March 1973. A smaller number could be a date such as `20260131`.
@@ -54,58 +57,62 @@ impl Timestamp {
         Self { text: text.into(), nanos }
     }
 
-    /// Parses the time of a parameter: RFC 3339 with `Z` or an offset, a date for the start of its UTC
-    /// day, or Unix seconds.
+    /// Parses the time of a parameter: RFC 3339 with `Z` or an offset (also `+0200`, and without seconds), Unix seconds, or a local
+    /// date or time of a zone. A date is the start of its day. [`TimeZone::instant`] says what a time means at a clock change.
     ///
     /// # Errors
     ///
     /// The error names the accepted formats.
     ///
     /// ```
-    /// use callhistory_model::Timestamp;
+    /// use callhistory_model::{TimeZone, Timestamp};
     ///
-    /// assert_eq!(Timestamp::parse_lenient("2026-01-01")?.as_str(), "2026-01-01T00:00:00Z");
-    /// assert_eq!(Timestamp::parse_lenient("2026-01-01T01:00:00+01:00")?.as_str(), "2026-01-01T00:00:00Z");
-    /// assert_eq!(Timestamp::parse_lenient("1767225600.5")?.as_str(), "2026-01-01T00:00:00.500Z");
-    /// assert!(Timestamp::parse_lenient("01/02/2026").is_err());
+    /// let berlin: TimeZone = "Europe/Berlin".parse()?;
+    /// assert_eq!(Timestamp::parse_in_zone("2026-01-01", TimeZone::UTC)?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_in_zone("2026-01-01T10:00", berlin)?.as_str(), "2026-01-01T09:00:00Z");
+    /// assert_eq!(Timestamp::parse_in_zone("2026-01-01T01:00:00+0100", berlin)?.as_str(), "2026-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp::parse_in_zone("1767225600.5", berlin)?.as_str(), "2026-01-01T00:00:00.500Z");
+    /// assert!(Timestamp::parse_in_zone("01/02/2026", berlin).is_err());
     /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
-    pub fn parse_lenient(text: &str) -> Result<Self, FieldError> {
+    pub fn parse_in_zone(text: &str, zone: TimeZone) -> Result<Self, FieldError> {
         if text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            let seconds: UnixSeconds = text.parse()?;
-            if let Some(unit) = FineUnit::of_time(&seconds) {
-                let detail = format!("is {text}, which can only be {}; Unix seconds are expected", unit.as_str());
-                return Err(FieldError::new(FieldErrorCode::WrongUnit, detail));
-            }
-            seconds.check_range()?;
-            let nanos = seconds.nanos().unwrap_or(0);
-            if (1..MIN_UNAMBIGUOUS_SECONDS * 1_000_000_000).contains(&nanos) {
-                let detail = format!(
-                    "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
-                     seconds from {MIN_UNAMBIGUOUS_SECONDS} on"
-                );
-                return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
-            }
-            return Ok(Self::from_unix_nanos(nanos));
+            return Self::parse_unix_seconds(text);
         }
-        if is_date(text)
-            && let Ok(midnight) = format!("{text}T00:00:00Z").parse::<Self>()
-        {
-            return Ok(midnight);
-        }
-        // Form decoding turns a plus sign into a blank.
-        let text = match text.split_at_checked(19) {
-            Some((head, tail)) if tail.contains(' ') => format!("{head}{}", tail.replacen(' ', "+", 1)),
-            _ => text.to_owned(),
-        };
-        let time = text.parse::<Self>();
-        time.map(|time| if text.ends_with('Z') { time } else { Self::from_unix_nanos(time.nanos) }).map_err(|_| {
+        let (rfc3339, is_local) = complete(text);
+        let nanos = parse_rfc3339(&rfc3339).and_then(|nanos| {
+            if !is_local {
+                return Some(nanos);
+            }
+            let local = DateTime::from_timestamp_nanos(nanos).naive_utc();
+            zone.instant(local).timestamp_nanos_opt()
+        });
+        let nanos = nanos.filter(|nanos| (0..END_OF_TIME_MILLIS * 1_000_000).contains(nanos));
+        nanos.map(Self::from_unix_nanos).ok_or_else(|| {
             let detail = format!(
-                "{text:?} is not a time; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") and \
-                 Unix seconds (1769853600), from 1970 to 2259"
+                "{text:?} is not a time; accepted are RFC 3339 (\"2026-01-31T10:00:00Z\"), a date (\"2026-01-31\") or a time \
+                 (\"2026-01-31T10:00\") in the zone of the parameter timezone, and Unix seconds (1769853600), from 1970 to 2259"
             );
             FieldError::new(FieldErrorCode::InvalidTime, detail)
         })
+    }
+
+    fn parse_unix_seconds(text: &str) -> Result<Self, FieldError> {
+        let seconds: UnixSeconds = text.parse()?;
+        if let Some(unit) = FineUnit::of_time(&seconds) {
+            let detail = format!("is {text}, which can only be {}; Unix seconds are expected", unit.as_str());
+            return Err(FieldError::new(FieldErrorCode::WrongUnit, detail));
+        }
+        seconds.check_range()?;
+        let nanos = seconds.nanos().unwrap_or(0);
+        if (1..MIN_UNAMBIGUOUS_SECONDS * 1_000_000_000).contains(&nanos) {
+            let detail = format!(
+                "is {text}, which may be a year or a date without its dashes; write it as \"2026-01-31\", or Unix \
+                 seconds from {MIN_UNAMBIGUOUS_SECONDS} on"
+            );
+            return Err(FieldError::new(FieldErrorCode::InvalidTime, detail));
+        }
+        Ok(Self::from_unix_nanos(nanos))
     }
 
     /// The time for calculations.
@@ -126,6 +133,27 @@ impl std::str::FromStr for Timestamp {
         })?;
         Ok(Self { text: text.into(), nanos })
     }
+}
+
+/// A date or a time with what it may lack: the time of day, the seconds, the colon of the offset; and whether it lacks a zone.
+fn complete(text: &str) -> (String, bool) {
+    let (date, rest) = text.split_at_checked(10).unwrap_or((text, ""));
+    let rest = rest.strip_prefix(['T', 't', ' ']).unwrap_or(rest);
+    // Form decoding turns a plus sign into a blank.
+    let rest = rest.replacen(' ', "+", 1);
+    let (time, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()));
+    let seconds = match time.len() {
+        0 => "00:00:00",
+        5 => ":00",
+        _ => "",
+    };
+    let zone_text = match (zone.len(), zone.is_ascii()) {
+        (0, _) => "Z".to_owned(),
+        (3, true) => format!("{zone}:00"),
+        (5, true) => format!("{}:{}", &zone[..3], &zone[3..]),
+        _ => zone.to_owned(),
+    };
+    (format!("{date}T{time}{seconds}{zone_text}"), zone.is_empty())
 }
 
 /// Whether a text has the format of a date; the day may not exist.

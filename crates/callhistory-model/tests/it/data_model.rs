@@ -34,7 +34,7 @@ fn the_page_has_every_member_with_its_bounds_and_filters() {
         let required = schema["required"].as_array().unwrap().contains(&Value::from(*name));
         assert_eq!(row[3], if required { "always" } else { "if given" }, "{name}");
     }
-    for filter in CallFilter::PARAMETERS {
+    for filter in CallFilter::PARAMETERS.iter().filter(|name| **name != "timezone") {
         assert!(rows.iter().any(|row| row[4].contains(&format!("`{filter}`"))), "no member is found by {filter}");
     }
 }

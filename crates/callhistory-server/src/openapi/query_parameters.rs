@@ -49,6 +49,12 @@ fn describe_filter(name: &str) -> Value {
         "pathwayId" => (set(), json!("abcdef1234567890"), "Alias of `callFlowId`; only one of the two may be given."),
         "batchId" => (set(), json!("batch-7"), "Filter by batch ID. See *Filter syntax*."),
         "status" => (status, json!("completed,failed"), "Filter by call status. See *Filter syntax*."),
+        "outcome" => (
+            text(MAX_PARAMETER_BYTES),
+            json!("completed,voicemail"),
+            "Filter by the outcome, which the status implies: `completed`, `failed`, `no-answer`, `busy`, `canceled`, `voicemail`, \
+             `live` or `unknown`. A comma-separated list; a leading `!` negates.",
+        ),
         "direction" => (status, json!("inbound"), "Filter by call direction. See *Filter syntax*."),
         "callType" => (status, json!("sip"), "Filter by call type. See *Filter syntax*."),
         "fromPhoneNumber" => (set(), json!("+1800*"), "Filter by the caller's phone number. See *Filter syntax*."),
@@ -100,6 +106,11 @@ fn describe_filter(name: &str) -> Value {
             "Full-text search: calls in which each word occurs in the phone numbers, the summary, the metadata or the \
              transcript, ignoring case. A word of three or more digits is also found inside a longer number. At most 16 \
              words.",
+        ),
+        "timezone" => (
+            json!({ "type": "string", "minLength": 1, "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC" }),
+            json!("Europe/Berlin"),
+            "IANA time zone of dates and times without a zone, and of the hours, days, weeks and months of metrics. See *Times*.",
         ),
         METADATA => (
             set(),
@@ -168,11 +179,6 @@ fn describe_metrics(name: &str) -> Value {
             "description": "Comma-separated list of the dimensions to group by: `agentId`, `callFlowId`, `direction`, \
                 `status`, `callType`, and one of `hour`, `day`, `week` and `month`.",
             "example": "day",
-        }),
-        "timezone" => json!({
-            "schema": { "type": "string", "minLength": 1, "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC" },
-            "description": "IANA time zone of hours, days, weeks and months. Allowed only if `groupBy` has one of them.",
-            "example": "Europe/Berlin",
         }),
         _ => Value::Null,
     }

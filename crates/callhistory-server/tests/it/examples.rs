@@ -339,7 +339,7 @@ async fn the_sdk_sends_every_parameter_of_the_contract() {
 
 /// Calls every operation with all of its parameters.
 async fn use_everything(client: &Client) {
-    let query = "agentId=a&callFlowId=b&batchId=c&status=busy&direction=inbound&callType=sip&fromPhoneNumber=1&toPhoneNumber=2\
+    let query = "agentId=a&callFlowId=b&batchId=c&status=busy&outcome=busy&timezone=Asia/Tokyo&direction=inbound&callType=sip&fromPhoneNumber=1&toPhoneNumber=2\
         &phoneNumber=3&callIds=x&startedAfter=2026-01-01&startedBefore=2026-01-02&updatedAfter=2026-01-01\
         &updatedBefore=2026-01-02&minDuration=1&maxDuration=2&minCost=1&maxCost=2&postAnalysis=%7B%22a%22:1%7D\
         &metadata.campaign=spring&search=word&sort=cost&limit=5&page=1&includeTotal=true";
@@ -350,8 +350,7 @@ async fn use_everything(client: &Client) {
     client.replace_call("another", &CallInput::default()).await.unwrap();
     let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });
     assert_eq!(pages.try_collect::<Vec<_>>().await.unwrap().len(), 2);
-    let time_zone = Some("Asia/Tokyo".to_owned());
-    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], time_zone };
+    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour] };
     client.get_call_metrics(&metrics).await.unwrap();
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
     let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };

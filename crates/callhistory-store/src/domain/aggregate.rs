@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use callhistory_model::{
-    CallFilter, CallMetrics, ExactDecimal, FieldError, FieldErrorCode, GroupKey, MetricsGroup, OneOf, Timestamp,
+    CallFilter, CallMetrics, ExactDecimal, FieldError, FieldErrorCode, GroupKey, MetricsGroup, OneOf, TimeZone,
+    Timestamp,
 };
-use chrono_tz::Tz;
 
-use super::time_bucket::{TimeBucket, bucket, label, time_zone};
+use super::time_bucket::{TimeBucket, bucket, label};
 use crate::error::StoreError;
 
 /// Maximum size of the queries of all groups, in bytes.
@@ -63,7 +63,7 @@ const UNKNOWN: usize = usize::MAX;
 /// Aggregates rows.
 pub(crate) struct MetricsAggregator {
     group_by: Vec<GroupKey>,
-    zone: Tz,
+    zone: TimeZone,
     by_time: Option<GroupKey>,
     all: Aggregate,
     groups: Vec<Aggregate>,
@@ -77,9 +77,8 @@ pub(crate) struct MetricsAggregator {
 }
 
 impl MetricsAggregator {
-    pub(crate) fn new(group_by: &[GroupKey], zone: Option<&str>) -> Result<Self, StoreError> {
-        let zone = zone.map_or(Ok(Tz::UTC), time_zone)?;
-        Ok(Self {
+    pub(crate) fn new(group_by: &[GroupKey], zone: TimeZone) -> Self {
+        Self {
             group_by: group_by.to_vec(),
             zone,
             by_time: group_by.iter().copied().find(|key| key.is_time()),
@@ -90,7 +89,7 @@ impl MetricsAggregator {
             parts: Vec::new(),
             parts_of: HashMap::new(),
             bucket: None,
-        })
+        }
     }
 
     #[cfg(feature = "sqlite")]
@@ -256,8 +255,9 @@ impl Aggregate {
         [Self::percentile(&mut durations[..below], low), of_high]
     }
 
-    fn group(mut self, keys: &[GroupKey], parts: &[GroupValue], zone: Tz, filter: &CallFilter) -> MetricsGroup {
-        let mut filter = filter.clone();
+    fn group(mut self, keys: &[GroupKey], parts: &[GroupValue], zone: TimeZone, filter: &CallFilter) -> MetricsGroup {
+        // The bounds of the filter are instants.
+        let mut filter = CallFilter { time_zone: None, ..filter.clone() };
         let mut group = std::collections::BTreeMap::new();
         for (key, part) in keys.iter().zip(parts) {
             match part {

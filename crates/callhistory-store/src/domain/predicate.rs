@@ -118,6 +118,7 @@ impl Predicate {
         for (name, column, set) in sets {
             clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
         }
+        clauses.extend(filter.outcome.as_ref().map(|set| outcome(&terms, set)));
         let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
         let sides: [(&[(&str, &'static str)], _); 3] = [
             (&[from], &filter.from_phone_number),
@@ -201,6 +202,12 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Filte
         return FilterClause::Columns(columns);
     }
     FilterClause::Either { terms: test, exact, columns }
+}
+
+fn outcome(terms: &Terms, set: &OneOf) -> FilterClause {
+    let names = set.values.iter().map(|(TextPattern::Exact(name) | TextPattern::Prefix(name))| name);
+    let any = names.map(|name| terms.term(terms::OUTCOME, name)).collect();
+    FilterClause::Terms { terms: TermTest { negated: set.negated, choice: Choice::Any(any) }, body: None }
 }
 
 /// The values of a set as they are compared with those of records. A longer prefix than records have is an exact value.

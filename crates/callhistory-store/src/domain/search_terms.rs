@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
+use callhistory_model::{
+    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members, words,
+};
 use sha2::{Digest, Sha256};
 
 use super::index_texts::IndexTexts;
@@ -17,6 +19,9 @@ pub(crate) const FRAGMENT_DIGITS: usize = 3;
 /// The names of the optional numbers of a record.
 pub(crate) const DURATION: &str = "duration";
 pub(crate) const COST: &str = "cost";
+
+/// The name of the terms of outcomes.
+pub(crate) const OUTCOME: &str = "outcome";
 
 /// The amount charged to the customer in billionths, if it is known.
 pub(crate) fn charge_nanos(record: &CallRecord) -> Option<i64> {
@@ -135,6 +140,8 @@ impl Terms {
                 None => terms.push(self.absent(name)),
             }
         }
+        let outcome = record.status.as_ref().map_or(CallOutcome::Unknown, CallStatus::outcome);
+        terms.push(self.term(OUTCOME, outcome.as_str()));
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
         terms.extend(charge_nanos(record).map(|_| self.present(COST)));
         terms.extend(texts.call_id.map(|id| self.term("callIds", id)));

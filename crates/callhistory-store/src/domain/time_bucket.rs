@@ -1,10 +1,7 @@
 //! Hours, days, weeks and months of a time zone.
 
-use callhistory_model::{FieldError, FieldErrorCode, GroupKey, nearest_name};
-use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc};
-use chrono_tz::{TZ_VARIANTS, Tz};
-
-use crate::error::StoreError;
+use callhistory_model::{GroupKey, TimeZone};
+use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Offset as _, TimeZone as _, Utc};
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 
@@ -15,18 +12,9 @@ pub(crate) struct TimeBucket {
     pub(crate) end: i64,
 }
 
-pub(crate) fn time_zone(name: &str) -> Result<Tz, StoreError> {
-    name.parse().map_err(|_| {
-        let guess = nearest_name(name, TZ_VARIANTS.iter().map(|zone| zone.name()));
-        let guess = guess.map(|zone| format!("; did you mean {zone:?}?")).unwrap_or_default();
-        let detail = format!("{name:?} is not an IANA time zone like \"Europe/Berlin\"{guess}");
-        StoreError::Refused(FieldError::new(FieldErrorCode::Malformed, detail).in_parameter("timezone"))
-    })
-}
-
 /// The hour, day, week or month of a zone that contains a time. Buckets have no gap and no overlap at clock changes.
-pub(crate) fn bucket(zone: Tz, key: GroupKey, nanos: i64) -> TimeBucket {
-    let local = DateTime::from_timestamp_nanos(nanos).with_timezone(&zone);
+pub(crate) fn bucket(zone: TimeZone, key: GroupKey, nanos: i64) -> TimeBucket {
+    let local = DateTime::from_timestamp_nanos(nanos).with_timezone(&zone.tz());
     let day = local.date_naive();
     match key {
         GroupKey::Hour => hour(zone, nanos),
@@ -42,7 +30,7 @@ pub(crate) fn bucket(zone: Tz, key: GroupKey, nanos: i64) -> TimeBucket {
 /// A bucket of whole days: `align` returns the first day of the bucket of a day, `next` that of the next bucket. If
 /// clocks go back over midnight, a time may belong to the bucket before or after its own date.
 fn days(
-    zone: Tz,
+    zone: TimeZone,
     nanos: i64,
     day: NaiveDate,
     align: impl Fn(NaiveDate) -> NaiveDate,
@@ -58,19 +46,12 @@ fn days(
 }
 
 /// The start of a day: midnight, or the first time after it if clocks skip midnight.
-fn midnight(zone: Tz, day: NaiveDate) -> i64 {
-    let mut local = day.and_time(NaiveTime::MIN);
-    for _ in 0..=(24 * 60) {
-        if let Some(moment) = zone.from_local_datetime(&local).earliest() {
-            return moment.timestamp_nanos_opt().unwrap_or(i64::MAX);
-        }
-        local += TimeDelta::minutes(1);
-    }
-    local.and_utc().timestamp_nanos_opt().unwrap_or(i64::MAX)
+fn midnight(zone: TimeZone, day: NaiveDate) -> i64 {
+    zone.instant(day.and_time(NaiveTime::MIN)).timestamp_nanos_opt().unwrap_or(i64::MAX)
 }
 
 /// The hour of a zone, cut at a clock change.
-fn hour(zone: Tz, nanos: i64) -> TimeBucket {
+fn hour(zone: TimeZone, nanos: i64) -> TimeBucket {
     let offset = offset_nanos(zone, nanos);
     let start = nanos - (nanos + offset).rem_euclid(NANOS_PER_HOUR);
     let end = start + NANOS_PER_HOUR;
@@ -81,7 +62,7 @@ fn hour(zone: Tz, nanos: i64) -> TimeBucket {
 }
 
 /// The time between two times at which the offset of the zone changes, if it does.
-fn clock_change(zone: Tz, here: i64, there: i64) -> Option<i64> {
+fn clock_change(zone: TimeZone, here: i64, there: i64) -> Option<i64> {
     let offset = offset_nanos(zone, here);
     let (mut same, mut other) = (here, there);
     if offset_nanos(zone, other) == offset {
@@ -94,13 +75,13 @@ fn clock_change(zone: Tz, here: i64, there: i64) -> Option<i64> {
     Some(same.max(other))
 }
 
-fn offset_nanos(zone: Tz, nanos: i64) -> i64 {
+fn offset_nanos(zone: TimeZone, nanos: i64) -> i64 {
     let utc: DateTime<Utc> = DateTime::from_timestamp_nanos(nanos);
-    i64::from(zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc()) * 1_000_000_000
+    i64::from(zone.tz().offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc()) * 1_000_000_000
 }
 
-pub(crate) fn label(zone: Tz, key: GroupKey, start: i64) -> String {
-    let local = DateTime::from_timestamp_nanos(start).with_timezone(&zone);
+pub(crate) fn label(zone: TimeZone, key: GroupKey, start: i64) -> String {
+    let local = DateTime::from_timestamp_nanos(start).with_timezone(&zone.tz());
     match key {
         GroupKey::Hour => local.format("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         GroupKey::Month => local.format("%Y-%m").to_string(),
@@ -146,7 +127,7 @@ mod tests {
             ("Australia/Lord_Howe", "2026-10-03T10:00:00Z", "2026-10-03T20:00:00Z"),
             ("Asia/Kathmandu", "2026-04-04T10:15:00Z", "2026-04-04T20:15:00Z"),
         ] {
-            let tz: Tz = zone.parse().unwrap();
+            let tz: TimeZone = zone.parse().unwrap();
             let mut labels = std::collections::HashSet::new();
             let mut expected = None;
             let mut moment = at(first);

@@ -19,7 +19,7 @@ pub(crate) async fn get_call_metrics(
     workspace: &WorkspaceId,
     query: &MetricsQuery,
 ) -> Result<CallMetrics, PgError> {
-    let mut aggregator = MetricsAggregator::new(&query.group_by, query.time_zone.as_deref())?;
+    let mut aggregator = MetricsAggregator::new(&query.group_by, query.filter.time_zone.unwrap_or_default());
     let listing = PgListing::new(workspace, &query.filter, Sort::default());
     if query.group_by.is_empty() && listing.bodies.is_empty() {
         count(db, &listing, &mut aggregator).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callhistory_model::{CallFilter, CallRecord, GroupKey, WorkspaceId};
+use callhistory_model::{CallFilter, CallRecord, GroupKey, TimeZone, WorkspaceId};
 use rusqlite::Connection;
 
 use super::{
@@ -32,7 +32,7 @@ pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
     let every = CallFilter::default();
     for workspace in workspaces(db)? {
         let (mut stored, mut computed) =
-            (MetricsAggregator::new(&by_status, None)?, MetricsAggregator::new(&by_status, None)?);
+            (MetricsAggregator::new(&by_status, TimeZone::UTC), MetricsAggregator::new(&by_status, TimeZone::UTC));
         scan::aggregate(db, &workspace, &CompiledFilter::new(&workspace, &every), &mut stored)?;
         each_call(db, &workspace, |row| computed.add(row))?;
         if stored.finish(&every)? != computed.finish(&every)? {

@@ -134,7 +134,7 @@ fn classes(
 
 #[cfg(test)]
 mod tests {
-    use callhistory_model::{CallFilter, MetricsQuery};
+    use callhistory_model::{CallFilter, MetricsQuery, TimeZone};
 
     use super::{
         super::segment::{SegmentChanges, apply, call_values},
@@ -153,9 +153,9 @@ mod tests {
         let mut query = format!("startedAfter={low}&startedBefore={high}");
         query.extend(status.map(|status| format!("&status={status}")));
         let filter = CompiledFilter::new(&workspace, &MetricsQuery::from_query(&query).unwrap().filter);
-        let mut aggregator = MetricsAggregator::new(&[], None).unwrap();
+        let mut aggregator = MetricsAggregator::new(&[], TimeZone::UTC);
         aggregate(db, &workspace, &filter, &mut aggregator).unwrap();
-        let mut from_calls = MetricsAggregator::new(&[], None).unwrap();
+        let mut from_calls = MetricsAggregator::new(&[], TimeZone::UTC);
         let is_in = |call: &&MetricsRow<'_>| {
             let second = 1_000_000_000;
             (low * second..high * second).contains(&call.sort_time)

@@ -1,6 +1,6 @@
 //! Lists: the SQL of a page, and the ways to find its records.
 
-use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, WorkspaceId};
+use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, TimeZone, WorkspaceId};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{
@@ -446,7 +446,7 @@ impl<'a> Listing<'a> {
 
     fn count(&self) -> Result<u64, StoreError> {
         if self.prefers_columns()? {
-            let mut aggregator = MetricsAggregator::new(&[], None)?;
+            let mut aggregator = MetricsAggregator::new(&[], TimeZone::UTC);
             scan::aggregate(self.db, self.workspace, &self.filter, &mut aggregator)?;
             return Ok(aggregator.calls());
         }

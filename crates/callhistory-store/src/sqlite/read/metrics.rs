@@ -19,7 +19,7 @@ pub(crate) fn get_call_metrics(
     query: &MetricsQuery,
     thresholds: Thresholds,
 ) -> Result<CallMetrics, StoreError> {
-    let mut aggregator = MetricsAggregator::new(&query.group_by, query.time_zone.as_deref())?;
+    let mut aggregator = MetricsAggregator::new(&query.group_by, query.filter.time_zone.unwrap_or_default());
     let listing = Listing::new(db, workspace, &query.filter, Sort::default(), thresholds);
     if listing.prefers_columns()? {
         scan::aggregate(db, workspace, &listing.filter, &mut aggregator)?;
