@@ -15,6 +15,7 @@ pub(crate) mod options;
 pub(crate) mod original;
 #[cfg(feature = "engine")]
 pub(crate) mod page;
+pub(crate) mod phone_number;
 #[cfg(feature = "engine")]
 pub(crate) mod predicate;
 #[cfg(feature = "engine")]

@@ -36,7 +36,7 @@ pub use call_write::{
 pub use concurrency::fair_semaphore::{Exhausted, FairSemaphore, Permit};
 pub use diagnostic::{Diagnostic, Severity};
 pub use domain::mutation::{IDEMPOTENCY_KEY_LIFETIME, IdempotencyKey, Precondition, VersionSet, check_new_call};
-pub use domain::{options::StoreOptions, strategy::Thresholds};
+pub use domain::{options::StoreOptions, phone_number::NumberingPlan, strategy::Thresholds};
 pub use error::StoreError;
 pub use partial_file::{PartialFile, sibling};
 pub use results::{
