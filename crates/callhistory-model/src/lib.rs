@@ -47,7 +47,7 @@ pub use query::{
     analysis::{AnalysisClause, AnalysisOperator},
     changes::ChangesQuery,
     export::{ExportFormat, ExportQuery},
-    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, words},
+    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS},
     import::{ImportMode, ImportQuery, ImportSource},
     list::{ListQuery, Sort, SortKey},
     metrics::{GroupKey, MetricsQuery},
@@ -70,7 +70,7 @@ pub use value::{
     extensible_enum::{CallType, Direction},
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
     raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
-    scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members},
+    scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members, visit_scalars},
     time_zone::{MAX_TIME_ZONE_CHARS, TimeZone},
     timestamp::Timestamp,
 };
