@@ -53,6 +53,7 @@ pub use query::{
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
     query_string::MAX_PARAMETER_BYTES,
+    search::{SearchQuery, SearchSort},
     update::UpdateQuery,
 };
 pub use record::{CallCost, CallInput, CallPatch, CallRecord, ParsedCall, index_text};
@@ -62,6 +63,7 @@ pub use reply::{
     metrics::{CallMetrics, MetricsGroup},
     originals::OriginalInfo,
     problem::{Problem, ProblemCode},
+    search::{SearchEvidence, SearchHit, SearchPage},
 };
 pub use spelling::nearest_name;
 pub use value::{

@@ -11,7 +11,7 @@ mod query;
 mod tokens;
 
 use normalize::normalized;
-pub(crate) use query::{ParsedSearch, SearchItem};
+pub(crate) use query::ParsedSearch;
 use query::{TokenizedText, is_fragment};
 use tokens::{Link, TokenKind, compound, tokens};
 

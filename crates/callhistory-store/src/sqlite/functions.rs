@@ -14,8 +14,8 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     db.create_scalar_function("call_search", 3, flags, |context| {
         let (body, transcript) = (context.get_raw(0).as_blob()?, context.get_raw(1).as_blob_or_null()?);
         // The same for all records of a query: parsed once.
-        let search = context
-            .get_or_create_aux(2, |text| -> rusqlite::Result<_> { Ok(ParsedSearch::parse(text.as_str()?)) })?;
+        let search =
+            context.get_or_create_aux(2, |text| -> rusqlite::Result<_> { Ok(ParsedSearch::parse(text.as_str()?)) })?;
         // A cheap test first.
         if search.is_absent([Some(body), transcript].into_iter().flatten()) {
             return Ok(false);

@@ -70,20 +70,26 @@ impl ModelCall {
         {
             return true;
         }
-        texts.iter().map(|text| (text.as_str(), false)).chain(phones.map(|phone| (phone, true))).any(|(text, is_phone)| {
-            let words = model_words(text);
-            match item {
-                ModelSearch::Digits(wanted) => !is_phone && words.iter().any(|(have, _)| is_number(have) && have.contains(wanted)),
-                ModelSearch::Word(wanted) => words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have == wanted),
-                ModelSearch::Prefix(start) => {
-                    words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have.starts_with(start))
+        texts.iter().map(|text| (text.as_str(), false)).chain(phones.map(|phone| (phone, true))).any(
+            |(text, is_phone)| {
+                let words = model_words(text);
+                match item {
+                    ModelSearch::Digits(wanted) => {
+                        !is_phone && words.iter().any(|(have, _)| is_number(have) && have.contains(wanted))
+                    }
+                    ModelSearch::Word(wanted) => {
+                        words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have == wanted)
+                    }
+                    ModelSearch::Prefix(start) => {
+                        words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have.starts_with(start))
+                    }
+                    ModelSearch::Characters(wanted) => words.iter().any(|(have, _)| have.contains(wanted)),
+                    ModelSearch::Phrase(wanted) => {
+                        words.windows(wanted.len()).any(|have| have.iter().map(|(have, _)| have).eq(wanted))
+                    }
                 }
-                ModelSearch::Characters(wanted) => words.iter().any(|(have, _)| have.contains(wanted)),
-                ModelSearch::Phrase(wanted) => {
-                    words.windows(wanted.len()).any(|have| have.iter().map(|(have, _)| have).eq(wanted))
-                }
-            }
-        })
+            },
+        )
     }
 
     pub(crate) fn input(&self) -> CallInput {

@@ -28,42 +28,42 @@ pub(crate) fn normalized(text: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// A normalized text whose characters know where they come from.
-pub(crate) struct MappedText {
-    pub(crate) text: String,
-    /// The start of each piece that is normalized for itself: in the normalized text in bytes, in the original in characters.
-    starts: Vec<(usize, usize)>,
-    /// The length of the original in characters.
-    chars: usize,
+/// The characters of the original from which ranges of the normalized text come, which are in order and in bytes.
+pub(crate) fn original_ranges(original: &str, ranges: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let (mut found, mut open) = (Vec::new(), None);
+    let mut ranges = ranges.iter().peekable();
+    // Each piece is normalized for itself, until the last range is found.
+    let (mut rest, mut chars, mut bytes, mut piece_text) = (original, 0, 0, String::new());
+    while let (Some((start, end)), Some(first)) = (ranges.peek(), rest.chars().next()) {
+        let length = rest[first.len_utf8()..].find(|c| !continues(c)).map_or(rest.len(), |at| at + first.len_utf8());
+        let (piece, tail) = rest.split_at(length);
+        piece_text.clear();
+        push_normalized(piece.chars(), &mut piece_text);
+        bytes += piece_text.len();
+        if bytes > *start {
+            open.get_or_insert(chars);
+        }
+        chars += piece.chars().count();
+        if let Some(first) = open.filter(|_| bytes >= *end) {
+            found.push((first, chars));
+            open = None;
+            ranges.next();
+            // Two ranges can begin in one piece.
+            while let Some((_, end)) = ranges.peek()
+                && *end <= bytes
+            {
+                ranges.next();
+            }
+        }
+        rest = tail;
+    }
+    found
 }
 
-impl MappedText {
-    pub(crate) fn new(original: &str) -> Self {
-        let mut mapped = Self { text: String::with_capacity(original.len()), starts: Vec::new(), chars: 0 };
-        let mut rest = original;
-        while let Some(first) = rest.chars().next() {
-            let length = rest[first.len_utf8()..].find(|c| !continues(c)).map_or(rest.len(), |at| at + first.len_utf8());
-            let (piece, tail) = rest.split_at(length);
-            mapped.starts.push((mapped.text.len(), mapped.chars));
-            push_normalized(piece.chars(), &mut mapped.text);
-            mapped.chars += piece.chars().count();
-            rest = tail;
-        }
-        mapped
-    }
-
-    /// The characters of the original from which a range of the normalized text comes.
-    pub(crate) fn original(&self, start: usize, end: usize) -> (usize, usize) {
-        let first = self.starts.partition_point(|(at, _)| *at <= start).saturating_sub(1);
-        let last = self.starts.partition_point(|(at, _)| *at < end);
-        (self.starts.get(first).map_or(0, |start| start.1), self.starts.get(last).map_or(self.chars, |start| start.1))
-    }
-
-    /// The start of the piece that a character of the original belongs to.
-    pub(crate) fn piece_start(&self, char_index: usize) -> usize {
-        let next = self.starts.partition_point(|(_, at)| *at <= char_index);
-        self.starts.get(next.saturating_sub(1)).map_or(0, |start| start.1)
-    }
+/// The start of what is shown as one character, at or before a character of a text.
+pub(crate) fn piece_start(text: &str, at: usize) -> usize {
+    let starts = text.chars().take(at + 1).enumerate().filter(|(_, c)| !continues(*c));
+    starts.last().map_or(0, |(at, _)| at)
 }
 
 /// Appends the normalized form of characters.
@@ -133,8 +133,7 @@ fn combining_class(c: char) -> u8 {
 
 /// Whether a character is a mark on the one before it.
 pub(crate) fn is_mark(c: char) -> bool {
-    c >= '\u{300}'
-        && GeneralCategoryGroup::Mark.contains(const { CodePointMapData::<GeneralCategory>::new() }.get(c))
+    c >= '\u{300}' && GeneralCategoryGroup::Mark.contains(const { CodePointMapData::<GeneralCategory>::new() }.get(c))
 }
 
 /// Whether a character can be normalized only together with the one before it.
@@ -170,15 +169,20 @@ mod tests {
             ("don’t co\u{ad}op a‑b", "don't coop a-b"),
         ] {
             assert_eq!(normalized(text), expected, "{text}");
-            assert_eq!(MappedText::new(text).text, expected, "{text}");
+            let chars = text.chars().count();
+            assert_eq!(original_ranges(text, &[(0, expected.len())]), [(0, chars)], "{text}");
         }
     }
 
     #[test]
     fn a_range_comes_from_whole_characters_of_the_original() {
-        let mapped = MappedText::new("e\u{301}ﬁ ß");
-        assert_eq!(mapped.text, "efi ss");
-        assert_eq!((mapped.original(0, 1), mapped.original(1, 2), mapped.original(4, 6)), ((0, 2), (2, 3), (4, 5)));
-        assert_eq!((mapped.original(0, 6), mapped.piece_start(1), mapped.piece_start(2)), ((0, 5), 0, 2));
+        let text = "e\u{301}ﬁ ß";
+        assert_eq!(normalized(text), "efi ss");
+        let ranges = [((0, 1), (0, 2)), ((1, 2), (2, 3)), ((4, 6), (4, 5)), ((0, 6), (0, 5))];
+        for (range, expected) in ranges {
+            assert_eq!(original_ranges(text, &[range]), [expected]);
+        }
+        assert_eq!(original_ranges(text, &[(0, 1), (2, 3), (4, 6)]), [(0, 2), (2, 3), (4, 5)]);
+        assert_eq!((piece_start(text, 1), piece_start(text, 2)), (0, 2));
     }
 }

@@ -220,7 +220,8 @@ impl<'a> TokenizedText<'a> {
         let compounds = self.compounds.iter().map(|word| (word.text.as_str(), word.start, word.end));
         let words = self.tokens.iter().filter(|token| among_words && token.kind == TokenKind::Word);
         let words = words.map(|token| (token.text, token.start, token.start + word.text.len()));
-        let holds = |text: &str| if word.test == PartTest::Prefix { text.starts_with(&word.text) } else { text == word.text };
+        let holds =
+            |text: &str| if word.test == PartTest::Prefix { text.starts_with(&word.text) } else { text == word.text };
         compounds.chain(words).filter(|(text, ..)| holds(text)).map(|(_, start, end)| (start, end)).collect()
     }
 
@@ -246,7 +247,8 @@ impl<'a> TokenizedText<'a> {
             return Vec::new();
         }
         // Of the first run its end matches, of every other token its start.
-        let start = if parts[0].test == PartTest::Run { tokens[0].end() - parts[0].text.len() } else { tokens[0].start };
+        let start =
+            if parts[0].test == PartTest::Run { tokens[0].end() - parts[0].text.len() } else { tokens[0].start };
         vec![(start, tokens[last].start + parts[last].text.len())]
     }
 
@@ -254,7 +256,11 @@ impl<'a> TokenizedText<'a> {
         if self.is_phone_number {
             let places: Vec<_> = self.text.char_indices().filter(|(_, c)| c.is_ascii_digit()).collect();
             let all: String = places.iter().map(|(_, c)| c).collect();
-            return all.find(digits).map(|at| (places[at].0, places[at + digits.len() - 1].0 + 1)).into_iter().collect();
+            return all
+                .find(digits)
+                .map(|at| (places[at].0, places[at + digits.len() - 1].0 + 1))
+                .into_iter()
+                .collect();
         }
         let numbers = self.tokens.iter().filter(|token| is_fragment(token.text));
         let found = numbers.filter_map(|token| Some(token.start + token.text.find(digits)?));

@@ -161,7 +161,10 @@ mod tests {
             ]
         );
         assert_eq!(of("हिन्दी データ"), [("हिन्दी", Word, Apart), ("データ", Run, Apart)]);
-        assert_eq!(of("a--b צה\"ל \"x\""), [("a", Word, Apart), ("b", Word, Apart), ("צה", Word, Apart), ("ל", Word, Joined), ("x", Word, Apart)]);
+        assert_eq!(
+            of("a--b צה\"ל \"x\""),
+            [("a", Word, Apart), ("b", Word, Apart), ("צה", Word, Apart), ("ל", Word, Joined), ("x", Word, Apart)]
+        );
         let all: Vec<_> = tokens("e-mail").collect();
         assert_eq!(compound(&all).map(|word| (word.text, word.end)), Some(("email".to_owned(), 6)));
     }
