@@ -13,7 +13,7 @@ use crate::{CallRecord, Seconds};
 pub struct SearchEvidence {
     /// Where the text is: a JSON pointer (RFC 6901) into the record.
     pub member: String,
-    /// Index of the item of the transcript, from 0 on. Absent outside of transcripts.
+    /// Number of items of the transcript before this one. Absent outside of transcripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<u32>,
     /// Who speaks in this item, as the transcript says it.

@@ -3,9 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use callhistory_model::{
-    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members,
-};
+use callhistory_model::{Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members};
 use sha2::{Digest, Sha256};
 
 use super::{

@@ -1,7 +1,7 @@
 //! Search: words in any script, phrases and prefixes.
 
-use callhistory_model::ListQuery;
-use callhistory_store::CallStore;
+use callhistory_model::{ListQuery, SearchQuery};
+use callhistory_store::{CallSearchPage, CallStore, StoreError};
 use serde_json::json;
 
 use crate::conformance::{Database, put, workspace};
@@ -123,4 +123,62 @@ pub(crate) async fn search_covers_each_member(database: &impl Database) {
     }
     put(&*store, "w", "other", r#"{"roomName":"needle","variables":{"a":"needle"}}"#, 4).await;
     assert!(finds(&*store, "w", "needle").await.is_empty());
+}
+
+fn ids(page: &CallSearchPage) -> Vec<String> {
+    let id =
+        |call: &[u8]| serde_json::from_slice::<serde_json::Value>(call).unwrap()["_id"].as_str().unwrap().to_owned();
+    page.hits.iter().map(|hit| id(&hit.call)).collect()
+}
+
+pub(crate) async fn a_search_returns_its_evidence(database: &impl Database) {
+    let store = database.open().await;
+    let spoken =
+        json!([{"role": "agent", "content": "hello"}, {"role": "user", "start": 2.50, "content": "A refund, please"}]);
+    for (id, call) in [
+        ("apart", json!({"startTime": 4, "summary": "refund", "agent": "Order desk"})),
+        ("often", json!({"startTime": 1, "summary": "order refund refund"})),
+        ("together", json!({"startTime": 2, "summary": "refund of an order"})),
+        ("spoken", json!({"startTime": 3, "transcript": spoken, "fromPhoneNumber": "sip:order@example.com"})),
+        ("other", json!({"startTime": 5, "summary": "refund"})),
+    ] {
+        put(&*store, "w", id, &call.to_string(), 1).await;
+    }
+    let (store, ws) = (&*store, &workspace("w"));
+    let search = async |query: &str, sees: bool| {
+        let query = SearchQuery::from_query(query).unwrap();
+        store.search_calls(ws, &query, sees).await
+    };
+    let page = search("q=refund+order&includeTotal=true", true).await.unwrap();
+    assert_eq!(
+        (ids(&page), page.total, &page.next),
+        (["often", "together", "apart", "spoken"].map(str::to_owned).to_vec(), Some(4), &None)
+    );
+    let evidence = &page.hits[3].evidence;
+    let members: Vec<_> =
+        evidence.iter().map(|text| (text.member.as_str(), text.turn, text.snippet.as_str())).collect();
+    let phone = ("/fromPhoneNumber", None, "sip:order@example.com");
+    assert_eq!(members, [phone, ("/transcript/1/content", Some(1), "A refund, please")]);
+    let time = evidence[1].time.as_ref().map(|time| time.as_str());
+    assert_eq!((evidence[1].role.as_deref(), time, &*evidence[1].matches), (Some("user"), Some("2.5"), &[[2, 8]][..]));
+    assert_eq!(evidence[0].matches, [[4, 9]]);
+
+    // In the order of time, the cursor leads to each call once. Who sees no phone numbers finds nothing by them.
+    for (sees, expected) in
+        [(true, vec!["apart", "spoken", "together", "often"]), (false, vec!["apart", "together", "often"])]
+    {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = search(&format!("q=refund+order&sort=-startTime&limit=1{cursor}"), sees).await.unwrap();
+            found.extend(ids(&page));
+            let Some(next) = page.next else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(found, expected, "{sees}");
+    }
+    let oldest =
+        search("q=refund+order&sort=startTime&limit=2&startedAfter=1970-01-01T00:00:02Z", false).await.unwrap();
+    assert_eq!(ids(&oldest), ["together"]);
+    assert!(search("q=nothing", true).await.unwrap().hits.is_empty());
+    assert!(matches!(search("q=refund&sort=startTime&cursor=x", true).await, Err(StoreError::Refused(_))));
 }
