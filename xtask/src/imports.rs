@@ -30,7 +30,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["client"],
             &["transport"],
             &["calls"],
-            &["originals", "list", "metrics", "import", "export", "changes"],
+            &["originals", "list", "search", "metrics", "import", "export", "changes"],
             &["lib"],
         ],
     ),

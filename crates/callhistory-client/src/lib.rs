@@ -8,7 +8,7 @@
 //!   [`replace_call`](Client::replace_call),
 //!   [`create_call`](Client::create_call), [`update_call`](Client::update_call), [`upsert_call`](Client::upsert_call),
 //!   [`delete_call`](Client::delete_call), and what was sent: [`list_originals`](Client::list_originals),
-//!   [`get_original`](Client::get_original). For many: [`list_calls`](Client::list_calls), [`get_call_metrics`](Client::get_call_metrics),
+//!   [`get_original`](Client::get_original). For many: [`list_calls`](Client::list_calls), [`search_calls`](Client::search_calls), [`get_call_metrics`](Client::get_call_metrics),
 //!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls),
 //!   [`import_calls_with`](Client::import_calls_with) and
 //!   [`list_call_changes`](Client::list_call_changes).
@@ -83,6 +83,7 @@ mod list;
 mod metrics;
 mod originals;
 mod retry;
+mod search;
 mod transport;
 
 pub use callhistory_model as model;
@@ -90,8 +91,8 @@ pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
     GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, ListQuery,
-    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort, SortKey, TimeZone, Timestamp,
-    UnixSeconds, WarningCode, WorkspaceId,
+    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, SearchEvidence, SearchHit, SearchPage,
+    SearchQuery, SearchSort, Seconds, Sort, SortKey, TimeZone, Timestamp, UnixSeconds, WarningCode, WorkspaceId,
 };
 pub use calls::{WriteWarning, WrittenCall};
 pub use client::{Client, ClientBuilder, Version};

@@ -47,12 +47,13 @@ pub use query::{
     analysis::{AnalysisClause, AnalysisOperator},
     changes::ChangesQuery,
     export::{ExportFormat, ExportQuery},
-    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS, words},
+    filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS},
     import::{ImportMode, ImportQuery, ImportSource},
     list::{ListQuery, Sort, SortKey},
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
     query_string::MAX_PARAMETER_BYTES,
+    search::{SearchQuery, SearchSort},
     update::UpdateQuery,
 };
 pub use record::{CallCost, CallInput, CallPatch, CallRecord, ParsedCall, index_text};
@@ -62,6 +63,7 @@ pub use reply::{
     metrics::{CallMetrics, MetricsGroup},
     originals::OriginalInfo,
     problem::{Problem, ProblemCode},
+    search::{SearchEvidence, SearchHit, SearchPage},
 };
 pub use spelling::nearest_name;
 pub use value::{
@@ -70,7 +72,7 @@ pub use value::{
     extensible_enum::{CallType, Direction},
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
     raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
-    scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members},
+    scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members, visit_scalars},
     time_zone::{MAX_TIME_ZONE_CHARS, TimeZone},
     timestamp::Timestamp,
 };

@@ -9,4 +9,5 @@ pub(crate) mod list;
 pub(crate) mod metrics;
 pub(crate) mod one_of;
 pub(crate) mod query_string;
+pub(crate) mod search;
 pub(crate) mod update;

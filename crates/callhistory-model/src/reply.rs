@@ -5,3 +5,4 @@ pub(crate) mod import;
 pub(crate) mod metrics;
 pub(crate) mod originals;
 pub(crate) mod problem;
+pub(crate) mod search;

@@ -134,6 +134,12 @@ named_schema!(OriginalList, |generator| {
     })
 });
 
+/// The schema of a page of hits. With `fields`, records have only some members.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSearchPage;
+
+named_schema!(CallSearchPage, |generator| { crate::SearchPage::<CallSummary>::json_schema(generator) });
+
 /// The schema of a record of a list.
 struct CallSummary;
 
@@ -231,6 +237,7 @@ components!(
     CallPatch,
     CallList,
     OriginalList,
+    CallSearchPage,
     CallMetrics,
     CallChangePage,
     CallChange,

@@ -3,7 +3,8 @@
 
 use callhistory_client::{
     CallChange, CallCost, CallFilter, CallInput, CallMetrics, CallPatch, CallRecord, CallStatus, ChangesQuery, Client,
-    Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf, Original, OriginalInfo,
+    Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf, Original, OriginalInfo, SearchPage,
+    SearchQuery,
 };
 use futures_util::TryStreamExt as _;
 
@@ -18,6 +19,15 @@ pub(crate) async fn list_calls(client: &Client) -> Result<Vec<CallRecord>, Failu
     let page = client.list_calls(&ListQuery { filter, limit: Some(50), ..ListQuery::default() }).await?;
     // `page.next` is the cursor of the next page; `client.stream_calls` goes through all of them.
     Ok(page.calls)
+}
+
+pub(crate) async fn search_calls(client: &Client) -> Result<SearchPage, Failure> {
+    let filter = CallFilter { search: Some("customer engagement".to_owned()), ..CallFilter::default() };
+    let page = client.search_calls(&SearchQuery { filter, ..SearchQuery::default() }).await?;
+    for text in page.hits.iter().flat_map(|hit| &hit.evidence) {
+        println!("{}: {}", text.member, text.snippet);
+    }
+    Ok(page)
 }
 
 pub(crate) async fn create_call(client: &Client) -> Result<CallRecord, Failure> {

@@ -8,6 +8,7 @@ mod import;
 mod list;
 mod metrics;
 mod originals;
+mod search;
 
 use std::sync::{Arc, LazyLock};
 
@@ -31,6 +32,7 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
         .routes(routes!(originals::list_originals))
         .routes(routes!(originals::get_original))
         .routes(routes!(import::import_calls))
+        .routes(routes!(search::search_calls))
         .routes(routes!(export::export_calls))
         .routes(routes!(metrics::get_call_metrics))
         .routes(routes!(changes::list_call_changes))

@@ -24,6 +24,8 @@ pub(crate) mod prepared;
 pub(crate) mod record_digest;
 #[cfg(feature = "engine")]
 pub(crate) mod search_terms;
+#[cfg(feature = "engine")]
+pub(crate) mod search_text;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 pub(crate) mod strategy;
 #[cfg(feature = "engine")]

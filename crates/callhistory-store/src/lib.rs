@@ -40,8 +40,8 @@ pub use domain::{options::StoreOptions, phone_number::NumberingPlan, strategy::T
 pub use error::StoreError;
 pub use partial_file::{PartialFile, sibling};
 pub use results::{
-    Backup, CallArray, CallPage, ChangeBatch, Epoch, RestoreOptions, StoreHealth, StoredCall, StoredChange,
-    WriteOutcome, WrittenCall,
+    Backup, CallArray, CallPage, CallSearchHit, CallSearchPage, ChangeBatch, Epoch, RestoreOptions, StoreHealth,
+    StoredCall, StoredChange, WriteOutcome, WrittenCall,
 };
 pub use store::CallStore;
 pub use url::DatabaseUrl;

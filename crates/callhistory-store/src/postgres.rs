@@ -6,7 +6,7 @@ use std::{cmp::Ordering, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, Timestamp, WorkspaceId,
+    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp, WorkspaceId,
 };
 use tokio::{
     sync::mpsc,
@@ -49,10 +49,11 @@ use crate::{
         mutation::{IdempotencyKey, Precondition, request_hash},
         options::StoreOptions,
         original::PreparedDocument,
+        search_text::evidence::search_page,
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoredCall, WrittenCall},
+    results::{CallPage, CallSearchPage, ChangeBatch, Epoch, StoredCall, WrittenCall},
     store::CallStore,
 };
 
@@ -293,6 +294,29 @@ impl CallStore for PostgresStore {
         self.read_pool
             .run(workspace, arguments, |db, (workspace, query, after, signer, thresholds)| {
                 Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), (signer, *thresholds)))
+            })
+            .await
+    }
+
+    async fn search_calls(
+        &self,
+        workspace: &WorkspaceId,
+        query: &SearchQuery,
+        sees_phone_numbers: bool,
+    ) -> Result<CallSearchPage, StoreError> {
+        let list = query.list_query();
+        let after = self.list_position(workspace, &list).await?;
+        let options = (self.thresholds, sees_phone_numbers);
+        let arguments = (workspace.clone(), list, after, self.epoch.signer(), query.clone(), options);
+        self.read_pool
+            .run(workspace, arguments, |db, (workspace, list, after, signer, query, (thresholds, sees))| {
+                Box::pin(async move {
+                    let page =
+                        read::list::list_calls(db, workspace, list, after.as_ref(), (signer, *thresholds)).await?;
+                    let (query, sees) = (query.clone(), *sees);
+                    let show = tokio::task::spawn_blocking(move || search_page(&page, &query, sees));
+                    Ok(show.await.map_err(|error| StoreError::Internal(error.to_string()))??)
+                })
             })
             .await
     }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use callhistory_model::{CallId, ChangeType, FieldWarning, Timestamp};
+use callhistory_model::{CallId, ChangeType, FieldWarning, SearchEvidence, Timestamp};
 
 use crate::api_keys::ApiKey;
 #[cfg(feature = "engine")]
@@ -84,6 +84,28 @@ pub struct CallPage {
     /// The number of records on all pages, if the query asks for it.
     pub total: Option<u64>,
     /// The name of the strategy of the planner that found the page, for logs and tests.
+    pub strategy: &'static str,
+}
+
+/// A record that a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSearchHit {
+    /// The canonical JSON bytes.
+    pub call: Bytes,
+    /// The texts that match.
+    pub evidence: Vec<SearchEvidence>,
+}
+
+/// One page of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSearchPage {
+    /// The hits, in the order of the search.
+    pub hits: Vec<CallSearchHit>,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<String>,
+    /// The number of all matching records, if the query asks for it.
+    pub total: Option<u64>,
+    /// The name of the strategy of the planner that found the records, for logs and tests.
     pub strategy: &'static str,
 }
 

@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SortKey, Timestamp, WorkspaceId,
+    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, SortKey,
+    Timestamp, WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
@@ -26,10 +27,11 @@ use crate::{
         options::StoreOptions,
         predicate::Predicate,
         prepared::{LARGE_BYTES, prepare},
+        search_text::evidence::search_page,
         strategy::Thresholds,
     },
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
+    results::{CallPage, CallSearchPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
     store::CallStore,
 };
 
@@ -322,6 +324,24 @@ impl CallStore for SqliteStore {
             read::list::list_calls(db, &workspace, &query, after.as_ref(), (&signer, thresholds))
         };
         self.read_pool.run(&own, is_short, list).await
+    }
+
+    async fn search_calls(
+        &self,
+        workspace: &WorkspaceId,
+        query: &SearchQuery,
+        sees_phone_numbers: bool,
+    ) -> Result<CallSearchPage, StoreError> {
+        let (own, query, list, signer) =
+            (workspace.clone(), query.clone(), query.list_query(), Arc::clone(&self.signer));
+        let cursor = list.cursor.as_ref();
+        let after = cursor.map(|cursor| self.signer.verify_list(workspace, &list, cursor)).transpose()?;
+        let thresholds = self.thresholds;
+        let search = move |db: &Connection| {
+            let page = read::list::list_calls(db, &own, &list, after.as_ref(), (&signer, thresholds))?;
+            search_page(&page, &query, sees_phone_numbers)
+        };
+        self.read_pool.run(workspace, false, search).await
     }
 
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {

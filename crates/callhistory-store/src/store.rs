@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, Timestamp, WorkspaceId,
+    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp, WorkspaceId,
 };
 use tokio::sync::mpsc;
 
@@ -11,7 +11,7 @@ use crate::{
     call_write::{CallWrite, ImportBatch, ImportOptions, Original, PatchWrite},
     domain::mutation::{IdempotencyKey, Precondition},
     error::StoreError,
-    results::{CallPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
+    results::{CallPage, CallSearchPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},
 };
 
 /// The store of call records.
@@ -161,6 +161,19 @@ pub trait CallStore: Send + Sync + 'static {
     /// [`StoreError::Refused`] for a cursor that was not issued for this list, [`StoreError::CursorExpired`] for one of another
     /// epoch, and those of [`get_call`](Self::get_call).
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError>;
+
+    /// The records that a search matches, each with the texts that match it. Without `sees_phone_numbers`, these are no evidence, and
+    /// a record that only they match is left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_calls`](Self::list_calls).
+    async fn search_calls(
+        &self,
+        workspace: &WorkspaceId,
+        query: &SearchQuery,
+        sees_phone_numbers: bool,
+    ) -> Result<CallSearchPage, StoreError>;
 
     /// The metrics of the records of a filter.
     ///

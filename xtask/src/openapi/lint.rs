@@ -17,9 +17,9 @@ static META_SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
 });
 
 /// The description of a number contains one of these words, so that a reader knows its unit.
-const UNITS: [&str; 13] = [
+const UNITS: [&str; 14] = [
     "seconds", "record", "records", "calls", "change", "changes", "currency", "line", "page", "pages", "status",
-    "bytes", "groups",
+    "bytes", "groups", "items",
 ];
 /// The one error without a body: it is sent before the request is parsed.
 const WITHOUT_BODY: &str = "/components/responses/RequestHeaderFieldsTooLarge";

@@ -72,8 +72,8 @@ pub struct CallFilter {
     pub post_analysis: Vec<AnalysisClause>,
     /// Members of `metadata`, each with its value; the path of a nested member has dots. At most 16.
     pub metadata: Vec<(String, String)>,
-    /// Words and fragments of numbers, at most 16 in 256 characters. Each must occur in the phone numbers, the summary, the
-    /// metadata or the transcript.
+    /// Words, phrases in quotation marks and fragments of numbers, at most 16 words in 256 characters. Each must occur in the phone
+    /// numbers, `agent`, `callFlowName`, the summary, the metadata, `analyzedData`, `functionCalls` or the transcript.
     pub search: Option<String>,
     /// Time zone of dates and times without a zone, and of the time groups of metrics; UTC by default.
     pub time_zone: Option<TimeZone>,
@@ -310,17 +310,18 @@ fn call_ids(value: &str) -> Result<Vec<String>, FieldError> {
 
 fn search(value: &str) -> Result<String, FieldError> {
     check_length(value, MAX_SEARCH_CHARS)?;
-    match words(value).count() {
-        0 => Err(FieldError::new(FieldErrorCode::TooShort, "contains no word and no number")),
+    // The store reads the words. Here they are counted, however their letters, marks and separators are encoded.
+    let is_part = |c: char| c.is_alphanumeric() || !c.is_ascii() && !c.is_whitespace();
+    let words = value.split(|c| !is_part(c)).filter(|word| word.contains(char::is_alphanumeric));
+    match words.count() {
+        0 => {
+            let detail = "contains no word and no number; write words, \"a phrase\" or digits";
+            Err(FieldError::new(FieldErrorCode::TooShort, detail))
+        }
         1..=MAX_SEARCH_WORDS => Ok(value.to_owned()),
         count => {
             let detail = format!("has {count} words; at most {MAX_SEARCH_WORDS} are accepted");
             Err(FieldError::new(FieldErrorCode::TooManyMembers, detail))
         }
     }
-}
-
-/// The words of a text, as search compares them: runs of letters and digits, in lower case.
-pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }

@@ -116,7 +116,7 @@ impl ListQuery {
     }
 }
 
-fn fields(text: &str) -> Result<Vec<String>, FieldError> {
+pub(super) fn fields(text: &str) -> Result<Vec<String>, FieldError> {
     let mut fields: Vec<String> = Vec::new();
     for name in text.split(',') {
         if !CallRecord::MEMBERS.contains(&name) {

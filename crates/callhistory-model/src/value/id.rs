@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{FieldError, FieldErrorCode};
 
 /// Path segments of routes below `/v2/api/call-history/`. A record cannot have one of them as its ID.
-pub const RESERVED_CALL_IDS: [&str; 4] = ["batch", "changes", "export", "metrics"];
+pub const RESERVED_CALL_IDS: [&str; 5] = ["batch", "changes", "export", "metrics", "search"];
 
 const MAX_CALL_ID_BYTES: usize = 256;
 const MAX_WORKSPACE_ID_CHARS: usize = 128;

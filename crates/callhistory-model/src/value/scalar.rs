@@ -1,6 +1,9 @@
 //! Scalars of free-form JSON, and the paths that lead to them.
 
-use std::{cmp::Ordering, fmt};
+use std::{
+    cmp::Ordering,
+    fmt::{self, Write as _},
+};
 
 use serde_json::value::RawValue;
 
@@ -8,7 +11,7 @@ use super::{
     decimal::NumberParts,
     raw_json::{decode_string, raw_members, string_text},
 };
-use crate::{FieldError, FieldErrorCode};
+use crate::{FieldError, FieldErrorCode, field_error::escape_pointer};
 
 /// Maximum length of the path of a member of free-form JSON that filters reach, in bytes. A path is names joined by dots.
 pub const MAX_PATH_BYTES: usize = 1024;
@@ -152,6 +155,44 @@ fn walk(json: &str, path: &mut String, visit: &mut dyn FnMut(&str, &str)) {
                 walk(item.get(), path, visit);
             }
         }
+        _ => {}
+    }
+}
+
+/// Calls `visit` with the JSON pointer and the text of each string and number inside a free-form JSON text. Pointers begin with
+/// `pointer`; values whose pointer is longer than [`MAX_PATH_BYTES`] are skipped.
+pub fn visit_scalars(json: &str, pointer: &str, visit: &mut dyn FnMut(&str, &str)) {
+    walk_scalars(json.trim_start(), &mut pointer.to_owned(), visit);
+}
+
+fn walk_scalars(json: &str, pointer: &mut String, visit: &mut dyn FnMut(&str, &str)) {
+    if pointer.len() > MAX_PATH_BYTES {
+        return;
+    }
+    let length = pointer.len();
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            for (name, value) in raw_members(json).unwrap_or_default() {
+                pointer.push('/');
+                pointer.push_str(&escape_pointer(&name));
+                walk_scalars(value.get(), pointer, visit);
+                pointer.truncate(length);
+            }
+        }
+        Some(b'[') => {
+            for (at, item) in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default().into_iter().enumerate() {
+                // Writing to a string cannot fail.
+                let _ = write!(pointer, "/{at}");
+                walk_scalars(item.get(), pointer, visit);
+                pointer.truncate(length);
+            }
+        }
+        // Most strings have no escape sequence.
+        Some(b'"') => match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(plain) if !plain.contains('\\') => visit(pointer, plain),
+            _ => drop(decode_string(json).map(|text| visit(pointer, &text))),
+        },
+        Some(b'-' | b'0'..=b'9') => visit(pointer, json),
         _ => {}
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use callhistory_model::{
     CallId, ChangesQuery, ExportQuery, FieldError, FieldErrorCode, FieldErrors, ImportQuery, ListQuery, MetricsQuery,
-    UpdateQuery,
+    SearchQuery, UpdateQuery,
 };
 use callhistory_store::IdempotencyKey;
 use serde_json::json;
@@ -139,7 +139,7 @@ macro_rules! from_query {
     };
 }
 
-from_query!(ListQuery, MetricsQuery, ExportQuery, ChangesQuery, UpdateQuery, ImportQuery);
+from_query!(ListQuery, SearchQuery, MetricsQuery, ExportQuery, ChangesQuery, UpdateQuery, ImportQuery);
 
 impl<S: Sync, T: FromQuery> FromRequestParts<S> for Parameters<T> {
     type Rejection = ApiError;

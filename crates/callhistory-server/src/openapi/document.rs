@@ -43,6 +43,23 @@ absent, a number may be a text, and facts that contradict each other are kept. `
 
 A backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
 
+## Search
+
+Words, in any order, separated by anything that is no letter and no digit. A call matches if each of them occurs in `agent`,
+`callFlowName`, `summary`, `metadata`, `analyzedData`, `functionCalls`, `transcript` or a phone number. Case, accents and other marks,
+width and compatibility forms make no difference: `cafe` finds `Café`, `strasse` finds `Straße`.
+
+| word | matches |
+|---|---|
+| `refund` | this word |
+| `refund ord` | the last word also as the start of a word, from three letters on |
+| `ord* refund` | the start of a word |
+| `"order number"` | these words, next to each other; a quotation mark without its partner separates words |
+| `e-mail`, `don't` | the parts next to each other, and the word without its hyphens and apostrophes |
+| `开会`, `สินค้า` | in scripts that are written without blanks, these characters next to each other |
+| `서울` | in Korean, also the start of a word, because particles follow a word |
+| `4711` | three or more digits, inside any longer number |
+
 ## Times
 
 A parameter that is a time is RFC 3339, or a date for the start of that day in UTC, or Unix seconds. The time of a call is

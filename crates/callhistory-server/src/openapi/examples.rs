@@ -164,6 +164,28 @@ const METRICS: &str = r#"{
   ]
 }"#;
 
+const EVIDENCE: &str = r#"[
+        {
+          "member": "/summary",
+          "snippet": "Generic conversation summary about customer engagement.",
+          "matches": [
+            [
+              35,
+              43
+            ],
+            [
+              44,
+              54
+            ]
+          ]
+        }
+      ]"#;
+
+fn search_page() -> String {
+    let call = nested(6, SOURCE_EXAMPLE);
+    format!("{{\n  \"hits\": [\n    {{\n      \"call\": {call},\n      \"evidence\": {EVIDENCE}\n    }}\n  ]\n}}")
+}
+
 fn json(text: &str) -> Value {
     format!("{JSON}{}", text.trim_end()).into()
 }
@@ -205,6 +227,7 @@ pub(crate) fn response(operation: &str, status: &str, media_type: &str) -> Value
         ("import_calls", _) => json(IMPORT_REPORT),
         ("export_calls", "text/csv") => csv().into(),
         ("export_calls", _) => format!("{}\n", line()).into(),
+        ("search_calls", _) => json(&search_page()),
         ("get_call_metrics", _) => json(METRICS),
         ("list_call_changes", "text/event-stream") => events().into(),
         ("list_call_changes", _) => json(&changes()),

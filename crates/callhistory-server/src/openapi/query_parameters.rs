@@ -3,7 +3,8 @@
 
 use callhistory_model::{
     CallFilter, CallRecord, ChangesQuery, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS,
-    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, Sort, UpdateQuery,
+    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort,
+    UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -103,9 +104,7 @@ fn describe_filter(name: &str) -> Value {
         "search" => (
             text(MAX_SEARCH_CHARS),
             json!("refund order"),
-            "Full-text search: calls in which each word occurs in the phone numbers, the summary, the metadata or the \
-             transcript, ignoring case. A word of three or more digits is also found inside a longer number. At most 16 \
-             words.",
+            "Full-text search: calls in which each word occurs. At most 16 words. See *Search*.",
         ),
         "timezone" => (
             json!({ "type": "string", "minLength": 1, "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC" }),
@@ -169,6 +168,45 @@ fn describe_list(name: &str) -> Value {
             "example": true,
         }),
         _ => Value::Null,
+    }
+}
+
+fn describe_search(name: &str) -> Value {
+    let limit = (SearchQuery::DEFAULT_LIMIT, SearchQuery::MAX_LIMIT);
+    match name {
+        "q" => json!({
+            "schema": text(MAX_SEARCH_CHARS),
+            "required": true,
+            "description": "The words to find, at most 16. See *Search*.",
+            "example": "customer engagement",
+        }),
+        "limit" => json!({
+            "schema": { "type": "integer", "minimum": 1, "maximum": limit.1, "default": limit.0 },
+            "description": "Maximum number of hits per page.",
+            "example": 10,
+        }),
+        "sort" => json!({
+            "schema": {
+                "type": "string",
+                "enum": SearchSort::NAMES.map(|(name, _)| name),
+                "default": "relevance",
+            },
+            "description": "Order of the hits. `relevance`: first those with most of the words in one text, then those with the \
+                most matches, then the newest.",
+            "example": "relevance",
+        }),
+        "cursor" => json!({
+            "schema": cursor_schema(),
+            "description": "Start of the page, from `next` of the previous page, with the same words, filters and sort. Not allowed \
+                in an order by relevance.",
+            "example": CURSOR,
+        }),
+        "includeTotal" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Include the total number of matching calls as `total`.",
+            "example": true,
+        }),
+        _ => describe_list(name),
     }
 }
 
@@ -264,21 +302,24 @@ macro_rules! into_params {
         $(impl IntoParams for Parameters<$query> {
             fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
                 let own = $query::PARAMETERS.iter().map(|name| (*name, $describe(name)));
-                let filters: &[&[&str]] = $filters;
-                let filters = filters.concat().into_iter().map(|name| (name, describe_filter(name)));
+                let filters: Vec<&str> = $filters;
+                let filters = filters.into_iter().map(|name| (name, describe_filter(name)));
                 own.chain(filters).map(|(name, members)| parameter(ParameterIn::Query, name, &members).build()).collect()
             }
         })+
     };
 }
 
-const FILTERS: &[&[&str]] = &[CallFilter::PARAMETERS, &[METADATA]];
+fn filters() -> Vec<&'static str> {
+    CallFilter::PARAMETERS.iter().copied().chain([METADATA]).collect()
+}
 
 into_params! {
-    ListQuery: describe_list, FILTERS;
-    MetricsQuery: describe_metrics, FILTERS;
-    ExportQuery: describe_export, FILTERS;
-    ChangesQuery: describe_changes, &[];
-    UpdateQuery: describe_update, &[];
-    ImportQuery: describe_import, &[];
+    ListQuery: describe_list, filters();
+    SearchQuery: describe_search, SearchQuery::filters().chain([METADATA]).collect();
+    MetricsQuery: describe_metrics, filters();
+    ExportQuery: describe_export, filters();
+    ChangesQuery: describe_changes, Vec::new();
+    UpdateQuery: describe_update, Vec::new();
+    ImportQuery: describe_import, Vec::new();
 }

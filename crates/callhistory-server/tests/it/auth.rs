@@ -298,6 +298,8 @@ async fn phone_numbers_are_redacted_without_the_scope() {
             assert_eq!(response.code(), "insufficient_scope", "{route} {query}");
         }
     }
+    let search = server.send(Method::GET, &format!("{base}/search?q=5550"), &[header], "").await;
+    assert_eq!(search.code(), "insufficient_scope", "{}", search.body);
     // A redacted value must not overwrite the number.
     let put = server.put(ID, &[header], &shown[0].body).await;
     assert_eq!((put.status.as_u16(), put.body.contains("/fromPhoneNumber")), (422, true), "{}", put.body);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use callhistory_client::{
     CallInput, CallPatch, ChangesQuery, Client, GroupKey, Handling, ImportMode, ImportQuery, ListQuery, MetricsQuery,
-    model::examples,
+    SearchQuery, SearchSort, model::examples,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
@@ -205,6 +205,7 @@ async fn every_problem_that_a_request_can_cause_equals_its_example() {
 async fn run_sample(id: &str, client: &Client) -> Value {
     let read = match id {
         "list_calls" => serde_json::to_value(samples::list_calls(client).await.unwrap()),
+        "search_calls" => serde_json::to_value(samples::search_calls(client).await.unwrap()),
         "create_call" => serde_json::to_value(samples::create_call(client).await.unwrap()),
         "import_calls" => serde_json::to_value(samples::import_calls(client).await.unwrap()),
         "list_call_changes" => serde_json::to_value(samples::list_call_changes(client).await.unwrap()),
@@ -346,6 +347,18 @@ async fn use_everything(client: &Client) {
     let list = ListQuery::from_query(query).unwrap();
     client.list_calls(&list).await.unwrap();
     let fields = vec!["_id".to_owned()];
+    let (filter, cursor) = (list.filter.clone(), None);
+    let mut search = SearchQuery {
+        filter,
+        fields: fields.clone(),
+        limit: Some(5),
+        include_total: true,
+        cursor,
+        sort: SearchSort::NewestFirst,
+    };
+    client.search_calls_as::<Value>(&search).await.unwrap();
+    search.cursor = Some("none".to_owned());
+    assert!(client.search_calls_as::<Value>(&search).await.unwrap_err().is_invalid_request());
     client.list_calls_as::<Value>(&ListQuery { fields, ..ListQuery::default() }).await.unwrap();
     client.replace_call("another", &CallInput::default()).await.unwrap();
     let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });

@@ -28,6 +28,7 @@ mod overload;
 mod postgres;
 #[path = "../../samples/operations.rs"]
 mod samples;
+mod search;
 mod settings;
 mod system;
 mod tenancy;

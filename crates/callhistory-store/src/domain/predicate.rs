@@ -2,11 +2,12 @@
 
 use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, Seconds, SortKey, TextPattern,
-    Timestamp, WorkspaceId, visit_members, words,
+    Timestamp, WorkspaceId, visit_members,
 };
 
 use super::index_texts::compared;
-use super::search_terms::{self as terms, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
+use super::search_terms::{self as terms, PREFIX_CHARS, Term, Terms};
+use super::search_text::{IndexedText, ParsedSearch};
 
 /// One clause of a filter, by how an index can answer it.
 pub(crate) enum FilterClause {
@@ -39,7 +40,8 @@ pub(crate) enum ColumnTest {
 /// A test that reads the body.
 #[derive(Clone)]
 pub(crate) enum BodyTest {
-    Digits(String),
+    /// The text of a search.
+    Search(String),
     Analysis(AnalysisClause),
 }
 
@@ -47,12 +49,12 @@ impl BodyTest {
     /// Whether the test reads the transcript as well.
     #[cfg(feature = "postgres")]
     pub(crate) fn reads_transcript(&self) -> bool {
-        matches!(self, Self::Digits(_))
+        matches!(self, Self::Search(_))
     }
 
     pub(crate) fn holds(&self, record: &CallRecord) -> bool {
         match self {
-            Self::Digits(digits) => has_digits(record, digits),
+            Self::Search(text) => ParsedSearch::parse(text).holds(record),
             Self::Analysis(clause) => {
                 let mut holds = false;
                 visit_members(record.analyzed_data.as_str(), &mut |path, value| {
@@ -136,7 +138,7 @@ impl Predicate {
             clauses.push(FilterClause::Terms { terms, body: None });
         }
         clauses.extend(filter.post_analysis.iter().map(|clause| analysis(&terms, clause)));
-        clauses.extend(filter.search.iter().flat_map(|text| words(text)).map(|word| search(&terms, word)));
+        clauses.extend(filter.search.iter().flat_map(|text| search(&terms, text)));
         let nanos = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
         let range = |(index, key), low, high| Range { index, key, low, high };
         let above = |number: i64| number.saturating_add(1);
@@ -243,12 +245,29 @@ fn analysis(terms: &Terms, clause: &AnalysisClause) -> FilterClause {
     FilterClause::Terms { terms: TermTest { negated, choice: Choice::Any(any) }, body }
 }
 
-fn search(terms: &Terms, word: String) -> FilterClause {
-    let all = |all| TermTest { negated: false, choice: Choice::All(all) };
-    if !is_fragment(&word) {
-        return FilterClause::Terms { terms: all(vec![terms.word(&word)]), body: None };
+/// The clauses of a search: what the index must have, and a test of the body if that is not all.
+fn search(terms: &Terms, text: &str) -> Vec<FilterClause> {
+    let search = ParsedSearch::parse(text);
+    // No record has the word without letters: a search without words finds nothing.
+    let (mut all, mut any) = (Vec::new(), Vec::new());
+    if search.items.is_empty() {
+        all.push(terms.text(IndexedText::Word("")));
     }
-    let fragments = all(terms.covering_fragments(&word).collect());
-    let longer = word.len() > FRAGMENT_DIGITS;
-    FilterClause::Terms { terms: fragments, body: longer.then_some(BodyTest::Digits(word)) }
+    let mut is_exact = true;
+    for item in &search.items {
+        let (groups, is_own_exact) = item.groups();
+        is_exact &= is_own_exact;
+        for group in groups {
+            match *group.as_slice() {
+                [IndexedText::Digits(digits)] => all.extend(terms.covering_fragments(digits)),
+                [text] => all.push(terms.text(text)),
+                _ => any.push(group.iter().map(|text| terms.text(*text)).collect()),
+            }
+        }
+    }
+    let all = (!all.is_empty()).then_some(Choice::All(all));
+    let mut body = (!is_exact).then(|| BodyTest::Search(text.to_owned()));
+    let tests = all.into_iter().chain(any.into_iter().map(Choice::Any));
+    let tests = tests.map(|choice| TermTest { negated: false, choice });
+    tests.map(|terms| FilterClause::Terms { terms, body: body.take() }).collect()
 }

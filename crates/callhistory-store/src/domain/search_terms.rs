@@ -1,14 +1,15 @@
 //! The search terms of a record. A term is a digest that is bound to its workspace: one index serves all workspaces and holds no
 //! text of a record, and no input of a user reaches the grammar of the index.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use callhistory_model::{
-    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members, words,
-};
+use callhistory_model::{Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members};
 use sha2::{Digest, Sha256};
 
-use super::index_texts::IndexTexts;
+use super::{
+    index_texts::IndexTexts,
+    search_text::{IndexedText, have_same_texts, text_bytes, visit_indexed},
+};
 
 /// Prefixes of phone numbers are terms up to this length, in characters; longer prefixes are found by their start and then
 /// compared.
@@ -34,12 +35,7 @@ pub(crate) fn have_same_terms(one: &CallRecord, other: &CallRecord) -> bool {
     let has_numbers = |record: &CallRecord| (charge_nanos(record).is_some(), record.duration_nanos().is_some());
     IndexTexts::of(one) == IndexTexts::of(other)
         && has_numbers(one) == has_numbers(other)
-        && one.from_phone_number == other.from_phone_number
-        && one.to_phone_number == other.to_phone_number
-        && one.summary == other.summary
-        && one.metadata == other.metadata
-        && one.analyzed_data == other.analyzed_data
-        && one.transcript == other.transcript
+        && have_same_texts(one, other)
 }
 
 /// A digest of a workspace, a name and a value.
@@ -53,6 +49,12 @@ impl Term {
         self.0.cast_signed()
     }
 }
+
+/// Size of the texts from which they are looked up before they are digested: most of them are repeated. In short ones, a second
+/// digest is faster.
+const LONG_TEXT_BYTES: usize = 16 * 1024;
+/// Maximum number of distinct words, prefixes and pairs of characters of one record that can be found. A long call has some thousand.
+const MAX_DISTINCT_TEXTS: usize = 500_000;
 
 /// Computes the terms of one workspace.
 pub(crate) struct Terms(Sha256);
@@ -101,12 +103,14 @@ impl Terms {
         self.term(&format!("{member}?"), path)
     }
 
-    pub(crate) fn word(&self, word: &str) -> Term {
-        self.term("word", word)
+    /// The term of what the index has of a text; of digits, that of the whole run.
+    pub(crate) fn text(&self, text: IndexedText<'_>) -> Term {
+        let (name, text) = parts(text);
+        self.term(name, text)
     }
 
     /// The terms of a run of digits.
-    pub(crate) fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
+    fn fragments<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = Term> + 'a {
         (FRAGMENT_DIGITS..=digits.len()).map(|end| self.term("digits", &digits[end - FRAGMENT_DIGITS..end]))
     }
 
@@ -163,90 +167,46 @@ impl Terms {
                 terms.push(finish(begun.clone(), &value.to_json()));
             });
         }
-        let (mut words, mut numbers) = (DistinctTexts::new(record), DistinctTexts::new(record));
-        visit_words(record, &mut |word| terms.extend(words.is_new(word).then(|| self.word(word))));
-        visit_digits(record, &mut |digits| {
-            if numbers.is_new(digits) {
-                terms.extend(self.fragments(digits));
-            }
-        });
+        self.add_texts(record, &mut terms);
         terms.sort_unstable();
         terms.dedup();
         terms
     }
+
+    /// Adds the terms of the texts that search covers.
+    fn add_texts(&self, record: &CallRecord, terms: &mut Vec<Term>) {
+        let is_long = text_bytes(record) > LONG_TEXT_BYTES;
+        let mut seen: HashMap<&'static str, HashSet<String>> = HashMap::new();
+        let mut distinct = 0;
+        visit_indexed(record, &mut |text| {
+            if is_long {
+                let (name, text) = parts(text);
+                let seen = seen.entry(name).or_default();
+                if seen.contains(text) || distinct == MAX_DISTINCT_TEXTS {
+                    return;
+                }
+                seen.insert(text.to_owned());
+                distinct += 1;
+            }
+            match text {
+                IndexedText::Digits(digits) => terms.extend(self.fragments(digits)),
+                _ => terms.push(self.text(text)),
+            }
+        });
+    }
 }
 
-/// Size of a transcript from which its words are looked up before they are digested: most of them are repeated. In a short one, a
-/// second digest is faster.
-const LONG_TRANSCRIPT_BYTES: usize = 16 * 1024;
-
-/// The distinct texts of a record, if that has a long transcript.
-struct DistinctTexts(Option<HashSet<String>>);
-
-impl DistinctTexts {
-    fn new(record: &CallRecord) -> Self {
-        let is_long = record.transcript.as_ref().is_some_and(|text| text.as_str().len() > LONG_TRANSCRIPT_BYTES);
-        Self(is_long.then(HashSet::new))
-    }
-
-    /// Whether the text is not known to have been seen.
-    fn is_new(&mut self, text: &str) -> bool {
-        let Some(seen) = &mut self.0 else { return true };
-        !seen.contains(text) && seen.insert(text.to_owned())
+/// The name of the terms of a text, and its value.
+fn parts(text: IndexedText<'_>) -> (&'static str, &str) {
+    match text {
+        IndexedText::Word(word) => ("word", word),
+        IndexedText::Prefix(start) => ("word^", start),
+        IndexedText::Characters(run) => ("characters", run),
+        IndexedText::Digits(digits) => ("digits", digits),
     }
 }
 
 fn finish(begun: Sha256, value: &str) -> Term {
     let digest = begun.chain_update(value).finalize();
     Term(digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte)))
-}
-
-/// Visits every text that search covers, except phone numbers.
-fn visit_texts(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
-    if let Some(summary) = &record.summary {
-        visit(summary);
-    }
-    let transcript = record.transcript.as_ref().map(callhistory_model::JsonArray::as_str);
-    for json in [Some(record.metadata.as_str()), transcript].into_iter().flatten() {
-        visit_members(json, &mut |_, value| match value.as_bytes().first() {
-            Some(b'"') => {
-                if let Some(Scalar::Text(text)) = Scalar::from_json(value) {
-                    visit(&text);
-                }
-            }
-            Some(b'-' | b'0'..=b'9') => visit(value),
-            _ => {}
-        });
-    }
-}
-
-fn phone_numbers(record: &CallRecord) -> impl Iterator<Item = &String> {
-    record.from_phone_number.iter().chain(&record.to_phone_number)
-}
-
-fn visit_words(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
-    let mut each = |text: &str| words(text).for_each(|word| visit(&word));
-    visit_texts(record, &mut each);
-    phone_numbers(record).for_each(|number| each(number));
-}
-
-/// Visits the runs of digits that fragments match: all digits of a phone number, and each number of a text.
-fn visit_digits(record: &CallRecord, visit: &mut dyn FnMut(&str)) {
-    visit_texts(record, &mut |text| words(text).filter(|word| is_fragment(word)).for_each(|word| visit(&word)));
-    for number in phone_numbers(record) {
-        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
-        visit(&digits);
-    }
-}
-
-/// Whether a word is a number that matches anywhere inside a longer number.
-pub(crate) fn is_fragment(word: &str) -> bool {
-    word.len() >= FRAGMENT_DIGITS && word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Whether a run of digits occurs inside a number of the record.
-pub(crate) fn has_digits(record: &CallRecord, digits: &str) -> bool {
-    let mut found = false;
-    visit_digits(record, &mut |run| found |= run.contains(digits));
-    found
 }

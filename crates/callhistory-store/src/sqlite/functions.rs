@@ -3,24 +3,25 @@
 use callhistory_model::{AnalysisClause, CallRecord};
 use rusqlite::{Connection, functions::FunctionFlags};
 
-use crate::{domain::predicate::BodyTest, record_bytes::RecordBytes};
+use crate::{
+    domain::{predicate::BodyTest, search_text::ParsedSearch},
+    record_bytes::RecordBytes,
+};
 
-/// Registers the functions `call_digits` and `call_analysis`.
+/// Registers the functions `call_search` and `call_analysis`.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    db.create_scalar_function("call_digits", 3, flags, |context| {
+    db.create_scalar_function("call_search", 3, flags, |context| {
         let (body, transcript) = (context.get_raw(0).as_blob()?, context.get_raw(1).as_blob_or_null()?);
-        let digits = context.get_raw(2).as_str()?;
-        // A cheap test first: a phone number can have other characters between its digits, and free-form JSON can write a
-        // digit as an escape sequence.
-        let parts = || [Some(body), transcript].into_iter().flatten();
-        let all: String = parts().flatten().copied().filter(u8::is_ascii_digit).map(char::from).collect();
-        if !all.contains(digits) && !parts().any(|part| part.windows(2).any(|two| two == b"\\u")) {
+        // The same for all records of a query: parsed once.
+        let search =
+            context.get_or_create_aux(2, |text| -> rusqlite::Result<_> { Ok(ParsedSearch::parse(text.as_str()?)) })?;
+        // A cheap test first.
+        if search.is_absent([Some(body), transcript].into_iter().flatten()) {
             return Ok(false);
         }
         let record: Option<CallRecord> = serde_json::from_slice(&RecordBytes { body, transcript }.to_json()).ok();
-        let test = BodyTest::Digits(digits.to_owned());
-        Ok(record.is_some_and(|record| test.holds(&record)))
+        Ok(record.is_some_and(|record| search.holds(&record)))
     })?;
     db.create_scalar_function("call_analysis", 2, flags, |context| {
         let record: Option<CallRecord> = serde_json::from_slice(context.get_raw(0).as_blob()?).ok();

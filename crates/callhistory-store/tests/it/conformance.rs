@@ -36,6 +36,9 @@ pub(crate) use crate::late_facts::{
 pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
 };
+pub(crate) use crate::search::{
+    a_search_returns_its_evidence, search_covers_each_member, search_finds_words_of_every_script,
+};
 pub(crate) use crate::transcripts::{
     a_list_without_transcripts_does_not_read_them, a_transcript_can_have_twelve_megabytes,
     a_transcript_is_part_of_its_record,
@@ -109,6 +112,9 @@ macro_rules! conformance {
             a_list_without_transcripts_does_not_read_them,
             a_transcript_can_have_twelve_megabytes,
             a_busy_workspace_does_not_delay_a_quiet_one,
+            search_finds_words_of_every_script,
+            search_covers_each_member,
+            a_search_returns_its_evidence,
             queries_equal_the_reference_model,
             queries_with_the_default_thresholds_equal_the_reference_model,
         );

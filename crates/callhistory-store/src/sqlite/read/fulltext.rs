@@ -237,7 +237,7 @@ fn expression(test: &TermTest) -> String {
 /// A test of the body, by a registered function.
 fn body_test(sql: &mut Sql, test: &BodyTest) -> String {
     match test {
-        BodyTest::Digits(digits) => format!("call_digits(c.body, c.transcript, {})", sql.bind(digits.clone())),
+        BodyTest::Search(text) => format!("call_search(c.body, c.transcript, {})", sql.bind(text.clone())),
         BodyTest::Analysis(clause) => {
             let clause = AnalysisClause::to_json(std::slice::from_ref(clause));
             format!("call_analysis(c.body, {})", sql.bind(clause))

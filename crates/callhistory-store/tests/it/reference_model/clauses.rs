@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use fastrand::Rng;
 
-use super::{ModelCall, SECOND, START, TEXTS, WORDS, decimal, phone, pick, rfc3339};
+use super::{ModelCall, ModelSearch, SECOND, START, TEXTS, WORDS, decimal, folded, phone, pick, rfc3339};
 
 /// Every value at a path: members of members by dots, items of arrays at the path of the array.
 fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
@@ -190,16 +190,44 @@ fn analysis_clause(rng: &mut Rng) -> Clause {
 }
 
 fn search_clause(rng: &mut Rng) -> Clause {
-    let words: Vec<String> = (0..rng.usize(1..3))
-        .map(|_| match rng.u8(0..3) {
-            0 => pick(rng, &["415", "5550", "14155550", "55500", "0012", "202", "5"]).to_owned(),
-            _ => pick(rng, &WORDS).to_owned(),
-        })
-        .collect();
-    let text = words.join(pick(rng, &[" ", ", ", "\" OR \""]));
-    let words: Vec<String> =
-        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
-    clause("search", text, move |call| words.iter().all(|word| call.matches_search(word)))
+    let count = rng.usize(1..4);
+    let (mut texts, mut items) = (Vec::new(), Vec::new());
+    for at in 0..count {
+        let word = folded(pick(rng, &WORDS));
+        let start: String = word.chars().take(rng.usize(1..7)).collect();
+        let is_last = at + 1 == count;
+        let (text, item) = match rng.u8(0..6) {
+            0 => {
+                let digits = pick(rng, &["415", "5550", "14155550", "55500", "0012", "202", "5"]).to_owned();
+                (digits.clone(), word_item(digits, false))
+            }
+            1 => (format!("{start}*"), word_item(start, true)),
+            2 => {
+                let other = folded(pick(rng, &WORDS));
+                (format!("\"{word} {other}\""), ModelSearch::Phrase(vec![word, other]))
+            }
+            3 => (format!("\"{word}\""), ModelSearch::Phrase(vec![word])),
+            4 => (start.to_uppercase(), word_item(start, is_last)),
+            _ => {
+                let word = pick(rng, &WORDS);
+                (word.to_owned(), word_item(folded(word), is_last))
+            }
+        };
+        texts.push(text);
+        items.push(item);
+    }
+    let text = texts.join(pick(rng, &[" ", ", ", " & "]));
+    clause("search", text, move |call| items.iter().all(|item| call.matches_search(item)))
+}
+
+/// A word of a search outside of quotation marks.
+fn word_item(word: String, is_prefix: bool) -> ModelSearch {
+    match word.chars().count() {
+        _ if word.contains(['東', '京']) => ModelSearch::Characters(word),
+        3.. if word.bytes().all(|byte| byte.is_ascii_digit()) => ModelSearch::Digits(word),
+        3.. if is_prefix => ModelSearch::Prefix(word),
+        _ => ModelSearch::Word(word),
+    }
 }
 
 fn ids_clause(rng: &mut Rng) -> Clause {
