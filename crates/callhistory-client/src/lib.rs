@@ -89,9 +89,9 @@ pub use callhistory_model as model;
 pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
-    GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, ListQuery,
-    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort, SortKey, TimeZone, Timestamp,
-    UnixSeconds, WarningCode, WorkspaceId,
+    ExportFormat, ExportQuery, GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource,
+    ImportWarning, ListQuery, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Seconds, Sort,
+    SortKey, TimeZone, Timestamp, UnixSeconds, WarningCode, WorkspaceId,
 };
 pub use calls::{WriteWarning, WrittenCall};
 pub use client::{Client, ClientBuilder, Version};
