@@ -54,7 +54,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
         "crates/callhistory-server",
         &[
             &["error", "ids", "import/format"],
-            &["headers", "csv_columns", "export_csv"],
+            &["headers", "export"],
             &["auth"],
             &[
                 "http/limits",

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use bytes::Bytes;
 use callhistory_model::{CallFilter, CallRecord, ExportQuery, Timestamp};
 use futures_util::{Stream, stream};
 use reqwest::{Method, Request, Response};
@@ -18,8 +19,8 @@ impl Client {
     /// Exports all matching records, newest first, from one snapshot and in constant memory.
     ///
     /// After a broken connection the stream reconnects and resumes after the last record; the later records are from a
-    /// later snapshot. An error that retries do not resolve ends the stream. The SDK does not export CSV; request it over
-    /// HTTP.
+    /// later snapshot. An error that retries do not resolve ends the stream. [`export_calls_as`](Self::export_calls_as) exports
+    /// tables.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -44,6 +45,48 @@ impl Client {
         let mut export = Export { client: self.clone(), filter, lines: LineReader::default(), last: None, breaks: 0 };
         export.connect().await?;
         Ok(stream::try_unfold(export, |mut export| async move { Ok(export.next().await?.map(|call| (call, export))) }))
+    }
+}
+
+impl Client {
+    /// Exports in any format and order: the bytes of the file, in parts of any size.
+    ///
+    /// A broken connection ends the stream with an error; nothing is retried after the first part.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use callhistory_client::ExportQuery;
+    /// use futures_util::TryStreamExt as _;
+    /// use std::io::Write as _;
+    ///
+    /// let query = ExportQuery::from_query("format=xlsx&startedAfter=2026-01-01&timezone=Europe/Berlin")?;
+    /// let mut file = std::fs::File::create("calls.xlsx")?;
+    /// let mut parts = std::pin::pin!(client.export_calls_as(&query).await?);
+    /// while let Some(part) = parts.try_next().await? {
+    ///     file.write_all(&part)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As in the [crate](crate#errors), if the export does not start.
+    pub async fn export_calls_as(
+        &self,
+        query: &ExportQuery,
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
+        let mut request = Request::new(Method::GET, self.url("/export", &query.to_query()));
+        *request.timeout_mut() = Some(EXPORT_TIMEOUT);
+        let response = self.open(&request).await?;
+        Ok(stream::try_unfold(response, |mut response| async move {
+            match response.chunk().await {
+                Ok(part) => Ok(part.map(|part| (part, response))),
+                Err(error) => {
+                    Err(Error::unreadable(ResponseHead::of(&response), false, BodyError::broken(error)).after(1))
+                }
+            }
+        }))
     }
 }
 

@@ -90,9 +90,10 @@ pub use callhistory_model as model;
 pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
-    GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, ListQuery,
-    MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, SearchEvidence, SearchHit, SearchPage,
-    SearchQuery, SearchSort, Seconds, Sort, SortKey, TimeZone, Timestamp, UnixSeconds, WarningCode, WorkspaceId,
+    ExportFormat, ExportQuery, GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource,
+    ImportWarning, ListQuery, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, SearchEvidence,
+    SearchHit, SearchPage, SearchQuery, SearchSort, Seconds, Sort, SortKey, TimeZone, Timestamp, UnixSeconds,
+    WarningCode, WorkspaceId,
 };
 pub use calls::{WriteWarning, WrittenCall};
 pub use client::{Client, ClientBuilder, Version};

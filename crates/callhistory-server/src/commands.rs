@@ -105,8 +105,7 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
             }
             Command::Export(export) => {
                 let store = open_store(settings, &existing_database(settings)?).await?;
-                let output = export.output.as_deref();
-                let result = import_export::export(&store, &export.workspace, &export.query, output).await;
+                let result = import_export::export(&store, export).await;
                 close(&store).await.and(result)
             }
             _ => serve::run(settings, has_traces, environment).await,

@@ -1,5 +1,6 @@
 //! Imports: formats, splitting into records, and the pipeline.
 
+mod csv_columns;
 mod csv_splitter;
 pub(crate) mod failure;
 pub mod format;

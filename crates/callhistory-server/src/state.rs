@@ -22,6 +22,10 @@ use crate::{
 const MAX_IMPORTS: usize = 16;
 const MAX_IMPORTS_PER_WORKSPACE: usize = 4;
 
+/// Workbooks that are written or sent, and those of one workspace: as many as exports. Each is in temporary files.
+const MAX_WORKBOOKS: usize = 8;
+const MAX_WORKBOOKS_PER_WORKSPACE: usize = 2;
+
 /// The state of the service.
 pub struct AppState {
     pub(crate) store: Arc<dyn CallStore>,
@@ -35,6 +39,7 @@ pub struct AppState {
     pub(crate) max_record_bytes: usize,
     pub(crate) body_budget: BodyBudget,
     pub(crate) imports: Arc<FairSemaphore>,
+    pub(crate) workbooks: Arc<FairSemaphore>,
     pub(crate) followers: Followers,
     /// Host names that are answered to without keys.
     pub(crate) allowed_hosts: AllowedHosts,
@@ -59,6 +64,7 @@ impl AppState {
             max_record_bytes: CallRecord::DEFAULT_MAX_BYTES,
             body_budget: BodyBudget::new(CallRecord::DEFAULT_MAX_BYTES),
             imports: FairSemaphore::new(MAX_IMPORTS, MAX_IMPORTS_PER_WORKSPACE),
+            workbooks: FairSemaphore::new(MAX_WORKBOOKS, MAX_WORKBOOKS_PER_WORKSPACE),
             followers: Followers::new(Limits::default().connections),
             allowed_hosts: AllowedHosts::default(),
             metrics: None,

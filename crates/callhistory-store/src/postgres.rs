@@ -6,7 +6,8 @@ use std::{cmp::Ordering, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp, WorkspaceId,
+    CallId, CallMetrics, ExportQuery, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp,
+    WorkspaceId,
 };
 use tokio::{
     sync::mpsc,
@@ -333,16 +334,16 @@ impl CallStore for PostgresStore {
     async fn export_calls(
         &self,
         workspace: &WorkspaceId,
-        filter: &CallFilter,
+        query: &ExportQuery,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let permit = export_stream::acquire(&self.exports, workspace)?;
         let (chunks, error_slot, receiver) = export_stream::channel();
-        let (workspace, filter, server) = (workspace.clone(), filter.clone(), Arc::clone(&self.server));
+        let (workspace, query, server) = (workspace.clone(), query.clone(), Arc::clone(&self.server));
         tokio::spawn(async move {
             let deadline = Instant::now() + export_stream::TIMEOUT;
             let export = async {
                 let db = server.client(SessionKind::Export).await?;
-                read::export::export_calls(&db, &workspace, &filter, &chunks).await
+                read::export::export_calls(&db, &workspace, &query, &chunks).await
             };
             // A slow reader must not hold the snapshot for ever.
             let outcome = timeout_at(deadline, export).await;

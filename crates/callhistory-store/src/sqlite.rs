@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, SortKey,
-    Timestamp, WorkspaceId,
+    CallId, CallMetrics, ExportQuery, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SearchQuery,
+    SortKey, Timestamp, WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};
@@ -355,10 +355,10 @@ impl CallStore for SqliteStore {
     async fn export_calls(
         &self,
         workspace: &WorkspaceId,
-        filter: &CallFilter,
+        query: &ExportQuery,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let permit = export_stream::acquire(&self.exports, workspace)?;
-        let (workspace, filter, path) = (workspace.clone(), filter.clone(), self.read_pool.path().to_owned());
+        let (workspace, query, path) = (workspace.clone(), query.clone(), self.read_pool.path().to_owned());
         let (disk, thresholds) = (Arc::clone(&self.disk), self.thresholds);
         let (chunks, error_slot, receiver) = export_stream::channel();
         let runtime = Handle::current();
@@ -378,7 +378,7 @@ impl CallStore for SqliteStore {
                 let mut db = open::open_reader(&path)?;
                 let send = |chunk| send(Ok(chunk));
                 in_snapshot(&mut db, is_over(&disk, export_stream::TIMEOUT), |db| {
-                    read::export::export_calls(db, &workspace, &filter, thresholds, send)
+                    read::export::export_calls(db, &workspace, &query, thresholds, send)
                 })
             };
             let result = panic::catch_unwind(AssertUnwindSafe(run));
@@ -458,7 +458,7 @@ mod tests {
         for number in 0..100 {
             put(number).await;
         }
-        let mut export = store.export_calls(&workspace, &CallFilter::default()).await.unwrap();
+        let mut export = store.export_calls(&workspace, &ExportQuery::default()).await.unwrap();
         for number in 100..500 {
             put(number).await;
         }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallFilter, CallId, CallMetrics, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp, WorkspaceId,
+    CallId, CallMetrics, ExportQuery, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp,
+    WorkspaceId,
 };
 use tokio::sync::mpsc;
 
@@ -182,8 +183,9 @@ pub trait CallStore: Send + Sync + 'static {
     /// [`StoreError::Refused`] for an unknown time zone or too many groups, and those of [`get_call`](Self::get_call).
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError>;
 
-    /// All records of a filter from one snapshot, newest first, in constant memory: chunks of JSON texts, each followed by a
-    /// line feed. An error is the last chunk. Dropping the receiver ends the export.
+    /// All records of a filter from one snapshot, in the order of the query and in constant memory: chunks of JSON texts, each
+    /// followed by a line feed. They are whole records, without transcripts if the query needs none. An error is the last chunk.
+    /// Dropping the receiver ends the export.
     ///
     /// # Errors
     ///
@@ -191,7 +193,7 @@ pub trait CallStore: Send + Sync + 'static {
     async fn export_calls(
         &self,
         workspace: &WorkspaceId,
-        filter: &CallFilter,
+        query: &ExportQuery,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError>;
 
     /// The changes after a cursor, in commit order; without a cursor, from the first one.

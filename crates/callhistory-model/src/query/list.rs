@@ -73,7 +73,7 @@ impl ListQuery {
                 "cursor" => set(&mut list.cursor, cursor(value)),
                 "page" => set(&mut list.page, integer(value, 1, Self::MAX_PAGED_RECORDS)),
                 "sort" => value.parse().map(|sort| list.sort = sort),
-                "fields" => fields(value).map(|fields| list.fields = fields),
+                "fields" => fields_of(value, CallRecord::MEMBERS).map(|fields| list.fields = fields),
                 "includeTotal" => {
                     by_name(value, &[("true", true), ("false", false)]).map(|total| list.include_total = total)
                 }
@@ -116,11 +116,12 @@ impl ListQuery {
     }
 }
 
-pub(super) fn fields(text: &str) -> Result<Vec<String>, FieldError> {
+/// Reads a list of known names, each at most once.
+pub(super) fn fields_of(text: &str, known: &[&str]) -> Result<Vec<String>, FieldError> {
     let mut fields: Vec<String> = Vec::new();
     for name in text.split(',') {
-        if !CallRecord::MEMBERS.contains(&name) {
-            return Err(unknown_value(name, CallRecord::MEMBERS));
+        if !known.contains(&name) {
+            return Err(unknown_value(name, known));
         }
         if fields.iter().any(|known| known == name) {
             return Err(FieldError::new(FieldErrorCode::Repeated, format!("contains {name} more than once")));

@@ -2,10 +2,10 @@
 
 use super::{
     filter::CallFilter,
-    list::{ListQuery, Sort, SortKey, fields},
+    list::{ListQuery, Sort, SortKey, fields_of},
     query_string::{QueryString, cursor, integer, read_parameters, set},
 };
-use crate::{FieldError, FieldErrorCode, FieldErrors, spelling::by_name};
+use crate::{CallRecord, FieldError, FieldErrorCode, FieldErrors, spelling::by_name};
 
 /// The parameters of a search.
 ///
@@ -103,7 +103,7 @@ impl SearchQuery {
                 "sort" => by_name(value, &SearchSort::NAMES).map(|sort| search.sort = sort),
                 "limit" => set(&mut search.limit, integer(value, 1, Self::MAX_LIMIT)),
                 "cursor" => set(&mut search.cursor, cursor(value)),
-                "fields" => fields(value).map(|fields| search.fields = fields),
+                "fields" => fields_of(value, CallRecord::MEMBERS).map(|fields| search.fields = fields),
                 "includeTotal" => {
                     by_name(value, &[("true", true), ("false", false)]).map(|total| search.include_total = total)
                 }

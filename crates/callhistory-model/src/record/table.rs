@@ -231,6 +231,9 @@ impl CallRecord {
     /// Default of the maximum size of a stored record with its originals, in bytes.
     pub const DEFAULT_MAX_BYTES: usize = 16 * 1024 * 1024;
 
+    /// The longest duration that is known, 366 days in nanoseconds.
+    pub const MAX_DURATION_NANOS: i64 = 366 * 86_400 * 1_000_000_000;
+
     /// Longest part of a label that filters compare, in bytes.
     pub const MAX_LABEL_BYTES: usize = MAX_LABEL_BYTES;
 
@@ -250,14 +253,11 @@ impl CallRecord {
             Some(duration) => duration.nanos(),
             None => {
                 let span = span_nanos(self.start_time.as_ref(), self.end_time.as_ref())?;
-                (0..=MAX_DURATION_NANOS).contains(&span).then_some(span)
+                (0..=Self::MAX_DURATION_NANOS).contains(&span).then_some(span)
             }
         }
     }
 }
-
-/// The longest duration that is known, 366 days.
-const MAX_DURATION_NANOS: i64 = 366 * 86_400 * 1_000_000_000;
 
 /// The time from start to end, in nanoseconds; negative if the end is before the start.
 pub(super) fn span_nanos(start: Option<&UnixSeconds>, end: Option<&UnixSeconds>) -> Option<i64> {

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callhistory_model::{ExportFormat, ExportQuery, FieldError, ImportQuery, ImportReport, Timestamp, WorkspaceId};
+use callhistory_model::{ExportQuery, FieldError, ImportQuery, ImportReport, Timestamp, WorkspaceId};
 use callhistory_store::{CallStore, PartialFile, sibling};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use crate::{
-    config::cli::ImportSettings,
-    export_csv::{csv_header, csv_rows},
+    config::cli::{ExportSettings, ImportSettings},
+    export::{Encoded, Encoder},
     import::{
         format::ImportFormat,
         pipeline::{Import, ImportParameters, Target},
@@ -150,20 +150,15 @@ fn fill(input: &mut dyn std::io::Read, chunk: &mut [u8]) -> std::io::Result<usiz
     Ok(filled)
 }
 
-/// Exports the records that a query string of `export_calls` selects to a file, or to standard output.
+/// Exports the records that a query string of `export_calls` selects to a file, or to standard output without one or for `-`.
 ///
 /// # Errors
 ///
 /// Says what is wrong with the query, or what stopped the export. An incomplete file is deleted.
-pub(super) async fn export(
-    store: &Arc<dyn CallStore>,
-    workspace: &str,
-    query: &str,
-    output: Option<&Path>,
-) -> Result<(), CommandError> {
-    let workspace = parse_workspace(workspace)?;
-    let query = ExportQuery::from_query(query).map_err(|errors| format!("--query: {errors}"))?;
-    let Some(path) = output else {
+pub(super) async fn export(store: &Arc<dyn CallStore>, settings: &ExportSettings) -> Result<(), CommandError> {
+    let workspace = parse_workspace(&settings.workspace)?;
+    let query = settings.query()?;
+    let Some(path) = settings.output.as_deref().filter(|path| *path != Path::new("-")) else {
         let mut output = std::io::stdout().lock();
         return match write_export(store, &workspace, &query, &mut output, "export").await {
             // The reader has enough, like `head`.
@@ -190,21 +185,21 @@ async fn write_export(
     output: &mut impl std::io::Write,
     name: &str,
 ) -> Result<(), CommandError> {
-    let describe = |_| "a record cannot be converted to CSV";
-    let mut chunks = store.export_calls(workspace, &query.filter).await?;
+    let (mut encoder, head) = Encoder::new(query, false)?;
+    let mut chunks = store.export_calls(workspace, query).await?;
     let mut progress = Progress::new(name, None);
     let mut records = 0;
-    if query.format == ExportFormat::Csv {
-        output.write_all(&csv_header().map_err(describe)?)?;
-    }
+    output.write_all(&head)?;
     while let Some(chunk) = chunks.recv().await {
         let lines = chunk?;
         records += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
-        match query.format {
-            ExportFormat::Ndjson => output.write_all(&lines)?,
-            ExportFormat::Csv => output.write_all(&csv_rows(&lines).map_err(describe)?)?,
-        }
-        progress.advance(lines.len(), records);
+        let bytes = lines.len();
+        output.write_all(&encoder.push(lines)?)?;
+        progress.advance(bytes, records);
+    }
+    match encoder.finish()? {
+        Encoded::Rest(rest) => output.write_all(&rest)?,
+        Encoded::File(mut file) => drop(std::io::copy(&mut file, output)?),
     }
     output.flush()?;
     progress.finish();

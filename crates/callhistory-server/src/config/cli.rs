@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use callhistory_model::{FieldError, Handling, ImportMode, ImportSource};
+use callhistory_model::{ExportQuery, FieldError, Handling, ImportMode, ImportSource};
 use clap::{Args, Parser, Subcommand};
 
 use super::settings::Settings;
@@ -168,12 +168,42 @@ pub struct ExportSettings {
     /// The workspace to read
     #[arg(long, value_name = "ID")]
     pub workspace: String,
-    /// Query parameters of the export route, such as "format=csv&status=failed"
+    /// Filters and other query parameters of the export route, such as "status=failed&startedAfter=2026-01-01"
     #[arg(long, default_value = "", value_name = "QUERY")]
     pub query: String,
-    /// The file to write; standard output without it
-    #[arg(long, value_name = "FILE")]
+    /// The format: ndjson, csv, xlsx or parquet
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Comma-separated members, or columns of a table
+    #[arg(long, value_name = "NAMES")]
+    pub fields: Option<String>,
+    /// The order, such as -duration
+    #[arg(long, value_name = "MEMBER", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// The time zone of dates, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// The file to write; standard output without it, or for -
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+impl ExportSettings {
+    /// The query of the export.
+    ///
+    /// # Errors
+    ///
+    /// Says which option or parameter is wrong.
+    pub(crate) fn query(&self) -> Result<ExportQuery, String> {
+        let options =
+            [("format", &self.format), ("fields", &self.fields), ("sort", &self.sort), ("timezone", &self.timezone)];
+        let mut query = self.query.clone();
+        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))) {
+            let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            query.push_str(&format!("&{name}={escaped}"));
+        }
+        ExportQuery::from_query(&query).map_err(|errors| errors.to_string())
+    }
 }
 
 /// The size and the seed of the demonstration.

@@ -29,5 +29,6 @@ pub(crate) fn set_headers(headers: &mut HeaderMap, asks_to_keep: bool) {
     }
     let may_keep = asks_to_keep && headers.contains_key(header::ETAG);
     headers.insert(header::CACHE_CONTROL, if may_keep { REVALIDATE } else { NO_STORE });
-    headers.insert(header::VARY, CALLER);
+    // An export also varies by its encoding.
+    headers.append(header::VARY, CALLER);
 }

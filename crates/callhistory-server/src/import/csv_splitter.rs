@@ -5,8 +5,10 @@ use std::sync::Arc;
 use callhistory_model::{FieldError, FieldErrorCode};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::raw_record::{RawContent, RawRecord, SentRow};
-use crate::csv_columns::CsvColumns;
+use super::{
+    csv_columns::CsvColumns,
+    raw_record::{RawContent, RawRecord, SentRow},
+};
 
 /// The longest line with the names of the columns, in bytes.
 const MAX_HEADER_BYTES: usize = 64 * 1024;

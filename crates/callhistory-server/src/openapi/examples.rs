@@ -4,10 +4,13 @@
 //! JSON is text here, in the order and with the digits in which it is sent and stored: a value would sort the members and turn
 //! `0.10` into `0.1`.
 
-use callhistory_model::examples::{SOURCE_EXAMPLE, source_example};
+use callhistory_model::{
+    ExportFormat, ExportQuery,
+    examples::{SOURCE_EXAMPLE, source_example},
+};
 use serde_json::Value;
 
-use crate::headers::CURSOR;
+use crate::{export::Encoder, headers::CURSOR};
 
 /// The first character of an example that is JSON text.
 const JSON: char = '\u{1}';
@@ -241,7 +244,9 @@ fn line() -> String {
 }
 
 fn csv() -> String {
-    let table = [crate::export_csv::csv_header(), crate::export_csv::csv_rows(format!("{}\n", line()).as_bytes())];
+    let query = ExportQuery { format: ExportFormat::Csv, ..ExportQuery::default() };
+    let table = Encoder::new(&query, false)
+        .and_then(|(mut encoder, head)| Ok([head, encoder.push(format!("{}\n", line()).into())?]));
     table.into_iter().flatten().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
 }
 

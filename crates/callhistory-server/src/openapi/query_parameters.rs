@@ -2,9 +2,9 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS,
-    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort,
-    UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery,
+    MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery,
+    SearchSort, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -225,9 +225,29 @@ fn describe_metrics(name: &str) -> Value {
 fn describe_export(name: &str) -> Value {
     match name {
         "format" => json!({
-            "schema": { "type": "string", "enum": ["ndjson", "csv"], "default": "ndjson" },
+            "schema": { "type": "string", "enum": ExportFormat::NAMES.map(|(name, _)| name), "default": "ndjson" },
             "description": "Format of the export.",
             "example": "ndjson",
+        }),
+        "fields" => json!({
+            "schema": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": ExportQuery::COLUMNS.join(",").len(),
+                "pattern": "^[A-Za-z_.]+(,[A-Za-z_.]+)*$",
+            },
+            "description": format!(
+                "Comma-separated list of the members of `ndjson`, which stay in the order of the record, or of the columns of a \
+                 table in their order. The columns are `{}`.",
+                ExportQuery::COLUMNS.join("`, `")
+            ),
+            "example": "_id,status,startTime",
+        }),
+        "sort" => describe_list(name),
+        "bom" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Whether CSV begins with a byte order mark. Only with `format=csv`.",
+            "example": false,
         }),
         _ => Value::Null,
     }

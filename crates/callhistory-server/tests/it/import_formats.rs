@@ -274,14 +274,16 @@ async fn an_export_as_csv_can_be_imported() {
     server.put("odd", &[], &odd.to_string()).await;
     let unknown = "{\"_id\":\"unknown\",\"sentiment\":\"good\",\"extra\":{\"x\":1.50},\"Ä\":[],\"agentId\":\"a\"}\n";
     assert_eq!(counts(&import(&server, &[LINES], unknown.into()).await), [1, 0, 0, 0]);
+    // Its duration is derived, and it stays without one.
+    server.put("span", &[], r#"{"startTime":1.5,"endTime":10,"agent":""}"#).await;
     let before = server.send(Method::GET, EXPORT, &[], "").await.body;
     let table = server.send(Method::GET, &format!("{EXPORT}?format=csv"), &[], "").await.body;
     let response = import(&server, &[CSV], table.clone().into()).await;
-    assert_eq!(counts(&response), [0, 0, 3, 0], "{}", response.body);
+    assert_eq!(counts(&response), [0, 0, 4, 0], "{}", response.body);
     assert_eq!(warnings(&response), ["2 /sentiment unknown_member", "2 /extra unknown_member", "2 /Ä unknown_member"]);
     let other = [("x-workspace-id", "other"), CSV];
     let moved = server.send_bare(Method::POST, BATCH, &other, table.into()).await;
-    assert_eq!(counts(&moved), [3, 0, 0, 0]);
+    assert_eq!(counts(&moved), [4, 0, 0, 0]);
     let there = server.send_bare(Method::GET, EXPORT, &other[..1], vec![]).await.body;
     assert_eq!(there.replace("\"workspaceId\":\"other\"", &format!("\"workspaceId\":\"{WORKSPACE}\"")), before);
 }

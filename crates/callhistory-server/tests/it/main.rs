@@ -11,6 +11,7 @@ mod connections;
 mod contract;
 mod demo;
 mod examples;
+mod exports;
 mod facts;
 mod files;
 mod handling;

@@ -50,6 +50,7 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "groupBy" => "day,agentId".to_owned(),
             "timezone" => "Asia/Tokyo".to_owned(),
             "format" => "csv".to_owned(),
+            "bom" => "false".to_owned(),
             "prefer" => "handling=lenient".to_owned(),
             "upsert" | "atomic" | "restoreDeleted" => "true".to_owned(),
             "mode" => "merge".to_owned(),

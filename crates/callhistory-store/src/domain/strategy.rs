@@ -105,11 +105,14 @@ impl Strategy {
         plan
     }
 
-    /// The same for the next part of an export, which is in time order: a part reads at most `max_sorted` rows of earlier ones again.
+    /// The same for the next part of an export: a part reads at most `max_sorted` rows of earlier ones again.
     #[cfg(feature = "sqlite")]
     pub(crate) fn sqlite_export_plan(shape: ListShape, wanted: usize, thresholds: Thresholds) -> Vec<Self> {
+        let max_records = thresholds.max_sorted;
+        if shape.has_filter && !shape.is_in_time_order {
+            return vec![Self::FilterThenSort { max_records }, Self::SortIndex];
+        }
         if shape.has_terms {
-            let max_records = thresholds.max_sorted;
             return vec![Self::NarrowRange { max_records }, Self::OrderedTerms { row_budget: usize::MAX }];
         }
         Self::sqlite_plan(shape, wanted, thresholds)

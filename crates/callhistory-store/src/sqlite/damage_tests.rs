@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use callhistory_model::{CallFilter, CallId, CallInput, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, ExportQuery, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use callhistory_test_support::{
     history::{History, Period},
     loop_count,
@@ -114,7 +114,7 @@ async fn read_everything(path: &Path, ids: &[(WorkspaceId, CallId)]) -> Option<R
 }
 
 async fn export(store: &SqliteStore, workspace: &WorkspaceId) -> Result<String, StoreError> {
-    let mut chunks = store.export_calls(workspace, &CallFilter::default()).await?;
+    let mut chunks = store.export_calls(workspace, &ExportQuery::default()).await?;
     let mut text = String::new();
     while let Some(chunk) = chunks.recv().await {
         text.push_str(&String::from_utf8_lossy(&chunk?));

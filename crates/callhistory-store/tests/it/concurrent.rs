@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use callhistory_model::{CallInput, CallPatch, CallRecord, ChangeType, ListQuery};
+use callhistory_model::{CallInput, CallPatch, CallRecord, ChangeType, ExportQuery, ListQuery};
 use callhistory_store::{CallStore, IdempotencyKey, ImportOptions, Precondition, StoreError, VersionSet, WrittenCall};
 use callhistory_test_support::PATIENCE;
 use fastrand::Rng;
@@ -167,7 +167,7 @@ pub(crate) async fn pagination_during_writes_returns_each_steady_record_once(dat
         }
     }
     // An export is a snapshot.
-    let mut export = store.export_calls(&workspace("w"), &ListQuery::default().filter).await.unwrap();
+    let mut export = store.export_calls(&workspace("w"), &ExportQuery::default()).await.unwrap();
     let mut seen = HashSet::new();
     while let Some(chunk) = export.recv().await {
         for line in chunk.unwrap().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -298,7 +298,7 @@ pub(crate) async fn exports_of_one_workspace_do_not_block_others(database: &impl
     for number in 0..20 {
         put(&*store, "w", &format!("c{number}"), &large, 1).await;
     }
-    let all = ListQuery::default().filter;
+    let all = ExportQuery::default();
     let mut held = Vec::new();
     for _ in 0..2 {
         held.push(store.export_calls(&workspace("w"), &all).await.unwrap());

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::databases::open;
 use callhistory_model::{
-    CallFilter, CallId, CallInput, CallPatch, CallRecord, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallId, CallInput, CallPatch, CallRecord, ExportQuery, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
     examples,
 };
 use callhistory_store::{
@@ -505,7 +505,7 @@ pub(crate) async fn a_damaged_record_fails_alone(database: &impl Database, damag
     is_damaged(store.get_call(&workspace, &damaged).await.err());
     is_damaged(store.list_calls(&workspace, &ListQuery::default()).await.err());
     is_damaged(store.list_call_changes(&workspace, None, 10).await.err());
-    let mut export = store.export_calls(&workspace, &CallFilter::default()).await.unwrap();
+    let mut export = store.export_calls(&workspace, &ExportQuery::default()).await.unwrap();
     let mut last = None;
     while let Some(chunk) = export.recv().await {
         last = Some(chunk);

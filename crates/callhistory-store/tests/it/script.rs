@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use callhistory_model::{
-    CallId, CallInput, CallPatch, Handling, ImportMode, ListQuery, MetricsQuery, SearchQuery, Timestamp, WorkspaceId,
+    CallId, CallInput, CallPatch, ExportQuery, Handling, ImportMode, ListQuery, MetricsQuery, SearchQuery, Sort,
+    Timestamp, WorkspaceId,
 };
 use callhistory_store::{
     CallPage, CallSearchPage, CallStore, CallWrite, IdempotencyKey, ImportOptions, PatchWrite, Precondition,
@@ -242,11 +243,14 @@ async fn search(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
 }
 
 async fn export(pair: &mut Pair, rng: &mut Rng, ws: &WorkspaceId) {
-    let text = query_string(&clauses(rng));
-    let Ok(query) = ListQuery::from_query(&text) else { return };
+    let mut text = query_string(&clauses(rng));
+    let (key, _) = Sort::KEYS[rng.usize(..Sort::KEYS.len())];
+    let (direction, fields) = (if rng.bool() { "-" } else { "" }, if rng.bool() { "&fields=_id,cost" } else { "" });
+    text.push_str(&format!("&sort={direction}{key}{fields}"));
+    let Ok(query) = ExportQuery::from_query(&text) else { return };
     let mut exports = Vec::new();
     for store in pair.stores.clone() {
-        let mut chunks = store.export_calls(ws, &query.filter).await.unwrap();
+        let mut chunks = store.export_calls(ws, &query).await.unwrap();
         let mut all = Vec::new();
         while let Some(chunk) = chunks.recv().await {
             all.extend_from_slice(&chunk.unwrap());

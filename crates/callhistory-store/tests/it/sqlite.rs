@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use callhistory_model::{CallFilter, CallInput, ListQuery};
+use callhistory_model::{CallInput, ExportQuery, ListQuery};
 use callhistory_store::{
     CallStore, CallWrite, ImportOptions, Precondition, SentDocument, Severity, StoreError, StoreOptions,
 };
@@ -204,7 +204,7 @@ async fn acknowledged_writes_survive_the_removal_of_a_wal_that_is_read() {
     for number in 0..60 {
         put(&*store, "w", &format!("old{number}"), &large, 1).await;
     }
-    let export = store.export_calls(&workspace("w"), &CallFilter::default()).await.unwrap();
+    let export = store.export_calls(&workspace("w"), &ExportQuery::default()).await.unwrap();
     for number in 0..20 {
         put(&*store, "w", &format!("new{number}"), "{}", 1).await;
     }

@@ -1,6 +1,6 @@
 //! Transcripts: they are stored apart from their records, which nobody must notice.
 
-use callhistory_model::{CallFilter, CallPatch, Handling, ListQuery};
+use callhistory_model::{CallPatch, ExportQuery, Handling, ListQuery};
 use callhistory_store::{CallStore, IdempotencyKey, Precondition, StoreError};
 
 use crate::conformance::{Database, at, id, input, put, record, workspace};
@@ -13,8 +13,8 @@ async fn list(store: &dyn CallStore, query: &str) -> Result<Vec<String>, StoreEr
 }
 
 async fn export(store: &dyn CallStore, query: &str) -> String {
-    let filter = ListQuery::from_query(query).unwrap().filter;
-    let mut chunks = store.export_calls(&workspace("w"), &filter).await.unwrap();
+    let query = ExportQuery::from_query(query).unwrap();
+    let mut chunks = store.export_calls(&workspace("w"), &query).await.unwrap();
     let mut text = String::new();
     while let Some(chunk) = chunks.recv().await {
         text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
@@ -60,7 +60,7 @@ pub(crate) async fn a_transcript_is_part_of_its_record(database: &impl Database)
         let created = store.create_call(&ws, &id("new"), input(SPOKEN).into(), key, at(6)).await.unwrap();
         assert_eq!(store.get_call(&ws, &id("new")).await.unwrap(), Some(created.call));
     }
-    drop(store.export_calls(&ws, &CallFilter::default()).await.unwrap());
+    drop(store.export_calls(&ws, &ExportQuery::default()).await.unwrap());
 }
 
 /// What a list does not show it does not return either, and a search finds it all the same.

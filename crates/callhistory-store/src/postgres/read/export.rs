@@ -1,14 +1,14 @@
 //! Exports.
 
 use bytes::Bytes;
-use callhistory_model::{CallFilter, Sort, WorkspaceId};
+use callhistory_model::{ExportQuery, WorkspaceId};
 use futures_util::{StreamExt as _, TryStreamExt as _, pin_mut};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::{
     get::{record_bytes, record_digest},
-    list::{PgListing, all, new_statement, parameters, passes},
+    list::{NO_TRANSCRIPT, PgListing, all, new_statement, parameters, passes},
 };
 use crate::{concurrency::export_stream, error::StoreError, postgres::error::PgError};
 
@@ -16,17 +16,19 @@ use crate::{concurrency::export_stream, error::StoreError, postgres::error::PgEr
 pub(crate) async fn export_calls(
     db: &Client,
     workspace: &WorkspaceId,
-    filter: &CallFilter,
+    query: &ExportQuery,
     chunks: &mpsc::Sender<Result<Bytes, StoreError>>,
 ) -> Result<(), PgError> {
-    let listing = PgListing::new(workspace, filter, Sort::default());
+    let mut listing = PgListing::new(workspace, &query.filter, query.sort);
+    listing.has_transcripts = query.has_transcripts();
     let mut sql = new_statement();
     let (start, rest) = (listing.start(&mut sql, None), all(listing.rest(&mut sql, true)));
     // The first rows are needed soon: makes the planner prefer a plan in order.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL cursor_tuple_fraction = 0.01").await?;
+    let (order, transcript_column) = (listing.order(), listing.transcript_column());
     let text = format!(
         "DECLARE export NO SCROLL CURSOR FOR
-         SELECT c.id, c.digest, c.transcript_digest, c.body, c.transcript FROM call c WHERE {start} AND {rest} ORDER BY c.sort_time DESC, c.id DESC"
+         SELECT c.id, c.digest, c.transcript_digest, c.body, {transcript_column} FROM call c WHERE {start} AND {rest} ORDER BY {order}"
     );
     let declared = db.query_typed_raw(&text, parameters(&sql)).await?;
     pin_mut!(declared);
@@ -40,11 +42,15 @@ pub(crate) async fn export_calls(
         while let Some(row) = rows.try_next().await? {
             count += 1;
             let bytes = record_bytes(&row, 3)?;
-            record_digest(&row, 1)?.verify(workspace.as_str(), row.try_get(0)?, bytes)?;
+            let digest = record_digest(&row, 1)?;
+            digest.verify_body(workspace.as_str(), row.try_get(0)?, bytes.body)?;
+            if transcript_column != NO_TRANSCRIPT {
+                digest.verify_transcript(bytes.transcript)?;
+            }
             if !listing.bodies.is_empty() && !passes(&listing.bodies, bytes) {
                 continue;
             }
-            bytes.append_to(&mut chunk);
+            listing.shown(bytes).append_to(&mut chunk);
             chunk.push(b'\n');
             if chunk.len() >= export_stream::CHUNK_BYTES {
                 let full = Ok(std::mem::take(&mut chunk).into());

@@ -28,7 +28,7 @@ const CANDIDATES: usize = 200;
 const MAX_CANDIDATES: usize = 5_000;
 
 /// A column in place of a transcript that nothing reads.
-const NO_TRANSCRIPT: &str = "NULL::bytea";
+pub(crate) const NO_TRANSCRIPT: &str = "NULL::bytea";
 
 /// A list: a filter and an order.
 pub(crate) struct PgListing<'a> {
@@ -37,7 +37,7 @@ pub(crate) struct PgListing<'a> {
     /// The tests that read the body.
     pub(crate) bodies: Vec<BodyTest>,
     /// Whether the records of the page have their transcripts.
-    has_transcripts: bool,
+    pub(crate) has_transcripts: bool,
     /// Terms that the ranges imply: they exclude records without the number.
     implied: Vec<Term>,
     sort: Sort,
@@ -79,15 +79,20 @@ impl<'a> PgListing<'a> {
     }
 
     /// The transcript as a column, if a page needs it.
-    fn transcript_column(&self) -> &'static str {
+    pub(crate) fn transcript_column(&self) -> &'static str {
         let is_needed = self.has_transcripts || self.bodies.iter().any(BodyTest::reads_transcript);
         if is_needed { "c.transcript" } else { NO_TRANSCRIPT }
     }
 
     /// A found record as the page has it.
-    fn shown<'b>(&self, found: &'b FoundRecord) -> RecordBytes<'b> {
-        let bytes = found.bytes();
+    pub(crate) fn shown<'b>(&self, bytes: RecordBytes<'b>) -> RecordBytes<'b> {
         if self.has_transcripts { bytes } else { RecordBytes::without_transcript(bytes.body) }
+    }
+
+    /// The order of an export.
+    pub(crate) fn order(&self) -> String {
+        let (key, direction) = (self.key, self.direction());
+        format!("{key} {direction}, c.id {direction}")
     }
 
     fn direction(&self) -> &'static str {
@@ -103,7 +108,7 @@ impl<'a> PgListing<'a> {
             if let Some(first) = entries.first() {
                 page.calls.reserve(entries.len(), first.bytes().len());
             }
-            entries.iter().for_each(|entry| page.calls.push(self.shown(entry)));
+            entries.iter().for_each(|entry| page.calls.push(self.shown(entry.bytes())));
             page.last = entries.into_iter().next_back().map(|entry| entry.position);
             return Ok(page);
         }
@@ -127,7 +132,7 @@ impl<'a> PgListing<'a> {
                     page.more = true;
                     return Ok(page);
                 }
-                page.calls.push(self.shown(&entry));
+                page.calls.push(self.shown(entry.bytes()));
                 page.last = Some(entry.position);
             }
             if !candidates.more {

@@ -168,7 +168,7 @@ impl<'a> Listing<'a> {
     }
 
     /// The same list of records with, or without, the sort key.
-    fn having(&self, filter: &CallFilter, expected: bool) -> Self {
+    pub(crate) fn having(&self, filter: &CallFilter, expected: bool) -> Self {
         let filter = CompiledFilter::having(self.workspace, filter, (self.index, self.key), expected);
         Self { filter, ..*self }
     }
@@ -178,7 +178,7 @@ impl<'a> Listing<'a> {
         self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.thresholds), window)
     }
 
-    /// The next part of an export, which is in time order.
+    /// The next part of an export.
     pub(crate) fn next_part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
         let window = PageWindow { after, limit, offset: 0 };
         self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.thresholds), window)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, sync::LazyLock, time::Duration};
 
-use callhistory_model::{CallPatch, Handling, ImportMode, ListQuery, MetricsQuery};
+use callhistory_model::{CallPatch, ExportQuery, Handling, ImportMode, ListQuery, MetricsQuery};
 use callhistory_store::{CallWrite, IdempotencyKey, ImportOptions, Precondition, SentDocument};
 use callhistory_test_support::{PATIENCE, postgres::Cluster};
 use fastrand::Rng;
@@ -147,7 +147,8 @@ async fn use_everything(url: &str) {
         let metrics = MetricsQuery::from_query(&format!("{filter}&groupBy=day,agentId")).unwrap();
         store.get_call_metrics(&w, &metrics).await.unwrap();
         if round % 10 == 0 {
-            let mut export = store.export_calls(&w, &query.filter).await.unwrap();
+            let mut export =
+                store.export_calls(&w, &ExportQuery { sort: query.sort, ..query.filter.into() }).await.unwrap();
             while let Some(chunk) = export.recv().await {
                 chunk.unwrap();
             }

@@ -1,8 +1,8 @@
-//! The columns of CSV, for exports and imports alike: an export that is imported gives the same records.
+//! The columns of CSV: an export that is imported gives the same records.
 
 use std::{collections::HashSet, fmt};
 
-use callhistory_model::CallRecord;
+use callhistory_model::{CallRecord, ExportQuery};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -16,10 +16,12 @@ const STRUCTURED: [&str; 6] = ["cost", "metadata", "functionCalls", "analyzedDat
 /// The prefix of columns with the amounts of `cost`.
 const COST: &str = "cost.";
 /// The column of the charge, which is also part of the column `cost`.
-pub(crate) const CHARGE: &str = "cost.customer_charge";
-/// The last column of an export: an object of the members that have no column, and of those that a cell cannot tell from absent
-/// ones.
-pub(crate) const EXTRA: &str = "extra";
+const CHARGE: &str = "cost.customer_charge";
+/// The column of an export with an object of the members that have no column, and of those that a cell cannot tell from absent
+/// ones. A null says that the cell of a member is derived from others.
+const EXTRA: &str = "extra";
+/// The end of the names of columns that an export derives from a member.
+const ISO: &str = "Iso";
 
 /// The longest name of a column, in bytes: each row may be as much longer than what was sent.
 const MAX_NAME_BYTES: usize = 1024;
@@ -34,6 +36,8 @@ enum CellType {
     Amount,
     /// The members of an object.
     Extra,
+    /// A time as text, of a member that has a column of its own, or else not.
+    Derived,
 }
 
 impl CellType {
@@ -51,12 +55,6 @@ impl CellType {
 pub(crate) struct CsvColumns(Vec<(String, CellType)>);
 
 impl CsvColumns {
-    /// The names of the columns of an export.
-    pub(crate) fn of_export() -> impl Iterator<Item = &'static str> {
-        let members = CallRecord::MEMBERS.iter();
-        members.flat_map(|name| std::iter::once(*name).chain((*name == "cost").then_some(CHARGE))).chain([EXTRA])
-    }
-
     /// Reads the first line.
     ///
     /// # Errors
@@ -65,7 +63,7 @@ impl CsvColumns {
     pub(crate) fn parse(cells: &[&[u8]]) -> Result<Self, String> {
         let names: Vec<String> =
             cells.iter().map(|cell| String::from_utf8_lossy(cell.trim_ascii()).into_owned()).collect();
-        let is_export = names.iter().map(String::as_str).eq(Self::of_export());
+        let is_export = names.iter().all(|name| ExportQuery::COLUMNS.contains(&name.as_str()));
         let is_known = |name: &String| CallRecord::MEMBERS.contains(&name.as_str()) || name == CHARGE;
         let is_value = |name: &String| {
             let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
@@ -86,8 +84,14 @@ impl CsvColumns {
             if !known.insert(name.clone()) {
                 return Err(format!("names the column {name:?} more than once"));
             }
-            let cell_type = if is_export && name == EXTRA { CellType::Extra } else { CellType::of(&name) };
-            columns.push((name, cell_type));
+            columns.push(match name.strip_suffix(ISO).filter(|_| is_export) {
+                Some(member) => (member.to_owned(), CellType::Derived),
+                None if is_export && name == EXTRA => (name, CellType::Extra),
+                None => {
+                    let cell_type = CellType::of(&name);
+                    (name, cell_type)
+                }
+            });
         }
         Ok(Self(columns))
     }
@@ -99,29 +103,30 @@ impl CsvColumns {
 
     /// The record of a row. An empty cell is an absent member.
     pub(crate) fn to_json(&self, cells: &[&[u8]]) -> Vec<u8> {
-        let mut members = Vec::with_capacity(cells.len());
-        let mut amounts = Vec::new();
-        let mut has_cost = false;
+        let mut members: Vec<(&str, Vec<u8>)> = Vec::with_capacity(cells.len());
+        let (mut amounts, mut extra) = (Vec::new(), None);
         for ((name, cell_type), cell) in self.0.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
             match cell_type {
-                CellType::Text => members.push(member(name, string(cell))),
-                CellType::Number => members.push(member(name, json_or_string(cell, is_number))),
-                CellType::Structured => {
-                    has_cost |= name == "cost";
-                    members.push(member(name, json_or_string(cell, |_| true)));
-                }
+                CellType::Text => members.push((name, string(cell))),
+                CellType::Number => members.push((name, json_or_string(cell, is_number))),
+                CellType::Structured => members.push((name, json_or_string(cell, |_| true))),
                 CellType::Amount => amounts.push(member(&name[COST.len()..], json_or_string(cell, is_number))),
+                CellType::Derived if self.0.iter().any(|(other, kind)| other == name && kind != cell_type) => {}
+                CellType::Derived => members.push((name, string(cell))),
                 CellType::Extra => match object_members(cell) {
-                    Some(b"") => {}
-                    Some(extra) => members.push(extra.to_vec()),
-                    None => members.push(member(name, string(cell))),
+                    Some(found) => extra = Some(found),
+                    None => members.push((name, string(cell))),
                 },
             }
         }
-        if !has_cost && !amounts.is_empty() {
-            members.push(member("cost", [b"{", amounts.join(&b',').as_slice(), b"}"].concat()));
+        if !amounts.is_empty() && !members.iter().any(|(name, _)| *name == "cost") {
+            members.push(("cost", [b"{", amounts.join(&b',').as_slice(), b"}"].concat()));
         }
-        [b"{", members.join(&b',').as_slice(), b"}"].concat()
+        let extra = extra.unwrap_or_default();
+        members.retain(|(name, _)| !extra.iter().any(|(other, value)| other == name && value.get() == "null"));
+        let members = members.into_iter().map(|(name, value)| member(name, value));
+        let extra = extra.iter().map(|(name, value)| member(name, value.get().into()));
+        [b"{", members.chain(extra).collect::<Vec<_>>().join(&b',').as_slice(), b"}"].concat()
     }
 }
 
@@ -141,10 +146,10 @@ fn json_or_string(cell: &[u8], is_kind: impl Fn(&str) -> bool) -> Vec<u8> {
     }
 }
 
-/// The text between the braces of an object.
-fn object_members(cell: &[u8]) -> Option<&[u8]> {
-    let json = serde_json::from_slice::<&RawValue>(cell).ok()?.get();
-    Some(json.strip_prefix('{')?.strip_suffix('}')?.trim().as_bytes())
+/// The members of an object.
+fn object_members(cell: &[u8]) -> Option<Vec<(String, &RawValue)>> {
+    let Members(members) = serde_json::from_slice(cell).ok()?;
+    Some(members)
 }
 
 /// A JSON string of bytes that should be UTF-8; the parser of records repairs them.
@@ -164,7 +169,7 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     json
 }
 
-/// The members of a record, in their order.
+/// The members of an object, in their order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -189,34 +194,4 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
         deserializer.deserialize_map(MembersVisitor)
     }
-}
-
-/// The cells of a record for an export.
-pub(crate) fn cells(record: &[u8]) -> serde_json::Result<Vec<String>> {
-    let mut members: Members<'_> = serde_json::from_slice(record)?;
-    let mut take = |name: &str| {
-        let at = members.0.iter().position(|(known, value)| known == name && value.get() != "\"\"")?;
-        Some(members.0.remove(at).1.get())
-    };
-    let mut cells = Vec::new();
-    let mut charge = None;
-    for name in CsvColumns::of_export().filter(|name| *name != EXTRA) {
-        let value = if name == CHARGE { charge.take() } else { take(name) };
-        if let Some(cost) = value.filter(|_| name == "cost") {
-            let amounts: Members<'_> = serde_json::from_str(cost)?;
-            let amount = amounts.0.into_iter().find(|(name, _)| CHARGE.strip_prefix(COST) == Some(name));
-            charge = amount.map(|(_, amount)| amount.get());
-        }
-        cells.push(match value {
-            None => String::new(),
-            Some(text) if text.starts_with('"') => serde_json::from_str(text)?,
-            Some(json) => json.to_owned(),
-        });
-    }
-    let extra: Vec<_> = members.0.iter().map(|(name, value)| member(name, value.get().into())).collect();
-    cells.push(match extra.is_empty() {
-        true => String::new(),
-        false => String::from_utf8_lossy(&[b"{", extra.join(&b',').as_slice(), b"}"].concat()).into_owned(),
-    });
-    Ok(cells)
 }

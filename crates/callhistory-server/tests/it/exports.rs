@@ -1,0 +1,208 @@
+//! The formats of exports.
+
+use std::io::{Cursor, Read as _};
+
+use callhistory_client::model::examples;
+use flate2::read::MultiGzDecoder;
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::json;
+
+use crate::{
+    harness::{Server, WORKSPACE},
+    import_export::EXPORT,
+};
+
+const EXAMPLE: &str = "67375a0f2b8c4e001f3d9a11";
+
+/// An export as bytes.
+async fn export(server: &Server, query: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = reqwest::Client::new().get(server.url(&format!("{EXPORT}?{query}")));
+    request = request.header("x-workspace-id", WORKSPACE);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.unwrap();
+    (response.status(), response.headers().clone(), response.bytes().await.unwrap().to_vec())
+}
+
+async fn text(server: &Server, query: &str) -> String {
+    String::from_utf8(export(server, query, &[]).await.2).unwrap()
+}
+
+/// A server with the example and a record of hostile texts.
+async fn server_of_two() -> Server {
+    let server = Server::start().await;
+    server.put(EXAMPLE, &[], examples::COMPLETE_EXAMPLE).await;
+    let hostile = json!({
+        "summary": "=HYPERLINK(\"http://x\")", "agent": "@SUM(1)", "callId": "00123456789012345678", "batchId": "1E5",
+        "agentId": "-2", "roomName": "a\u{1}\u{1f}b\u{85}c", "callFlowName": "\"", "fromPhoneNumber": "+493012345678",
+        "toPhoneNumber": "_x0041_", "status": "a\r\nb", "callType": "", "recordingUrl": "😀".repeat(2_000),
+        "startTime": 1.5, "endTime": 100, "cost": {"customer_charge": -0.50, "currency": "EUR"},
+        "metadata": {"a": "b,\"c\"\nd"}, "transcript": [{"content": "x".repeat(40_000)}],
+    });
+    // A value loses the zero.
+    let hostile = hostile.to_string().replace("-0.5", "-0.50");
+    server.put("hostile", &[], &hostile).await;
+    server
+}
+
+#[tokio::test]
+async fn csv_has_exact_texts_iso_times_and_durations() {
+    let server = server_of_two().await;
+    let (_, headers, bytes) = export(&server, "format=csv", &[]).await;
+    assert_eq!(headers["content-type"], "text/csv; charset=utf-8");
+    assert_eq!(headers["content-disposition"], "attachment; filename=\"call-history.csv\"");
+    let mut reader = csv::Reader::from_reader(&*bytes);
+    let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(
+        header.join(","),
+        "_id,workspaceId,agentId,callFlowId,roomName,direction,fromPhoneNumber,toPhoneNumber,status,startTime,startTimeIso,\
+         endTime,endTimeIso,cost,cost.customer_charge,cost.currency,metadata,functionCalls,summary,analyzedData,createdAt,\
+         updatedAt,callId,batchId,callType,agent,callFlowName,duration,answeredAt,answeredAtIso,recordingUrl,variables,\
+         transcript,extra"
+    );
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let cell = |row: usize, name: &str| rows[row][header.iter().position(|have| have == name).unwrap()].to_owned();
+    assert_eq!(cell(0, "cost"), r#"{"customer_charge":0.10,"telephony":0.0125,"llm":0.0300,"currency":"USD"}"#);
+    for (row, name, expected) in [
+        (0, "startTime", "1737062894.9754236"),
+        (0, "startTimeIso", "2025-01-16T21:28:14.975423600Z"),
+        (0, "cost.customer_charge", "0.10"),
+        (0, "toPhoneNumber", "+18005550100"),
+        (1, "summary", "=HYPERLINK(\"http://x\")"),
+        (1, "agent", "@SUM(1)"),
+        (1, "roomName", "a\u{1}\u{1f}b\u{85}c"),
+        (1, "callFlowName", "\""),
+        (1, "status", "a\r\nb"),
+        (1, "startTimeIso", "1970-01-01T00:00:01.500Z"),
+        (1, "endTimeIso", "1970-01-01T00:01:40Z"),
+        (1, "answeredAtIso", ""),
+        (1, "duration", "98.5"),
+        (1, "cost.customer_charge", "-0.50"),
+        (1, "cost.currency", "EUR"),
+        (1, "extra", r#"{"callType":"","duration":null}"#),
+        (1, "metadata", r#"{"a":"b,\"c\"\nd"}"#),
+    ] {
+        assert_eq!(cell(row, name), expected, "{name}");
+    }
+    let few = text(&server, "format=csv&fields=callType,callFlowId,endTime,agentId,_id&sort=startTime").await;
+    let expected = "callType,callFlowId,endTime,agentId,_id\r\n\"\",,100,\"-2\",\"hostile\"\r\n";
+    assert!(few.starts_with(expected), "an empty text is not an absent one: {few}");
+    let marked = text(&server, "format=csv&bom=true&fields=_id").await;
+    assert_eq!(marked, format!("\u{feff}_id\r\n\"{EXAMPLE}\"\r\n\"hostile\"\r\n"));
+}
+
+#[tokio::test]
+async fn an_export_has_fields_and_an_order() {
+    let server = server_of_two().await;
+    server.put("third", &[], r#"{"startTime":5,"cost":{"customer_charge":7}}"#).await;
+    let lines = text(&server, "fields=startTime,_id&sort=-cost").await;
+    let expected = format!(
+        "{{\"_id\":\"third\",\"startTime\":5}}\n{{\"_id\":\"{EXAMPLE}\",\"startTime\":1737062894.9754236}}\n\
+         {{\"_id\":\"hostile\",\"startTime\":1.5}}\n"
+    );
+    assert_eq!(lines, expected);
+    server.put("free", &[], r#"{"startTime":9}"#).await;
+    for sort in ["startTime", "-startTime", "createdAt", "-updatedAt", "duration", "-duration", "cost", "-cost"] {
+        for filter in ["", "&metadata.a=b,%22c%22%0Ad", "&minDuration=50", "&search=hyperlink"] {
+            let exported = text(&server, &format!("fields=_id&sort={sort}{filter}")).await;
+            let path = format!("/v2/api/call-history?fields=_id&sort={sort}{filter}");
+            let listed = server.send(Method::GET, &path, &[], "").await.body;
+            assert_eq!(format!("[{}]", exported.trim_end().replace('\n', ",")), listed, "{sort} {filter}");
+        }
+    }
+    for (query, reason) in [
+        ("fields=_id,statu", "did you mean \\\"status\\\"?"),
+        ("fields=startTimeIso", "is not one of"),
+        ("format=csv&fields=_id,_id", "more than once"),
+        ("format=excel", "ndjson, csv, xlsx, parquet"),
+        ("bom=true", "format=csv"),
+        ("sort=status", "startTime"),
+    ] {
+        let (status, _, body) = export(&server, query, &[]).await;
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {body}");
+        assert!(body.contains(reason), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_is_compressed_on_request() {
+    let server = server_of_two().await;
+    for format in ["ndjson", "csv"] {
+        let query = format!("format={format}");
+        let (_, headers, plain) = export(&server, &query, &[]).await;
+        assert!(!headers.contains_key("content-encoding"));
+        for (accepted, has_gzip) in [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false)] {
+            let (_, headers, bytes) = export(&server, &query, &[("accept-encoding", accepted)]).await;
+            assert_eq!(headers.get("content-encoding").is_some(), has_gzip, "{accepted}");
+            assert!(headers.get_all("vary").iter().any(|names| names == "accept-encoding"));
+            let mut read = Vec::new();
+            if has_gzip {
+                MultiGzDecoder::new(&*bytes).read_to_end(&mut read).unwrap();
+            } else {
+                read = bytes;
+            }
+            assert_eq!(read, plain, "{format} {accepted}");
+        }
+    }
+}
+
+/// The text of a file of a workbook.
+fn part(workbook: &[u8], name: &str) -> String {
+    let mut archive = zip::ZipArchive::new(Cursor::new(workbook)).unwrap();
+    let mut text = String::new();
+    archive.by_name(name).unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_workbook_has_texts_numbers_and_dates() {
+    let server = server_of_two().await;
+    let (status, headers, bytes) = export(&server, "format=xlsx", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["content-disposition"], "attachment; filename=\"call-history.xlsx\"");
+    assert_eq!(headers["content-type"], "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet");
+    assert!(!headers.contains_key("content-encoding"), "it is compressed already");
+    assert_eq!(headers["content-length"], bytes.len().to_string().as_str());
+    let sheet = part(&bytes, "xl/worksheets/sheet1.xml");
+    assert!(sheet.contains(r#"<pane ySplit="1""#) && !sheet.contains("<f>"), "{sheet}");
+    let cell = |name: &str| {
+        let start = sheet.find(&format!("<c r=\"{name}\"")).unwrap_or_else(|| panic!("{name}"));
+        let cell = &sheet[start..start + sheet[start..].find("</c>").unwrap()];
+        cell.replace(&format!(" r=\"{name}\""), "")
+    };
+    let texts = [
+        ("A1", "_id"),
+        ("J1", "startTime (UTC)"),
+        ("A2", EXAMPLE),
+        ("C3", "-2"),
+        ("E3", "abc"),
+        ("G3", "+493012345678"),
+        ("H3", "_x005F_x0041_"),
+        ("I3", "a\nb"),
+        ("N3", "EUR"),
+        ("Q3", "=HYPERLINK(\"http://x\")"),
+        ("U3", "00123456789012345678"),
+        ("V3", "1E5"),
+        ("X3", "@SUM(1)"),
+        ("Y3", "\""),
+    ];
+    for (name, expected) in texts {
+        let cell = cell(name);
+        assert!(cell.contains("t=\"inlineStr\"") && cell.ends_with(&format!(">{expected}</t></is>")), "{name}: {cell}");
+    }
+    for (name, expected) in
+        [("J3", 25_569.0 + 1.5 / 86_400.0), ("K3", 25_569.0 + 100.0 / 86_400.0), ("M3", -0.5), ("Z3", 98.5)]
+    {
+        let cell = cell(name);
+        let number: f64 = cell.rsplit("<v>").next().unwrap().trim_end_matches("</v>").parse().unwrap();
+        assert!(!cell.contains("t=") && (number - expected).abs() < 1e-9, "{name}: {cell}");
+    }
+    let transcript = cell("AD3");
+    assert!(transcript.ends_with("xxx…</t></is>") && transcript.len() < 33_000, "{}", transcript.len());
+    assert!(cell("AB3").contains(&"😀".repeat(2_000)));
+    assert!(!sheet.contains("<c r=\"W3\""), "an empty text has no cell");
+    let empty = export(&server, "format=xlsx&status=none&fields=_id,duration", &[]).await.2;
+    assert!(part(&empty, "xl/worksheets/sheet1.xml").contains(">duration</t>"));
+}
