@@ -14,7 +14,7 @@ const callers = ["node-a", "node-b"].flatMap((workspace) =>
 );
 
 for (const caller of [callers[0], callers[2]]) {
-  const body = JSON.stringify({ fromPhoneNumber: number, summary: caller["x-workspace-id"] });
+  const body = JSON.stringify({ fromPhoneNumber: number, summary: caller["x-workspace-id"].repeat(200) });
   const headers = { ...caller, "content-type": "application/json" };
   const written = await fetch(base + path, { method: "PUT", headers, body });
   if (!written.ok) throw new Error(`PUT: ${written.status}`);

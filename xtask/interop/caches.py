@@ -7,11 +7,12 @@ from cachecontrol import CacheControl
 
 base, *keys = sys.argv[1:]
 NUMBER = "+4915112345678"
+filler = {"filler": "x" * 2000}
 url = f"{base}/v2/api/call-history/python-cache"
 callers = [{"x-workspace-id": f"python-{name}", "x-api-key": key} for name in "ab" for key in keys]
 
 for caller in callers[::2]:
-    body = {"fromPhoneNumber": NUMBER, "summary": caller["x-workspace-id"]}
+    body = {"fromPhoneNumber": NUMBER, "summary": caller["x-workspace-id"], "metadata": filler}
     requests.put(url, json=body, headers=caller).raise_for_status()
 
 hits = 0

@@ -53,12 +53,15 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "crates/callhistory-server",
         &[
-            &["error", "ids", "import/format"],
+            &["error", "ids", "gunzip", "import/format"],
             &["headers", "export"],
             &["auth"],
             &[
                 "http/limits",
                 "http/allowed_hosts",
+                "http/compression",
+                "http/cors",
+                "http/public_url",
                 "http/body_budget",
                 "http/timeout_stream",
                 "followers",

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
@@ -162,7 +163,7 @@ impl Tools {
         for file in locked {
             wanted.push_str(&fs::read_to_string(source.join(file))?);
         }
-        for file in locked.into_iter().chain(["calls.ts", "caches.mjs", "diff.mjs"]) {
+        for file in locked.into_iter().chain(["browser.mjs", "calls.ts", "caches.mjs", "diff.mjs"]) {
             fs::copy(source.join(file), folder.join(file))?;
         }
         let installed = folder.join("installed");
@@ -218,11 +219,12 @@ impl Tools {
         Ok(())
     }
 
-    /// Reads through HTTP caches as callers of two workspaces, each with a key that shows phone numbers and one that does not.
+    /// Reads through HTTP caches as callers of two workspaces, each with a key that shows phone numbers and one that does not, and
+    /// uses the service from pages in a browser.
     fn caches(&self, root: &Path, program: &Path, data: &Path) -> Result<(), Failure> {
         server_command(program).args(["migrate", "--data-dir"]).arg(data).step("migrate")?;
         let mut keys = Vec::new();
-        for scopes in ["calls:read,calls:write,phone-numbers:read", "calls:read,calls:write"] {
+        for scopes in ["calls:read,calls:write,calls:delete,phone-numbers:read", "calls:read,calls:write"] {
             let mut create = server_command(program);
             create.args(["keys", "create", "--operator", "--scopes", scopes, "--data-dir"]).arg(data);
             let created = create.output()?;
@@ -231,15 +233,24 @@ impl Tools {
             }
             keys.push(String::from_utf8(created.stdout)?.trim().to_owned());
         }
-        let server = Server::start(program, data, &["--require-keys"])?;
+        let ports = [free_port()?, free_port()?];
+        let origin = format!("http://localhost:{}", ports[0]);
+        let server = Server::start(program, data, &["--require-keys", "--cors-origins", &origin])?;
         let mut python = self.python("python3");
         python.arg(root.join("xtask/interop/caches.py")).arg(&server.base).args(&keys).show("CacheControl")?;
         let (browser, mut node) = (browser(), Command::new("node"));
         if browser.is_none() {
-            println!("    the cache of a browser is not tested: install chromium");
+            println!("    the cache and the pages of a browser are not tested: install chromium");
         }
-        node.arg(self.folder.join("caches.mjs")).arg(&server.base).args(&keys).args(browser);
-        node.show("caches of npm and of a browser")
+        node.arg(self.folder.join("caches.mjs")).arg(&server.base).args(&keys).args(&browser);
+        node.show("caches of npm and of a browser")?;
+        let Some(browser) = browser else { return Ok(()) };
+        let mut pages = Command::new("node");
+        pages
+            .arg(self.folder.join("browser.mjs"))
+            .args([&server.base, &keys[0], &browser])
+            .args(ports.map(|port| port.to_string()));
+        pages.show("pages of other origins in a browser")
     }
 
     fn typescript(&self, contract: &Path) -> Result<(), Failure> {
@@ -287,6 +298,11 @@ impl Tools {
         let mut compile = Command::new("javac");
         compile.arg("-d").arg(output.join("classes")).arg("-cp").arg(jar).args(sources).step("javac")
     }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// The path of a browser whose cache can be tested, if there is one.

@@ -134,7 +134,7 @@ impl Client {
 fn next_cursor(link: &str) -> Option<String> {
     let mut links = link.split('<').filter_map(|part| part.split_once('>'));
     let (target, _) = links.find(|(_, parameters)| parameters.contains("rel=\"next\""))?;
-    // The link is relative; only its cursor is used, with the base URL of this client.
+    // The link may be relative; only its cursor is used, with the base URL of this client.
     let url = Url::parse("http://relative").ok()?.join(target).ok()?;
     url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.into_owned())
 }

@@ -45,7 +45,7 @@ pub fn router(app: Arc<AppState>) -> Router {
 }
 
 /// Adds the fallbacks and the middleware to the routes of an address.
-fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>, checks_host: bool) -> Router {
+fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>, is_api: bool) -> Router {
     let for_layer = Arc::clone(app);
     routes
         .fallback(|| async {
@@ -58,7 +58,7 @@ fn with_middleware(routes: Router<Arc<AppState>>, app: &Arc<AppState>, checks_ho
             )
         })
         // One layer, because each costs a request as much as the rest of its way.
-        .layer(layer_fn(move |inner| RequestLayer { app: Arc::clone(&for_layer), checks_host, inner }))
+        .layer(layer_fn(move |inner| RequestLayer { app: Arc::clone(&for_layer), is_api, inner }))
         .with_state(Arc::clone(app))
 }
 

@@ -27,11 +27,13 @@ pub(crate) struct ApiError {
     errors: Vec<FieldError>,
     /// Seconds after which to retry, if known.
     retry_after: Option<u32>,
+    /// Whether the encoding of the body is the reason.
+    is_coding_refused: bool,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, is_coding_refused: false }
     }
 
     /// A request beyond a share or a budget. The reason is the label under which it is counted.
@@ -45,7 +47,7 @@ impl ApiError {
             [only] => only.to_string(),
             several => format!("{} errors; see errors.", several.len()),
         };
-        Self { code, detail, errors, retry_after: None }
+        Self { errors, ..Self::new(code, detail) }
     }
 
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
@@ -87,6 +89,11 @@ impl ApiError {
         let detail =
             format!("The body must be JSON, sent as content-type: {own} or another name that ends in json, in UTF-8.");
         Self::new(ProblemCode::UnsupportedMediaType, detail)
+    }
+
+    pub(crate) fn content_coding_not_accepted() -> Self {
+        let detail = "The Content-Encoding of a body is gzip or identity, one of them and once.";
+        Self { is_coding_refused: true, ..Self::new(ProblemCode::UnsupportedMediaType, detail) }
     }
 
     pub(crate) fn body_too_slow() -> Self {
@@ -157,7 +164,7 @@ impl ApiError {
     /// The response, with the ID of its request. Headers that were set before, such as `Allow`, stay.
     pub(crate) fn render(self, mut response: Response, request_id: &str) -> Response {
         let (status, _) = self.status_and_title();
-        let retry_after = self.retry_after;
+        let (retry_after, is_coding_refused) = (self.retry_after, self.is_coding_refused);
         let problem = self.problem(request_id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         *response.status_mut() = status;
@@ -166,6 +173,10 @@ impl ApiError {
         headers.remove(header::CONTENT_LENGTH);
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if is_coding_refused {
+            // RFC 9110, 12.5.3: in a response, the header names the codings of requests.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
         }
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());

@@ -8,22 +8,15 @@ mod row;
 mod time;
 mod xlsx;
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-};
+use std::fs::File;
 
 use bytes::Bytes;
 use callhistory_model::{CallRecord, ExportFormat, ExportQuery};
-use flate2::{Compression, write::GzEncoder};
 
 use self::{csv::CsvEncoder, error::EncodeError, xlsx::XlsxEncoder};
 
 /// Converts records to the format of an export.
-pub(crate) struct Encoder {
-    format: Format,
-    gzip: Option<GzEncoder<Vec<u8>>>,
-}
+pub(crate) struct Encoder(Format);
 
 enum Format {
     /// With the members that are wanted; all of them if there are none.
@@ -44,8 +37,7 @@ pub(crate) enum Encoded {
 
 impl Encoder {
     /// An encoder, and the bytes before the first record.
-    pub(crate) fn new(query: &ExportQuery, has_gzip: bool) -> Result<(Self, Bytes), EncodeError> {
-        let mut gzip = has_gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+    pub(crate) fn new(query: &ExportQuery) -> Result<(Self, Bytes), EncodeError> {
         let (format, head) = match query.format {
             ExportFormat::Csv => {
                 let encoder = CsvEncoder::new(query);
@@ -59,23 +51,22 @@ impl Encoder {
             ExportFormat::Parquet => return Err(EncodeError::NotBuilt),
             ExportFormat::Ndjson => (Format::Ndjson(query.fields.clone()), Vec::new()),
         };
-        let head = compress(&mut gzip, head.into())?;
-        Ok((Self { format, gzip }, head))
+        Ok((Self(format), head.into()))
     }
 
     /// Whether the records stay as they are.
     pub(crate) fn is_identity(&self) -> bool {
-        matches!(&self.format, Format::Ndjson(fields) if fields.is_empty()) && self.gzip.is_none()
+        matches!(&self.0, Format::Ndjson(fields) if fields.is_empty())
     }
 
     /// Whether the end of the export is a file, and nothing comes before it.
     pub(crate) fn has_file(&self) -> bool {
-        matches!(self.format, Format::Xlsx(_))
+        matches!(self.0, Format::Xlsx(_))
     }
 
     /// Converts records on a line each. It computes, and may write to a file: the caller chooses the thread.
     pub(crate) fn push(&mut self, lines: Bytes) -> Result<Bytes, EncodeError> {
-        let encoded = match &mut self.format {
+        Ok(match &mut self.0 {
             Format::Ndjson(fields) if fields.is_empty() => lines,
             Format::Ndjson(fields) => project(&lines, fields)?.into(),
             Format::Csv(encoder) => encoder.rows(&lines)?.into(),
@@ -85,27 +76,18 @@ impl Encoder {
             }
             #[cfg(feature = "parquet")]
             Format::Parquet(encoder) => encoder.push(&lines)?,
-        };
-        Ok(compress(&mut self.gzip, encoded)?)
+        })
     }
 
     /// Ends the export.
     pub(crate) fn finish(self) -> Result<Encoded, EncodeError> {
-        match self.format {
-            Format::Xlsx(encoder) => return Ok(Encoded::File(encoder.finish()?)),
+        Ok(match self.0 {
+            Format::Ndjson(_) | Format::Csv(_) => Encoded::Rest(Bytes::new()),
+            Format::Xlsx(encoder) => Encoded::File(encoder.finish()?),
             #[cfg(feature = "parquet")]
-            Format::Parquet(encoder) => return Ok(Encoded::Rest(encoder.finish()?)),
-            Format::Ndjson(_) | Format::Csv(_) => {}
-        }
-        let rest = self.gzip.map(GzEncoder::finish).transpose()?.unwrap_or_default();
-        Ok(Encoded::Rest(rest.into()))
+            Format::Parquet(encoder) => Encoded::Rest(encoder.finish()?),
+        })
     }
-}
-
-fn compress(gzip: &mut Option<GzEncoder<Vec<u8>>>, bytes: Bytes) -> io::Result<Bytes> {
-    let Some(gzip) = gzip else { return Ok(bytes) };
-    gzip.write_all(&bytes)?;
-    Ok(std::mem::take(gzip.get_mut()).into())
 }
 
 fn project(lines: &[u8], fields: &[String]) -> Result<Vec<u8>, EncodeError> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::http::{HeaderName, HeaderValue, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use callhistory_model::{FieldError, FieldErrorCode, FieldWarning, WarningCode};
 use serde_json::{Value, json};
 use utoipa::openapi::{
@@ -23,6 +23,18 @@ pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&
             Err(ApiError::invalid_header(error.in_parameter(name.as_str())))
         }
     }
+}
+
+/// The weight that a header such as `Accept` gives to an item, from 0 for what is not accepted to 1; `None` if it does not name the
+/// item.
+pub(crate) fn weight(headers: &HeaderMap, name: &HeaderName, item: &str) -> Option<f32> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).find_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_item = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(item));
+        let weight = |part: &str| part.strip_prefix("q=").or(part.strip_prefix("Q="))?.parse().ok();
+        is_item.then(|| parts.find_map(weight).unwrap_or(1.0))
+    })
 }
 
 /// The header with the warnings about a write.

@@ -5,7 +5,6 @@ mod csv_splitter;
 pub(crate) mod failure;
 pub mod format;
 mod format_hint;
-mod gunzip;
 mod object_scanner;
 mod parse;
 pub mod pipeline;

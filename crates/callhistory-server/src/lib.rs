@@ -7,6 +7,7 @@ pub mod config;
 mod error;
 mod export;
 mod followers;
+mod gunzip;
 mod headers;
 mod http;
 mod ids;
@@ -22,6 +23,8 @@ pub mod fuzzing {
 }
 
 pub use api::{contract_document, contract_files, operations_router, router};
-pub use http::{allowed_hosts::AllowedHosts, limits::Limits, server::serve, tls::Tls};
+pub use http::{
+    allowed_hosts::AllowedHosts, cors::CorsOrigins, limits::Limits, public_url::PublicUrl, server::serve, tls::Tls,
+};
 pub use ids::{Clock, Randomness};
 pub use state::AppState;

@@ -13,7 +13,10 @@ use crate::{
         rate_limit::{MonotonicClock, RateLimiter, Rates},
     },
     followers::Followers,
-    http::{allowed_hosts::AllowedHosts, body_budget::BodyBudget, limits::Limits},
+    http::{
+        allowed_hosts::AllowedHosts, body_budget::BodyBudget, compression::Compressor, cors::CorsOrigins,
+        limits::Limits, public_url::PublicUrl,
+    },
     ids::{Clock, IdGenerator, Randomness},
     telemetry::prometheus::PrometheusRegistry,
 };
@@ -43,6 +46,11 @@ pub struct AppState {
     pub(crate) followers: Followers,
     /// Host names that are answered to without keys.
     pub(crate) allowed_hosts: AllowedHosts,
+    /// The origins whose web pages may use the service, if there are any.
+    pub(crate) cors_origins: Option<CorsOrigins>,
+    /// The URL of the service for callers, if it is known.
+    pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) compressor: Compressor,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
@@ -67,6 +75,9 @@ impl AppState {
             workbooks: FairSemaphore::new(MAX_WORKBOOKS, MAX_WORKBOOKS_PER_WORKSPACE),
             followers: Followers::new(Limits::default().connections),
             allowed_hosts: AllowedHosts::default(),
+            cors_origins: None,
+            public_url: None,
+            compressor: Compressor::new(),
             metrics: None,
             has_traces: false,
             rate_limiter: None,
@@ -106,6 +117,20 @@ impl AppState {
     #[must_use]
     pub fn with_allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
         self.allowed_hosts = hosts;
+        self
+    }
+
+    /// The same service, whose responses the web pages of these origins may read.
+    #[must_use]
+    pub fn with_cors_origins(mut self, origins: CorsOrigins) -> Self {
+        self.cors_origins = Some(origins);
+        self
+    }
+
+    /// The same service, whose links are absolute.
+    #[must_use]
+    pub fn with_public_url(mut self, url: PublicUrl) -> Self {
+        self.public_url = Some(url);
         self
     }
 

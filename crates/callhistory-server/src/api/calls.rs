@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
+    extract::{OriginalUri, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -59,8 +59,8 @@ pub(crate) async fn get_call(
     grant.charge_records(1)?;
     let call = app.store.get_call(&workspace, &id).await?.ok_or_else(ApiError::call_not_found)?;
     let etag = TagScope::of(&app, &workspace, &grant).etag(call.sequence);
-    if condition.has(&etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    if let Some(known) = condition.known(&etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, known)]).into_response());
     }
     record(&app, (&workspace, &grant), StatusCode::OK, etag, call).await
 }
@@ -76,7 +76,7 @@ pub(crate) async fn get_call(
     path = "/v2/api/call-history",
     operation_id = "create_call",
     tag = "Calls",
-    params(Caller<Writes>, IdempotencyKeyHeader, PreferredHandling),
+    params(Caller<Writes>, IdempotencyKeyHeader, PreferredHandling, CallInputBody),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallCreate, description = "The record, without `_id`, `createdAt` and `updatedAt`."),
     responses(
@@ -91,6 +91,7 @@ pub(crate) async fn create_call(
     Caller { workspace, grant, .. }: Caller<Writes>,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
     preference: PreferredHandling,
+    OriginalUri(request_uri): OriginalUri,
     _: NoQuery,
     CallInputBody { mut write, permit }: CallInputBody,
 ) -> Result<Response, ApiError> {
@@ -110,8 +111,13 @@ pub(crate) async fn create_call(
         written => written?,
     };
     drop((write, permit));
-    // Relative to the URL of the request, which a proxy may serve under a path prefix.
-    let location = HeaderValue::try_from(format!("call-history/{id}"));
+    // Without a public URL, relative to the URL of the request, which a proxy may serve under a path prefix.
+    let location = match &app.public_url {
+        Some(url) => format!("{}/{id}", url.calls()),
+        None if request_uri.path().ends_with('/') => id.to_string(),
+        None => format!("call-history/{id}"),
+    };
+    let location = HeaderValue::try_from(location);
     let location = location.map_err(|error| ApiError::internal(&error))?;
     let mut response = written(app, (workspace, &grant), StatusCode::CREATED, call, (preference, &warnings)).await?;
     response.headers_mut().insert(header::LOCATION, location);
@@ -136,7 +142,7 @@ pub(crate) async fn create_call(
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "replace_call",
     tag = "Calls",
-    params(Caller<Writes>, CallPath, WriteCondition, PreferredHandling),
+    params(Caller<Writes>, CallPath, WriteCondition, PreferredHandling, CallInputBody),
     security((), ("apiKey" = ["calls:write"]), ("bearer" = ["calls:write"])),
     request_body(content = CallInput, description = "The whole record."),
     responses(
@@ -180,7 +186,7 @@ pub(crate) async fn replace_call(
     path = "/v2/api/call-history/{callHistoryId}",
     operation_id = "update_call",
     tag = "Calls",
-    params(Caller<Writes>, CallPath, WriteCondition, PreferredHandling, Parameters<UpdateQuery>),
+    params(Caller<Writes>, CallPath, WriteCondition, PreferredHandling, Parameters<UpdateQuery>, PatchBody),
     security((), ("apiKey" = ["calls:write", "calls:read"]), ("bearer" = ["calls:write", "calls:read"])),
     request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "The merge patch."),
     responses(

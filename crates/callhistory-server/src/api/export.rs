@@ -69,15 +69,13 @@ pub(crate) async fn export_calls(
     State(app): State<Arc<AppState>>,
     Caller { workspace, grant, .. }: Caller<Exports>,
     Parameters(query): Parameters<ExportQuery>,
-    request: HeaderMap,
 ) -> Result<Response, ApiError> {
     grant.check_filter(&query.filter)?;
-    let has_gzip = matches!(query.format, ExportFormat::Ndjson | ExportFormat::Csv) && accepts_gzip(&request);
     let permit = match query.format {
         ExportFormat::Xlsx => Some(app.workbooks.try_acquire(&workspace, 1).map_err(exhausted)?),
         _ => None,
     };
-    let (encoder, head) = Encoder::new(&query, has_gzip)?;
+    let (encoder, head) = Encoder::new(&query)?;
     let mut chunks = app.store.export_calls(&workspace, &query).await?;
     // An error before the first record gets an error status instead of an aborted 200.
     let first = chunks.recv().await.transpose()?;
@@ -104,10 +102,6 @@ pub(crate) async fn export_calls(
         }
     });
     let body = stream::iter([Ok(head)]).chain(parts);
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if has_gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
@@ -132,16 +126,6 @@ fn headers(format: ExportFormat) -> HeaderMap {
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static(name)),
     ])
-}
-
-/// Whether the client names gzip as an encoding that it accepts.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|weight| weight > 0.0)
-    })
 }
 
 /// An export in progress.

@@ -16,7 +16,7 @@ use crate::{
         grant::Grant,
     },
     error::ApiError,
-    http::extract::Parameters,
+    http::{extract::Parameters, public_url::PublicUrl},
     openapi::responses::CursorProblems,
     state::AppState,
 };
@@ -26,7 +26,9 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// List calls
 ///
 /// Returns the call records that match all filters, newest first: by `startTime`, or by `createdAt` for records without it,
-/// then by `_id`. The header `Link` with `rel="next"` is the URL of the next page, and is absent on the last one.
+/// then by `_id`. The header `Link` with `rel="next"` is the URL of the next page, and is absent on the last one: an absolute
+/// URL if the server has a `public_url`, and otherwise the query alone (`<?cursor=…>`), to append to the URL of the request
+/// without its query.
 /// Pagination is stable under concurrent writes: no record is skipped or repeated while its value of the sort key stays the
 /// same. A page has at most 1000 records and ends early beyond 4 MiB; an empty workspace returns `[]`. Unknown, repeated
 /// and conflicting parameters are rejected by name.
@@ -69,8 +71,10 @@ async fn read_page(
     }
     if let Some(cursor) = page.next {
         let next = ListQuery { cursor: Some(cursor), page: None, ..query.clone() };
-        // Relative to the request, so that it holds behind a proxy under any path.
-        let link = HeaderValue::try_from(format!("<?{}>; rel=\"next\"", next.to_query()));
+        // Without a public URL, the query alone: it is relative to the request, so that it holds behind a proxy under any path, and a
+        // client that does not resolve references appends it.
+        let base = app.public_url.as_ref().map_or("", PublicUrl::calls);
+        let link = HeaderValue::try_from(format!("<{base}?{}>; rel=\"next\"", next.to_query()));
         headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
     }
     if query.fields.is_empty() && grant.sees_phone_numbers() {

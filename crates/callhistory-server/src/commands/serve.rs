@@ -100,6 +100,12 @@ async fn serve(
     if let Some(hosts) = &settings.allowed_hosts {
         state = state.with_allowed_hosts(hosts.clone());
     }
+    if let Some(origins) = &settings.cors_origins {
+        state = state.with_cors_origins(origins.clone());
+    }
+    if let Some(url) = &settings.public_url {
+        state = state.with_public_url(url.clone());
+    }
     if let Some(keys) = keys {
         state = state.with_keys(keys).with_rates(settings.rates(), environment.monotonic);
     }

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{
     auth::rate_limit::Rates,
-    http::{allowed_hosts::AllowedHosts, tls::Tls},
+    http::{allowed_hosts::AllowedHosts, cors::CorsOrigins, public_url::PublicUrl, tls::Tls},
 };
 
 /// The settings of a server.
@@ -60,6 +60,12 @@ pub struct Settings {
     /// Host names, separated by commas, that a server without keys answers to besides localhost and IP addresses
     #[arg(long, global = true, env = "CALLHISTORY_ALLOWED_HOSTS", value_name = "NAMES")]
     pub allowed_hosts: Option<AllowedHosts>,
+    /// Origins of web pages, separated by commas, that may use the API in a browser: SCHEME://HOST[:PORT]; none by default
+    #[arg(long, global = true, env = "CALLHISTORY_CORS_ORIGINS", value_name = "ORIGINS")]
+    pub cors_origins: Option<CorsOrigins>,
+    /// URL under which callers reach this server, with the path prefix of a proxy; links are absolute with it, and relative without
+    #[arg(long, global = true, env = "CALLHISTORY_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
     /// Log filter: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
     #[arg(long, global = true, env = "CALLHISTORY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,

@@ -29,7 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     error::ApiError,
-    headers::{CURSOR, cursor_schema, parameter, single},
+    headers::{CURSOR, cursor_schema, parameter, single, weight},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -160,13 +160,7 @@ impl<S: Sync> FromRequestParts<S> for EventStream {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let accepts = parts.headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-        let wanted = accepts.flat_map(|line| line.split(',')).any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let is_stream = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("text/event-stream"));
-            // A weight of nothing says that it is not accepted.
-            is_stream && !parts.any(|part| part.strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0))
-        });
+        let wanted = weight(&parts.headers, &header::ACCEPT, "text/event-stream").is_some_and(|weight| weight > 0.0);
         let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
         let malformed = |detail| {
             ApiError::invalid_header(FieldError::new(FieldErrorCode::Malformed, detail).in_parameter("last-event-id"))

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -15,14 +16,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use callhistory_model::ProblemCode;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::Either};
 use tower::Service;
 use tracing::{Instrument as _, Span};
 
 use crate::{
     auth::rate_limit::RateLimitState,
     error::{ApiError, REQUEST_ID},
-    http::{allowed_hosts::AllowedHosts, caching, problem_stream::RefusedHead},
+    http::{
+        allowed_hosts::AllowedHosts,
+        caching, compression,
+        cors::{self, CorsOrigins},
+        problem_stream::RefusedHead,
+    },
     state::AppState,
     telemetry::{
         self,
@@ -34,8 +40,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct RequestLayer<S> {
     pub(crate) app: Arc<AppState>,
-    /// Whether requests for foreign host names are refused.
-    pub(crate) checks_host: bool,
+    /// Whether this is the address of the API, which web pages may ask for: host names are checked, and other origins answered.
+    pub(crate) is_api: bool,
     pub(crate) inner: S,
 }
 
@@ -55,16 +61,21 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let refused = request.extensions().get::<RefusedHead>().copied();
         let is_read = refused.is_some() || matches!(*request.method(), Method::GET | Method::HEAD);
-        let context = RequestContext::begin(&self.app, &mut request);
-        let checks_host = self.checks_host && self.app.keys.is_none();
+        let origins = self.app.cors_origins.as_ref().filter(|_| self.is_api);
+        let context = RequestContext::begin(&self.app, origins, &mut request);
+        let checks_host = self.is_api && self.app.keys.is_none();
+        let is_preflight = context.origin.is_some() && cors::is_preflight(request.method(), request.headers());
         let checked = match refused {
             Some(refused) => Err(refused.error()),
             None if checks_host => check_framing(&request).and_then(|()| check_host(&self.app.allowed_hosts, &request)),
             None => check_framing(&request),
         };
-        let inner = checked.map(|()| self.inner.call(request));
+        let inner = checked.map(|()| match is_preflight {
+            true => Either::Left(ready(Ok(cors::preflight()))),
+            false => Either::Right(self.inner.call(request)),
+        });
         let response = context.respond(inner);
-        if is_read {
+        if is_read || is_preflight {
             return Box::pin(async move { Ok(response.await) });
         }
         // hyper drops the handler when a client hangs up. A write must not stop halfway, so it runs in a task of its own.
@@ -79,6 +90,11 @@ struct RequestContext {
     started: Instant,
     request_id: String,
     asks_to_keep: bool,
+    accepts_gzip: bool,
+    /// Whether pages of some origins may use the service.
+    has_origins: bool,
+    /// The origin of the request, if it is one of them.
+    origin: Option<HeaderValue>,
     method: &'static str,
     route: Option<MatchedPath>,
     rate_limit: Option<RateLimitState>,
@@ -87,10 +103,12 @@ struct RequestContext {
 }
 
 impl RequestContext {
-    fn begin(app: &Arc<AppState>, request: &mut Request) -> Self {
+    fn begin(app: &Arc<AppState>, origins: Option<&CorsOrigins>, request: &mut Request) -> Self {
         let started = Instant::now();
         let request_id = accepted_request_id(request.headers()).unwrap_or_else(|| app.ids.request_id());
         let asks_to_keep = caching::asks_to_keep(request);
+        let accepts_gzip = compression::accepts_gzip(request.headers());
+        let origin = origins.and_then(|origins| origins.allowed(request.headers()));
         let method = method_name(request.method());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let rate_limit = app.rate_limiter.as_ref().map(|_| RateLimitState::default());
@@ -101,12 +119,25 @@ impl RequestContext {
             .has_traces
             .then(|| telemetry::request_span(request.headers(), method, route_template(route.as_ref()), &request_id));
         let _in_flight = app.metrics.as_ref().map(PrometheusRegistry::begin_request);
-        Self { app: Arc::clone(app), started, request_id, asks_to_keep, method, route, rate_limit, span, _in_flight }
+        Self {
+            app: Arc::clone(app),
+            started,
+            request_id,
+            asks_to_keep,
+            accepts_gzip,
+            has_origins: origins.is_some(),
+            origin,
+            method,
+            route,
+            rate_limit,
+            span,
+            _in_flight,
+        }
     }
 
     /// Adds the request ID and headers to the response, renders errors, and writes the log line.
     async fn respond(self, inner: Result<impl Future<Output = Result<Response, Infallible>>, ApiError>) -> Response {
-        let Self { app, started, request_id, asks_to_keep, method, route, rate_limit, span, _in_flight } = self;
+        let Self { app, started, request_id, method, route, rate_limit, span, .. } = self;
         let run = async {
             match inner {
                 Ok(inner) => match AssertUnwindSafe(inner).catch_unwind().await {
@@ -123,8 +154,14 @@ impl RequestContext {
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             response = error.render(response, &request_id);
         }
+        if self.accepts_gzip {
+            response = app.compressor.compress(response, method == "HEAD");
+        }
         finish_headers(response.headers_mut(), &request_id);
-        caching::set_headers(response.headers_mut(), asks_to_keep);
+        caching::set_headers(response.headers_mut(), self.asks_to_keep, self.has_origins);
+        if let Some(origin) = self.origin {
+            cors::allow(response.headers_mut(), origin);
+        }
         if let Some((limiter, rate_limit)) = app.rate_limiter.as_ref().zip(rate_limit) {
             limiter.add_headers(response.headers_mut(), &rate_limit);
         }
@@ -172,6 +209,9 @@ fn check_framing(request: &Request) -> Result<(), ApiError> {
             return reject("The Host header and the target of the request name different hosts.");
         }
         (Some(_), _) => {}
+    }
+    if headers.get_all(header::ORIGIN).iter().nth(1).is_some() {
+        return reject("The request has more than one Origin header.");
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::OriginalUri, http::Uri};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -129,6 +129,7 @@ impl Server {
                 if is_http2 && head_bytes(&request) > MAX_HEAD_BYTES as usize {
                     request.extensions_mut().insert(RefusedHead::TooLarge);
                 }
+                trim_slash(&mut request);
                 let (in_flight, router) = (InFlightRequest::begin(&state), router.clone());
                 async move {
                     let response = router.oneshot(request).await?;
@@ -179,6 +180,26 @@ impl Server {
         if let Err(error) = result {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+}
+
+/// Removes a slash at the end of the path: it is the same route. The pages of the reference need it, as the base of their links.
+fn trim_slash<B>(request: &mut hyper::Request<B>) {
+    let path = request.uri().path();
+    let Some(trimmed) = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')) else { return };
+    if path == "/docs/" {
+        return;
+    }
+    let target = match request.uri().query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = target.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        // What is relative in a response is relative to the URL that was sent.
+        let original = std::mem::replace(request.uri_mut(), uri);
+        request.extensions_mut().insert(OriginalUri(original));
     }
 }
 

@@ -3,10 +3,10 @@
 use callhistory_model::{ImportQuery, ProblemCode};
 use callhistory_store::StoreError;
 
-use crate::error::ApiError;
-
-/// The largest compression ratio of a body.
-pub(super) const GZIP_RATIO: u64 = 100;
+use crate::{
+    error::ApiError,
+    gunzip::{GZIP_RATIO, GunzipError},
+};
 
 /// Why an import was aborted.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,15 @@ pub enum ImportFailure {
     TooLargeForAtomic,
 }
 
+impl From<GunzipError> for ImportFailure {
+    fn from(error: GunzipError) -> Self {
+        match error {
+            GunzipError::Malformed(error) => Self::Gzip(error),
+            GunzipError::Bomb => Self::Bomb,
+        }
+    }
+}
+
 impl From<ImportFailure> for ApiError {
     fn from(failure: ImportFailure) -> Self {
         match failure {
@@ -48,13 +57,8 @@ impl From<ImportFailure> for ApiError {
             ImportFailure::Store(error) => error.into(),
             ImportFailure::Empty => Self::new(ProblemCode::MalformedJson, "The body is empty; JSON is expected."),
             ImportFailure::OtherFormat(hint) => Self::new(ProblemCode::InvalidRequest, hint),
-            ImportFailure::Gzip(_) => {
-                Self::new(ProblemCode::InvalidRequest, "The body is not gzip, as Content-Encoding says.")
-            }
-            ImportFailure::Bomb => Self::new(
-                ProblemCode::BodyTooLarge,
-                format!("The body decompresses to more than {GZIP_RATIO} times its size; send it uncompressed."),
-            ),
+            ImportFailure::Gzip(error) => GunzipError::Malformed(error).into(),
+            ImportFailure::Bomb => GunzipError::Bomb.into(),
             ImportFailure::TooLargeForAtomic => {
                 let (records, bytes) = (ImportQuery::MAX_ATOMIC_RECORDS, ImportQuery::MAX_ATOMIC_BYTES);
                 let detail = format!(

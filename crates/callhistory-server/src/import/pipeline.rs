@@ -9,13 +9,15 @@ use tokio::task::JoinHandle;
 pub use super::{failure::ImportFailure, parse::Target};
 use super::{
     format::ImportFormat,
-    gunzip::{GZIP_STEP, Gunzip},
     parse::{ParsedRecord, RecordParser},
     raw_record::RawRecord,
     record_stream::RecordStream,
     report::{count_call, count_checked, count_rejected, count_skipped},
 };
-use crate::auth::grant::Grant;
+use crate::{
+    auth::grant::Grant,
+    gunzip::{GZIP_STEP, Gunzip},
+};
 
 /// Records of one batch, which is one transaction.
 const BATCH_RECORDS: usize = 1000;

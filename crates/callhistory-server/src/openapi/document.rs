@@ -24,6 +24,10 @@ Numbers are exact: an amount of `0.10` is returned as `0.10`. Unknown header val
 problem that names them. Every error is `application/problem+json` (RFC 9457) with a stable `code`, and every response has
 the header `X-Request-Id`.
 
+Bodies of requests may be compressed with gzip, and responses are, except event streams, if `Accept-Encoding` names it. A
+slash at the end of a path changes nothing. A body without `Content-Type` is parsed as JSON; in an import, its first bytes say what
+it is.
+
 ## Strict and lenient writes
 
 A write of one record is strict: unknown members, unreadable values and times in milliseconds are rejected. With

@@ -45,13 +45,13 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
     (
         StatusCode::PAYLOAD_TOO_LARGE,
         "PayloadTooLarge",
-        "The body has more bytes than the setting max_record_bytes, by default 16,777,216; in an import, its compression \
-         ratio exceeds 100:1.",
+        "The body has more bytes than the setting max_record_bytes, by default 16,777,216; or its compression \
+         ratio exceeds 100:1 beyond the first MiB.",
     ),
     (
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "UnsupportedMediaType",
-        "The media type is not one of the operation, or the body is compressed where that is not accepted.",
+        "The media type is not one of the operation, or the encoding is neither gzip nor identity.",
     ),
     (
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -123,6 +123,7 @@ fn problems() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::Response>)
                 .header("Retry-After", Header::default())
                 .header_ref("RateLimit-Policy", Ref::new("#/components/headers/TooManyRequests.RateLimit-Policy")),
             StatusCode::SERVICE_UNAVAILABLE => response.header("Retry-After", Header::default()),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => response.header("Accept-Encoding", Header::default()),
             _ => response,
         };
         ((*name).to_owned(), response.build().into())
@@ -138,14 +139,16 @@ pub(crate) fn headers() -> Value {
     let next = format!("<?limit=50&cursor={CURSOR}>; rel=\"next\"");
     let policy = "Rate limit of the API key: `q` requests or records in `w` seconds.";
     json!({
+        "Accept-Encoding": header(text, "gzip, identity", "The encodings of request bodies, if the encoding of this one is not accepted."),
         "Content-Disposition":
             always(header(text, "attachment; filename=\"call-history.ndjson\"", "Suggested file name.")),
         "ETag": always(header(text, ETAG, "Version of the record, as an entity tag: the number of its last change, and what names \
-            the workspace, the redaction and the epoch of the database.")),
-        "Link": header(text, next, "URL of the next page (RFC 8288, `rel=\"next\"`), relative to the request. Absent on \
-            the last page."),
-        "Location": always(header(text, "call-history/6955b900a1b2c3d4e5f60718", "URL of the record, relative to the \
-            request.")),
+            the workspace, the redaction and the epoch of the database; a compressed response has `-gzip` after it.")),
+        "Link": header(text, next, "URL of the next page (RFC 8288, `rel=\"next\"`): absolute if the server has a \
+            `public_url`, otherwise the query alone, to append to the URL of the request without its query. Absent on the \
+            last page."),
+        "Location": always(header(text, "call-history/6955b900a1b2c3d4e5f60718", "URL of the record: absolute if the server \
+            has a `public_url`, otherwise relative to the request.")),
         "Preference-Applied": header(text, "handling=lenient", "The preference of `Prefer` that was applied, if there \
             was one."),
         "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining requests (`r`), and the seconds until there are \

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -14,6 +14,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::{
     error::ApiError,
+    headers::weight,
     http::extract::{NoQuery, ReadCondition},
     ids::hex,
     state::AppState,
@@ -22,9 +23,13 @@ use crate::{
 /// The contract and its page are the same for every caller.
 const PUBLIC: HeaderValue = HeaderValue::from_static("public, no-cache");
 
-/// The contract and its reference page. They are not part of the contract itself.
+/// Where a browser begins that opens the address of the service, relative to it.
+const WAY_IN: &str = "docs/";
+
+/// The contract, its reference page, and the way to them. They are not part of the contract itself.
 pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
     Router::new()
+        .route("/", get(root))
         .route(
             "/openapi.json",
             get(async move |condition: ReadCondition, _: NoQuery| openapi_json(document, &condition)),
@@ -37,16 +42,25 @@ pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
         )
 }
 
+/// Leads a browser to the way in, and tells a program what there is.
+async fn root(headers: HeaderMap) -> Response {
+    if weight(&headers, &header::ACCEPT, "text/html").is_some_and(|weight| weight > 0.0) {
+        return Redirect::to(WAY_IN).into_response();
+    }
+    let detail = "There is nothing at /. The operations are below /v2/api/call-history; /docs describes them, and \
+                  /openapi.json is their contract.";
+    ApiError::new(ProblemCode::RouteNotFound, detail).into_response()
+}
+
 /// The contract, with an entity tag so that who polls it need not read it again.
 fn openapi_json(document: &'static str, condition: &ReadCondition) -> Response {
     let digest = Sha256::digest(document.as_bytes());
     let tag = format!("\"{}\"", hex(&digest[..16]));
     let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
-    let is_current = condition.has(&tag);
-    let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, PUBLIC)];
-    if is_current {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    if let Some(known) = condition.known(&tag) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, known), (header::CACHE_CONTROL, PUBLIC)]).into_response();
     }
+    let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, PUBLIC)];
     (headers, [(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 

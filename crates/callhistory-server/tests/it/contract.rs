@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::Read as _,
     path::Path,
     pin::Pin,
     sync::{Arc, LazyLock, Mutex},
@@ -16,6 +17,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use hyper::body::{Frame, SizeHint};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -50,8 +52,17 @@ fn resolve(value: &mut Value, components: &Value) {
 }
 
 /// Headers of HTTP itself and of the whole service, which the contract need not describe.
-const GENERAL_HEADERS: [&str; 7] =
-    ["allow", "cache-control", "content-encoding", "content-length", "content-type", "vary", "x-content-type-options"];
+const GENERAL_HEADERS: [&str; 9] = [
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "allow",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "vary",
+    "x-content-type-options",
+];
 
 /// Every operation of the contract with its path and method.
 pub(crate) fn operations() -> impl Iterator<Item = (&'static str, Method, &'static Value)> {
@@ -206,6 +217,14 @@ pub(crate) fn template(path: &str) -> Option<&'static str> {
 /// Checks the status, media type, headers and body of a response against the contract.
 fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("not ASCII"));
+    let plain;
+    let body = match text("content-encoding") {
+        Some("gzip") if method != Method::HEAD => {
+            plain = gunzip(body).map_err(|error| format!("the body is not gzip: {error}"))?;
+            &plain
+        }
+        _ => body,
+    };
     text("x-request-id").ok_or("there is no x-request-id")?;
     let is_error = status.is_client_error() || status.is_server_error();
     let media_type = text("content-type").map(|value| value.split(';').next().unwrap_or_default());
@@ -293,6 +312,12 @@ fn check_body(media_type: &str, schema: &Value, body: &[u8]) -> Result<(), Strin
         }
         _ => fits(schema, &json(text)?),
     }
+}
+
+pub(crate) fn gunzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    MultiGzDecoder::new(bytes).read_to_end(&mut plain)?;
+    Ok(plain)
 }
 
 fn component(name: &str) -> Value {

@@ -136,6 +136,16 @@ impl Server {
 
     /// With rates, the server requires API keys.
     pub(crate) async fn of(limits: Limits, rates: Option<(Rates, MonotonicClock)>, tls: Option<Tls>) -> Self {
+        Self::with_state(limits, rates, tls, |app| app).await
+    }
+
+    /// The same, with further settings.
+    pub(crate) async fn with_state(
+        limits: Limits,
+        rates: Option<(Rates, MonotonicClock)>,
+        tls: Option<Tls>,
+        settings: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
         log_redaction::start_scanner();
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite:{}", directory.path().join("callhistory.db").display());
@@ -157,7 +167,8 @@ impl Server {
             app = app.with_keys(Arc::clone(keys)).with_rates(rates, clock);
         }
         let observer = Arc::default();
-        let observed = router(Arc::new(app)).layer(from_fn_with_state(Arc::clone(&observer), contract::observe));
+        let observed =
+            router(Arc::new(settings(app))).layer(from_fn_with_state(Arc::clone(&observer), contract::observe));
         let task = tokio::spawn(serve(listener, observed, limits, tls, stop.clone()));
         Self { address, store, stop, task, observer, keys, _directory: directory }
     }

@@ -115,9 +115,18 @@ fn other_headers() -> Vec<Vector> {
     for value in [&b"application/json; charset=utf-8"[..], b"Application/JSON"] {
         add(create, 201, "content-type", &[value], &[]);
     }
-    for value in [&b"gzip"[..], b"br", b"deflate", b"\xff"] {
+    for value in [&b"br"[..], b"deflate", b"\xff", b"", b"gzip, identity", b"gzip,gzip", b"zstd"] {
         add(create, 415, "content-encoding", &[value], &[json()]);
     }
+    add(create, 201, "content-encoding", &[b"Identity"], &[json()]);
+    add(create, 400, "content-encoding", &[b"gzip"], &[json()]);
+    add(create, 400, "content-encoding", &[b"identity", b"identity"], &[json()]);
+    add(create, 400, "content-type", &[b"application/json"], &[json()]);
+    add(read, 400, "origin", &[b"http://a", b"http://a"], &[]);
+    for value in [&b""[..], b"*", b"gzip;q=x", b"\xff", b", ,"] {
+        add(list, 200, "accept-encoding", &[value], &[]);
+    }
+    add(list, 200, "accept-encoding", &[b"gzip", b"br"], &[]);
     for value in [&b"text/event-stream"[..], b"*/*", b"\xff", b""] {
         add(list, 200, "accept", &[value], &[]);
     }

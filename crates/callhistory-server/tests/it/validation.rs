@@ -143,25 +143,39 @@ async fn a_body_must_be_one_valid_record() {
 #[tokio::test]
 async fn a_body_must_have_a_supported_content_type() {
     let server = Server::start().await;
-    let accepted =
-        ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf8", "application/a+json"];
+    let accepted = [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        "application/json;charset=utf8;",
+        "application/json; charset=\"us-ascii\"",
+        "application/a+json",
+        "application/cloudevents+json; profile=\"a; b\"",
+        "application/merge-patch+json",
+        "text/json",
+    ];
     for accepted in accepted {
         let response = server.send(Method::PUT, PATH, &[("content-type", accepted)], "{}").await;
         assert!(response.status.is_success(), "{accepted}: {}", response.body);
     }
-    let wrong =
-        ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/jsonp"];
+    let wrong = [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "application/json; charset=ISO-8859-1",
+        "application/jsonp",
+        "application/+json",
+        "image/a+json",
+    ];
     for media_type in wrong {
         let response = server.send(Method::PUT, PATH, &[("content-type", media_type)], "{}").await;
         assert_refused(response, 415, "unsupported_media_type", &[]).await;
     }
-    assert_refused(server.send(Method::PUT, PATH, &[], "{}").await, 415, "unsupported_media_type", &[]).await;
+    // Without a media type, the body is parsed as JSON.
+    let unnamed = server.send(Method::PUT, PATH, &[], "{}").await;
+    assert!(unnamed.status.is_success(), "{}", unnamed.body);
+    assert_refused(server.send(Method::PUT, PATH, &[], "a=b").await, 400, "malformed_json", &[]).await;
     let response = server.send(Method::PUT, PATH, &[JSON, JSON], "{}").await;
     assert_refused(response, 400, "invalid_header", &["content-type repeated"]).await;
-    for encoding in ["gzip", "identity", "br"] {
-        let response = server.send(Method::PUT, PATH, &[JSON, ("content-encoding", encoding)], "{}").await;
-        assert_refused(response, 415, "unsupported_media_type", &[]).await;
-    }
 }
 
 #[tokio::test]
@@ -268,7 +282,7 @@ async fn malformed_preconditions_and_idempotency_keys_are_refused() {
 #[tokio::test]
 async fn unknown_routes_and_methods_return_problems() {
     let server = Server::start().await;
-    for path in ["/", "/v2/api/call-history/", "/v2/api/call-history/a/b", "/v1/api/call-history/a", "/docs/../secret"]
+    for path in ["/", "/v2/api/call-history//", "/v2/api/call-history/a/b", "/v1/api/call-history/a", "/docs/../secret"]
     {
         let response = server.send(Method::GET, path, &[], "").await;
         assert_refused(response, 404, "route_not_found", &[]).await;

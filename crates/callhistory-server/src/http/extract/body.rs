@@ -14,9 +14,20 @@ use callhistory_model::{
 use callhistory_store::{CallWrite, Permit, SentDocument};
 use http_body_util::BodyExt as _;
 use mime::Mime;
+use serde_json::json;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use super::prefer::PreferredHandling;
-use crate::{auth::caller::workspace, error::ApiError, headers::single, state::AppState};
+use crate::{
+    auth::caller::workspace,
+    error::ApiError,
+    gunzip::{GZIP_STEP, Gunzip},
+    headers::{parameter, single},
+    state::AppState,
+};
 
 /// How long a body of one record may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +36,9 @@ const MIN_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is reserved at first for a body of unknown length, in bytes.
 const FIRST_RESERVED_BYTES: usize = 1024 * 1024;
+/// What is reserved at first for a compressed body: this number of times its size, and at least these bytes.
+const USUAL_RATIO: usize = 8;
+const MIN_GZIP_BYTES: usize = 16 * 1024;
 /// Bodies from this size on are parsed on blocking threads, in bytes: that takes milliseconds.
 const LARGE_BYTES: usize = 256 * 1024;
 
@@ -49,6 +63,12 @@ impl FromRequest<Arc<AppState>> for CallInputBody {
     }
 }
 
+impl IntoParams for CallInputBody {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        content_encoding()
+    }
+}
+
 /// A change of a record.
 pub(crate) struct PatchBody {
     pub(crate) patch: CallPatch,
@@ -70,6 +90,12 @@ impl FromRequest<Arc<AppState>> for PatchBody {
     }
 }
 
+impl IntoParams for PatchBody {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        content_encoding()
+    }
+}
+
 /// Parses a document of a record.
 async fn parse<T: Send + 'static>(
     json: Bytes,
@@ -85,14 +111,12 @@ async fn parse<T: Send + 'static>(
     parsed.map_err(ApiError::invalid_record)
 }
 
-fn refuse_media_type<T>(detail: &str) -> Result<T, ApiError> {
-    Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail))
-}
-
 /// The media type of the body.
 pub(super) fn content_type(parts: &Parts) -> Result<Option<Mime>, ApiError> {
     let Some(value) = single(parts, &header::CONTENT_TYPE)? else { return Ok(None) };
-    let mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+    // Some clients end the list of parameters with a semicolon.
+    let text = value.to_str().ok().map(|text| text.trim_end_matches([';', ' ']));
+    let mime = text.and_then(|text| text.parse().ok()).ok_or_else(|| {
         ApiError::invalid_header(
             FieldError::new(FieldErrorCode::Malformed, "is malformed").in_parameter("content-type"),
         )
@@ -100,20 +124,38 @@ pub(super) fn content_type(parts: &Parts) -> Result<Option<Mime>, ApiError> {
     Ok(Some(mime))
 }
 
-/// The media type of the body without its parameters, if it is in UTF-8.
-fn media_type(parts: &Parts) -> Result<Option<String>, ApiError> {
-    let Some(mime) = content_type(parts)? else { return Ok(None) };
-    let charset =
-        mime.params().find(|(name, _)| *name == "charset").map(|(_, charset)| charset.as_str().trim_matches('"'));
-    let is_utf8 = charset.is_none_or(|name| ["utf-8", "utf8"].iter().any(|utf8| name.eq_ignore_ascii_case(utf8)));
-    Ok(is_utf8.then(|| mime.essence_str().to_owned()))
+/// Whether the body is compressed with gzip.
+pub(super) fn is_gzip(parts: &Parts) -> Result<bool, ApiError> {
+    let Some(coding) = single(parts, &header::CONTENT_ENCODING)? else { return Ok(false) };
+    let is = |name: &str| coding.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+    match is("gzip") || is("x-gzip") {
+        false if !is("identity") => Err(ApiError::content_coding_not_accepted()),
+        is_gzip => Ok(is_gzip),
+    }
 }
 
-/// Whether a media type is JSON: `application/json`, or one that ends in `+json`.
-fn is_json(media_type: &str) -> bool {
-    let subtype = media_type.strip_prefix("application/");
-    subtype
-        .is_some_and(|subtype| subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty()))
+/// `Content-Encoding` in the contract.
+pub(super) fn content_encoding() -> Vec<Parameter> {
+    let members = json!({
+        "schema": { "type": "string", "enum": ["gzip", "identity", "x-gzip"] },
+        "description": "Compression of the body.",
+        "example": "gzip",
+    });
+    vec![parameter(ParameterIn::Header, header::CONTENT_ENCODING.as_str(), &members).build()]
+}
+
+/// Refuses a body of one record that is not JSON in UTF-8. One without a media type is parsed as JSON, which says what is wrong with
+/// anything else.
+fn check_media_type(parts: &Parts, own: &str) -> Result<(), ApiError> {
+    let Some(mime) = content_type(parts)? else { return Ok(()) };
+    let charset = mime.get_param(mime::CHARSET).map(|charset| charset.as_str().trim_matches('"').to_ascii_lowercase());
+    let is_utf8 = charset.is_none_or(|name| ["utf-8", "utf8", "us-ascii", "ascii"].contains(&name.as_str()));
+    let is_json = match (mime.type_(), mime.subtype()) {
+        (mime::APPLICATION | mime::TEXT, mime::JSON) => true,
+        (mime::APPLICATION, _) => mime.suffix() == Some(mime::JSON),
+        _ => false,
+    };
+    if is_utf8 && is_json { Ok(()) } else { Err(ApiError::media_type_not_accepted(own)) }
 }
 
 /// The shares of the memory budget that a body holds.
@@ -129,21 +171,17 @@ async fn record_body(
     own_media_type: &str,
 ) -> Result<(SentDocument, BodyPermit), ApiError> {
     let (parts, body) = request.into_parts();
-    if parts.headers.contains_key(header::CONTENT_ENCODING) {
-        return refuse_media_type("The body must not be compressed: Content-Encoding is not accepted here.");
-    }
-    if !media_type(&parts)?.is_some_and(|name| is_json(&name)) {
-        return Err(ApiError::media_type_not_accepted(own_media_type));
-    }
-    let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let gunzip = is_gzip(&parts)?.then(Gunzip::new);
+    check_media_type(&parts, own_media_type)?;
+    let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let workspace = workspace(&parts)?;
-    let (body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read_body(body, app, &workspace)).await {
+    let (body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read_body(body, gunzip, app, &workspace)).await {
         Ok(read) => read?,
         Err(_) => return Err(ApiError::body_too_slow()),
     };
     let sent = SentDocument {
         body,
-        media_type: media_type.to_owned(),
+        media_type: media_type.unwrap_or(own_media_type).to_owned(),
         source: "api".to_owned(),
         warnings: Vec::new(),
         is_changed: false,
@@ -167,39 +205,86 @@ async fn drain(mut body: Body, max_bytes: usize) {
     drop(tokio::time::timeout(DISCARD_TIMEOUT, drain).await);
 }
 
-async fn read_body(mut body: Body, app: &AppState, workspace: &WorkspaceId) -> Result<(Bytes, BodyPermit), ApiError> {
+/// A body while it arrives, with its shares of the budget.
+struct ReceivedBody<'a> {
+    app: &'a AppState,
+    workspace: &'a WorkspaceId,
+    /// Most bodies are one frame, which is not copied.
+    first: Bytes,
+    rest: BytesMut,
+    /// The whole size, if it is known.
+    announced: Option<usize>,
+    reserved: usize,
+    permits: Vec<Permit>,
+}
+
+impl ReceivedBody<'_> {
+    fn push(&mut self, data: Bytes) -> Result<(), ApiError> {
+        let max_bytes = self.app.max_record_bytes;
+        let total = self.first.len() + self.rest.len() + data.len();
+        if total > max_bytes {
+            return Err(ApiError::body_too_large(max_bytes));
+        }
+        while total > self.reserved {
+            let more = self.reserved.min(max_bytes - self.reserved);
+            self.permits.push(self.app.body_budget.try_reserve(self.workspace, more)?);
+            self.reserved += more;
+        }
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = data;
+            return Ok(());
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(self.announced.unwrap_or(total));
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&data);
+        Ok(())
+    }
+}
+
+async fn read_body(
+    mut body: Body,
+    mut gunzip: Option<Gunzip>,
+    app: &AppState,
+    workspace: &WorkspaceId,
+) -> Result<(Bytes, BodyPermit), ApiError> {
     let max_bytes = app.max_record_bytes;
     if body.size_hint().lower() > max_bytes as u64 {
         drain(body, MIN_DISCARDED_BYTES.max(2 * max_bytes)).await;
         return Err(ApiError::body_too_large(max_bytes));
     }
-    let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let mut reserved = announced.unwrap_or(FIRST_RESERVED_BYTES).min(max_bytes);
-    let mut permits: Vec<_> = app.body_budget.reserve(workspace, reserved).await?.into_iter().collect();
-    // Most bodies are one frame, which is not copied.
-    let (mut first, mut bytes) = (Bytes::new(), BytesMut::new());
+    let sent = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let (announced, reserved) = match (&gunzip, sent) {
+        (None, Some(bytes)) => (sent, bytes),
+        (Some(_), Some(bytes)) => (None, (USUAL_RATIO * bytes).max(MIN_GZIP_BYTES)),
+        (_, None) => (None, FIRST_RESERVED_BYTES),
+    };
+    let reserved = reserved.min(max_bytes);
+    let permits = app.body_budget.reserve(workspace, reserved).await?.into_iter().collect();
+    let mut received =
+        ReceivedBody { app, workspace, first: Bytes::new(), rest: BytesMut::new(), announced, reserved, permits };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::new(ProblemCode::InvalidRequest, "The body ended early."))?;
         let Ok(data) = frame.into_data() else { continue };
-        let total = first.len() + bytes.len() + data.len();
-        if total > max_bytes {
-            return Err(ApiError::body_too_large(max_bytes));
-        }
-        while total > reserved {
-            let more = reserved.min(max_bytes - reserved);
-            permits.push(app.body_budget.try_reserve(workspace, more)?);
-            reserved += more;
-        }
-        if first.is_empty() && bytes.is_empty() {
-            first = data;
+        let Some(gunzip) = &mut gunzip else {
+            received.push(data)?;
             continue;
+        };
+        for step in data.chunks(GZIP_STEP) {
+            let plain = gunzip.push(step)?;
+            let is_large = plain.len() >= LARGE_BYTES;
+            received.push(plain.into())?;
+            if is_large {
+                // Decompression takes milliseconds, in which others wait.
+                tokio::task::yield_now().await;
+            }
         }
-        if bytes.is_empty() {
-            bytes.reserve(announced.unwrap_or(total));
-            bytes.extend_from_slice(&std::mem::take(&mut first));
-        }
-        bytes.extend_from_slice(&data);
     }
-    let body = if bytes.is_empty() { first } else { bytes.freeze() };
+    if let Some(gunzip) = gunzip {
+        received.push(gunzip.finish()?.into())?;
+    }
+    let ReceivedBody { first, rest, permits, .. } = received;
+    let body = if rest.is_empty() { first } else { rest.freeze() };
     Ok((body, BodyPermit { _permits: permits }))
 }

@@ -18,6 +18,7 @@ use crate::{
     auth::grant::Grant,
     error::ApiError,
     headers::{ETAG, parameter},
+    http::compression::plain_tag,
     ids::push_hex,
     state::AppState,
 };
@@ -107,11 +108,12 @@ impl TagScope {
         HeaderValue::from_maybe_shared(Bytes::from(tag)).unwrap_or(HeaderValue::from_static("*"))
     }
 
-    /// The version that an entity tag of this scope names.
+    /// The version that an entity tag of this scope names, compressed or not.
     fn version(&self, tag: &str) -> Option<i64> {
-        let (number, _) = opaque(tag).trim_matches('"').split_once('-')?;
+        let tag = plain_tag(opaque(tag));
+        let (number, _) = tag.trim_matches('"').split_once('-')?;
         let sequence = number.parse().ok()?;
-        (self.etag(sequence).as_bytes() == opaque(tag).as_bytes()).then_some(sequence)
+        (self.etag(sequence).as_bytes() == tag.as_bytes()).then_some(sequence)
     }
 }
 
@@ -119,8 +121,12 @@ impl TagScope {
 pub(crate) struct ReadCondition(Vec<String>);
 
 impl ReadCondition {
-    pub(crate) fn has(&self, etag: &HeaderValue) -> bool {
-        self.0.iter().any(|known| known == "*" || opaque(known).as_bytes() == etag.as_bytes())
+    /// The tag by which the reader knows the representation with this one, compressed or not.
+    pub(crate) fn known(&self, etag: &HeaderValue) -> Option<HeaderValue> {
+        let known =
+            self.0.iter().find(|known| *known == "*" || plain_tag(opaque(known)).as_bytes() == etag.as_bytes())?;
+        // The tag selects what a cache has stored.
+        Some(HeaderValue::from_str(opaque(known)).ok().filter(|_| known != "*").unwrap_or_else(|| etag.clone()))
     }
 }
 
