@@ -350,7 +350,7 @@ async fn use_everything(client: &Client) {
     client.replace_call("another", &CallInput::default()).await.unwrap();
     let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });
     assert_eq!(pages.try_collect::<Vec<_>>().await.unwrap().len(), 2);
-    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour] };
+    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], fill: true };
     client.get_call_metrics(&metrics).await.unwrap();
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
     let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };
