@@ -20,7 +20,7 @@ impl Client {
     /// use callhistory_client::{CallFilter, GroupKey, MetricsQuery};
     ///
     /// let filter = CallFilter { time_zone: Some("Europe/Berlin".parse().unwrap()), ..CallFilter::default() };
-    /// let query = MetricsQuery { filter, group_by: vec![GroupKey::Day] };
+    /// let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], fill: true };
     /// for day in client.get_call_metrics(&query).await?.groups.unwrap_or_default() {
     ///     println!("{}: {} calls, {}", day.group["day"], day.total_calls, day.total_cost);
     /// }

@@ -50,6 +50,7 @@ pub use query::{
     filter::{CallFilter, MAX_DATE_RANGE_CHARS, MAX_SEARCH_CHARS},
     import::{ImportMode, ImportQuery, ImportSource},
     list::{ListQuery, Sort, SortKey},
+    metadata::{MetadataTest, MetadataValue, grouped_scalar},
     metrics::{GroupKey, MetricsQuery},
     one_of::{OneOf, TextPattern},
     query_string::MAX_PARAMETER_BYTES,

@@ -6,6 +6,7 @@ pub(crate) mod export;
 pub(crate) mod filter;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod metadata;
 pub(crate) mod metrics;
 pub(crate) mod one_of;
 pub(crate) mod query_string;

@@ -3,8 +3,8 @@
 use crate::{FieldError, FieldErrorCode};
 
 /// The value with this name in a table of all names.
-pub(crate) fn by_name<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<T, FieldError> {
-    let value = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+pub(crate) fn by_name<T: Clone>(name: &str, table: &[(&str, T)]) -> Result<T, FieldError> {
+    let value = table.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     value.ok_or_else(|| unknown_value(name, &table.iter().map(|(known, _)| *known).collect::<Vec<_>>()))
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Fai
 pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
     let status = Some(OneOf::any(["completed", "failed"]));
     let filter = CallFilter { status, time_zone: Some("Europe/Berlin".parse()?), ..CallFilter::default() };
-    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day] };
+    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], fill: false };
     Ok(client.get_call_metrics(&query).await?)
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod cursor;
 pub(crate) mod import_parts;
 #[cfg(feature = "engine")]
 pub(crate) mod index_texts;
+#[cfg(feature = "engine")]
+pub(crate) mod metrics_aggregator;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "the engines use it, and this build has none"))]
 pub(crate) mod mutation;
 pub(crate) mod options;

@@ -5,8 +5,8 @@ use super::{
     rules::{MAX_ENUM_BYTES, MAX_LABEL_BYTES, MAX_PHONE_BYTES, MAX_SUMMARY_BYTES, MAX_URL_BYTES, MemberReader},
 };
 use crate::{
-    CallId, CallStatus, CallType, Direction, FieldError, FieldErrorCode, JsonArray, JsonObject, JsonText, Seconds,
-    Timestamp, UnixSeconds, WorkspaceId,
+    CallId, CallOutcome, CallStatus, CallType, Direction, FieldError, FieldErrorCode, JsonArray, JsonObject, JsonText,
+    Seconds, Timestamp, UnixSeconds, WorkspaceId,
 };
 
 /// The type of a member in [`CallRecord`]: `always` present, or `optional`.
@@ -244,6 +244,28 @@ impl CallRecord {
     #[must_use]
     pub fn sort_time_nanos(&self) -> i64 {
         self.start_time.as_ref().and_then(UnixSeconds::nanos).unwrap_or(self.created_at.unix_nanos())
+    }
+
+    /// Whether the call was answered: `answeredAt` is known and not before `startTime`, or the outcome is
+    /// [completed](CallOutcome::Completed) or [voicemail](CallOutcome::Voicemail).
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        let outcome = self.status.as_ref().map(CallStatus::outcome);
+        self.answer_nanos().is_some() || matches!(outcome, Some(CallOutcome::Completed | CallOutcome::Voicemail))
+    }
+
+    /// The talk time in nanoseconds: `endTime` minus `answeredAt`; `None` if it is not known or makes no sense.
+    #[must_use]
+    pub fn talk_time_nanos(&self) -> Option<i64> {
+        let span = self.end_time.as_ref()?.nanos()? - self.answer_nanos()?;
+        (0..=MAX_DURATION_NANOS).contains(&span).then_some(span)
+    }
+
+    /// The time of the answer, if it is known and not before the start.
+    fn answer_nanos(&self) -> Option<i64> {
+        let answer = self.answered_at.as_ref()?.nanos()?;
+        let start = self.start_time.as_ref().and_then(UnixSeconds::nanos);
+        start.is_none_or(|start| start <= answer).then_some(answer)
     }
 
     /// The duration in nanoseconds: `duration`, or else `endTime` minus `startTime`; `None` if it is not known or makes no sense.

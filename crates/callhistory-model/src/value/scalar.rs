@@ -48,6 +48,32 @@ impl ExactNumber {
     }
 }
 
+impl ExactNumber {
+    /// The number as people write it: `12.5`, and `1.25e30` only where it would have many zeros.
+    #[must_use]
+    pub fn to_plain(&self) -> String {
+        let sign = if self.sign < 0 { "-" } else { "" };
+        let (digits, length) = (self.digits.as_str(), i64::try_from(self.digits.len()).unwrap_or(i64::MAX));
+        let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+        match self.magnitude {
+            _ if digits.is_empty() => "0".to_owned(),
+            magnitude @ -5..=0 => format!("{sign}0.{}{digits}", zeros(-magnitude)),
+            magnitude if (length..=21.max(length)).contains(&magnitude) => {
+                format!("{sign}{digits}{}", zeros(magnitude - length))
+            }
+            magnitude if (1..length).contains(&magnitude) => {
+                let (whole, fraction) = digits.split_at(usize::try_from(magnitude).unwrap_or(0));
+                format!("{sign}{whole}.{fraction}")
+            }
+            magnitude => {
+                let (first, rest) = digits.split_at(1);
+                let point = if rest.is_empty() { "" } else { "." };
+                format!("{sign}{first}{point}{rest}e{}", magnitude.saturating_sub(1))
+            }
+        }
+    }
+}
+
 impl Ord for ExactNumber {
     fn cmp(&self, other: &Self) -> Ordering {
         let size = self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));

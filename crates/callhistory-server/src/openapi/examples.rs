@@ -150,6 +150,14 @@ const METRICS: &str = r#"{
   "failedCalls": 0,
   "averageDuration": 300,
   "totalCost": 0.10,
+  "callsWithDuration": 1,
+  "answeredCalls": 1,
+  "averageTalkTime": 0,
+  "callsWithTalkTime": 0,
+  "distinctCallers": 1,
+  "outcomes": {
+    "completed": 1
+  },
   "groups": [
     {
       "group": {
@@ -160,6 +168,14 @@ const METRICS: &str = r#"{
       "failedCalls": 0,
       "averageDuration": 300,
       "totalCost": 0.10,
+      "callsWithDuration": 1,
+      "answeredCalls": 1,
+      "averageTalkTime": 0,
+      "callsWithTalkTime": 0,
+      "distinctCallers": 1,
+      "outcomes": {
+        "completed": 1
+      },
       "p50Duration": 300,
       "p95Duration": 300,
       "query": "status=completed%2Cfailed&startedAfter=2023-03-27T22:00:00Z&startedBefore=2023-03-28T22:00:00Z"

@@ -2,9 +2,7 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery,
-    MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery,
-    SearchSort, Sort, UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -213,10 +211,19 @@ fn describe_search(name: &str) -> Value {
 fn describe_metrics(name: &str) -> Value {
     match name {
         "groupBy" => json!({
-            "schema": names(&GroupKey::KEYS.map(|(name, _)| name)),
+            "schema": text(MAX_PARAMETER_BYTES),
             "description": "Comma-separated list of the dimensions to group by: `agentId`, `callFlowId`, `direction`, \
-                `status`, `callType`, and one of `hour`, `day`, `week` and `month`.",
+                `status`, `outcome`, `callType`, `batchId`, up to two members of metadata as `metadata.NAME`, and one of \
+                `hour`, `day`, `week` and `month`. A number and a text that is spelled like it are one group; a member that is an \
+                object, an array, or a text of more than 1,024 bytes is in the group `[]`.",
             "example": "day",
+        }),
+        "fill" => json!({
+            "schema": { "type": "boolean", "default": false },
+            "description": "Add the hours, days, weeks or months without calls, which `groupBy` must have: between the bounds \
+                of the filter, or else from the first to the last call. With other dimensions, for each combination of their \
+                values that occurs. More than 10,000 groups are refused.",
+            "example": true,
         }),
         _ => Value::Null,
     }

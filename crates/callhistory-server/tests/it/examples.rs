@@ -365,7 +365,7 @@ async fn use_everything(client: &Client) {
     client.replace_call("another", &CallInput::default()).await.unwrap();
     let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });
     assert_eq!(pages.try_collect::<Vec<_>>().await.unwrap().len(), 2);
-    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour] };
+    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], fill: true };
     client.get_call_metrics(&metrics).await.unwrap();
     let table = ExportQuery::from_query("format=csv&fields=_id&sort=cost&bom=true").unwrap();
     let table: Vec<_> = client.export_calls_as(&table).await.unwrap().try_collect().await.unwrap();

@@ -38,7 +38,7 @@ async fn an_empty_workspace_has_an_empty_list() {
     );
     assert!(!response.headers.contains_key("link"));
     let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
-    let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00}"#;
+    let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00,"callsWithDuration":0,"answeredCalls":0,"averageTalkTime":0,"callsWithTalkTime":0,"distinctCallers":0,"outcomes":{}}"#;
     assert_eq!(metrics.body, expected);
     assert_eq!(server.send(Method::GET, &format!("{CALLS}/export"), &[], "").await.body, "");
 }
@@ -281,6 +281,7 @@ async fn the_sdk_reads_all_pages() {
     let by = MetricsQuery {
         filter: CallFilter { time_zone: Some("Asia/Tokyo".parse().unwrap()), ..filter },
         group_by: vec![GroupKey::Day, GroupKey::AgentId],
+        fill: false,
     };
     let metrics = client.get_call_metrics(&by).await.unwrap();
     assert_eq!((metrics.total_calls, metrics.total_cost.as_str()), (30, "3.00"));
@@ -311,7 +312,7 @@ async fn sums_of_costs_are_exact() {
     server.put("big2", &[], &cents("999999999.999999999")).await;
     server.put("less", &[], &cents("-0.000000001")).await;
     let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
-    let expected = r#"{"totalCalls":1003,"completedCalls":0,"failedCalls":0,"averageDuration":0.1,"totalCost":2000000099.999999997}"#;
+    let expected = r#"{"totalCalls":1003,"completedCalls":0,"failedCalls":0,"averageDuration":0.1,"totalCost":2000000099.999999997,"callsWithDuration":1003,"answeredCalls":0,"averageTalkTime":0,"callsWithTalkTime":0,"distinctCallers":0,"outcomes":{"unknown":1003}}"#;
     assert_eq!(metrics.body, expected);
     let dimes = server.send(Method::GET, &format!("{CALLS}/metrics?minCost=0.1&maxCost=0.1"), &[], "").await;
     assert!(dimes.body.contains(r#""totalCost":100.00"#), "{}", dimes.body);

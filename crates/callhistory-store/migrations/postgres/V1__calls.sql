@@ -13,7 +13,8 @@ CREATE TABLE workspace (
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
 -- repeat what is filtered, sorted or aggregated.
--- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
+-- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `caller` is a digest of the
+-- number of the caller, in its normalised form, and of the workspace.
 CREATE TABLE call (
     workspace_id      text COLLATE "C" NOT NULL,
     id                text COLLATE "C" NOT NULL,
@@ -23,6 +24,10 @@ CREATE TABLE call (
     updated_at        bigint           NOT NULL,
     duration          bigint,
     cost              bigint,
+    talk_time         bigint,
+    is_answered       boolean          NOT NULL,
+    currency          text COLLATE "C",
+    caller            bigint,
     agent_id          text COLLATE "C",
     call_flow_id      text COLLATE "C",
     batch_id          text COLLATE "C",
@@ -41,9 +46,9 @@ CREATE TABLE call (
 );
 
 -- It also covers what most metrics read. An entry has at most 2,704 bytes. The longest values have 2,208: 128 of the workspace, 256
--- of the ID, 1,024 of a label (`agent_id`), 256 of each other text. A second label does not fit.
+-- of the ID, 1,024 of a label (`agent_id`), 256 of each other text, and the numbers. A second label does not fit.
 CREATE INDEX call_by_time ON call (workspace_id, sort_time, id)
-    INCLUDE (status, duration, cost, agent_id, direction, call_type);
+    INCLUDE (status, duration, cost, agent_id, direction, call_type, talk_time, is_answered, currency, caller);
 CREATE INDEX call_by_created ON call (workspace_id, created_at, id);
 CREATE INDEX call_by_updated ON call (workspace_id, updated_at, id);
 -- A record without the value counts as less than all others, on every engine.

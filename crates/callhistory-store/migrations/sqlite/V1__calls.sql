@@ -7,7 +7,8 @@ CREATE TABLE workspace (
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
 -- repeat what is filtered, sorted or aggregated.
--- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` and `transcript` come
+-- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `caller` is a digest of the
+-- number of the caller, in its normalised form, and of the workspace. `body` and `transcript` come
 -- last, so that reading the columns before them never touches their overflow pages.
 --
 -- `position` is the second of `sort_time` times a billion, plus a free number below: the table and the full-text index are
@@ -24,6 +25,10 @@ CREATE TABLE call (
     updated_at        INTEGER NOT NULL,
     duration          INTEGER,
     cost              INTEGER,
+    talk_time         INTEGER,
+    is_answered       INTEGER NOT NULL,
+    currency          TEXT,
+    caller            INTEGER,
     agent_id          TEXT,
     call_flow_id      TEXT,
     batch_id          TEXT,

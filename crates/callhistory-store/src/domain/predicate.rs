@@ -1,8 +1,7 @@
 //! The predicate of a filter: clauses and ranges, each by how an index can answer it.
 
 use callhistory_model::{
-    Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, OneOf, Scalar, Seconds, SortKey, TextPattern,
-    Timestamp, WorkspaceId, visit_members,
+    Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, MetadataTest, OneOf, Scalar, Seconds, SortKey, TextPattern, Timestamp, WorkspaceId, visit_members, words,
 };
 
 use super::index_texts::compared;
@@ -131,12 +130,7 @@ impl Predicate {
             clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set)));
         }
         clauses.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
-        for (path, value) in &filter.metadata {
-            let readings = Scalar::readings(value);
-            let any = readings.iter().map(|value| terms.scalar("metadata", path, value)).collect();
-            let terms = TermTest { negated: false, choice: Choice::Any(any) };
-            clauses.push(FilterClause::Terms { terms, body: None });
-        }
+        clauses.extend(filter.metadata.iter().flat_map(|(path, value)| metadata(&terms, path, value)));
         clauses.extend(filter.post_analysis.iter().map(|clause| analysis(&terms, clause)));
         clauses.extend(filter.search.iter().flat_map(|text| search(&terms, text)));
         let nanos = |time: &Option<Timestamp>| time.as_ref().map(Timestamp::unix_nanos);
@@ -229,6 +223,23 @@ fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
     FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }
+}
+
+fn metadata(terms: &Terms, path: &str, value: &str) -> Vec<FilterClause> {
+    let clause =
+        |negated, any| FilterClause::Terms { terms: TermTest { negated, choice: Choice::Any(any) }, body: None };
+    let equals =
+        |values: &[Scalar]| clause(false, values.iter().map(|value| terms.scalar("metadata", path, value)).collect());
+    let exists = || vec![terms.exists("metadata", path)];
+    let several = || vec![terms.several("metadata", path)];
+    match MetadataTest::parse(value) {
+        MetadataTest::Present => vec![clause(false, exists())],
+        MetadataTest::Absent => vec![clause(true, exists())],
+        MetadataTest::Any(values) => vec![equals(&values)],
+        MetadataTest::Only(values) => vec![equals(&values), clause(true, several())],
+        MetadataTest::Several(values) if values.is_empty() => vec![clause(false, several())],
+        MetadataTest::Several(values) => vec![equals(&values), clause(false, several())],
+    }
 }
 
 fn analysis(terms: &Terms, clause: &AnalysisClause) -> FilterClause {

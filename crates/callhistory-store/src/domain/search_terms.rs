@@ -3,11 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use callhistory_model::{Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members};
+use callhistory_model::{
+    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, grouped_scalar, visit_members,
+};
 use sha2::{Digest, Sha256};
 
 use super::{
     index_texts::IndexTexts,
+    phone_number::NumberingPlan,
     search_text::{IndexedText, have_same_texts, text_bytes, visit_indexed},
 };
 
@@ -27,6 +30,17 @@ pub(crate) const OUTCOME: &str = "outcome";
 /// The amount charged to the customer in billionths, if it is known.
 pub(crate) fn charge_nanos(record: &CallRecord) -> Option<i64> {
     record.cost.as_ref().and_then(CallCost::customer_charge).and_then(Amount::nanos)
+}
+
+/// The currency of the cost, as it was sent.
+pub(crate) fn currency(record: &CallRecord) -> Option<&str> {
+    record.cost.as_ref().and_then(CallCost::currency)
+}
+
+/// A digest of the number of the caller and the workspace.
+pub(crate) fn caller(record: &CallRecord) -> Option<i64> {
+    let number = NumberingPlan::default().normalize(record.from_phone_number.as_deref()?);
+    (!number.is_empty()).then(|| Terms::new(&record.workspace_id).term("caller", &number).0.cast_signed())
 }
 
 /// Whether two records of one ID have the same terms. It compares the members that terms are made of, which is much faster than
@@ -103,6 +117,11 @@ impl Terms {
         self.term(&format!("{member}?"), path)
     }
 
+    /// The term of a path of a free-form member by whose value calls cannot be grouped: it is not one scalar.
+    pub(crate) fn several(&self, member: &str, path: &str) -> Term {
+        self.term(&format!("{member}[]"), path)
+    }
+
     /// The term of what the index has of a text; of digits, that of the whole run.
     pub(crate) fn text(&self, text: IndexedText<'_>) -> Term {
         let (name, text) = parts(text);
@@ -158,14 +177,23 @@ impl Terms {
         {
             // The items of an array share its path, which is digested once.
             let mut last: Option<(String, Sha256)> = None;
+            let (mut paths, mut several) = (HashSet::new(), HashSet::new());
             visit_members(json, &mut |path, value| {
-                if last.as_ref().is_none_or(|(known, _)| known != path) {
+                let is_repeated = last.as_ref().is_some_and(|(known, _)| known == path);
+                if !is_repeated {
                     terms.push(self.exists(member, path));
                     last = Some((path.to_owned(), self.begin(&format!("{member}.{path}"))));
+                }
+                let is_single = !is_repeated && paths.insert(path.to_owned()) && grouped_scalar(value).is_some();
+                if !is_single && !several.contains(path) {
+                    several.insert(path.to_owned());
                 }
                 let (Some((_, begun)), Some(value)) = (&last, Scalar::from_json(value)) else { return };
                 terms.push(finish(begun.clone(), &value.to_json()));
             });
+            if member == "metadata" {
+                terms.extend(several.iter().map(|path| self.several(member, path)));
+            }
         }
         self.add_texts(record, &mut terms);
         terms.sort_unstable();

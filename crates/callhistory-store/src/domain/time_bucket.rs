@@ -13,7 +13,7 @@ pub(crate) struct TimeBucket {
 }
 
 /// The hour, day, week or month of a zone that contains a time. Buckets have no gap and no overlap at clock changes.
-pub(crate) fn bucket(zone: TimeZone, key: GroupKey, nanos: i64) -> TimeBucket {
+pub(crate) fn bucket(zone: TimeZone, key: &GroupKey, nanos: i64) -> TimeBucket {
     let local = DateTime::from_timestamp_nanos(nanos).with_timezone(&zone.tz());
     let day = local.date_naive();
     match key {
@@ -80,7 +80,7 @@ fn offset_nanos(zone: TimeZone, nanos: i64) -> i64 {
     i64::from(zone.tz().offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc()) * 1_000_000_000
 }
 
-pub(crate) fn label(zone: TimeZone, key: GroupKey, start: i64) -> String {
+pub(crate) fn label(zone: TimeZone, key: &GroupKey, start: i64) -> String {
     let local = DateTime::from_timestamp_nanos(start).with_timezone(&zone.tz());
     match key {
         GroupKey::Hour => local.format("%Y-%m-%dT%H:%M:%S%:z").to_string(),
@@ -101,7 +101,7 @@ mod tests {
 
     fn span(zone: &str, key: GroupKey, moment: &str) -> (String, String) {
         let zone = zone.parse().unwrap();
-        let bucket = bucket(zone, key, at(moment));
+        let bucket = bucket(zone, &key, at(moment));
         assert!((bucket.start..bucket.end).contains(&at(moment)), "{bucket:?} without {moment}");
         let text = |nanos| Timestamp::from_unix_nanos(nanos).to_string();
         (text(bucket.start), text(bucket.end))
@@ -132,10 +132,10 @@ mod tests {
             let mut expected = None;
             let mut moment = at(first);
             while moment < at(last) {
-                let bucket = bucket(tz, GroupKey::Hour, moment);
+                let bucket = bucket(tz, &GroupKey::Hour, moment);
                 assert!((bucket.start..bucket.end).contains(&moment), "{zone}: {bucket:?}");
                 assert!(expected.is_none_or(|end| end == bucket.start), "{zone}: a gap or an overlap at {bucket:?}");
-                assert!(labels.insert(label(tz, GroupKey::Hour, bucket.start)), "{zone}: two hours of one name");
+                assert!(labels.insert(label(tz, &GroupKey::Hour, bucket.start)), "{zone}: two hours of one name");
                 expected = Some(bucket.end);
                 moment = bucket.end;
             }

@@ -31,6 +31,9 @@ pub(crate) struct ModelCall {
     start: Option<i64>,
     duration: Option<i64>,
     cost: Option<i64>,
+    currency: Option<&'static str>,
+    answered: Option<i64>,
+    end: Option<i64>,
     texts: BTreeMap<&'static str, String>,
     metadata: Value,
     analysis: Value,
@@ -46,6 +49,35 @@ impl ModelCall {
     fn text(&self, name: &str) -> Option<&str> {
         // An empty text is no value.
         self.texts.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    fn outcome(&self) -> &str {
+        match self.text("status") {
+            Some("ongoing") => "live",
+            Some(known @ ("completed" | "failed" | "busy")) => known,
+            _ => "unknown",
+        }
+    }
+
+    /// The time of the answer, if it makes sense.
+    fn answer(&self) -> Option<i64> {
+        self.answered.filter(|answered| self.start.is_none_or(|start| start <= *answered))
+    }
+
+    /// The number of the caller as it is counted.
+    fn caller(&self) -> Option<String> {
+        let number = self.text("fromPhoneNumber")?;
+        let digits = number.chars().filter(|c| number.starts_with('+') && c.is_ascii_digit()).collect::<String>();
+        Some(if digits.is_empty() { number.to_owned() } else { digits })
+    }
+
+    fn is_answered(&self) -> bool {
+        self.answer().is_some() || self.outcome() == "completed"
+    }
+
+    fn talk_time(&self) -> Option<i64> {
+        let span = self.end? - self.answer()?;
+        (span >= 0).then_some(span)
     }
 
     /// Whether the call has ended.
@@ -103,7 +135,10 @@ impl ModelCall {
         members.extend(self.start.map(|start| format!("\"startTime\":{}", decimal(start))));
         members.extend(self.duration.map(|duration| format!("\"duration\":{}", decimal(duration))));
         let sign = |nanos: i64| if nanos < 0 { format!("-{}", decimal(-nanos)) } else { decimal(nanos) };
-        members.extend(self.cost.map(|cost| format!("\"cost\":{{\"customer_charge\":{}}}", sign(cost))));
+        members.extend(self.answered.map(|time| format!("\"answeredAt\":{}", decimal(time))));
+        members.extend(self.end.map(|time| format!("\"endTime\":{}", decimal(time))));
+        let currency = self.currency.map_or(String::new(), |code| format!(",\"currency\":\"{code}\""));
+        members.extend(self.cost.map(|cost| format!("\"cost\":{{\"customer_charge\":{}{currency}}}", sign(cost))));
         CallInput::from_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
     }
 }
@@ -238,13 +273,20 @@ pub(crate) fn random_call(rng: &mut Rng, id: String) -> ModelCall {
     if rng.bool() {
         texts.insert("callId", format!("CA{},{}", rng.u8(0..20), rng.u8(0..3)));
     }
+    let duration = (rng.u8(0..4) > 0).then(|| rng.i64(0..20) * 500_000_000);
+    let cost = (rng.u8(0..4) > 0).then(|| rng.i64(-3..20) * 12_500_000);
+    let has_start = rng.u8(0..6) > 0;
     ModelCall {
         id,
         created,
         updated: created + rng.i64(0..1000) * SECOND,
-        start: (rng.u8(0..6) > 0).then_some(start),
-        duration: (rng.u8(0..4) > 0).then(|| rng.i64(0..20) * 500_000_000),
-        cost: (rng.u8(0..4) > 0).then(|| rng.i64(-3..20) * 12_500_000),
+        start: has_start.then_some(start),
+        duration,
+        cost,
+        currency: [None, Some("EUR"), Some("usd"), Some("USD")][rng.usize(0..4)],
+        answered: (rng.u8(0..3) == 0).then(|| start + rng.i64(-2..8) * SECOND / 4),
+        // Where the duration is not known, an end would make it known.
+        end: (duration.is_some() && rng.bool()).then(|| start + rng.i64(0..40) * SECOND / 4),
         texts,
         metadata: free_form(rng),
         analysis: free_form(rng),

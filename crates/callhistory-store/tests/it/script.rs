@@ -275,7 +275,15 @@ async fn read(pair: &mut Pair, rng: &mut Rng) {
             pair.originals += usize::from(original.is_some());
         }
         1 | 2 => {
-            let by = ["", "&groupBy=agentId", "&groupBy=day,status&timezone=Europe/Berlin", "&groupBy=callFlowId,hour"];
+            let by = [
+                "",
+                "&groupBy=agentId",
+                "&groupBy=day,status&timezone=Europe/Berlin",
+                "&groupBy=callFlowId,hour",
+                "&groupBy=batchId",
+                "&groupBy=metadata.tag,metadata.list",
+                "&groupBy=week,metadata.score&fill=true&startedAfter=2025-12-20&startedBefore=2026-02-01",
+            ];
             let text = format!("{}{}", query_string(&clauses(rng)), by[rng.usize(0..by.len())]);
             let Ok(query) = MetricsQuery::from_query(&text) else { return };
             both!(pair, &format!("metrics {ws} {text}"), get_call_metrics(&ws, &query)).ok();

@@ -14,7 +14,7 @@ use crate::{
         original::OriginalRow,
         prepared::PreparedTerms,
         record_digest::RecordDigest,
-        search_terms::{charge_nanos, have_same_terms},
+        search_terms::{caller, charge_nanos, currency, have_same_terms},
     },
     record_bytes::{RecordBytes, split_record},
 };
@@ -43,8 +43,9 @@ pub(crate) struct GroupRows {
 pub(super) struct CallColumns {
     pub(super) ids: Vec<String>,
     sequences: Vec<i64>,
-    integers: [Vec<Option<i64>>; 5],
-    texts: [Vec<Option<String>>; 9],
+    integers: [Vec<Option<i64>>; 7],
+    texts: [Vec<Option<String>>; 10],
+    are_answered: Vec<bool>,
     terms: Vec<Option<String>>,
     digests: Vec<i64>,
     transcript_digests: Vec<Option<i64>>,
@@ -60,6 +61,8 @@ impl CallColumns {
             Some(record.updated_at.unix_nanos()),
             record.duration_nanos(),
             charge_nanos(record),
+            record.talk_time_nanos(),
+            caller(record),
         ];
         self.terms.push(terms);
         self.sequences.push(sequence);
@@ -81,7 +84,9 @@ impl CallColumns {
             texts.call_type,
             texts.from_phone_number,
             texts.to_phone_number,
+            currency(record),
         ];
+        self.are_answered.push(record.is_answered());
         self.ids.push(record.id.to_string());
         self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
         self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value.map(str::to_owned)));
@@ -101,6 +106,7 @@ impl CallColumns {
         let mut values: Values = vec![&rows.workspace, &rows.count, &self.ids, &self.sequences];
         values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.push(&self.are_answered);
         values.push(&self.terms);
         values.push(&self.digests);
         values.push(&self.transcript_digests);

@@ -64,12 +64,14 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
-const COLUMNS: [(&str, &str, &str); 19] = [
+const COLUMNS: [(&str, &str, &str); 23] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
     ("updated_at", "bigint[]", ""),
     ("duration", "bigint[]", ""),
     ("cost", "bigint[]", ""),
+    ("talk_time", "bigint[]", ""),
+    ("caller", "bigint[]", ""),
     ("agent_id", "text[]", ""),
     ("call_flow_id", "text[]", ""),
     ("batch_id", "text[]", ""),
@@ -79,6 +81,8 @@ const COLUMNS: [(&str, &str, &str); 19] = [
     ("call_type", "text[]", ""),
     ("from_phone_number", "text[]", ""),
     ("to_phone_number", "text[]", ""),
+    ("currency", "text[]", ""),
+    ("is_answered", "boolean[]", ""),
     // An array of arrays would have to be rectangular.
     ("terms", "text[]", "::bigint[]"),
     ("digest", "bigint[]", ""),

@@ -34,7 +34,7 @@ pub(crate) fn push_optional(output: &mut Vec<u8>, numbers: &[Option<i64>]) {
 /// Decodes columns one after the other.
 pub(crate) struct ColumnReader<'a>(pub(crate) &'a [u8]);
 
-impl ColumnReader<'_> {
+impl<'a> ColumnReader<'a> {
     /// Decodes the next column of `count` numbers into a buffer.
     pub(crate) fn read(&mut self, count: usize, numbers: &mut Vec<i64>) -> Result<(), StoreError> {
         let head = self.take(10)?;
@@ -58,6 +58,15 @@ impl ColumnReader<'_> {
         Ok(())
     }
 
+    /// Decodes the present numbers of the next column, in which numbers can be missing; returns a bit per number.
+    pub(crate) fn read_present(&mut self, count: usize, numbers: &mut Vec<i64>) -> Result<&'a [u8], StoreError> {
+        let (present, rest) = self.0.split_at_checked(count.div_ceil(8)).ok_or_else(corrupt)?;
+        self.0 = rest;
+        let known = present.iter().map(|bits| bits.count_ones() as usize).sum();
+        self.read(known, numbers)?;
+        Ok(present)
+    }
+
     /// Decodes the next column, in which numbers can be missing.
     pub(crate) fn read_optional(
         &mut self,
@@ -65,10 +74,7 @@ impl ColumnReader<'_> {
         buffer: &mut Vec<i64>,
         numbers: &mut Vec<Option<i64>>,
     ) -> Result<(), StoreError> {
-        let (present, rest) = self.0.split_at_checked(count.div_ceil(8)).ok_or_else(corrupt)?;
-        self.0 = rest;
-        let known = present.iter().map(|bits| bits.count_ones() as usize).sum();
-        self.read(known, buffer)?;
+        let present = self.read_present(count, buffer)?;
         numbers.clear();
         numbers.resize(count, None);
         let mut values = buffer.iter().copied();
@@ -82,7 +88,7 @@ impl ColumnReader<'_> {
         Ok(())
     }
 
-    fn take(&mut self, count: usize) -> Result<&[u8], StoreError> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], StoreError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(corrupt)?;
         self.0 = rest;
         Ok(taken)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callhistory_model::{CallFilter, CallRecord, GroupKey, TimeZone, WorkspaceId};
+use callhistory_model::{CallFilter, CallRecord, GroupKey, MetricsQuery, WorkspaceId};
 use rusqlite::Connection;
 
 use super::{
@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     domain::{
-        aggregate::{MetricsAggregator, MetricsRow},
+        aggregate::{MetricsRow, outcome_of},
         index_texts::IndexTexts,
-        search_terms::charge_nanos,
+        metrics_aggregator::MetricsAggregator,
+        search_terms::{caller, charge_nanos, currency},
     },
     error::StoreError,
     sqlite::read::fulltext::CompiledFilter,
@@ -28,13 +29,12 @@ pub(crate) fn ensure(db: &Connection) -> Result<(), StoreError> {
 
 /// Whether the segments give the same metrics as the records, for each workspace and status.
 pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
-    let by_status = [GroupKey::Status];
+    let by_status = MetricsQuery { group_by: vec![GroupKey::Status], ..MetricsQuery::default() };
     let every = CallFilter::default();
     for workspace in workspaces(db)? {
-        let (mut stored, mut computed) =
-            (MetricsAggregator::new(&by_status, TimeZone::UTC), MetricsAggregator::new(&by_status, TimeZone::UTC));
+        let (mut stored, mut computed) = (MetricsAggregator::new(&by_status), MetricsAggregator::new(&by_status));
         scan::aggregate(db, &workspace, &CompiledFilter::new(&workspace, &every), &mut stored)?;
-        each_call(db, &workspace, |row| computed.add(row))?;
+        each_call(db, &workspace, |row| computed.add(row, ""))?;
         if stored.finish(&every)? != computed.finish(&every)? {
             return Ok(false);
         }
@@ -111,20 +111,29 @@ fn each_call(
 
 /// The columns of [`MetricsRow::read`].
 pub(crate) const COLUMNS: &str =
-    "c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type";
+    "c.sort_time, c.duration, c.cost, c.talk_time, c.caller, c.is_answered, c.currency, c.status, c.agent_id, c.call_flow_id,
+     c.direction, c.call_type, c.batch_id";
+/// The number of [`COLUMNS`].
+pub(crate) const COLUMN_COUNT: usize = 13;
 
 impl<'a> MetricsRow<'a> {
     pub(crate) fn of(record: &'a CallRecord) -> Self {
-        let IndexTexts { status, agent_id, call_flow_id, direction, call_type, .. } = IndexTexts::of(record);
+        let IndexTexts { status, agent_id, call_flow_id, direction, call_type, batch_id, .. } = IndexTexts::of(record);
         Self {
             sort_time: record.sort_time_nanos(),
             duration: record.duration_nanos(),
             cost: charge_nanos(record),
+            talk_time: record.talk_time_nanos(),
+            caller: caller(record),
+            is_answered: record.is_answered(),
+            currency: currency(record),
+            outcome: outcome_of(status),
             status,
             agent_id,
             call_flow_id,
             direction,
             call_type,
+            batch_id,
         }
     }
 
@@ -134,11 +143,17 @@ impl<'a> MetricsRow<'a> {
             sort_time: row.get(0)?,
             duration: row.get(1)?,
             cost: row.get(2)?,
-            status: text(3)?,
-            agent_id: text(4)?,
-            call_flow_id: text(5)?,
-            direction: text(6)?,
-            call_type: text(7)?,
+            talk_time: row.get(3)?,
+            caller: row.get(4)?,
+            is_answered: row.get(5)?,
+            currency: text(6)?,
+            outcome: outcome_of(text(7)?),
+            status: text(7)?,
+            agent_id: text(8)?,
+            call_flow_id: text(9)?,
+            direction: text(10)?,
+            call_type: text(11)?,
+            batch_id: text(12)?,
         })
     }
 }

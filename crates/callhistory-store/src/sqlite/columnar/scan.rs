@@ -1,17 +1,21 @@
 //! Scans of the segments for metrics.
 
 use callhistory_model::WorkspaceId;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
-use super::segment::{CallValues, Columns};
+use super::segment::{CallValues, Columns, read_outcomes};
 use crate::{
     domain::{
-        aggregate::{Aggregate, MetricsAggregator, MetricsRow},
+        aggregate::{Aggregate, KnownSum, MetricsRow},
+        metrics_aggregator::MetricsAggregator,
         predicate::{COST, DURATION, NO_COST, Range},
     },
     error::StoreError,
     sqlite::read::fulltext::{CompiledFilter, NO_DURATION, new_statement},
 };
+
+/// The column of the number of a group, after those of [`MetricsRow::read`].
+const GROUP_ID: usize = 13;
 
 /// The bounds of a filter on the numbers of a call.
 struct Bounds {
@@ -59,7 +63,7 @@ pub(crate) fn aggregate(
     let bounds = Bounds::new(filter);
     let uses_sums = is_whole && bounds.are_of_time() && !aggregator.is_grouped();
     let mut statement = db.prepare_cached(
-        "SELECT first, last, calls, completed, failed, timed, duration, cost, columns
+        "SELECT first, last, calls, answered, outcomes, timed, duration, talked, talk_time, cost, currency, callers, columns
          FROM metric_segment INDEXED BY metric_segment_by_start
          WHERE workspace_id = ?1 AND start <= ?3 AND start >= coalesce(
              (SELECT max(start) FROM metric_segment WHERE workspace_id = ?1 AND start <= ?2), ?2)
@@ -71,30 +75,47 @@ pub(crate) fn aggregate(
     while let Some(row) = rows.next()? {
         let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
         let is_inside = low <= first && last <= high;
-        let (duration, cost): (Option<i64>, Option<i64>) = (row.get(6)?, row.get(7)?);
-        if let (true, Some(duration), Some(cost)) = (uses_sums && is_inside, duration, cost) {
-            let number = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
-            aggregator.add_aggregate(&Aggregate {
-                calls: number(2)?,
-                completed: number(3)?,
-                failed: number(4)?,
-                timed: number(5)?,
-                duration: duration.into(),
-                cost: cost.into(),
-                ..Aggregate::default()
-            });
+        let calls = row.get(2)?;
+        let blob = |at: usize| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+        let sums = if uses_sums && is_inside { segment_sums(row, aggregator)? } else { None };
+        if let Some(sums) = sums {
+            aggregator.add_aggregate(&sums);
+            aggregator.add_callers(columns.read_callers(calls, blob(11)?)?);
             continue;
         }
-        columns.read(row.get(2)?, row.get_ref(8)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        columns.read(calls, blob(12)?, blob(11)?)?;
         let all = is_inside && bounds.are_of_time();
-        for CallValues { time, group, duration, cost } in columns.entries() {
+        for call_values in columns.entries() {
+            let CallValues { time, group, duration, cost, .. } = call_values;
             let Some(class) = class_of(&classes, group) else { continue };
             if all || bounds.allow(time, duration, cost) {
-                aggregator.add_classified(class, time, duration, cost)?;
+                aggregator.add_classified(class, time, call_values.numbers())?;
             }
         }
     }
     Ok(())
+}
+
+/// The sums of a segment without its callers; `None` if one of them is not known.
+fn segment_sums(row: &Row<'_>, aggregator: &mut MetricsAggregator) -> Result<Option<Aggregate>, StoreError> {
+    let number = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
+    let (duration, talk_time): (Option<i64>, Option<i64>) = (row.get(6)?, row.get(8)?);
+    let (Some(duration), Some(talk_time), Some(cost)) = (duration, talk_time, row.get::<_, Option<i64>>(9)?) else {
+        return Ok(None);
+    };
+    let mut sums = Aggregate {
+        calls: number(2)?,
+        answered: number(3)?,
+        outcomes: read_outcomes(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?,
+        duration: KnownSum { count: number(5)?, sum: duration.into() },
+        talk_time: KnownSum { count: number(7)?, sum: talk_time.into() },
+        ..Aggregate::default()
+    };
+    if let Some(currency) = row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        let currency = aggregator.currency(Some(currency).filter(|currency| !currency.is_empty()));
+        sums.add_cost(currency, cost.into());
+    }
+    Ok(Some(sums))
 }
 
 fn class_of(classes: &[Option<u32>], group: i64) -> Option<u32> {
@@ -114,7 +135,8 @@ fn classes(
     conditions.extend(filter.group_conditions(&mut sql));
     let is_whole = conditions.len() == 1;
     let text = format!(
-        "SELECT 0, NULL, NULL, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type, c.group_id
+        "SELECT 0, NULL, NULL, NULL, NULL, c.is_answered, c.currency, c.status, c.agent_id, c.call_flow_id, c.direction,
+             c.call_type, NULL, c.group_id
          FROM metric_group c WHERE {}",
         conditions.join(" AND ")
     );
@@ -122,8 +144,8 @@ fn classes(
     let mut rows = statement.query(params_from_iter(sql.values))?;
     let mut classes = Vec::new();
     while let Some(row) = rows.next()? {
-        let group = row.get::<_, u32>(8)? as usize;
-        let class = aggregator.class(&MetricsRow::read(row)?);
+        let group = row.get::<_, u32>(GROUP_ID)? as usize;
+        let class = aggregator.class(&MetricsRow::read(row)?, "");
         if classes.len() <= group {
             classes.resize(group + 1, None);
         }
@@ -140,7 +162,7 @@ mod tests {
         super::segment::{SegmentChanges, apply, call_values},
         *,
     };
-    use crate::sqlite::open;
+    use crate::{domain::aggregate::outcome_of, sqlite::open};
 
     /// Small, so that few calls need several segments.
     const MAX_TEST_CALLS: usize = 8;
@@ -153,15 +175,15 @@ mod tests {
         let mut query = format!("startedAfter={low}&startedBefore={high}");
         query.extend(status.map(|status| format!("&status={status}")));
         let filter = CompiledFilter::new(&workspace, &MetricsQuery::from_query(&query).unwrap().filter);
-        let mut aggregator = MetricsAggregator::new(&[], TimeZone::UTC);
+        let mut aggregator = MetricsAggregator::new(&MetricsQuery::default());
         aggregate(db, &workspace, &filter, &mut aggregator).unwrap();
-        let mut from_calls = MetricsAggregator::new(&[], TimeZone::UTC);
+        let mut from_calls = MetricsAggregator::new(&MetricsQuery::default());
         let is_in = |call: &&MetricsRow<'_>| {
             let second = 1_000_000_000;
             (low * second..high * second).contains(&call.sort_time)
                 && status.is_none_or(|status| call.status == Some(status))
         };
-        calls.iter().filter(is_in).for_each(|call| from_calls.add(call).unwrap());
+        calls.iter().filter(is_in).for_each(|call| from_calls.add(call, "").unwrap());
         let all = CallFilter::default();
         assert_eq!(aggregator.finish(&all).unwrap(), from_calls.finish(&all).unwrap(), "{query}");
     }
@@ -187,12 +209,20 @@ mod tests {
                         sort_time: time,
                         duration: random.bool().then(|| random.i64(0..1000) * 1_000_000),
                         cost: random.bool().then(|| if random.u8(0..50) == 0 { i64::MAX } else { random.i64(-50..50) }),
+                        talk_time: random.bool().then(|| random.i64(0..1000)),
+                        caller: random.bool().then(|| [random.i64(..), i64::MIN, i64::MAX, 0, 7][random.usize(0..5)]),
+                        is_answered: random.bool(),
+                        currency: [None, Some("EUR"), Some("usd"), Some("USD")]
+                            [random.usize(0..4).min(random.usize(0..8))],
+                        outcome: "",
                         status: STATUS[random.usize(0..4)],
                         agent_id: [None, Some("a"), Some("b")][random.usize(0..3)],
                         call_flow_id: None,
                         direction: None,
                         call_type: None,
+                        batch_id: None,
                     };
+                    let call = MetricsRow { outcome: outcome_of(call.status), ..call };
                     calls.push(call);
                     (call, 1)
                 };
@@ -211,7 +241,10 @@ mod tests {
             apply(
                 &db,
                 &SegmentChanges::from([(
-                    ("w".to_owned(), CallValues { time: 1, group: 1, duration: None, cost: None }),
+                    (
+                        "w".to_owned(),
+                        CallValues { time: 1, group: 1, duration: None, cost: None, talk_time: None, caller: None }
+                    ),
                     -1
                 )]),
                 MAX_TEST_CALLS,

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use callhistory_model::WorkspaceId;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
 use super::encoding::{self, ColumnReader, corrupt};
-use crate::{domain::aggregate::MetricsRow, error::StoreError};
+use crate::{
+    domain::aggregate::{MetricsRow, OUTCOMES, RowNumbers, outcome_index},
+    error::StoreError,
+};
 
 /// Raised when the format of segments changes: a database with another format is rebuilt at the next start.
-pub(crate) const FORMAT_VERSION: i64 = 1;
+pub(crate) const FORMAT_VERSION: i64 = 3;
 /// Maximum number of calls in a segment, which is rewritten as a whole.
 pub(crate) const MAX_CALLS: usize = 512;
 
@@ -20,6 +23,15 @@ pub(crate) struct CallValues {
     pub(crate) group: i64,
     pub(crate) duration: Option<i64>,
     pub(crate) cost: Option<i64>,
+    pub(crate) talk_time: Option<i64>,
+    pub(crate) caller: Option<i64>,
+}
+
+impl CallValues {
+    pub(crate) fn numbers(&self) -> RowNumbers {
+        let Self { duration, cost, talk_time, caller, .. } = *self;
+        RowNumbers { duration, cost, talk_time, caller }
+    }
 }
 
 /// How many calls with equal values a transaction adds or removes, by workspace and time.
@@ -31,12 +43,21 @@ pub(crate) fn call_values(
     workspace: &WorkspaceId,
     row: &MetricsRow<'_>,
 ) -> rusqlite::Result<CallValues> {
-    let values = params![workspace.as_str(), row.agent_id, row.status, row.call_flow_id, row.direction, row.call_type];
+    let values = params![
+        workspace.as_str(),
+        row.agent_id,
+        row.status,
+        row.call_flow_id,
+        row.direction,
+        row.call_type,
+        row.currency,
+        row.is_answered,
+    ];
     let known = db
         .prepare_cached(
             "SELECT group_id FROM metric_group
              WHERE workspace_id = ?1 AND agent_id IS ?2 AND status IS ?3 AND call_flow_id IS ?4 AND direction IS ?5
-                 AND call_type IS ?6",
+                 AND call_type IS ?6 AND currency IS ?7 AND is_answered = ?8",
         )?
         .query_row(values, |row| row.get(0))
         .optional()?;
@@ -44,14 +65,16 @@ pub(crate) fn call_values(
         Some(group) => group,
         None => db
             .prepare_cached(
-                "INSERT INTO metric_group (workspace_id, agent_id, status, call_flow_id, direction, call_type, calls, group_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0,
+                "INSERT INTO metric_group (workspace_id, agent_id, status, call_flow_id, direction, call_type, currency,
+                     is_answered, outcome, calls, group_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0,
                      (SELECT coalesce(max(group_id), 0) + 1 FROM metric_group WHERE workspace_id = ?1))
                  RETURNING group_id",
             )?
-            .query_row(values, |row| row.get(0))?,
+            .query_row(params_from_iter(values.iter().chain(&[&row.outcome as &dyn ToSql])), |row| row.get(0))?,
     };
-    Ok(CallValues { time: row.sort_time, group, duration: row.duration, cost: row.cost })
+    let MetricsRow { sort_time: time, duration, cost, talk_time, caller, .. } = *row;
+    Ok(CallValues { time, group, duration, cost, talk_time, caller })
 }
 
 /// The key of a segment, and the end of its time range.
@@ -116,12 +139,10 @@ pub(crate) fn count_group(db: &Connection, workspace: &str, group: i64, by: i64)
 fn last_part(db: &Connection, workspace: &str, time: i64) -> Result<(SegmentKey, Vec<CallValues>), StoreError> {
     let found = db
         .prepare_cached(
-            "SELECT start, part, calls, columns FROM metric_segment WHERE workspace_id = ?1 AND start <= ?2
+            "SELECT start, part, calls, columns, callers FROM metric_segment WHERE workspace_id = ?1 AND start <= ?2
              ORDER BY start DESC, part DESC LIMIT 1",
         )?
-        .query_row(params![workspace, time], |row| {
-            Ok((row.get(0)?, row.get(1)?, read(row.get::<_, u32>(2)?, row.get_ref(3)?.as_blob()?)))
-        })
+        .query_row(params![workspace, time], |row| Ok((row.get(0)?, row.get(1)?, read(row, 2)?)))
         .optional()?;
     let (start, part, entries) = found.unwrap_or((i64::MIN, 0, Ok(Vec::new())));
     let end = db
@@ -141,11 +162,10 @@ fn remove_from_parts(
     for part in (0..key.part).rev() {
         let found = db
             .prepare_cached(
-                "SELECT calls, columns FROM metric_segment WHERE workspace_id = ?1 AND start = ?2 AND part = ?3",
+                "SELECT calls, columns, callers FROM metric_segment
+                 WHERE workspace_id = ?1 AND start = ?2 AND part = ?3",
             )?
-            .query_row(params![workspace, key.start, part], |row| {
-                Ok(read(row.get::<_, u32>(0)?, row.get_ref(1)?.as_blob()?))
-            })
+            .query_row(params![workspace, key.start, part], |row| read(row, 0))
             .optional()?;
         let Some(mut entries) = found.transpose()? else { continue };
         if let Ok(at) = entries.binary_search(call_values) {
@@ -163,16 +183,26 @@ pub(crate) struct Columns {
     groups: Vec<i64>,
     durations: Vec<Option<i64>>,
     costs: Vec<Option<i64>>,
+    talk_times: Vec<Option<i64>>,
+    callers: Vec<Option<i64>>,
     buffer: Vec<i64>,
 }
 
 impl Columns {
-    pub(crate) fn read(&mut self, count: u32, bytes: &[u8]) -> Result<(), StoreError> {
-        let (count, mut reader) = (count as usize, ColumnReader(bytes));
+    pub(crate) fn read(&mut self, count: u32, columns: &[u8], callers: &[u8]) -> Result<(), StoreError> {
+        let (count, mut reader) = (count as usize, ColumnReader(columns));
         reader.read(count, &mut self.times)?;
         reader.read(count, &mut self.groups)?;
         reader.read_optional(count, &mut self.buffer, &mut self.durations)?;
-        reader.read_optional(count, &mut self.buffer, &mut self.costs)
+        reader.read_optional(count, &mut self.buffer, &mut self.costs)?;
+        reader.read_optional(count, &mut self.buffer, &mut self.talk_times)?;
+        ColumnReader(callers).read_optional(count, &mut self.buffer, &mut self.callers)
+    }
+
+    /// The callers of a segment, without its other columns.
+    pub(crate) fn read_callers(&mut self, count: u32, callers: &[u8]) -> Result<&[i64], StoreError> {
+        ColumnReader(callers).read_present(count as usize, &mut self.buffer)?;
+        Ok(&self.buffer)
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = CallValues> {
@@ -181,15 +211,18 @@ impl Columns {
             group: self.groups[at],
             duration: self.durations[at],
             cost: self.costs[at],
+            talk_time: self.talk_times[at],
+            caller: self.callers[at],
         };
         (0..self.times.len()).map(call_values)
     }
 }
 
-fn read(count: u32, bytes: &[u8]) -> Result<Vec<CallValues>, StoreError> {
+/// The calls of a row with the number of calls, the columns and the callers, from a column of the row on.
+fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Result<Vec<CallValues>, StoreError>> {
     let mut columns = Columns::default();
-    columns.read(count, bytes)?;
-    Ok(columns.entries().collect())
+    let result = columns.read(row.get(at)?, row.get_ref(at + 1)?.as_blob()?, row.get_ref(at + 2)?.as_blob()?);
+    Ok(result.map(|()| columns.entries().collect()))
 }
 
 /// Replaces a segment, by several if there are too many calls for one.
@@ -253,29 +286,23 @@ fn write_one(
     let column = |value: fn(&CallValues) -> i64| entries.iter().map(value).collect::<Vec<_>>();
     let optional = |value: fn(&CallValues) -> Option<i64>| entries.iter().map(value).collect::<Vec<_>>();
     let (durations, costs) = (optional(|call_values| call_values.duration), optional(|call_values| call_values.cost));
-    let mut columns = Vec::with_capacity(16 * entries.len());
+    let talk_times = optional(|call_values| call_values.talk_time);
+    let (mut columns, mut callers) = (Vec::with_capacity(16 * entries.len()), Vec::with_capacity(9 * entries.len()));
     encoding::push(&mut columns, &column(|call_values| call_values.time));
     encoding::push(&mut columns, &column(|call_values| call_values.group));
     encoding::push_optional(&mut columns, &durations);
     encoding::push_optional(&mut columns, &costs);
+    encoding::push_optional(&mut columns, &talk_times);
+    encoding::push_optional(&mut callers, &optional(|call_values| call_values.caller));
     let sum =
         |numbers: &[Option<i64>]| numbers.iter().flatten().try_fold(0_i64, |sum, number| sum.checked_add(*number));
-    let mut of_status = [0_i64; 2];
-    let mut status = db.prepare_cached("SELECT status FROM metric_group WHERE workspace_id = ?1 AND group_id = ?2")?;
-    let mut groups = column(|call_values| call_values.group);
-    groups.sort_unstable();
-    for same in groups.chunk_by(|one, other| one == other) {
-        let status: Option<String> = status.query_row(params![workspace, same[0]], |row| row.get(0))?;
-        match status.as_deref() {
-            Some("completed") => of_status[0] += same.len() as i64,
-            Some("failed") => of_status[1] += same.len() as i64,
-            _ => {}
-        }
-    }
+    let known = |numbers: &[Option<i64>]| numbers.iter().flatten().count() as i64;
+    let groups = GroupCounts::of(db, workspace, entries)?;
+    let currency = groups.currency.as_ref().and_then(|currency| currency.as_ref());
     db.prepare_cached(
-        "INSERT OR REPLACE INTO metric_segment
-             (workspace_id, start, part, first, last, calls, completed, failed, timed, duration, cost, columns)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT OR REPLACE INTO metric_segment (workspace_id, start, part, first, last, calls, answered, outcomes,
+             timed, duration, talked, talk_time, cost, currency, callers, columns)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?
     .execute(params![
         workspace,
@@ -284,12 +311,61 @@ fn write_one(
         first.time,
         last.time,
         entries.len() as i64,
-        of_status[0],
-        of_status[1],
-        durations.iter().flatten().count() as i64,
+        groups.answered,
+        groups.outcomes(),
+        known(&durations),
         sum(&durations),
-        sum(&costs),
+        known(&talk_times),
+        sum(&talk_times),
+        sum(&costs).filter(|_| groups.currency.is_some()),
+        currency,
+        callers,
         columns,
     ])?;
     Ok(())
+}
+
+/// What the groups of the calls of a segment say about it.
+struct GroupCounts {
+    answered: i64,
+    outcomes: [u16; OUTCOMES],
+    /// The currency of the calls with a cost: `None` if they have several, `Some(None)` if there are no such calls.
+    currency: Option<Option<String>>,
+}
+
+impl GroupCounts {
+    fn of(db: &Connection, workspace: &str, entries: &[CallValues]) -> Result<Self, StoreError> {
+        let mut counts = Self { answered: 0, outcomes: [0; OUTCOMES], currency: Some(None) };
+        let mut read = db.prepare_cached(
+            "SELECT outcome, is_answered, coalesce(currency, '') FROM metric_group WHERE workspace_id = ?1 AND group_id = ?2",
+        )?;
+        let mut groups: Vec<_> = entries.iter().map(|entry| (entry.group, entry.cost.is_some())).collect();
+        groups.sort_unstable();
+        for same in groups.chunk_by(|one, other| one.0 == other.0) {
+            let mut rows = read.query(params![workspace, same[0].0])?;
+            let row = rows.next()?.ok_or_else(corrupt)?;
+            counts.outcomes[outcome_index(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)] +=
+                same.len() as u16;
+            counts.answered += if row.get(1)? { same.len() as i64 } else { 0 };
+            if same[same.len() - 1].1 {
+                let currency: String = row.get(2)?;
+                let is_same = |known: &Option<String>| known.as_ref().is_none_or(|known| *known == currency);
+                counts.currency = counts.currency.filter(is_same).map(|_| Some(currency));
+            }
+        }
+        Ok(counts)
+    }
+
+    fn outcomes(&self) -> Vec<u8> {
+        self.outcomes.iter().flat_map(|count| count.to_le_bytes()).collect()
+    }
+}
+
+/// The number of calls of each outcome, as a segment has them.
+pub(crate) fn read_outcomes(bytes: &[u8]) -> Result<[u64; OUTCOMES], StoreError> {
+    let (counts, rest) = bytes.as_chunks::<2>();
+    if counts.len() != OUTCOMES || !rest.is_empty() {
+        return Err(corrupt());
+    }
+    Ok(std::array::from_fn(|at| u16::from_le_bytes(counts[at]).into()))
 }

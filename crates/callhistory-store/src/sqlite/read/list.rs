@@ -1,6 +1,6 @@
 //! Lists: the SQL of a page, and the ways to find its records.
 
-use callhistory_model::{CallFilter, FieldError, ListQuery, Sort, SortKey, TimeZone, WorkspaceId};
+use callhistory_model::{CallFilter, FieldError, ListQuery, MetricsQuery, Sort, SortKey, WorkspaceId};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     domain::{
-        aggregate::MetricsAggregator,
         cursor::{CursorSigner, ListPosition},
+        metrics_aggregator::MetricsAggregator,
         page::{self, PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
         record_digest::RecordDigest,
@@ -446,7 +446,7 @@ impl<'a> Listing<'a> {
 
     fn count(&self) -> Result<u64, StoreError> {
         if self.prefers_columns()? {
-            let mut aggregator = MetricsAggregator::new(&[], TimeZone::UTC);
+            let mut aggregator = MetricsAggregator::new(&MetricsQuery::default());
             scan::aggregate(self.db, self.workspace, &self.filter, &mut aggregator)?;
             return Ok(aggregator.calls());
         }

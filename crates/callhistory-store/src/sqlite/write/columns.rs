@@ -4,7 +4,11 @@ use callhistory_model::{CallRecord, JsonArray};
 use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
 use crate::{
-    domain::{index_texts::IndexTexts, record_digest::RecordDigest, search_terms::charge_nanos},
+    domain::{
+        index_texts::IndexTexts,
+        record_digest::RecordDigest,
+        search_terms::{caller, charge_nanos, currency},
+    },
     record_bytes::{RecordBytes, split_record},
     results::StoredCall,
 };
@@ -18,7 +22,8 @@ pub(crate) fn has_columns(
 ) -> rusqlite::Result<bool> {
     let text = "SELECT 1 FROM call WHERE position = :position AND workspace_id = :workspace_id AND id = :id
              AND sequence = :sequence AND sort_time = :sort_time AND created_at = :created_at
-             AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND agent_id IS :agent_id
+             AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND talk_time IS :talk_time
+             AND is_answered = :is_answered AND currency IS :currency AND caller IS :caller AND agent_id IS :agent_id
              AND call_flow_id IS :call_flow_id AND batch_id IS :batch_id AND call_id IS :call_id AND status IS :status
              AND direction IS :direction AND call_type IS :call_type AND from_phone_number IS :from_phone_number
              AND to_phone_number IS :to_phone_number AND digest = :digest
@@ -60,6 +65,10 @@ fn with_columns<T>(
             ":updated_at": record.updated_at.unix_nanos(),
             ":duration": record.duration_nanos(),
             ":cost": charge_nanos(record),
+            ":talk_time": record.talk_time_nanos(),
+            ":is_answered": record.is_answered(),
+            ":currency": currency(record),
+            ":caller": caller(record),
             ":agent_id": texts.agent_id,
             ":call_flow_id": texts.call_flow_id,
             ":batch_id": texts.batch_id,

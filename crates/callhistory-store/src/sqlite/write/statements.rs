@@ -379,8 +379,8 @@ fn replace_row(
     write_columns(
         &tx.db,
         "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
-             updated_at = :updated_at, duration = :duration, cost = :cost,
-             agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
+             updated_at = :updated_at, duration = :duration, cost = :cost, talk_time = :talk_time,
+             is_answered = :is_answered, currency = :currency, caller = :caller, agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
              status = :status, direction = :direction, call_type = :call_type,
              from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest,
              transcript_digest = :transcript_digest, body = :body, transcript = :transcript
@@ -427,10 +427,10 @@ fn insert_call(
     let inserted = write_columns(
         &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
-             agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
+             talk_time, is_answered, currency, caller, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
              from_phone_number, to_phone_number, digest, transcript_digest, body, transcript)
          VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
-             :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
+             :talk_time, :is_answered, :currency, :caller, :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
              :from_phone_number, :to_phone_number, :digest, :transcript_digest, :body, :transcript)
          ON CONFLICT (workspace_id, id) DO NOTHING",
         position,

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::{ModelCall, ModelSearch, SECOND, START, TEXTS, WORDS, decimal, folded, phone, pick, rfc3339};
 
 /// Every value at a path: members of members by dots, items of arrays at the path of the array.
-fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
+pub(super) fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| {
             if path.is_empty() {
@@ -141,6 +141,21 @@ fn same(one: &Value, other: &Value) -> bool {
 
 fn metadata_clause(rng: &mut Rng) -> Clause {
     let path = pick(rng, &PATHS);
+    if rng.u8(0..4) == 0 {
+        let (text, test): (_, fn(&[&Value]) -> bool) = match rng.u8(0..6) {
+            0 => ("*", |found| !found.is_empty()),
+            1 => ("!*", |found| found.is_empty()),
+            2 => ("\\5", |found| found.contains(&&json!("5"))),
+            3 => ("=gold", |found| found == [&json!("gold")]),
+            4 => ("=[]", |found| found.len() > 1 || found.iter().any(|value| value.is_object() || value.is_array())),
+            _ => ("=[gold]", |found| found.len() > 1 && found.contains(&&json!("gold"))),
+        };
+        return clause(format!("metadata.{path}"), text, move |call| {
+            let mut found = Vec::new();
+            at_path(&call.metadata, path, &mut found);
+            test(&found)
+        });
+    }
     let text = pick(rng, &["gold", "5", "5.0", "true", "", "null", "iron", "2", "0.25", "-1"]);
     let readings = [json!(text), serde_json::from_str(text).unwrap_or(json!(text))];
     clause(format!("metadata.{path}"), text, move |call| {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use callhistory_model::{
-    CallId, CallInput, CallPatch, ExactDecimal, Handling, ImportMode, ListQuery, MetricsQuery, Timestamp, WorkspaceId,
+    CallId, CallInput, CallMetrics, CallPatch, ExactDecimal, Handling, ImportMode, ListQuery, MetricsGroup,
+    MetricsQuery, Timestamp, WorkspaceId,
 };
 use callhistory_store::{
     CallStore, ImportOptions, ImportOutcome, Precondition, StoreError, StoreOptions, Thresholds, VersionSet,
@@ -16,7 +17,7 @@ use callhistory_test_support::loop_count;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{ModelCall, SECOND, TEXTS, clauses, pick, query_string, random_call, sentence};
+use super::{ModelCall, SECOND, TEXTS, clauses, clauses::at_path, pick, query_string, random_call, sentence};
 use crate::conformance::{Database, if_match};
 
 /// A store, and the model of its records.
@@ -192,65 +193,136 @@ impl Comparison {
         expected: &[&ModelCall],
         described: &[String],
     ) -> usize {
-        let (names, zone): (&[&str], &str) = match rng.u8(0..6) {
-            0 => (&["agentId"], "UTC"),
-            1 => (&["status", "direction"], "UTC"),
-            2 => (&["day"], "America/New_York"),
-            3 => (&["hour", "callFlowId"], "Asia/Kolkata"),
-            4 => (&["week", "callType"], "UTC"),
-            _ => (&[], "UTC"),
+        let (names, zone, fill): (&[&str], &str, bool) = match rng.u8(0..12) {
+            0 => (&["agentId"], "UTC", false),
+            1 => (&["status", "direction"], "UTC", false),
+            2 => (&["day"], "America/New_York", true),
+            3 => (&["hour", "callFlowId"], "Asia/Kolkata", false),
+            4 => (&["week", "callType"], "UTC", true),
+            5 => (&["batchId"], "UTC", false),
+            6 => (&["metadata.tag"], "UTC", false),
+            7 => (&["metadata.list", "status"], "UTC", false),
+            8 => (&["day", "metadata.crm.tag"], "Europe/Berlin", false),
+            9 => (&["metadata.score", "metadata.a.b"], "UTC", false),
+            10 => (&["outcome", "month"], "Pacific/Apia", false),
+            _ => (&[], "UTC", false),
         };
         let by = if names.is_empty() { String::new() } else { format!("&groupBy={}", names.join(",")) };
-        let mut request = MetricsQuery::from_query(&format!("{query}{by}")).unwrap();
+        let mut request =
+            MetricsQuery::from_query(&format!("{query}{by}{}", if fill { "&fill=true" } else { "" })).unwrap();
         // Afterwards: the clauses of the model have their dates in UTC.
         request.filter.time_zone = Some(zone.parse().unwrap());
+        assert_eq!(MetricsQuery::from_query(&request.to_query()).as_ref(), Ok(&request));
         let metrics = self.store.get_call_metrics(&self.workspace, &request).await.unwrap();
-        let count = |status: &str| expected.iter().filter(|call| call.text("status") == Some(status)).count() as u64;
-        let counts = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls);
-        assert_eq!(counts, (expected.len() as u64, count("completed"), count("failed")), "{described:?}");
-        let nanos = |decimal: &ExactDecimal| decimal.nanos().unwrap();
-        let costs: i64 = expected.iter().filter_map(|call| call.cost).sum();
-        assert_eq!(nanos(&metrics.total_cost), costs, "{described:?}");
-        let lengths: Vec<i64> = expected.iter().filter_map(|call| call.duration).collect();
-        let mean = if lengths.is_empty() { 0.0 } else { lengths.iter().sum::<i64>() as f64 / lengths.len() as f64 };
-        assert!((nanos(&metrics.average_duration) as f64 - mean).abs() <= 1.0, "{described:?}");
+        check_figures(&metrics, expected, described);
+        let groups = metrics.groups.clone().unwrap_or_default();
+        assert!(request.fill || groups.is_empty() == (names.is_empty() || expected.is_empty()), "{described:?}");
         let mut comparisons = 1;
         // The query of each group lists exactly its records, and the groups together have all records.
-        let groups = metrics.groups.unwrap_or_default();
-        assert_eq!(groups.is_empty(), names.is_empty() || expected.is_empty());
         let (mut calls, mut cost) = (0, 0);
         for group in &groups {
             calls += group.total_calls;
             cost += nanos(&group.total_cost);
-            if rng.u8(0..4) == 0 {
-                let text = format!("{}&includeTotal=true&limit=1000", group.query);
-                let page =
-                    self.store.list_calls(&self.workspace, &ListQuery::from_query(&text).unwrap()).await.unwrap();
-                assert_eq!(page.total, Some(group.total_calls), "{text} of {described:?}");
-                let mut lengths = Vec::new();
-                for body in page.calls.iter() {
-                    let record: Value = serde_json::from_slice(body).unwrap();
-                    let call = &self.calls[record["_id"].as_str().unwrap()];
-                    assert!(
-                        expected.iter().any(|known| known.id == call.id),
-                        "{text} lists what {described:?} does not"
-                    );
-                    for name in names.iter().filter(|name| TEXTS.iter().any(|(known, _)| known == *name)) {
-                        assert_eq!(group.group.get(*name).map(String::as_str), call.text(name), "{text}");
-                    }
-                    lengths.extend(call.duration);
-                }
-                lengths.sort_unstable();
-                let rank = |percent: usize| lengths.get((lengths.len() * percent).div_ceil(100).max(1) - 1).copied();
-                assert_eq!(group.p50_duration.as_ref().map(nanos), rank(50), "{text}");
-                assert_eq!(group.p95_duration.as_ref().map(nanos), rank(95), "{text}");
-                comparisons += 1;
+            if rng.u8(0..4) > 0 {
+                continue;
             }
+            let text = format!("{}&includeTotal=true&limit=1000", group.query);
+            let list = ListQuery::from_query(&text).unwrap();
+            let page = self.store.list_calls(&self.workspace, &list).await.unwrap();
+            assert_eq!(page.total, Some(group.total_calls), "{text} of {described:?}");
+            let mut listed = Vec::new();
+            for body in page.calls.iter() {
+                let record: Value = serde_json::from_slice(body).unwrap();
+                let call = &self.calls[record["_id"].as_str().unwrap()];
+                assert!(expected.iter().any(|known| known.id == call.id), "{text} lists what {described:?} does not");
+                for name in names {
+                    check_label(name, group.group.get(*name).map(String::as_str), call, &text);
+                }
+                listed.push(call);
+            }
+            check_group(group, &listed, &text);
+            comparisons += 1;
         }
         if !names.is_empty() {
+            let costs: i64 = expected.iter().filter_map(|call| call.cost).sum();
             assert_eq!((calls, cost), (expected.len() as u64, costs), "the groups of {described:?} are incomplete");
         }
         comparisons
+    }
+}
+
+fn nanos(decimal: &ExactDecimal) -> i64 {
+    decimal.nanos().unwrap()
+}
+
+/// Half up, in billionths.
+fn mean(values: &[i64]) -> i64 {
+    let count = values.len().max(1) as i64;
+    (2 * values.iter().sum::<i64>() + count) / (2 * count)
+}
+
+/// Compares metrics with those of the expected records.
+fn check_figures(metrics: &CallMetrics, expected: &[&ModelCall], described: &[String]) {
+    let count = |test: &dyn Fn(&ModelCall) -> bool| expected.iter().filter(|call| test(call)).count() as u64;
+    let durations: Vec<i64> = expected.iter().filter_map(|call| call.duration).collect();
+    let talk_times: Vec<i64> = expected.iter().filter_map(|call| call.talk_time()).collect();
+    let callers: BTreeSet<_> = expected.iter().filter_map(|call| call.caller()).collect();
+    let (mut outcomes, mut costs) = (BTreeMap::new(), BTreeMap::new());
+    for call in expected {
+        *outcomes.entry(call.outcome().to_owned()).or_insert(0) += 1;
+        if let Some(cost) = call.cost {
+            let currency = call.currency.map_or("unknown".to_owned(), str::to_uppercase);
+            *costs.entry(currency).or_insert(0) += cost;
+        }
+    }
+    let counts = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls, metrics.answered_calls);
+    let (completed, failed) = (count(&|call| call.outcome() == "completed"), count(&|call| call.outcome() == "failed"));
+    let answered = count(&ModelCall::is_answered);
+    assert_eq!(counts, (expected.len() as u64, completed, failed, answered), "{described:?}");
+    assert_eq!(metrics.outcomes, outcomes, "{described:?}");
+    assert_eq!(metrics.distinct_callers, callers.len() as u64, "{described:?}");
+    let known = (metrics.calls_with_duration, metrics.calls_with_talk_time);
+    assert_eq!(known, (durations.len() as u64, talk_times.len() as u64), "{described:?}");
+    let means = (nanos(&metrics.average_duration), nanos(&metrics.average_talk_time));
+    assert_eq!(means, (mean(&durations), mean(&talk_times)), "{described:?}");
+    assert_eq!(nanos(&metrics.total_cost), costs.values().sum::<i64>(), "{described:?}");
+    let by_currency = metrics.total_cost_by_currency.as_ref();
+    let by_currency = by_currency.map(|costs| costs.iter().map(|(name, cost)| (name.clone(), nanos(cost))).collect());
+    assert_eq!(by_currency, (costs.len() > 1).then_some(costs), "{described:?}");
+}
+
+/// Compares the figures of a group with those of the records that its query lists.
+fn check_group(group: &MetricsGroup, listed: &[&ModelCall], text: &str) {
+    let mut durations: Vec<i64> = listed.iter().filter_map(|call| call.duration).collect();
+    durations.sort_unstable();
+    let rank = |percent: usize| durations.get((durations.len() * percent).div_ceil(100).max(1) - 1).copied();
+    assert_eq!(group.p50_duration.as_ref().map(nanos), rank(50), "{text}");
+    assert_eq!(group.p95_duration.as_ref().map(nanos), rank(95), "{text}");
+    let callers: BTreeSet<_> = listed.iter().filter_map(|call| call.caller()).collect();
+    let answered = listed.iter().filter(|call| call.is_answered()).count();
+    let counts = (group.distinct_callers, group.answered_calls);
+    assert_eq!(counts, (callers.len() as u64, answered as u64), "{text}");
+}
+
+/// Compares the label of a group with a record of it.
+fn check_label(name: &str, label: Option<&str>, call: &ModelCall, text: &str) {
+    if name == "outcome" {
+        assert_eq!(label, Some(call.outcome()), "{text}");
+    }
+    let Some(path) = name.strip_prefix("metadata.") else {
+        if TEXTS.iter().any(|(known, _)| *known == name) {
+            assert_eq!(label, call.text(name), "{text}");
+        }
+        return;
+    };
+    let mut found = Vec::new();
+    at_path(&call.metadata, path, &mut found);
+    match (found.as_slice(), label) {
+        ([], None) => {}
+        ([Value::String(value)], Some(label)) => assert_eq!(label, value, "{text}"),
+        ([Value::Number(value)], Some(label)) => assert_eq!(label.parse().ok(), value.as_f64(), "{text}"),
+        ([value @ (Value::Bool(_) | Value::Null)], Some(label)) => assert_eq!(label, value.to_string(), "{text}"),
+        (_, label) => assert_eq!(label, Some("[]"), "{text}: {found:?}"),
     }
 }
 
