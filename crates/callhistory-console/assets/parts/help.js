@@ -28,9 +28,11 @@ export function helpDialog(shell) {
     </dialog>`;
 }
 
-/** @param {Element | undefined} element */
+/** A dialog opens once it is in the document. @param {Element | undefined} element */
 function open(element) {
-  if (element instanceof HTMLDialogElement && !element.open) element.showModal();
+  queueMicrotask(() => {
+    if (element instanceof HTMLDialogElement && element.isConnected && !element.open) element.showModal();
+  });
 }
 
 /** @param {Event} event */
