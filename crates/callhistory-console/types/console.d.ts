@@ -1,8 +1,14 @@
 // The types that the modules of the console share. They are global, so that JSDoc can name them without imports.
 
 import type { TemplateResult, nothing } from "lit-html";
+// Generated from the contract by `cargo xtask interop`.
+import type { components } from "./contract.js";
 
 declare global {
+  /** The schemas of the contract by their name. */
+  type Schemas = components["schemas"];
+  type CallRecord = Schemas["CallRecord"];
+
   type Template = TemplateResult | typeof nothing;
 
   interface State {
