@@ -18,9 +18,11 @@ export default {
     <h1>${ctx.t("shell.operate")}</h1>
     <div class="operate">
       ${importForm(ctx)}
-      ${serverHealth(ctx)}
-      ${keyScopes(ctx)}
-      ${waysIn(ctx)}
+      <div class="operate-side">
+        ${serverHealth(ctx)}
+        ${keyScopes(ctx)}
+        ${waysIn(ctx)}
+      </div>
     </div>`,
   keys: {},
 };
@@ -37,10 +39,10 @@ function waysIn(ctx) {
     <section class="card" aria-labelledby="ways-title">
       <h2 id="ways-title">${t("operate.ways")}</h2>
       <h3>${t("operate.ways.http")}</h3>
-      <pre class="operate-code" tabindex="0"><code>${curl}</code></pre>
+      <pre class="operate-code"><code>${curl}</code></pre>
       ${copyButton(ctx, curl, t("operate.ways.copy-http"))}
       <h3>${t("operate.ways.command")}</h3>
-      <pre class="operate-code" tabindex="0"><code>${command}</code></pre>
+      <pre class="operate-code"><code>${command}</code></pre>
       ${copyButton(ctx, command, t("operate.ways.copy-command"))}
       <p><a href="${PREFIX}/docs/">${t("operate.ways.docs")}</a></p>
     </section>`;

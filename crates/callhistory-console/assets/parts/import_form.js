@@ -35,7 +35,9 @@ export function importForm(ctx) {
         @dragleave=${(/** @type {DragEvent} */ event) => over(ctx, event, false)}
         @drop=${(/** @type {DragEvent} */ event) => drop(ctx, event)}>
         <span>${t("operate.import.drop")}</span>
-        <input type="file" multiple accept=".json,.ndjson,.jsonl,.csv,.gz" @change=${(/** @type {Event} */ event) => choose(ctx, event)}>
+        <span class="button">${t("operate.import.choose")}</span>
+        <input class="visually-hidden" type="file" multiple accept=".json,.ndjson,.jsonl,.csv,.gz"
+          @change=${(/** @type {Event} */ event) => choose(ctx, event)}>
       </label>
       ${files.length === 0 ? nothing : chosen(ctx)}
       ${jobs.jobs.length === 0 ? nothing : list(ctx)}

@@ -116,6 +116,6 @@ export function keyScopes(ctx) {
         <div class="operate-actions"><button class="button" type="button" @click=${() => loadScopes(ctx)}>${t("operate.key.check")}</button></div>`}
       <h3>${t("operate.keys")}</h3>
       <p class="muted">${t("operate.keys.text")}</p>
-      <pre class="operate-code" tabindex="0"><code>${command}</code></pre>
+      <pre class="operate-code"><code>${command}</code></pre>
     </section>`;
 }

@@ -77,7 +77,8 @@ export default {
   // Betrieb (operate.…)
   "operate.import": "Anrufe importieren",
   "operate.import.text": "JSON-Zeilen, JSON, CSV, jeweils auch als gzip; auch ein Export dieses Dienstes. Die Datei wird gesendet, während sie gelesen wird.",
-  "operate.import.drop": "Dateien hier ablegen oder auswählen",
+  "operate.import.drop": "Dateien hier ablegen",
+  "operate.import.choose": "Dateien auswählen",
   "operate.import.chosen.one": "{count} Datei ist ausgewählt",
   "operate.import.chosen.other": "{count} Dateien sind ausgewählt",
   "operate.import.start.one": "{count} Datei importieren",

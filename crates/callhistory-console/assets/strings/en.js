@@ -77,7 +77,8 @@ export default {
   // Operate (operate.…)
   "operate.import": "Import calls",
   "operate.import.text": "JSON lines, JSON, CSV, each also as gzip; an export of this service is accepted. The file is sent as it is read.",
-  "operate.import.drop": "Drop files here, or choose them",
+  "operate.import.drop": "Drop files here",
+  "operate.import.choose": "Choose files",
   "operate.import.chosen.one": "{count} file is chosen",
   "operate.import.chosen.other": "{count} files are chosen",
   "operate.import.start.one": "Import {count} file",
