@@ -120,8 +120,8 @@ impl Run<'_> {
             print!("{}", report.text());
             if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is stale or invalid".to_owned()) }
         })?;
-        self.step("interop", |run| match interop::Tools::install(run.root) {
-            Ok(tools) => interop::run(run.root, &tools, &server).map_err(|error| error.to_string()),
+        self.step("interop", |run| match interop::Tools::install(run.root, None) {
+            Ok(tools) => interop::run(run.root, &tools, &server, None).map_err(|error| error.to_string()),
             Err(InstallError::Unavailable(reason)) => {
                 run.not_checked = Some(reason);
                 Ok(())

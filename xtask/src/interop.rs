@@ -1,4 +1,7 @@
-//! Interoperability: other validators, three generators of clients, calls of a server with them, and schemathesis.
+//! Interoperability: other validators, three generators of clients, calls of a server with them, schemathesis, and the console in a
+//! browser.
+
+mod console;
 
 use std::{
     fs,
@@ -9,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{
@@ -20,6 +24,15 @@ use crate::{
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InteropPart {
+    /// The contract and its clients
+    Contract,
+    /// The types of the console, and the console in a browser; needs only Node
+    Console,
+}
 
 /// The programs that must be installed, each with arguments that check its version, and what to install.
 const PROGRAMS: [(&str, &[&str], &str); 5] = [
@@ -59,29 +72,15 @@ public @interface Generated { String[] value(); String date() default \"\"; Stri
 /// # Errors
 ///
 /// Says which step failed, with what it printed.
-pub fn run(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
+pub fn run(root: &Path, tools: &Tools, server: &Path, only: Option<InteropPart>) -> Result<(), Failure> {
     let started = Instant::now();
     let contract = root.join("openapi/callhistory.json");
-    tools.python("openapi-spec-validator").arg(&contract).step("openapi-spec-validator")?;
-    tools.node("redocly").args(["lint", "--extends", "recommended"]).arg(&contract).step("redocly lint")?;
-    tools.compare_cases(root)?;
-    tools.typescript(&contract)?;
-    tools.python_client(&contract)?;
-    tools.java(&contract)?;
-
-    let directory = tempfile::tempdir()?;
-    tools.caches(root, server, &directory.path().join("caches"))?;
-    let server = Server::start(server, &directory.path().join("data"), &[])?;
-    let base = &server.base;
-    Command::new("node").arg(tools.folder.join("calls.js")).arg(base).show("calls of the TypeScript client")?;
-    let mut calls = tools.python("python3");
-    calls.arg(root.join("xtask/interop/calls.py")).arg(base).env("PYTHONPATH", &tools.folder);
-    calls.show("calls of the Python client")?;
-    let mut schemathesis = tools.python("schemathesis");
-    schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
-    schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
-    // All checks are on by default. `--checks all` would also turn on those that the file turns off for an operation.
-    schemathesis.args(["run", &format!("{base}/openapi.json"), "--seed", "1"]).show("schemathesis")?;
+    if only != Some(InteropPart::Console) {
+        tools.contract(root, &contract, server)?;
+    }
+    if only != Some(InteropPart::Contract) {
+        console::check(root, tools, &contract, server)?;
+    }
     println!("\nEvery tool accepts the contract, after {} s.", started.elapsed().as_secs());
     Ok(())
 }
@@ -138,15 +137,16 @@ impl Tools {
     /// # Errors
     ///
     /// Says which program is missing, that no registry can be reached, or which step failed.
-    pub fn install(root: &Path) -> Result<Self, InstallError> {
-        for (program, arguments, install) in PROGRAMS {
+    pub fn install(root: &Path, only: Option<InteropPart>) -> Result<Self, InstallError> {
+        let needs_all = only != Some(InteropPart::Console);
+        for (program, arguments, install) in PROGRAMS.into_iter().take(if needs_all { PROGRAMS.len() } else { 2 }) {
             let found = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
                 let reason = format!("{program} is missing or too old: install {install}");
                 return Err(InstallError::Unavailable(reason));
             }
         }
-        Self::install_packages(&root.join("xtask/interop")).map_err(|failure| {
+        Self::install_packages(&root.join("xtask/interop"), needs_all).map_err(|failure| {
             let reason = failure.to_string();
             if UNREACHABLE.iter().any(|message| reason.contains(message)) {
                 return InstallError::Unavailable("a registry cannot be reached".to_owned());
@@ -155,27 +155,36 @@ impl Tools {
         })
     }
 
-    fn install_packages(source: &Path) -> Result<Self, Failure> {
+    fn install_packages(source: &Path, with_python: bool) -> Result<Self, Failure> {
         let folder = target()?.join("interop");
         fs::create_dir_all(&folder)?;
-        let mut wanted = String::new();
-        let locked = ["package.json", "package-lock.json", "requirements.txt"];
-        for file in locked {
-            wanted.push_str(&fs::read_to_string(source.join(file))?);
-        }
-        for file in locked.into_iter().chain(["browser.mjs", "calls.ts", "caches.mjs", "diff.mjs"]) {
+        for file in [
+            "package.json",
+            "package-lock.json",
+            "requirements.txt",
+            "browser.mjs",
+            "calls.ts",
+            "caches.mjs",
+            "diff.mjs",
+        ] {
             fs::copy(source.join(file), folder.join(file))?;
         }
-        let installed = folder.join("installed");
-        if !fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        let marker = folder.join("installed-by-npm");
+        let wanted = fs::read_to_string(source.join("package-lock.json"))?;
+        if !fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
             let mut npm = Command::new("npm");
             npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).step("npm ci")?;
+            fs::write(marker, wanted)?;
+        }
+        let marker = folder.join("installed-by-pip");
+        let wanted = fs::read_to_string(source.join("requirements.txt"))?;
+        if with_python && !fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
             let venv = folder.join("venv");
             Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).step("python3 -m venv")?;
             let mut pip = Command::new(venv.join("bin/pip"));
             pip.args(["install", "--quiet", "--requirement"]).arg(folder.join("requirements.txt"));
             pip.step("pip install")?;
-            fs::write(installed, wanted)?;
+            fs::write(marker, wanted)?;
         }
         Ok(Self { folder })
     }
@@ -186,6 +195,31 @@ impl Tools {
 
     fn python(&self, program: &str) -> Command {
         Command::new(self.folder.join("venv/bin").join(program))
+    }
+
+    /// Validates the contract, generates clients from it, and calls a server with them.
+    fn contract(&self, root: &Path, contract: &Path, server: &Path) -> Result<(), Failure> {
+        self.python("openapi-spec-validator").arg(contract).step("openapi-spec-validator")?;
+        self.node("redocly").args(["lint", "--extends", "recommended"]).arg(contract).step("redocly lint")?;
+        self.compare_cases(root)?;
+        self.typescript(contract)?;
+        self.python_client(contract)?;
+        self.java(contract)?;
+
+        let directory = tempfile::tempdir()?;
+        self.caches(root, server, &directory.path().join("caches"))?;
+        let server = Server::start(server, &directory.path().join("data"), &[])?;
+        let base = &server.base;
+        Command::new("node").arg(self.folder.join("calls.js")).arg(base).show("calls of the TypeScript client")?;
+        let mut calls = self.python("python3");
+        calls.arg(root.join("xtask/interop/calls.py")).arg(base).env("PYTHONPATH", &self.folder);
+        calls.show("calls of the Python client")?;
+        let mut schemathesis = self.python("schemathesis");
+        schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
+        schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
+        // All checks are on by default. `--checks all` would also turn on those that the file turns off for an operation.
+        schemathesis.args(["run", &format!("{base}/openapi.json"), "--seed", "1"]).show("schemathesis")?;
+        Ok(())
     }
 
     /// Compares our result with that of redocly for each case of our rules: a case in which they differ says why.
@@ -222,17 +256,8 @@ impl Tools {
     /// Reads through HTTP caches as callers of two workspaces, each with a key that shows phone numbers and one that does not, and
     /// uses the service from pages in a browser.
     fn caches(&self, root: &Path, program: &Path, data: &Path) -> Result<(), Failure> {
-        server_command(program).args(["migrate", "--data-dir"]).arg(data).step("migrate")?;
-        let mut keys = Vec::new();
-        for scopes in ["calls:read,calls:write,calls:delete,phone-numbers:read", "calls:read,calls:write"] {
-            let mut create = server_command(program);
-            create.args(["keys", "create", "--operator", "--scopes", scopes, "--data-dir"]).arg(data);
-            let created = create.output()?;
-            if !created.status.success() {
-                return Err(format!("keys create: {}", String::from_utf8_lossy(&created.stderr)).into());
-            }
-            keys.push(String::from_utf8(created.stdout)?.trim().to_owned());
-        }
+        let scopes = ["calls:read,calls:write,calls:delete,phone-numbers:read", "calls:read,calls:write"];
+        let keys = create_keys(program, data, &scopes)?;
         let ports = [free_port()?, free_port()?];
         let origin = format!("http://localhost:{}", ports[0]);
         let server = Server::start(program, data, &["--require-keys", "--cors-origins", &origin])?;
@@ -305,6 +330,22 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// Creates a database with a key of an operator for each of these scopes.
+fn create_keys(program: &Path, data: &Path, scopes: &[&str]) -> Result<Vec<String>, Failure> {
+    server_command(program).args(["migrate", "--data-dir"]).arg(data).step("migrate")?;
+    let mut keys = Vec::new();
+    for scopes in scopes {
+        let mut create = server_command(program);
+        create.args(["keys", "create", "--operator", "--scopes", scopes, "--data-dir"]).arg(data);
+        let created = create.output()?;
+        if !created.status.success() {
+            return Err(format!("keys create: {}", String::from_utf8_lossy(&created.stderr)).into());
+        }
+        keys.push(String::from_utf8(created.stdout)?.trim().to_owned());
+    }
+    Ok(keys)
+}
+
 /// The path of a browser whose cache can be tested, if there is one.
 fn browser() -> Option<String> {
     let find = "command -v chromium || command -v google-chrome || command -v chromium-browser";
@@ -336,7 +377,19 @@ struct Server {
 impl Server {
     fn start(program: &Path, data: &Path, flags: &[&str]) -> Result<Self, Failure> {
         let mut command = server_command(program);
-        command.args(["--listen", "127.0.0.1:0", "--log", "off", "--data-dir"]).arg(data).args(flags);
+        command.arg("--data-dir").arg(data).args(flags);
+        Self::spawn(command)
+    }
+
+    /// A server with a temporary database of generated calls.
+    fn demo(program: &Path, flags: &[&str]) -> Result<Self, Failure> {
+        let mut command = server_command(program);
+        command.arg("demo").args(flags);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self, Failure> {
+        command.args(["--listen", "127.0.0.1:0", "--log", "off"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("the server has no output")?;
         let mut server = Self { child, base: String::new() };

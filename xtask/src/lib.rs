@@ -9,6 +9,7 @@ pub mod setup;
 mod source_rules;
 pub mod system;
 pub mod tidy;
+pub mod vendor_console;
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -1,12 +1,12 @@
 //! `cargo xtask`: the checks of the repository, and the commands that generate and compare `openapi/`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use xtask::{
     build_server, cargo, ci, interop,
     openapi::generate::{self, Action, Generated},
-    root, setup, system, tidy,
+    root, setup, system, tidy, vendor_console,
 };
 
 /// The project's own checks and generators.
@@ -36,8 +36,14 @@ enum Task {
         #[command(subcommand)]
         action: Action,
     },
-    /// Validate the contract with other tools, generate clients from it and call a server with them; needs Node, Python, Java
-    Interop,
+    /// Validate the contract with other tools, generate clients, and open the console in a browser; needs Node, Python, Java
+    Interop {
+        /// Only this part
+        #[arg(long, value_enum)]
+        only: Option<interop::InteropPart>,
+    },
+    /// Fetch the libraries of the console from npm, with their licences and digests
+    VendorConsole,
     /// Measure each row of docs/performance.md next to its baseline; takes the options of callhistory-bench
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -54,11 +60,13 @@ fn main() -> ExitCode {
         }),
         Task::Tidy => tidy::run(root()),
         Task::Openapi { action } => return openapi(&action),
-        Task::Interop => {
-            let tools = interop::Tools::install(root()).map_err(|error| error.to_string());
+        Task::Interop { only } => {
+            let tools = interop::Tools::install(root(), only).map_err(|error| error.to_string());
             let server = tools.and_then(|tools| Ok((tools, build_server()?)));
-            server.and_then(|(tools, server)| interop::run(root(), &tools, &server).map_err(|error| error.to_string()))
+            let run = |(tools, server): (_, PathBuf)| interop::run(root(), &tools, &server, only);
+            server.and_then(|server| run(server).map_err(|error| error.to_string()))
         }
+        Task::VendorConsole => vendor_console::run(root()),
         Task::Bench { options } => return bench(&options),
     };
     match result {

@@ -18,6 +18,7 @@ use tower::layer::layer_fn;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    console,
     error::ApiError,
     http::middleware::RequestLayer,
     openapi::{document, ui},
@@ -41,7 +42,11 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
 /// The whole service.
 pub fn router(app: Arc<AppState>) -> Router {
     let (contract, _) = contract_routes(document::base()).split_for_parts();
-    with_middleware(contract.merge(health::routes()).merge(ui::routes(contract_document())), &app, true)
+    let mut routes = contract.merge(health::routes()).merge(ui::routes(contract_document()));
+    if let Some(options) = &app.console {
+        routes = routes.merge(console::routes(options, app.keys.is_some()));
+    }
+    with_middleware(routes, &app, true)
 }
 
 /// Adds the fallbacks and the middleware to the routes of an address.

@@ -4,6 +4,7 @@ mod api;
 pub mod auth;
 pub mod commands;
 pub mod config;
+mod console;
 mod error;
 mod export;
 mod followers;
@@ -23,8 +24,9 @@ pub mod fuzzing {
 }
 
 pub use api::{contract_document, contract_files, operations_router, router};
+pub use console::recording_hosts::RecordingHosts;
 pub use http::{
     allowed_hosts::AllowedHosts, cors::CorsOrigins, limits::Limits, public_url::PublicUrl, server::serve, tls::Tls,
 };
 pub use ids::{Clock, Randomness};
-pub use state::AppState;
+pub use state::{AppState, ConsoleOptions};

@@ -12,6 +12,7 @@ use crate::{
         key_cache::KeyCache,
         rate_limit::{MonotonicClock, RateLimiter, Rates},
     },
+    console::recording_hosts::RecordingHosts,
     followers::Followers,
     http::{
         allowed_hosts::AllowedHosts, body_budget::BodyBudget, compression::Compressor, cors::CorsOrigins,
@@ -28,6 +29,15 @@ const MAX_IMPORTS_PER_WORKSPACE: usize = 4;
 /// Workbooks that are written or sent, and those of one workspace: as many as exports. Each is in temporary files.
 const MAX_WORKBOOKS: usize = 8;
 const MAX_WORKBOOKS_PER_WORKSPACE: usize = 2;
+
+/// What the console is given.
+#[derive(Clone, Debug, Default)]
+pub struct ConsoleOptions {
+    /// The hosts whose recordings it plays.
+    pub recording_hosts: RecordingHosts,
+    /// The workspace that it opens if nobody chooses one.
+    pub workspace: Option<String>,
+}
 
 /// The state of the service.
 pub struct AppState {
@@ -51,6 +61,8 @@ pub struct AppState {
     /// The URL of the service for callers, if it is known.
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) compressor: Compressor,
+    /// `None` if there is no console.
+    pub(crate) console: Option<ConsoleOptions>,
     /// Metrics of the process, if they are exported.
     pub(crate) metrics: Option<PrometheusRegistry>,
     /// Whether requests are traced.
@@ -78,6 +90,7 @@ impl AppState {
             cors_origins: None,
             public_url: None,
             compressor: Compressor::new(),
+            console: Some(ConsoleOptions::default()),
             metrics: None,
             has_traces: false,
             rate_limiter: None,
@@ -131,6 +144,13 @@ impl AppState {
     #[must_use]
     pub fn with_public_url(mut self, url: PublicUrl) -> Self {
         self.public_url = Some(url);
+        self
+    }
+
+    /// The same service, with this console or without one.
+    #[must_use]
+    pub fn with_console(mut self, options: Option<ConsoleOptions>) -> Self {
+        self.console = options;
         self
     }
 

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallId, CallMetrics, ExportQuery, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SearchQuery,
-    SortKey, Timestamp, WorkspaceId,
+    CallId, CallMetrics, ExportQuery, ImportMode, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, SortKey,
+    Timestamp, WorkspaceId,
 };
 use rusqlite::Connection;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout_at};

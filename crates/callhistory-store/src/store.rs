@@ -3,8 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use callhistory_model::{
-    CallId, CallMetrics, ExportQuery, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp,
-    WorkspaceId,
+    CallId, CallMetrics, ExportQuery, ListQuery, MetricsQuery, OriginalInfo, SearchQuery, Timestamp, WorkspaceId,
 };
 use tokio::sync::mpsc;
 

@@ -156,6 +156,8 @@ fn each_edge_is_guarded() {
     let engine =
         |text: &str| text.replacen("[dependencies]\n", "[dependencies]\ncallhistory-store.workspace = true\n", 1);
     assert_found(&seeded("xtask/Cargo.toml", engine), "must never depend on callhistory-store");
+    let page = |text: &str| format!("{text}\n[dependencies]\ncallhistory-model.workspace = true\n");
+    assert_found(&seeded("crates/callhistory-console/Cargo.toml", page), "must never depend on callhistory-model");
     let path = "crates/callhistory-client/Cargo.toml";
     let on_unix = "\n[target.'cfg(unix)'.dependencies]\naxum.workspace = true\n";
     assert_found(&seeded(path, |text| format!("{text}{on_unix}")), "must never depend on axum");

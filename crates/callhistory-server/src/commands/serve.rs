@@ -16,7 +16,7 @@ use crate::{
     api::{operations_router, router},
     config::{cli::DemoSettings, settings::Settings},
     http::{limits::Limits, server, tls::Tls},
-    state::AppState,
+    state::{AppState, ConsoleOptions},
     telemetry::prometheus::PrometheusRegistry,
 };
 
@@ -34,7 +34,7 @@ struct Service<'a> {
     store: Arc<dyn CallStore>,
     keys: Option<Arc<dyn ApiKeyStore>>,
     workspace: &'a str,
-    /// The ID of the newest call of a generated history.
+    /// The ID of the newest call of a generated history, which the console then opens.
     newest: Option<String>,
 }
 
@@ -91,12 +91,17 @@ async fn serve(
         tokio::spawn(reload_certificate(tls));
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    print(&welcome(&format!("{scheme}://{}", listener.local_addr()?), &service));
-    let Service { store, keys, .. } = service;
+    print(&welcome(&format!("{scheme}://{}", listener.local_addr()?), &service, settings.console));
+    let Service { store, keys, workspace, newest, .. } = service;
     let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random)
         .until(stop.clone())
         .with_connections(limits.connections)
         .with_max_record_bytes(settings.max_record_bytes());
+    let console = settings.console.then(|| ConsoleOptions {
+        recording_hosts: settings.recording_hosts.clone().unwrap_or_default(),
+        workspace: newest.map(|_| workspace.to_owned()),
+    });
+    state = state.with_console(console);
     if let Some(hosts) = &settings.allowed_hosts {
         state = state.with_allowed_hosts(hosts.clone());
     }
@@ -173,7 +178,7 @@ async fn reload_certificate(tls: Tls) {
 }
 
 /// The welcome text: the address, and commands to paste.
-fn welcome(base: &str, service: &Service<'_>) -> String {
+fn welcome(base: &str, service: &Service<'_>, has_console: bool) -> String {
     let Service { url, workspace, newest, .. } = service;
     // The workspace of the body must be that of the header.
     let body =
@@ -189,9 +194,10 @@ curl -sS -w '\\n' -X PUT {base}/v2/api/call-history/1234567890abcdef \\
 Read it back:
 curl -sS -w '\\n' {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id: {workspace}'
 
-Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
+{console}Reference: {base}/docs   Contract: {base}/openapi.json   Stop: Ctrl-C",
         version = env!("CARGO_PKG_VERSION"),
         body = body.trim_end(),
+        console = if has_console { format!("Console: {base}/console   ") } else { String::new() },
     );
     if let Some(id) = newest {
         text.push_str(&format!(

@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::{
     auth::rate_limit::Rates,
+    console::recording_hosts::RecordingHosts,
     http::{allowed_hosts::AllowedHosts, cors::CorsOrigins, public_url::PublicUrl, tls::Tls},
 };
 
@@ -66,6 +67,13 @@ pub struct Settings {
     /// URL under which callers reach this server, with the path prefix of a proxy; links are absolute with it, and relative without
     #[arg(long, global = true, env = "CALLHISTORY_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
+    /// Serve /console, a page that shows the calls to whoever the API shows them: true or false
+    #[arg(long, global = true, env = "CALLHISTORY_CONSOLE", default_value = "true", value_name = "BOOL",
+        action = clap::ArgAction::Set)]
+    pub console: bool,
+    /// Hosts, separated by commas, whose recordings the console plays, such as *.example.com; it links to all others
+    #[arg(long, global = true, env = "CALLHISTORY_RECORDING_HOSTS", value_name = "HOSTS")]
+    pub recording_hosts: Option<RecordingHosts>,
     /// Log filter: a level (off, error, warn, info, debug, trace), or a list such as warn,callhistory_server=debug
     #[arg(long, global = true, env = "CALLHISTORY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,

@@ -134,6 +134,7 @@ fn example_value(name: &str) -> &'static str {
         "allowed_hosts" => "calls.example.com",
         "cors_origins" => "https://app.example.com,http://localhost:5173",
         "public_url" => "https://calls.example.com",
+        "recording_hosts" => "recordings.example.com",
         "records_per_second" => "100000",
         _ => "false",
     }
@@ -150,7 +151,7 @@ fn is_flag(setting: &Arg) -> bool {
 
 /// The value as TOML: strings in quotes, flags and integers without.
 fn to_toml(setting: &Arg, value: &str) -> String {
-    if is_flag(setting) || value.parse::<u64>().is_ok() {
+    if is_flag(setting) || value.parse::<bool>().is_ok() || value.parse::<u64>().is_ok() {
         value.to_owned()
     } else {
         Value::String(value.to_owned()).to_string()

@@ -261,8 +261,8 @@ fn line() -> String {
 
 fn csv() -> String {
     let query = ExportQuery { format: ExportFormat::Csv, ..ExportQuery::default() };
-    let table = Encoder::new(&query)
-        .and_then(|(mut encoder, head)| Ok([head, encoder.push(format!("{}\n", line()).into())?]));
+    let table =
+        Encoder::new(&query).and_then(|(mut encoder, head)| Ok([head, encoder.push(format!("{}\n", line()).into())?]));
     table.into_iter().flatten().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()
 }
 

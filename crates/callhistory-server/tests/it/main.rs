@@ -8,6 +8,7 @@ mod calls;
 mod changes;
 mod clocks;
 mod connections;
+mod console;
 mod contract;
 mod cors;
 mod demo;

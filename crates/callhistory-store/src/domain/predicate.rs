@@ -1,7 +1,8 @@
 //! The predicate of a filter: clauses and ranges, each by how an index can answer it.
 
 use callhistory_model::{
-    Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, MetadataTest, OneOf, Scalar, Seconds, SortKey, TextPattern, Timestamp, WorkspaceId, visit_members, words,
+    Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, MetadataTest, OneOf, Scalar, Seconds, SortKey,
+    TextPattern, Timestamp, WorkspaceId, visit_members, words,
 };
 
 use super::index_texts::compared;
