@@ -84,9 +84,10 @@ fn respond(asset: Option<Asset>, policy: &HeaderValue, condition: &ReadCondition
             .into_response();
     };
     let tag = HeaderValue::from_static(asset.etag);
-    let is_current = condition.has(&tag);
+    let known = condition.known(&tag);
+    let is_current = known.is_some();
     let headers = [
-        (header::ETAG, tag),
+        (header::ETAG, known.unwrap_or(tag)),
         (header::CACHE_CONTROL, if asset.is_immutable { IMMUTABLE } else { REVALIDATE }),
         (header::CONTENT_SECURITY_POLICY, policy.clone()),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),

@@ -258,7 +258,7 @@ impl CallRecord {
     #[must_use]
     pub fn talk_time_nanos(&self) -> Option<i64> {
         let span = self.end_time.as_ref()?.nanos()? - self.answer_nanos()?;
-        (0..=MAX_DURATION_NANOS).contains(&span).then_some(span)
+        (0..=Self::MAX_DURATION_NANOS).contains(&span).then_some(span)
     }
 
     /// The time of the answer, if it is known and not before the start.

@@ -185,7 +185,7 @@ async fn write_export(
     output: &mut impl std::io::Write,
     name: &str,
 ) -> Result<(), CommandError> {
-    let (mut encoder, head) = Encoder::new(query, false)?;
+    let (mut encoder, head) = Encoder::new(query)?;
     let mut chunks = store.export_calls(workspace, query).await?;
     let mut progress = Progress::new(name, None);
     let mut records = 0;

@@ -2,7 +2,7 @@
 
 use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallFilter, CallRecord, MetadataTest, OneOf, Scalar, Seconds, SortKey,
-    TextPattern, Timestamp, WorkspaceId, visit_members, words,
+    TextPattern, Timestamp, WorkspaceId, visit_members,
 };
 
 use super::index_texts::compared;

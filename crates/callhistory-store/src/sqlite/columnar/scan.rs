@@ -156,7 +156,7 @@ fn classes(
 
 #[cfg(test)]
 mod tests {
-    use callhistory_model::{CallFilter, MetricsQuery, TimeZone};
+    use callhistory_model::{CallFilter, MetricsQuery};
 
     use super::{
         super::segment::{SegmentChanges, apply, call_values},
