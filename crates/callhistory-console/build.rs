@@ -1,4 +1,5 @@
-//! Lists the files of `assets/` with their digests, so that the crate embeds them without a list that somebody must keep.
+//! Lists the files of `assets/` with their digests, so that the crate embeds them without a list that somebody must keep. Modules
+//! and styles are embedded without their comments, which are a sixth of what a browser would load.
 
 use std::{
     env,
@@ -12,42 +13,55 @@ use sha2::{Digest as _, Sha256};
 
 #[expect(clippy::disallowed_methods, reason = "cargo passes folders to build scripts in variables")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let assets = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("assets");
+    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("assets");
     let output = PathBuf::from(env::var("OUT_DIR")?);
-    println!("cargo:rerun-if-changed={}", assets.display());
     println!("cargo:rerun-if-changed=build.rs");
     let mut names = Vec::new();
-    list(&assets, "", &mut names)?;
+    list(&source, "", &mut names)?;
     names.sort_unstable();
 
     let mut all = Sha256::new();
-    for name in &names {
-        all.update(name);
-        all.update(fs::read(assets.join(name))?);
+    let mut files = Vec::new();
+    for name in names {
+        let mut bytes = fs::read(source.join(&name))?;
+        if !name.starts_with("vendor/") && [".js", ".css"].iter().any(|end| name.ends_with(end)) {
+            bytes = without_comments(&String::from_utf8(bytes)?).into_bytes();
+        }
+        all.update(&name);
+        all.update(&bytes);
+        files.push((name, bytes));
     }
     let build = hex(&all.finalize());
-    // The page names its files below the digest of them all, so that browsers may keep them for ever. The names are relative:
-    // a proxy may serve the page below a prefix.
-    let page = fs::read_to_string(assets.join("index.html"))?;
-    let index = output.join("index.html");
-    fs::write(&index, page.replace("\"console/", &format!("\"console/build-{build}/")))?;
-
-    // In two parts: the house rules check the names of files that source files include.
-    let include = concat!("include_", "bytes!");
     let mut table = format!("const BUILD: &str = \"build-{build}/\";\nconst ASSETS: &[Asset] = &[\n");
-    for name in &names {
-        let file = if name == "index.html" { index.clone() } else { assets.join(name) };
-        let digest = hex(&Sha256::digest(fs::read(&file)?));
-        writeln!(
-            table,
-            "    Asset {{ path: {name:?}, bytes: {include}({file:?}), media_type: {:?}, etag: \"\\\"{digest}\\\"\", \
-             is_immutable: false }},",
-            media_type(name)?,
-        )?;
+    for (name, mut bytes) in files {
+        if name == "index.html" {
+            // The page names its files below the digest of them all, so that browsers may keep them for ever. The names are
+            // relative: a proxy may serve the page below a prefix.
+            let page = String::from_utf8(bytes)?;
+            bytes = page.replace("\"console/", &format!("\"console/build-{build}/")).into_bytes();
+        }
+        let file = output.join("assets").join(&name);
+        fs::create_dir_all(file.parent().unwrap_or(&output))?;
+        fs::write(&file, &bytes)?;
+        table.push_str(&entry(&name, &file, &hex(&Sha256::digest(&bytes)))?);
     }
     table.push_str("];\n");
     fs::write(output.join("assets.rs"), table)?;
     Ok(())
+}
+
+/// One file as an item of the table.
+fn entry(name: &str, file: &Path, digest: &str) -> Result<String, Box<dyn Error>> {
+    // In two parts: the house rules check the names of files that source files include.
+    let include = concat!("include_", "bytes!");
+    let media_type = media_type(name)?;
+    let mut entry = String::new();
+    writeln!(
+        entry,
+        "    Asset {{ path: {name:?}, bytes: {include}({file:?}), media_type: {media_type:?}, \
+         etag: \"\\\"{digest}\\\"\", is_immutable: false }},"
+    )?;
+    Ok(entry)
 }
 
 /// The names of the files that are served: the licences of libraries are, their lock file is not.
@@ -60,6 +74,7 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Box<
         if entry.file_type()?.is_dir() {
             list(&entry.path(), &format!("{name}/"), names)?;
         } else if !name.ends_with(".toml") && !file.starts_with('.') {
+            println!("cargo:rerun-if-changed={}", entry.path().display());
             names.push(name);
         }
     }
@@ -84,4 +99,79 @@ fn hex(digest: &[u8]) -> String {
         text.push_str(&format!("{byte:02x}"));
         text
     })
+}
+
+/// Removes the comments that begin a line. Lines of a template are text, whatever they look like.
+fn without_comments(source: &str) -> String {
+    let mut kept = String::new();
+    let mut templates = Templates::default();
+    let mut is_comment = false;
+    for line in source.lines() {
+        let mut rest = line;
+        if is_comment {
+            let Some((_, after)) = line.split_once("*/") else { continue };
+            (rest, is_comment) = (after, false);
+        }
+        if !templates.is_open() {
+            while let Some(comment) = rest.trim_start().strip_prefix("/*") {
+                (rest, is_comment) = comment.split_once("*/").map_or(("", true), |(_, after)| (after, false));
+            }
+            if rest.trim().is_empty() || rest.trim_start().starts_with("//") {
+                continue;
+            }
+        }
+        templates.read(rest);
+        kept.push_str(rest);
+        kept.push('\n');
+    }
+    kept
+}
+
+/// The template literals of a module, which are open at the end of a line.
+#[derive(Default)]
+struct Templates {
+    /// For each open template: `None` in its text, or the open braces of an expression in it.
+    open: Vec<Option<u32>>,
+}
+
+impl Templates {
+    /// Whether the next line begins in the text of a template.
+    fn is_open(&self) -> bool {
+        self.open.last() == Some(&None)
+    }
+
+    fn read(&mut self, line: &str) {
+        let mut quote = None;
+        let mut characters = line.chars().peekable();
+        while let Some(character) = characters.next() {
+            let in_text = self.is_open();
+            match (character, quote) {
+                ('\\', _) => drop(characters.next()),
+                (mark, Some(open)) if mark == open => quote = None,
+                (_, Some(_)) => {}
+                ('$', _) if in_text && characters.peek() == Some(&'{') => {
+                    characters.next();
+                    self.set_braces(Some(0));
+                }
+                ('`', _) if in_text => drop(self.open.pop()),
+                _ if in_text => {}
+                ('`', _) => self.open.push(None),
+                ('"' | '\'', _) => quote = Some(character),
+                ('{', _) => self.set_braces(self.braces().map(|count| count + 1)),
+                ('}', _) => self.set_braces(self.braces().and_then(|count| count.checked_sub(1))),
+                _ => {}
+            }
+        }
+    }
+
+    /// The open braces of the innermost expression.
+    fn braces(&self) -> Option<u32> {
+        self.open.last().copied().flatten()
+    }
+
+    fn set_braces(&mut self, count: Option<u32>) {
+        if let Some(last) = self.open.last_mut() {
+            *last = count;
+        }
+    }
 }

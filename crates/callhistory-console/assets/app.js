@@ -24,7 +24,7 @@ const NO_CONFIG = { version: "", requireKeys: false, recordingHosts: [], workspa
 
 class Shell {
   session = new Session();
-  api = new Api(this.session, () => this.signIn());
+  api = new Api(this.session, (error) => this.signIn(error));
   config = NO_CONFIG;
   state = parse(location.hash);
   /** @type {Page | null} */
@@ -40,6 +40,8 @@ class Shell {
 
   async start() {
     this.setLanguage();
+    // The page loads while the server is asked. Whether it fails is seen when it is opened.
+    PAGES[this.state.page]?.().catch(() => {});
     try {
       const { body } = await this.api.get("/console/config.json");
       this.config = { ...NO_CONFIG, ...body };
@@ -71,6 +73,7 @@ class Shell {
     if (state === null) return;
     this.state = state;
     this.session.choose(state.workspace);
+    if (state.page !== "sign-in") this.session.rememberWorkspace();
     const isSame = before.page === state.page && before.id === state.id && before.workspace === state.workspace;
     if (isSame && this.ctx !== null && this.page?.change !== undefined) {
       Object.assign(this.ctx, { state, format: this.formatter(state) });
@@ -155,19 +158,24 @@ class Shell {
     void this.route();
   }
 
-  /** Opens the sign-in page, which leads back to here. */
-  signIn() {
+  /**
+   * Opens the sign-in page, which leads back to here.
+   * @param {import("./api.js").ApiError | null} [refusal] why the key is no longer accepted
+   */
+  signIn(refusal = null) {
     const here = parse(location.hash);
     if (here.page === "sign-in") return;
+    this.session.refusal = this.session.key === "" ? null : refusal;
     const target = location.hash === "" ? serialize(here) : location.hash;
     const state = { ...withPage(here, "sign-in"), params: new Map([["return", target]]) };
     this.navigate(serialize(state), { replace: true });
   }
 
+  /** Forgets the key and, by loading the page again, everything that was read with it. */
   signOut() {
     this.session.signOut();
-    this.page = null;
     location.hash = serialize({ page: "sign-in", id: "", workspace: this.session.workspace, params: new Map() });
+    location.reload();
   }
 
   /** @param {string} text */

@@ -25,6 +25,8 @@ export class Session {
   key = keptKey();
   /** Whether the key is kept until the tab is closed. */
   remember = this.key !== "";
+  /** Why the server has refused the key in the middle of a session. @type {import("./api.js").ApiError | null} */
+  refusal = null;
 
   constructor() {
     const workspace = readPreference("workspace") ?? "";
@@ -57,8 +59,9 @@ export class Session {
     writePreference("workspace", workspace);
   }
 
-  /** Keeps the name of a workspace that has been opened, for the list of the chooser. */
+  /** Keeps the name of the workspace for the list of the chooser. */
   rememberWorkspace() {
+    if (this.workspace === "" || this.workspaces()[0] === this.workspace) return;
     const others = this.workspaces().filter((name) => name !== this.workspace);
     writePreference("workspaces", JSON.stringify([this.workspace, ...others].slice(0, MAX_WORKSPACES)));
   }

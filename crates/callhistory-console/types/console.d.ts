@@ -1,6 +1,6 @@
 // The types that the modules of the console share. They are global, so that JSDoc can name them without imports.
 
-import type { TemplateResult, nothing } from "lit-html";
+import type { TemplateResult, nothing } from "../assets/vendor/lit-html/lit-html.js";
 // Generated from the contract by `cargo xtask interop`.
 import type { components } from "./contract.js";
 

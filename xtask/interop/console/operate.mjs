@@ -44,11 +44,11 @@ await run("the name chooses the format, and the form the mode", async ({ page, o
   await importFile(page, "calls.csv", "_id,status\r\na,busy\r\nb,completed\r\n");
   check(await count(page, "created") === "2", "CSV was not read");
   await importFile(page, "calls.json", "[{\"_id\": \"a\", \"status\": \"failed\"}]", {
-    prepare: () => page.getByLabel("Records that exist").selectOption("create"),
+    prepare: () => page.getByLabel("If a record exists").selectOption("create"),
   });
-  check(await count(page, "unchanged") === "1", "the mode was not used");
+  check(await count(page, "rejected") === "1", "the mode was not used");
   await importFile(page, "strict.json", "[{\"_id\": \"c\", \"odd\": 1}]", {
-    prepare: () => page.getByLabel("Odd values").selectOption("strict"),
+    prepare: () => page.getByLabel("Unknown members").selectOption("strict"),
   });
   check(await count(page, "rejected") === "1", "the handling was not used");
 }, { allow: [/status of 422/] });

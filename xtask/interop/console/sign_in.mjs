@@ -66,6 +66,22 @@ await run("what a key lacks is named", async ({ page, open }) => {
   await page.locator(".operate-facts div", { hasText: "calls:write" }).getByText("Yes").waitFor();
 }, { allow: [/status of 40[34]/, /status of 412/] });
 
+await run("a key that is no longer accepted is asked for again, with the reason and the way back", async ({ page, open }) => {
+  await open("#/operate?workspace=acme", server.keyed);
+  await signIn(page, "acme", server.keys.all);
+  await page.waitForSelector(".operate");
+  await page.route("**/v2/api/call-history?*", (route) => route.fulfill({
+    status: 401,
+    contentType: "application/problem+json",
+    body: JSON.stringify({ status: 401, code: "key_revoked", detail: "The key is revoked." }),
+  }));
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText("This key was revoked").waitFor();
+  await page.unroute("**/v2/api/call-history?*");
+  await signIn(page, "acme", server.keys.all);
+  await page.waitForURL("**#/operate?workspace=acme");
+}, { allow: [/status of 401/] });
+
 await run("a damaged kept key asks again", async ({ page, open }) => {
   await page.addInitScript(() => sessionStorage.setItem("callhistory.key", "with a blank\u0000"));
   await open("#/operate?workspace=acme", server.keyed);

@@ -12,8 +12,11 @@ let form = { isBusy: false, message: "", field: "" };
 /** @type {Page} */
 export default {
   title: ({ t, config }) => t(config.requireKeys ? "sign-in.title" : "sign-in.workspace.title"),
-  enter() {
-    form = { isBusy: false, message: "", field: "" };
+  enter(ctx) {
+    const { refusal } = ctx.session;
+    const [field, message] = refusal === null ? [/** @type {const} */ (""), ""] : reason(ctx, refusal);
+    form = { isBusy: false, message, field };
+    ctx.session.refusal = null;
   },
   leave() {},
   render,
@@ -81,7 +84,6 @@ async function submit(ctx, event) {
       return refuse(ctx, field, message);
     }
   }
-  session.rememberWorkspace();
   ctx.navigate(target(ctx.state, workspace), { replace: true });
 }
 
@@ -94,7 +96,10 @@ function refuse(ctx, field, message) {
   form = { isBusy: false, message, field };
   ctx.update();
   const name = field === "" ? "workspace" : field;
-  requestAnimationFrame(() => document.querySelector(`.sign-in input[name=${name}]`)?.dispatchEvent(new Event("focus")));
+  requestAnimationFrame(() => {
+    const input = document.querySelector(`.sign-in input[name=${name}]`);
+    if (input instanceof HTMLElement) input.focus();
+  });
 }
 
 /** @param {Ctx} ctx @param {unknown} error @returns {["workspace" | "key" | "", string]} the field and the text */

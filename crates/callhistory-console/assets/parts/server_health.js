@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, isAborted } from "../api.js";
+import { missingScope } from "./states.js";
 
 /** @typedef {"unknown" | "good" | "bad"} Verdict */
 /** @type {{ isLoading: boolean, alive: Verdict, ready: Verdict, reason: string }} */
@@ -16,7 +17,7 @@ const NO_VERSION = { "if-match": "\"0-none\"" };
 /** @type {Array<[string, string, string, string, Record<string, string>]>} scope, method, path, body, headers */
 const PROBES = [
   ["calls:read", "GET", "?limit=1", "", {}],
-  ["calls:write", "PATCH", `/${NO_CALL}`, "{}", { "content-type": "application/merge-patch+json", ...NO_VERSION }],
+  ["calls:write", "PUT", `/${NO_CALL}`, "{}", NO_VERSION],
   ["calls:delete", "DELETE", `/${NO_CALL}`, "", NO_VERSION],
   ["calls:export", "GET", `/export?format=ndjson&callIds=${NO_CALL}`, "", {}],
   ["phone-numbers:read", "GET", "?phoneNumber=%2B0&limit=1", "", {}],
@@ -48,7 +49,7 @@ async function ask(ctx, path) {
 async function loadScopes(ctx) {
   scopes = new Map();
   for (const [scope, method, path, body, headers] of PROBES) {
-    const answer = await probe(ctx, method, path, body, headers);
+    const answer = await probe(ctx, scope, method, path, body, headers);
     if (ctx.signal.aborted) return;
     scopes.set(scope, answer);
     ctx.update();
@@ -58,20 +59,21 @@ async function loadScopes(ctx) {
 
 /**
  * @param {Ctx} ctx
+ * @param {string} scope
  * @param {string} method
  * @param {string} path
  * @param {string} body
  * @param {Record<string, string>} headers
  * @returns {Promise<"yes" | "no" | "unclear">}
  */
-async function probe(ctx, method, path, body, headers) {
+async function probe(ctx, scope, method, path, body, headers) {
   const url = `/v2/api/call-history${path}`;
   try {
     await (method === "GET" ? ctx.api.get(url, {}, { signal: ctx.signal }) : ctx.api.send(method, url, body, headers));
     return "yes";
   } catch (error) {
     if (!(error instanceof ApiError)) return "unclear";
-    if (error.status === 403) return "no";
+    if (error.status === 403) return missingScope(error) === scope ? "no" : "unclear";
     // The record is not there, or not in this version: the scope was checked before.
     return error.status === 404 || error.status === 412 ? "yes" : "unclear";
   }

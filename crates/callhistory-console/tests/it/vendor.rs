@@ -28,6 +28,18 @@ fn digests(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
+/// The types that the modules are checked against are those of the same versions.
+#[test]
+fn the_declarations_are_those_of_the_vendored_versions() {
+    let lock: Table = fs::read_to_string(folder().join("LOCK.toml")).unwrap().parse().unwrap();
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/interop/package.json");
+    let tools = fs::read_to_string(tools).unwrap();
+    for (package, entry) in &lock {
+        let version = entry["version"].as_str().unwrap();
+        assert!(tools.contains(&format!("\"{package}\": \"{version}\"")), "xtask/interop/package.json: {package}");
+    }
+}
+
 #[test]
 fn the_lock_file_names_every_vendored_file() {
     let lock: Table = fs::read_to_string(folder().join("LOCK.toml")).unwrap().parse().unwrap();
