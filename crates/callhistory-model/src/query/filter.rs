@@ -36,7 +36,7 @@ pub struct CallFilter {
     pub call_flow_id: Option<OneOf>,
     /// ID of the batch that the call belongs to.
     pub batch_id: Option<OneOf>,
-    /// Call status.
+    /// Call status; compared, as direction and transport are, in the form of [`normalize_enum_value`](crate::normalize_enum_value).
     pub status: Option<OneOf>,
     /// What the status says about the result of the call: values of [`CallOutcome`].
     pub outcome: Option<OneOf>,
@@ -141,7 +141,8 @@ impl CallFilter {
             query.push("postAnalysis", AnalysisClause::to_json(&self.post_analysis));
         }
         for (name, value) in &self.metadata {
-            query.push(&format!("metadata.{name}"), value);
+            let quote = if value.trim().is_empty() { "\"" } else { "" };
+            query.push(&format!("metadata.{name}"), format_args!("{quote}{value}{quote}"));
         }
         query.push_some("search", self.search.as_ref());
         query.push_some("timezone", self.time_zone);
@@ -192,6 +193,12 @@ impl CallFilter {
             return Err(FieldError::new(FieldErrorCode::Malformed, "has no member name; write metadata.NAME=value"));
         }
         check_path(member)?;
+        if value.trim().is_empty() {
+            return Ok(());
+        }
+        // The way to ask for a blank text.
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let value = quoted.filter(|text| text.trim().is_empty()).unwrap_or(value);
         if self.metadata.len() == MAX_METADATA_FILTERS {
             let detail = format!("exceeds the limit of {MAX_METADATA_FILTERS} metadata filters");
             return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));

@@ -2,7 +2,7 @@
 
 use super::{
     filter::CallFilter,
-    query_string::{QueryString, cursor, integer, read_parameters, set},
+    query_string::{QueryString, integer, read_parameters, set},
 };
 use crate::{
     CallRecord, FieldError, FieldErrorCode, FieldErrors,
@@ -70,7 +70,7 @@ impl ListQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "limit" => set(&mut list.limit, integer(value, 1, Self::MAX_LIMIT)),
-                "cursor" => set(&mut list.cursor, cursor(value)),
+                "cursor" => set(&mut list.cursor, Ok(value.to_owned())),
                 "page" => set(&mut list.page, integer(value, 1, Self::MAX_PAGED_RECORDS)),
                 "sort" => value.parse().map(|sort| list.sort = sort),
                 "fields" => fields(value).map(|fields| list.fields = fields),
