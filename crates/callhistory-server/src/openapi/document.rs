@@ -41,7 +41,10 @@ absent, a number may be a text, and facts that contradict each other are kept. `
 | `!*` | records without a value |
 | `+1800*` | phone numbers with this prefix |
 
-A backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
+Values of `status`, `direction` and `callType` are compared without case, and `_`, `-` and white space are alike: `in-progress`
+also matches `IN_PROGRESS`. A backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
+
+A parameter whose value is blank is one that was not given. An empty text of a record is no value.
 
 ## Times
 

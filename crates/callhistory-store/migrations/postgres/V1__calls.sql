@@ -12,7 +12,8 @@ CREATE TABLE workspace (
 
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
--- repeat what is filtered, sorted or aggregated.
+-- repeat what is filtered, sorted or aggregated. `status`, `direction` and `call_type` are in their normal form; `outcome` is the
+-- class of the status.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit.
 CREATE TABLE call (
     workspace_id      text COLLATE "C" NOT NULL,
@@ -30,6 +31,7 @@ CREATE TABLE call (
     status            text COLLATE "C",
     direction         text COLLATE "C",
     call_type         text COLLATE "C",
+    outcome           text COLLATE "C" NOT NULL,
     from_phone_number text COLLATE "C",
     to_phone_number   text COLLATE "C",
     terms             bigint[]         NOT NULL,

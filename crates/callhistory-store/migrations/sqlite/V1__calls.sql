@@ -6,7 +6,8 @@ CREATE TABLE workspace (
 
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
--- repeat what is filtered, sorted or aggregated.
+-- repeat what is filtered, sorted or aggregated. `status`, `direction` and `call_type` are in their normal form; `outcome` is the
+-- class of the status.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `body` and `transcript` come
 -- last, so that reading the columns before them never touches their overflow pages.
 --
@@ -31,6 +32,7 @@ CREATE TABLE call (
     status            TEXT,
     direction         TEXT,
     call_type         TEXT,
+    outcome           TEXT    NOT NULL,
     from_phone_number TEXT,
     to_phone_number   TEXT,
     body              BLOB    NOT NULL,

@@ -213,17 +213,22 @@ fn outcome(terms: &Terms, set: &OneOf) -> FilterClause {
 /// The values of a set as they are compared with those of records. A longer prefix than records have is an exact value.
 fn compared_set(name: &str, set: &OneOf) -> OneOf {
     let cut = |pattern: &TextPattern| match pattern {
-        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text).to_owned()),
+        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text).into_owned()),
         TextPattern::Prefix(start) if compared(name, start).len() < start.len() => {
-            TextPattern::Exact(compared(name, start).to_owned())
+            TextPattern::Exact(compared(name, start).into_owned())
         }
         TextPattern::Prefix(start) => TextPattern::Prefix(start.clone()),
     };
-    OneOf { negated: set.negated, values: set.values.iter().map(cut).collect() }
+    let values: Vec<_> = set.values.iter().map(cut).collect();
+    match values.as_slice() {
+        // An empty text is no value.
+        [TextPattern::Exact(text)] if text.is_empty() => OneOf { negated: !set.negated, ..OneOf::present() },
+        _ => OneOf { negated: set.negated, values },
+    }
 }
 
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
-    let ids: Vec<_> = ids.iter().map(|id| compared("callIds", id).to_owned()).collect();
+    let ids: Vec<_> = ids.iter().map(|id| compared("callIds", id).into_owned()).collect();
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
     FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }

@@ -3,9 +3,7 @@
 
 use std::collections::HashSet;
 
-use callhistory_model::{
-    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, visit_members, words,
-};
+use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
 use super::index_texts::IndexTexts;
@@ -128,9 +126,9 @@ impl Terms {
             ("agentId", texts.agent_id),
             ("callFlowId", texts.call_flow_id),
             ("batchId", texts.batch_id),
-            ("status", texts.status),
-            ("direction", texts.direction),
-            ("callType", texts.call_type),
+            ("status", texts.status.as_deref()),
+            ("direction", texts.direction.as_deref()),
+            ("callType", texts.call_type.as_deref()),
             ("fromPhoneNumber", texts.from_phone_number),
             ("toPhoneNumber", texts.to_phone_number),
         ];
@@ -140,8 +138,7 @@ impl Terms {
                 None => terms.push(self.absent(name)),
             }
         }
-        let outcome = record.status.as_ref().map_or(CallOutcome::Unknown, CallStatus::outcome);
-        terms.push(self.term(OUTCOME, outcome.as_str()));
+        terms.push(self.term(OUTCOME, texts.outcome.as_str()));
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
         terms.extend(charge_nanos(record).map(|_| self.present(COST)));
         terms.extend(texts.call_id.map(|id| self.term("callIds", id)));

@@ -48,14 +48,19 @@ impl ModelCall {
         self.texts.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    /// The value of a member as filters and groups compare it.
+    fn value(&self, name: &str) -> Option<String> {
+        self.text(name).map(|text| compared(name, text)).filter(|text| !text.is_empty())
+    }
+
     /// Whether the call has ended.
     fn is_final(&self) -> bool {
-        matches!(self.text("status"), Some("completed" | "failed" | "busy"))
+        matches!(self.value("status").as_deref(), Some("completed" | "failed" | "busy"))
     }
 
     /// Whether the call has not ended, or says nothing about it. Nobody knows what "parked" means.
     fn is_live(&self) -> bool {
-        matches!(self.text("status"), Some("ongoing") | None)
+        matches!(self.value("status").as_deref(), Some("ongoing" | "in-progress") | None)
     }
 
     /// Whether `search` finds this word, or these digits of a number.
@@ -88,6 +93,14 @@ impl ModelCall {
         let sign = |nanos: i64| if nanos < 0 { format!("-{}", decimal(-nanos)) } else { decimal(nanos) };
         members.extend(self.cost.map(|cost| format!("\"cost\":{{\"customer_charge\":{}}}", sign(cost))));
         CallInput::from_json(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
+    }
+}
+
+/// A text as the values of a member are compared: those of an enum without case, and `_`, `-` and blank are alike.
+fn compared(name: &str, text: &str) -> String {
+    match name {
+        "status" | "direction" | "callType" => text.trim().to_lowercase().replace(['_', ' '], "-"),
+        _ => text.to_owned(),
     }
 }
 
@@ -131,9 +144,9 @@ const TEXTS: [(&str, &[&str]); 6] = [
     ("agentId", &["a", "b", "c", "a,b", "!a", "*", "", "A"]),
     ("callFlowId", &["f1", "f2", "f 3", "f&4=5"]),
     ("batchId", &["b1", "b2"]),
-    ("status", &["completed", "failed", "ongoing", "busy", "parked"]),
-    ("direction", &["inbound", "outbound", ""]),
-    ("callType", &["sip", "web"]),
+    ("status", &["completed", "COMPLETED", "failed", "ongoing", "busy", "parked", "In Progress", "IN_PROGRESS", " "]),
+    ("direction", &["inbound", "Inbound", "outbound", ""]),
+    ("callType", &["sip", "web", "Web"]),
 ];
 
 fn free_form(rng: &mut Rng) -> Value {

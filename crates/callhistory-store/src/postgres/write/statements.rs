@@ -64,7 +64,7 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
-const COLUMNS: [(&str, &str, &str); 19] = [
+const COLUMNS: [(&str, &str, &str); 20] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
     ("updated_at", "bigint[]", ""),
@@ -77,6 +77,7 @@ const COLUMNS: [(&str, &str, &str); 19] = [
     ("status", "text[]", ""),
     ("direction", "text[]", ""),
     ("call_type", "text[]", ""),
+    ("outcome", "text[]", ""),
     ("from_phone_number", "text[]", ""),
     ("to_phone_number", "text[]", ""),
     // An array of arrays would have to be rectangular.

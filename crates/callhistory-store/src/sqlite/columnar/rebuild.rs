@@ -114,17 +114,16 @@ pub(crate) const COLUMNS: &str =
     "c.sort_time, c.duration, c.cost, c.status, c.agent_id, c.call_flow_id, c.direction, c.call_type";
 
 impl<'a> MetricsRow<'a> {
-    pub(crate) fn of(record: &'a CallRecord) -> Self {
-        let IndexTexts { status, agent_id, call_flow_id, direction, call_type, .. } = IndexTexts::of(record);
+    pub(crate) fn of(record: &CallRecord, texts: &'a IndexTexts<'_>) -> Self {
         Self {
             sort_time: record.sort_time_nanos(),
             duration: record.duration_nanos(),
             cost: charge_nanos(record),
-            status,
-            agent_id,
-            call_flow_id,
-            direction,
-            call_type,
+            status: texts.status.as_deref(),
+            agent_id: texts.agent_id,
+            call_flow_id: texts.call_flow_id,
+            direction: texts.direction.as_deref(),
+            call_type: texts.call_type.as_deref(),
         }
     }
 

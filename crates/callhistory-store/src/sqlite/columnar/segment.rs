@@ -9,7 +9,7 @@ use super::encoding::{self, ColumnReader, corrupt};
 use crate::{domain::aggregate::MetricsRow, error::StoreError};
 
 /// Raised when the format of segments changes: a database with another format is rebuilt at the next start.
-pub(crate) const FORMAT_VERSION: i64 = 1;
+pub(crate) const FORMAT_VERSION: i64 = 2;
 /// Maximum number of calls in a segment, which is rewritten as a whole.
 pub(crate) const MAX_CALLS: usize = 512;
 

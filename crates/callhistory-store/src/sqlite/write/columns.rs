@@ -20,8 +20,8 @@ pub(crate) fn has_columns(
              AND sequence = :sequence AND sort_time = :sort_time AND created_at = :created_at
              AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND agent_id IS :agent_id
              AND call_flow_id IS :call_flow_id AND batch_id IS :batch_id AND call_id IS :call_id AND status IS :status
-             AND direction IS :direction AND call_type IS :call_type AND from_phone_number IS :from_phone_number
-             AND to_phone_number IS :to_phone_number AND digest = :digest
+             AND direction IS :direction AND call_type IS :call_type AND outcome = :outcome
+             AND from_phone_number IS :from_phone_number AND to_phone_number IS :to_phone_number AND digest = :digest
              AND transcript_digest IS :transcript_digest AND body = :body AND transcript IS :transcript";
     with_columns(db, text, (position, record, call), |statement, columns| statement.exists(columns))
 }
@@ -67,6 +67,7 @@ fn with_columns<T>(
             ":status": texts.status,
             ":direction": texts.direction,
             ":call_type": texts.call_type,
+            ":outcome": texts.outcome.as_str(),
             ":from_phone_number": texts.from_phone_number,
             ":to_phone_number": texts.to_phone_number,
             ":digest": digest.record,

@@ -15,6 +15,7 @@ use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         aggregate::MetricsRow,
+        index_texts::IndexTexts,
         mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition},
         original::OriginalTotals,
         prepared::PreparedTerms,
@@ -381,7 +382,7 @@ fn replace_row(
         "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
              updated_at = :updated_at, duration = :duration, cost = :cost,
              agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
-             status = :status, direction = :direction, call_type = :call_type,
+             status = :status, direction = :direction, call_type = :call_type, outcome = :outcome,
              from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest,
              transcript_digest = :transcript_digest, body = :body, transcript = :transcript
          WHERE workspace_id = :workspace_id AND id = :id",
@@ -389,7 +390,8 @@ fn replace_row(
         &record,
         &call,
     )?;
-    let (row_before, row_after) = (MetricsRow::of(before), MetricsRow::of(&record));
+    let texts = (IndexTexts::of(before), IndexTexts::of(&record));
+    let (row_before, row_after) = (MetricsRow::of(before, &texts.0), MetricsRow::of(&record, &texts.1));
     if row_before != row_after {
         tx.change_columns(&record.workspace_id, &row_before, -1)?;
         tx.change_columns(&record.workspace_id, &row_after, 1)?;
@@ -427,10 +429,10 @@ fn insert_call(
     let inserted = write_columns(
         &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
-             agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
+             agent_id, call_flow_id, batch_id, call_id, status, direction, call_type, outcome,
              from_phone_number, to_phone_number, digest, transcript_digest, body, transcript)
          VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
-             :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
+             :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type, :outcome,
              :from_phone_number, :to_phone_number, :digest, :transcript_digest, :body, :transcript)
          ON CONFLICT (workspace_id, id) DO NOTHING",
         position,
@@ -441,7 +443,7 @@ fn insert_call(
         return Err(StoreError::IdTaken);
     }
     tx.terms.push((position, TermChange::Insert(terms)));
-    tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
+    tx.change_columns(&record.workspace_id, &MetricsRow::of(&record, &IndexTexts::of(&record)), 1)?;
     original.iter().try_for_each(|row| originals::insert(&tx.db, (&record.workspace_id, &record.id), row))?;
     Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created, warnings: warnings.list })
 }

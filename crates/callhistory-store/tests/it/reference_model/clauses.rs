@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use fastrand::Rng;
 
-use super::{ModelCall, SECOND, START, TEXTS, WORDS, decimal, phone, pick, rfc3339};
+use super::{ModelCall, SECOND, START, TEXTS, WORDS, compared, decimal, phone, pick, rfc3339};
 
 /// Every value at a path: members of members by dots, items of arrays at the path of the array.
 fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
@@ -59,17 +59,17 @@ fn set_clause(rng: &mut Rng) -> Clause {
     let negated = rng.u8(0..3) == 0;
     let mark = if negated { "!" } else { "" };
     if rng.u8(0..6) == 0 {
-        return clause(name, format!("{mark}*"), move |call| call.text(name).is_some() != negated);
+        return clause(name, format!("{mark}*"), move |call| call.value(name).is_some() != negated);
     }
     let mut chosen: Vec<&str> = (0..rng.usize(1..4)).map(|_| pick(rng, values)).collect();
     // An empty text is no value, and no value of a parameter either.
-    chosen.retain(|value| !value.is_empty());
+    chosen.retain(|value| !value.trim().is_empty());
     if chosen.is_empty() {
         chosen = vec!["nothing has this"];
     }
     let text = chosen.iter().map(|value| escaped(value)).collect::<Vec<_>>().join(",");
-    let chosen: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
-    let has = move |call: &ModelCall| call.text(name).is_some_and(|have| chosen.iter().any(|value| value == have));
+    let chosen: Vec<String> = chosen.into_iter().map(|value| compared(name, value)).collect();
+    let has = move |call: &ModelCall| call.value(name).is_some_and(|have| chosen.contains(&have));
     clause(name, format!("{mark}{text}"), move |call| has(call) != negated)
 }
 
@@ -143,7 +143,9 @@ fn metadata_clause(rng: &mut Rng) -> Clause {
     let path = pick(rng, &PATHS);
     let text = pick(rng, &["gold", "5", "5.0", "true", "", "null", "iron", "2", "0.25", "-1"]);
     let readings = [json!(text), serde_json::from_str(text).unwrap_or(json!(text))];
-    clause(format!("metadata.{path}"), text, move |call| {
+    // A blank parameter is one that was not given.
+    let value = if text.is_empty() { "\"\"" } else { text };
+    clause(format!("metadata.{path}"), value, move |call| {
         let mut found = Vec::new();
         at_path(&call.metadata, path, &mut found);
         found.iter().any(|have| readings.iter().any(|reading| same(have, reading)))

@@ -94,7 +94,7 @@ impl Comparison {
     async fn merge(&mut self, rng: &mut Rng, id: &str, now: Timestamp) {
         let Some(model) = self.calls.get_mut(id) else { return };
         let flow = model.text("callFlowId").is_none().then(|| pick(rng, &["f1", "f2"]).to_owned());
-        let status = (model.is_final() || model.text("status").is_none()).then_some("ongoing");
+        let status = (model.is_final() || model.value("status").is_none()).then_some("ongoing");
         let input = CallInput::from_json(json!({"callFlowId": flow, "status": status}).to_string().as_bytes()).unwrap();
         let is_changed = flow.is_some() || status.is_some() && !model.is_final();
         if let Some(flow) = flow {
@@ -205,7 +205,9 @@ impl Comparison {
         // Afterwards: the clauses of the model have their dates in UTC.
         request.filter.time_zone = Some(zone.parse().unwrap());
         let metrics = self.store.get_call_metrics(&self.workspace, &request).await.unwrap();
-        let count = |status: &str| expected.iter().filter(|call| call.text("status") == Some(status)).count() as u64;
+        let count = |status: &str| {
+            expected.iter().filter(|call| call.value("status").as_deref() == Some(status)).count() as u64
+        };
         let counts = (metrics.total_calls, metrics.completed_calls, metrics.failed_calls);
         assert_eq!(counts, (expected.len() as u64, count("completed"), count("failed")), "{described:?}");
         let nanos = |decimal: &ExactDecimal| decimal.nanos().unwrap();
@@ -236,7 +238,7 @@ impl Comparison {
                         "{text} lists what {described:?} does not"
                     );
                     for name in names.iter().filter(|name| TEXTS.iter().any(|(known, _)| known == *name)) {
-                        assert_eq!(group.group.get(*name).map(String::as_str), call.text(name), "{text}");
+                        assert_eq!(group.group.get(*name).cloned(), call.value(name), "{text}");
                     }
                     lengths.extend(call.duration);
                 }
