@@ -29,7 +29,7 @@ pub struct ListQuery {
     pub limit: Option<u16>,
     /// The cursor of the previous page.
     pub cursor: Option<String>,
-    /// Page number, within the first 10,000 records; use cursors beyond that.
+    /// Page number, within the first 100,000 records; use cursors beyond that.
     pub page: Option<u32>,
     /// The members to return; empty for whole records.
     pub fields: Vec<String>,
@@ -43,7 +43,7 @@ impl ListQuery {
     /// The maximum of `limit`.
     pub const MAX_LIMIT: u16 = 1000;
     /// The number of records that page numbers reach.
-    pub const MAX_PAGED_RECORDS: u32 = 10_000;
+    pub const MAX_PAGED_RECORDS: u32 = 100_000;
     /// The names of the parameters, except those of the filter.
     pub const PARAMETERS: &'static [&'static str] = &["limit", "cursor", "page", "sort", "fields", "includeTotal"];
 

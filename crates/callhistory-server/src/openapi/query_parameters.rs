@@ -141,7 +141,7 @@ fn describe_list(name: &str) -> Value {
         }),
         "page" => json!({
             "schema": { "type": "integer", "minimum": 1, "maximum": pages },
-            "description": "Page number, starting at 1, within the first 10,000 records; follow `Link` beyond them. Not \
+            "description": "Page number, starting at 1, within the first 100,000 records; follow `Link` beyond them. Not \
                 allowed with `cursor`.",
             "example": 1,
         }),

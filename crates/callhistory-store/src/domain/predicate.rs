@@ -8,6 +8,9 @@ use callhistory_model::{
 use super::index_texts::compared;
 use super::search_terms::{self as terms, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
 
+/// The name of the outcome: every record has one.
+const OUTCOME: &str = "outcome";
+
 /// One clause of a filter, by how an index can answer it.
 pub(crate) enum FilterClause {
     /// By terms or by columns. Terms that are not exact match too much.
@@ -114,6 +117,7 @@ impl Predicate {
             ("status", "c.status", &filter.status),
             ("direction", "c.direction", &filter.direction),
             ("callType", "c.call_type", &filter.call_type),
+            (OUTCOME, "c.outcome", &filter.outcome),
         ];
         for (name, column, set) in sets {
             clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
@@ -180,6 +184,7 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Filte
     for (name, _) in columns {
         any.extend(set.values.iter().map(|pattern| match pattern {
             TextPattern::Exact(text) => terms.term(name, text),
+            TextPattern::Prefix(start) if start.is_empty() && *name == OUTCOME => terms.every(),
             TextPattern::Prefix(start) if start.is_empty() => terms.present(name),
             TextPattern::Prefix(start) => {
                 let end = start.char_indices().nth(PREFIX_CHARS).map_or(start.len(), |(end, _)| end);
@@ -228,7 +233,9 @@ fn compared_set(name: &str, set: &OneOf) -> OneOf {
 }
 
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
-    let ids: Vec<_> = ids.iter().map(|id| compared("callIds", id).into_owned()).collect();
+    // No `_id` has a blank, and a program that does not escape a plus sign sends one. A `callId` can have either.
+    let forms = |id: &String| [Some(id.clone()), id.contains(' ').then(|| id.replace(' ', "+"))].into_iter().flatten();
+    let ids: Vec<_> = ids.iter().flat_map(forms).map(|id| compared("callIds", &id).into_owned()).collect();
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
     FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }

@@ -244,26 +244,33 @@ impl<'a> Listing<'a> {
         let (start, key, index, order) =
             (self.position_clause(&mut sql, bounds, after), self.key, self.index, self.order());
         let most = sql.bind(row_budget as i64 + 1);
+        // A record before the page is counted by its position, without its body.
+        let found = if offset > 0 { "c.position" } else { "c.body" };
         let text = format!(
-            "SELECT CASE WHEN {holds} THEN c.body END, {key}, {PAGE_COLUMNS} FROM call c INDEXED BY {index}
+            "SELECT CASE WHEN {holds} THEN {found} END, {key}, {PAGE_COLUMNS} FROM call c INDEXED BY {index}
              WHERE {start} ORDER BY {order} LIMIT {most}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(self, limit), 0, 0);
+        let (mut builder, mut rows_read, mut positions) = (PageBuilder::new(self, limit), 0, Vec::new());
         while let Some(row) = rows.next()? {
             if rows_read == row_budget {
                 return Ok(None);
             }
             rows_read += 1;
+            if offset > 0 {
+                positions.extend(row.get::<_, Option<i64>>(0)?);
+                if positions.len() == window.wanted() {
+                    break;
+                }
+                continue;
+            }
             let Some(body) = row.get_ref(0)?.as_blob_or_null().map_err(rusqlite::Error::from)? else { continue };
-            if skipped < offset {
-                skipped += 1;
-            } else if !builder.take(body, row)? {
+            if !builder.take(body, row)? {
                 break;
             }
         }
-        builder.finish().map(Some)
+        if offset > 0 { self.page_in_order(&positions, window).map(Some) } else { builder.finish().map(Some) }
     }
 
     fn page_by_terms(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
