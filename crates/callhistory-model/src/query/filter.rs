@@ -44,13 +44,13 @@ pub struct CallFilter {
     pub direction: Option<OneOf>,
     /// Transport of the call.
     pub call_type: Option<OneOf>,
-    /// Phone number of the caller.
+    /// Phone number of the caller. Numbers are compared in one form, which spellings and URIs of a number share.
     pub from_phone_number: Option<OneOf>,
     /// Phone number of the callee.
     pub to_phone_number: Option<OneOf>,
     /// Phone number of either side; negated, of neither side.
     pub phone_number: Option<OneOf>,
-    /// `_id` or `callId` is one of these; at most 1000.
+    /// `_id` or `callId` is one of these, or one of these with `+` in place of each blank; at most 1000.
     pub call_ids: Option<Vec<String>>,
     /// The call started at or after this time; a record without `startTime` counts with its `createdAt`.
     pub started_after: Option<Timestamp>,
