@@ -132,6 +132,7 @@ fn example_value(name: &str) -> &'static str {
         "operations_listen" => "127.0.0.1:9464",
         "requests_per_second" => "1000",
         "allowed_hosts" => "calls.example.com",
+        "default_country" => "DE",
         "records_per_second" => "100000",
         _ => "false",
     }

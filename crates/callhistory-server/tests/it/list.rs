@@ -117,6 +117,48 @@ async fn documented_filter_forms_are_accepted() {
     );
 }
 
+/// What forms, spreadsheets and telephones make of a filter.
+#[tokio::test]
+async fn filters_understand_the_spellings_of_a_value() {
+    let server = Server::start().await;
+    let calls = [
+        (
+            "a",
+            r#"{"status":"IN_PROGRESS","fromPhoneNumber":"+49 30 123456","callId":"1+2@host","startTime":1792879200}"#,
+        ),
+        ("b+c", r#"{"status":"ended","toPhoneNumber":"tel:+4930123456;npdi","startTime":1792879199}"#),
+        ("d", r#"{"direction":"Inbound","fromPhoneNumber":"Anonymous","startTime":1792969200}"#),
+    ];
+    for (id, json) in calls {
+        assert_eq!(server.put(id, &[], json).await.status, StatusCode::CREATED, "{id}");
+    }
+    for (query, expected) in [
+        (
+            "agentId=&status=&search=&startedAfter=&limit=&callIds=&metadata.x=&timezone=+&page=&cursor=",
+            &["d", "a", "b+c"] as &[&str],
+        ),
+        ("status=in-progress", &["a"]),
+        ("status=In+Progress,nothing", &["a"]),
+        ("direction=INBOUND", &["d"]),
+        ("outcome=live,completed", &["a", "b+c"]),
+        ("outcome=unknown", &["d"]),
+        ("phoneNumber=004930123456", &["a", "b+c"]),
+        ("phoneNumber=+4930*", &["a", "b+c"]),
+        ("phoneNumber=!sip:%2B4930123456@host;user=phone", &["d"]),
+        ("phoneNumber=anonymous", &["d"]),
+        ("callIds=1+2@host,b+c", &["a", "b+c"]),
+        ("callIds=%5B%22b%2Bc%22%5D", &["b+c"]),
+        // A day of 25 hours.
+        ("startedAfter=2026-10-25&startedBefore=2026-10-26&timezone=Europe/Berlin", &["a"]),
+        ("startedAfter=2026-10-26T00:00&timezone=Europe/Berlin", &["d"]),
+        ("startedBefore=2026-10-24T22:00:00", &["b+c"]),
+        ("startedBefore=2026-10-25T00:00:00+0200", &["b+c"]),
+        ("page=201&limit=50", &[]),
+    ] {
+        assert_eq!(ids(&list(&server, query).await), expected, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn invalid_list_parameters_are_named() {
     let server = Server::start().await;

@@ -1,5 +1,5 @@
 -- Every table, key and index leads with the workspace, so the tables can be distributed by it. The exceptions
--- `secret` and the history of migrations belong to the whole database and have a few rows.
+-- `secret`, `index_format` and the history of migrations belong to the whole database and have a few rows.
 --
 -- Texts are ordered by their bytes, as on every engine.
 
@@ -107,6 +107,13 @@ CREATE TABLE idempotency (
 -- A deletion clears the response that its record was created with.
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
+
+-- The format of the columns and the terms of records, and the country of the numbering plan that normalised their phone numbers, or
+-- an empty text. The program writes them again if it has another format.
+CREATE TABLE index_format (
+    version bigint NOT NULL,
+    country text   NOT NULL
+);
 
 -- The secret that signs the cursors, and identifies the epoch in which versions and cursors have a meaning. `server` is where the
 -- database was when it was last written; elsewhere it can lack commits, so the next epoch begins there. A new workspace starts

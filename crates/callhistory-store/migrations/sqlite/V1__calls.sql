@@ -103,6 +103,13 @@ CREATE UNIQUE INDEX idempotency_by_key ON idempotency (workspace_id, key);
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
 
+-- The format of the columns and the terms of records, and the country of the numbering plan that normalised their phone numbers, or
+-- an empty text. The program writes them again if it has another format.
+CREATE TABLE index_format (
+    version INTEGER NOT NULL,
+    country TEXT    NOT NULL
+) STRICT;
+
 -- The secret that signs the cursors, created once for each database.
 CREATE TABLE secret (
     name  TEXT NOT NULL PRIMARY KEY,

@@ -5,11 +5,11 @@ use callhistory_model::{
     Timestamp, WorkspaceId, visit_members, words,
 };
 
-use super::index_texts::compared;
-use super::search_terms::{self as terms, FRAGMENT_DIGITS, PREFIX_CHARS, Term, Terms, has_digits, is_fragment};
-
-/// The name of the outcome: every record has one.
-const OUTCOME: &str = "outcome";
+use super::index_texts::{compared, compared_prefix};
+use super::phone_number::NumberingPlan;
+use super::search_terms::{
+    self as terms, FRAGMENT_DIGITS, OUTCOME, PREFIX_CHARS, Term, Terms, has_digits, is_fragment,
+};
 
 /// One clause of a filter, by how an index can answer it.
 pub(crate) enum FilterClause {
@@ -107,7 +107,7 @@ pub(crate) struct Predicate {
 }
 
 impl Predicate {
-    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
+    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter, plan: NumberingPlan) -> Self {
         let terms = Terms::new(workspace);
         let mut clauses = Vec::new();
         let sets = [
@@ -120,9 +120,8 @@ impl Predicate {
             (OUTCOME, "c.outcome", &filter.outcome),
         ];
         for (name, column, set) in sets {
-            clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set, plan)));
         }
-        clauses.extend(filter.outcome.as_ref().map(|set| outcome(&terms, set)));
         let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
         let sides: [(&[(&str, &'static str)], _); 3] = [
             (&[from], &filter.from_phone_number),
@@ -130,7 +129,7 @@ impl Predicate {
             (&[from, to], &filter.phone_number),
         ];
         for (sides, set) in sides {
-            clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set)));
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set, plan)));
         }
         clauses.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
         for (path, value) in &filter.metadata {
@@ -178,8 +177,8 @@ impl Predicate {
     }
 }
 
-fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> FilterClause {
-    let set = &compared_set(columns[0].0, set);
+fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf, plan: NumberingPlan) -> FilterClause {
+    let set = &compared_set(columns[0].0, set, plan);
     let (mut any, mut exact) = (Vec::new(), true);
     for (name, _) in columns {
         any.extend(set.values.iter().map(|pattern| match pattern {
@@ -209,22 +208,13 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Filte
     FilterClause::Either { terms: test, exact, columns }
 }
 
-fn outcome(terms: &Terms, set: &OneOf) -> FilterClause {
-    let names = set.values.iter().map(|(TextPattern::Exact(name) | TextPattern::Prefix(name))| name);
-    let any = names.map(|name| terms.term(terms::OUTCOME, name)).collect();
-    FilterClause::Terms { terms: TermTest { negated: set.negated, choice: Choice::Any(any) }, body: None }
-}
-
-/// The values of a set as they are compared with those of records. A longer prefix than records have is an exact value.
-fn compared_set(name: &str, set: &OneOf) -> OneOf {
-    let cut = |pattern: &TextPattern| match pattern {
-        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text).into_owned()),
-        TextPattern::Prefix(start) if compared(name, start).len() < start.len() => {
-            TextPattern::Exact(compared(name, start).into_owned())
-        }
-        TextPattern::Prefix(start) => TextPattern::Prefix(start.clone()),
+/// The values of a set as they are compared with those of records.
+fn compared_set(name: &str, set: &OneOf, plan: NumberingPlan) -> OneOf {
+    let form = |pattern: &TextPattern| match pattern {
+        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text, plan).into_owned()),
+        TextPattern::Prefix(start) => compared_prefix(start, plan),
     };
-    let values: Vec<_> = set.values.iter().map(cut).collect();
+    let values: Vec<_> = set.values.iter().map(form).collect();
     match values.as_slice() {
         // An empty text is no value.
         [TextPattern::Exact(text)] if text.is_empty() => OneOf { negated: !set.negated, ..OneOf::present() },
@@ -235,7 +225,8 @@ fn compared_set(name: &str, set: &OneOf) -> OneOf {
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
     // No `_id` has a blank, and a program that does not escape a plus sign sends one. A `callId` can have either.
     let forms = |id: &String| [Some(id.clone()), id.contains(' ').then(|| id.replace(' ', "+"))].into_iter().flatten();
-    let ids: Vec<_> = ids.iter().flat_map(forms).map(|id| compared("callIds", &id).into_owned()).collect();
+    let ids: Vec<_> =
+        ids.iter().flat_map(forms).map(|id| compared("callIds", &id, NumberingPlan::default()).into_owned()).collect();
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
     FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }

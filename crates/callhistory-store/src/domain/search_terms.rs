@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, visit_members, words};
 use sha2::{Digest, Sha256};
 
-use super::index_texts::IndexTexts;
+use super::{index_texts::IndexTexts, phone_number::NumberingPlan};
 
 /// Prefixes of phone numbers are terms up to this length, in characters; longer prefixes are found by their start and then
 /// compared.
@@ -30,7 +30,9 @@ pub(crate) fn charge_nanos(record: &CallRecord) -> Option<i64> {
 /// making them; the times of changes are not among these.
 pub(crate) fn have_same_terms(one: &CallRecord, other: &CallRecord) -> bool {
     let has_numbers = |record: &CallRecord| (charge_nanos(record).is_some(), record.duration_nanos().is_some());
-    IndexTexts::of(one) == IndexTexts::of(other)
+    // The numbers are compared as they are.
+    let texts = |record| IndexTexts::of(record, NumberingPlan::default());
+    texts(one) == texts(other)
         && has_numbers(one) == has_numbers(other)
         && one.from_phone_number == other.from_phone_number
         && one.to_phone_number == other.to_phone_number
@@ -119,9 +121,9 @@ impl Terms {
     }
 
     /// All terms of a record, sorted and distinct.
-    pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
+    pub(crate) fn of(&self, record: &CallRecord, plan: NumberingPlan) -> Vec<Term> {
         let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
-        let texts = IndexTexts::of(record);
+        let texts = IndexTexts::of(record, plan);
         let columns = [
             ("agentId", texts.agent_id),
             ("callFlowId", texts.call_flow_id),
@@ -129,8 +131,8 @@ impl Terms {
             ("status", texts.status.as_deref()),
             ("direction", texts.direction.as_deref()),
             ("callType", texts.call_type.as_deref()),
-            ("fromPhoneNumber", texts.from_phone_number),
-            ("toPhoneNumber", texts.to_phone_number),
+            ("fromPhoneNumber", texts.from_phone_number.as_deref()),
+            ("toPhoneNumber", texts.to_phone_number.as_deref()),
         ];
         for (name, value) in columns {
             match value {

@@ -97,7 +97,9 @@ impl Strategy {
         let row_budget = row_budget.min(MAX_ROW_BUDGET + wanted).max(thresholds.min_row_budget);
         let by_terms = shape.has_terms && shape.is_in_time_order;
         let mut plan = if by_terms {
-            vec![Self::NarrowRange { max_records: very_few }, Self::OrderedTerms { row_budget }]
+            // A deep page scans the terms rather than sort many records of a range.
+            let max_records = very_few.min(4 * thresholds.max_sorted);
+            vec![Self::NarrowRange { max_records }, Self::OrderedTerms { row_budget }]
         } else {
             vec![Self::FilterThenSort { max_records: very_few }]
         };

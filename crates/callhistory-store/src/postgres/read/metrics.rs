@@ -9,7 +9,10 @@ use super::{
     list::{PgListing, parameters, passes},
 };
 use crate::{
-    domain::aggregate::{Aggregate, MetricsAggregator, MetricsRow},
+    domain::{
+        aggregate::{Aggregate, MetricsAggregator, MetricsRow},
+        phone_number::NumberingPlan,
+    },
     error::StoreError,
     postgres::error::PgError,
 };
@@ -18,9 +21,10 @@ pub(crate) async fn get_call_metrics(
     db: &Client,
     workspace: &WorkspaceId,
     query: &MetricsQuery,
+    plan: NumberingPlan,
 ) -> Result<CallMetrics, PgError> {
     let mut aggregator = MetricsAggregator::new(&query.group_by, query.filter.time_zone.unwrap_or_default());
-    let listing = PgListing::new(workspace, &query.filter, Sort::default());
+    let listing = PgListing::new(workspace, &query.filter, Sort::default(), plan);
     if query.group_by.is_empty() && listing.bodies.is_empty() {
         count(db, &listing, &mut aggregator).await?;
     } else {

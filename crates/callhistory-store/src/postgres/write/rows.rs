@@ -12,6 +12,7 @@ use crate::{
     domain::{
         index_texts::IndexTexts,
         original::OriginalRow,
+        phone_number::NumberingPlan,
         prepared::PreparedTerms,
         record_digest::RecordDigest,
         search_terms::{charge_nanos, have_same_terms},
@@ -53,7 +54,13 @@ pub(super) struct CallColumns {
 }
 
 impl CallColumns {
-    fn push(&mut self, terms: Option<String>, sequence: i64, record: &CallRecord, body: &Bytes) {
+    pub(super) fn push(
+        &mut self,
+        terms: Option<String>,
+        sequence: i64,
+        (record, body): (&CallRecord, &Bytes),
+        plan: NumberingPlan,
+    ) {
         let integers = [
             Some(record.sort_time_nanos()),
             Some(record.created_at.unix_nanos()),
@@ -70,7 +77,7 @@ impl CallColumns {
         self.transcript_digests.push(digest.transcript);
         self.bodies.push(body);
         self.transcripts.push(transcript);
-        let texts = IndexTexts::of(record);
+        let texts = IndexTexts::of(record, plan);
         let texts = [
             texts.agent_id,
             texts.call_flow_id,
@@ -80,8 +87,8 @@ impl CallColumns {
             texts.direction.as_deref(),
             texts.call_type.as_deref(),
             Some(texts.outcome.as_str()),
-            texts.from_phone_number,
-            texts.to_phone_number,
+            texts.from_phone_number.as_deref(),
+            texts.to_phone_number.as_deref(),
         ];
         self.ids.push(record.id.to_string());
         self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
@@ -96,10 +103,10 @@ impl CallColumns {
 
     pub(super) fn values<'a>(
         &'a self,
-        rows: &'a GroupRows,
+        (workspace, count): (&'a String, &'a i64),
         (bodies, transcripts): &'a RecordColumns<'_>,
     ) -> Values<'a> {
-        let mut values: Values = vec![&rows.workspace, &rows.count, &self.ids, &self.sequences];
+        let mut values: Values = vec![workspace, count, &self.ids, &self.sequences];
         values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.push(&self.terms);
@@ -158,6 +165,7 @@ impl GroupRows {
             keys: plan.keys.into_iter().filter(|(_, key)| key.is_new).collect(),
             ..Self::default()
         };
+        let numbering = plan.options.plan();
         for (id, call) in plan.calls {
             for original in call.originals.new {
                 rows.originals.push(&rows.workspace, &id, original);
@@ -165,10 +173,10 @@ impl GroupRows {
             match &call.current {
                 Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record), .. }) => {
                     let is_unchanged = call.before.as_ref().is_some_and(|before| have_same_terms(before, record));
-                    let terms = || PreparedTerms::text_of(call.expected.as_deref(), record, term_array);
+                    let terms = || PreparedTerms::text_of(call.expected.as_deref(), record, numbering, term_array);
                     let terms = if call.was_there && is_unchanged { None } else { Some(terms()) };
                     let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
-                    calls.push(terms, *sequence, record, body);
+                    calls.push(terms, *sequence, (record, body), numbering);
                 }
                 None if call.was_there => rows.deleted.push(id.to_string()),
                 _ => {}

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         aggregate::{MetricsAggregator, MetricsRow},
         index_texts::IndexTexts,
+        phone_number::NumberingPlan,
         search_terms::charge_nanos,
     },
     error::StoreError,
@@ -33,7 +34,12 @@ pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
     for workspace in workspaces(db)? {
         let (mut stored, mut computed) =
             (MetricsAggregator::new(&by_status, TimeZone::UTC), MetricsAggregator::new(&by_status, TimeZone::UTC));
-        scan::aggregate(db, &workspace, &CompiledFilter::new(&workspace, &every), &mut stored)?;
+        scan::aggregate(
+            db,
+            &workspace,
+            &CompiledFilter::new(&workspace, &every, NumberingPlan::default()),
+            &mut stored,
+        )?;
         each_call(db, &workspace, |row| computed.add(row))?;
         if stored.finish(&every)? != computed.finish(&every)? {
             return Ok(false);

@@ -140,7 +140,7 @@ mod tests {
         super::segment::{SegmentChanges, apply, call_values},
         *,
     };
-    use crate::sqlite::open;
+    use crate::{domain::phone_number::NumberingPlan, sqlite::open};
 
     /// Small, so that few calls need several segments.
     const MAX_TEST_CALLS: usize = 8;
@@ -152,7 +152,11 @@ mod tests {
         let workspace: WorkspaceId = "w".parse().unwrap();
         let mut query = format!("startedAfter={low}&startedBefore={high}");
         query.extend(status.map(|status| format!("&status={status}")));
-        let filter = CompiledFilter::new(&workspace, &MetricsQuery::from_query(&query).unwrap().filter);
+        let filter = CompiledFilter::new(
+            &workspace,
+            &MetricsQuery::from_query(&query).unwrap().filter,
+            NumberingPlan::default(),
+        );
         let mut aggregator = MetricsAggregator::new(&[], TimeZone::UTC);
         aggregate(db, &workspace, &filter, &mut aggregator).unwrap();
         let mut from_calls = MetricsAggregator::new(&[], TimeZone::UTC);

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::list::Listing;
 use crate::{
     concurrency::export_stream,
-    domain::{page::Page, strategy::Thresholds},
+    domain::{options::StoreOptions, page::Page},
     error::StoreError,
 };
 
@@ -16,10 +16,10 @@ pub(crate) fn export_calls(
     db: &Connection,
     workspace: &WorkspaceId,
     filter: &CallFilter,
-    thresholds: Thresholds,
+    options: StoreOptions,
     mut send: impl FnMut(Bytes) -> bool,
 ) -> Result<(), StoreError> {
-    let listing = Listing::new(db, workspace, filter, Sort::default(), thresholds);
+    let listing = Listing::new(db, workspace, filter, Sort::default(), options);
     let mut after = None;
     let new_chunk = || Vec::with_capacity(export_stream::CHUNK_BYTES * 9 / 8);
     let mut chunk: Vec<u8> = new_chunk();

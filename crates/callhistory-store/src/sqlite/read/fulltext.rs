@@ -8,6 +8,7 @@ use rusqlite::{
 
 use crate::{
     domain::{
+        phone_number::NumberingPlan,
         predicate::{BodyTest, COST, Choice, ColumnTest, FilterClause, NO_COST, Predicate, TermTest, UPDATED},
         search_terms::{self as terms, Term, Terms},
     },
@@ -62,18 +63,23 @@ pub(crate) struct CompiledFilter {
 }
 
 impl CompiledFilter {
-    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
-        let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter));
+    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter, plan: NumberingPlan) -> Self {
+        let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter, plan));
         Self { every: terms.every(), implied: predicate.implied(workspace), predicate, presence: None }
     }
 
     /// The same filter, for records with or without the key of an index.
-    pub(crate) fn having(workspace: &WorkspaceId, filter: &CallFilter, number: (&str, &str), expected: bool) -> Self {
+    pub(crate) fn having(
+        workspace: &WorkspaceId,
+        filter: &CallFilter,
+        number: (&str, &str),
+        (expected, plan): (bool, NumberingPlan),
+    ) -> Self {
         let (index, key) = number;
         let (name, absent) = if index == COST.0 { (terms::COST, NO_COST) } else { (terms::DURATION, NO_DURATION) };
         let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
         let term = Terms::new(workspace).present(name);
-        Self { presence: Some(Presence { expected, absent, term, columns }), ..Self::new(workspace, filter) }
+        Self { presence: Some(Presence { expected, absent, term, columns }), ..Self::new(workspace, filter, plan) }
     }
 
     /// Whether all records have equal sort keys, because none has the value.

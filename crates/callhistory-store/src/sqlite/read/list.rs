@@ -11,10 +11,11 @@ use crate::{
     domain::{
         aggregate::MetricsAggregator,
         cursor::{CursorSigner, ListPosition},
+        options::StoreOptions,
         page::{self, PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
         record_digest::RecordDigest,
-        strategy::{ListShape, Strategy, Thresholds},
+        strategy::{ListShape, Strategy},
     },
     error::StoreError,
     record_bytes::RecordBytes,
@@ -37,7 +38,7 @@ pub(crate) struct Listing<'a> {
     pub(crate) key: &'static str,
     /// Whether the records are read with their transcripts.
     pub(crate) has_transcripts: bool,
-    pub(crate) thresholds: Thresholds,
+    pub(crate) options: StoreOptions,
 }
 
 /// Collects the records of a page.
@@ -101,11 +102,11 @@ pub(crate) fn list_calls(
     workspace: &WorkspaceId,
     query: &ListQuery,
     after: Option<&ListPosition>,
-    (signer, thresholds): (&CursorSigner, Thresholds),
+    (signer, options): (&CursorSigner, StoreOptions),
 ) -> Result<CallPage, StoreError> {
     let listing = Listing {
         has_transcripts: page::has_transcripts(query),
-        ..Listing::new(db, workspace, &query.filter, query.sort, thresholds)
+        ..Listing::new(db, workspace, &query.filter, query.sort, options)
     };
     let page = match query.sort.key {
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
@@ -160,28 +161,29 @@ impl<'a> Listing<'a> {
         workspace: &'a WorkspaceId,
         filter: &CallFilter,
         sort: Sort,
-        thresholds: Thresholds,
+        options: StoreOptions,
     ) -> Self {
         let (index, key) = predicate::sort_index(sort.key);
-        let filter = CompiledFilter::new(workspace, filter);
-        Self { db, workspace, filter, sort, index, key, has_transcripts: true, thresholds }
+        let filter = CompiledFilter::new(workspace, filter, options.plan());
+        Self { db, workspace, filter, sort, index, key, has_transcripts: true, options }
     }
 
     /// The same list of records with, or without, the sort key.
     fn having(&self, filter: &CallFilter, expected: bool) -> Self {
-        let filter = CompiledFilter::having(self.workspace, filter, (self.index, self.key), expected);
+        let filter =
+            CompiledFilter::having(self.workspace, filter, (self.index, self.key), (expected, self.options.plan()));
         Self { filter, ..*self }
     }
 
     /// The records of a window.
     pub(crate) fn page(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
-        self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.thresholds), window)
+        self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.options.thresholds), window)
     }
 
     /// The next part of an export, which is in time order.
     pub(crate) fn next_part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
         let window = PageWindow { after, limit, offset: 0 };
-        self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.thresholds), window)
+        self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.options.thresholds), window)
     }
 
     fn shape(&self) -> ListShape {

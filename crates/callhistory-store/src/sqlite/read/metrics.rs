@@ -7,7 +7,7 @@ use super::{fulltext::new_statement, list::Listing};
 use crate::{
     domain::{
         aggregate::{MetricsAggregator, MetricsRow},
-        strategy::Thresholds,
+        options::StoreOptions,
     },
     error::StoreError,
     sqlite::columnar::{rebuild, scan},
@@ -17,10 +17,10 @@ pub(crate) fn get_call_metrics(
     db: &Connection,
     workspace: &WorkspaceId,
     query: &MetricsQuery,
-    thresholds: Thresholds,
+    options: StoreOptions,
 ) -> Result<CallMetrics, StoreError> {
     let mut aggregator = MetricsAggregator::new(&query.group_by, query.filter.time_zone.unwrap_or_default());
-    let listing = Listing::new(db, workspace, &query.filter, Sort::default(), thresholds);
+    let listing = Listing::new(db, workspace, &query.filter, Sort::default(), options);
     if listing.prefers_columns()? {
         scan::aggregate(db, workspace, &listing.filter, &mut aggregator)?;
         return aggregator.finish(&query.filter);

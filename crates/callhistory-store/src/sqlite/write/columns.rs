@@ -4,7 +4,9 @@ use callhistory_model::{CallRecord, JsonArray};
 use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 
 use crate::{
-    domain::{index_texts::IndexTexts, record_digest::RecordDigest, search_terms::charge_nanos},
+    domain::{
+        index_texts::IndexTexts, phone_number::NumberingPlan, record_digest::RecordDigest, search_terms::charge_nanos,
+    },
     record_bytes::{RecordBytes, split_record},
     results::StoredCall,
 };
@@ -13,7 +15,7 @@ use crate::{
 pub(crate) fn has_columns(
     db: &Connection,
     position: i64,
-    record: &CallRecord,
+    (record, plan): (&CallRecord, NumberingPlan),
     call: &StoredCall,
 ) -> rusqlite::Result<bool> {
     let text = "SELECT 1 FROM call WHERE position = :position AND workspace_id = :workspace_id AND id = :id
@@ -23,7 +25,7 @@ pub(crate) fn has_columns(
              AND direction IS :direction AND call_type IS :call_type AND outcome = :outcome
              AND from_phone_number IS :from_phone_number AND to_phone_number IS :to_phone_number AND digest = :digest
              AND transcript_digest IS :transcript_digest AND body = :body AND transcript IS :transcript";
-    with_columns(db, text, (position, record, call), |statement, columns| statement.exists(columns))
+    with_columns(db, text, (position, record, plan, call), |statement, columns| statement.exists(columns))
 }
 
 /// Runs a write of every column of a record.
@@ -31,23 +33,23 @@ pub(crate) fn write_columns(
     db: &Connection,
     text: &str,
     position: i64,
-    record: &CallRecord,
+    (record, plan): (&CallRecord, NumberingPlan),
     call: &StoredCall,
 ) -> rusqlite::Result<usize> {
-    with_columns(db, text, (position, record, call), |statement, columns| statement.execute(columns))
+    with_columns(db, text, (position, record, plan, call), |statement, columns| statement.execute(columns))
 }
 
 /// Runs a statement with every column of a record.
 fn with_columns<T>(
     db: &Connection,
     text: &str,
-    (position, record, call): (i64, &CallRecord, &StoredCall),
+    (position, record, plan, call): (i64, &CallRecord, NumberingPlan, &StoredCall),
     run: impl FnOnce(&mut CachedStatement<'_>, &[(&str, &dyn ToSql)]) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let (body, transcript) = split_record(&call.body, record.transcript.as_ref().map(JsonArray::as_str));
     let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
     let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
-    let texts = IndexTexts::of(record);
+    let texts = IndexTexts::of(record, plan);
     run(
         &mut db.prepare_cached(text)?,
         named_params! {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use fastrand::Rng;
 
-use super::{ModelCall, SECOND, START, TEXTS, WORDS, compared, decimal, phone, pick, rfc3339};
+use super::{ModelCall, SECOND, START, TEXTS, WORDS, compared, decimal, phone, phone_number, pick, rfc3339};
 
 /// Every value at a path: members of members by dots, items of arrays at the path of the array.
 fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
@@ -73,6 +73,16 @@ fn set_clause(rng: &mut Rng) -> Clause {
     clause(name, format!("{mark}{text}"), move |call| has(call) != negated)
 }
 
+fn outcome_clause(rng: &mut Rng) -> Clause {
+    let names: Vec<_> = (0..rng.usize(1..3))
+        .map(|_| pick(rng, &["completed", "failed", "busy", "live", "unknown", "voicemail"]))
+        .collect();
+    let negated = rng.bool();
+    let value = format!("{}{}", if negated { "!" } else { "" }, names.join(","));
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    clause("outcome", value, move |call| names.iter().any(|name| name == call.outcome()) != negated)
+}
+
 fn phone_clause(rng: &mut Rng) -> Clause {
     let (name, sides): (_, &[&str]) = match rng.u8(0..3) {
         0 => ("fromPhoneNumber", &["fromPhoneNumber"]),
@@ -84,15 +94,21 @@ fn phone_clause(rng: &mut Rng) -> Clause {
     let negated = rng.u8(0..4) == 0;
     let mark = if negated { "!" } else { "" };
     if rng.bool() {
-        let start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
+        let mut start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
+        // The beginning of an address in a display name is no beginning of the number.
+        if start.starts_with('"') {
+            start = "+1415".to_owned();
+        }
         let value = format!("{mark}{}*", escaped(&start));
+        let start = phone_number(&start);
         let starts = move |call: &ModelCall| {
-            sides.iter().any(|side| call.text(side).is_some_and(|have| have.starts_with(&start)))
+            sides.iter().any(|side| call.value(side).is_some_and(|have| have.starts_with(&start)))
         };
         return clause(name, value, move |call| starts(call) != negated);
     }
     let value = format!("{mark}{}", escaped(&number));
-    let is = move |call: &ModelCall| sides.iter().any(|side| call.text(side) == Some(&number));
+    let number = phone_number(&number);
+    let is = move |call: &ModelCall| sides.iter().any(|side| call.value(side).as_ref() == Some(&number));
     clause(name, value, move |call| is(call) != negated)
 }
 
@@ -205,17 +221,17 @@ fn search_clause(rng: &mut Rng) -> Clause {
 }
 
 fn ids_clause(rng: &mut Rng) -> Clause {
-    let ids: Vec<String> =
-        (0..rng.usize(1..8))
-            .map(|_| {
-                if rng.bool() {
-                    format!("c{}", rng.u16(0..300))
-                } else {
-                    format!("CA{},{}", rng.u8(0..20), rng.u8(0..3))
-                }
-            })
-            .collect();
-    let has = ids.clone();
+    let ids: Vec<String> = (0..rng.usize(1..8))
+        .map(|_| {
+            if rng.bool() {
+                format!("c{}", rng.u16(0..300))
+            } else {
+                format!("CA{}{}{}", rng.u8(0..20), pick(rng, &[",", "+", " "]), rng.u8(0..3))
+            }
+        })
+        .collect();
+    // A blank is also a plus sign that was not escaped.
+    let has: Vec<_> = ids.iter().flat_map(|id| [id.clone(), id.replace(' ', "+")]).collect();
     let test = move |call: &ModelCall| {
         has.contains(&call.id) || call.text("callId").is_some_and(|id| has.iter().any(|have| have == id))
     };
@@ -226,7 +242,8 @@ pub(crate) fn clauses(rng: &mut Rng) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..rng.usize(0..4) {
         let next = match rng.u8(0..12) {
-            0..4 => set_clause(rng),
+            0 => outcome_clause(rng),
+            1..4 => set_clause(rng),
             4 | 5 => phone_clause(rng),
             6 => time_clause(rng),
             7 => number_clause(rng),
