@@ -6,15 +6,17 @@ use crate::repository::{Tree, source, sources};
 
 const STORE: &str = "crates/callhistory-store";
 /// The modules of the store that contain SQL.
-const SQL_MODULES: [&str; 10] = [
+const SQL_MODULES: [&str; 12] = [
     "sqlite/read/",
     "sqlite/write/statements",
     "sqlite/write/columns",
+    "sqlite/write/reindex",
     "sqlite/write/idempotency",
     "sqlite/write/originals",
     "sqlite/columnar/",
     "sqlite/admin/",
     "postgres/read/",
+    "postgres/write/reindex",
     "postgres/write/statements",
     "postgres/admin/",
 ];

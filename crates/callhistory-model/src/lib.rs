@@ -70,7 +70,7 @@ pub use spelling::nearest_name;
 pub use value::{
     call_status::{CallOutcome, CallStatus},
     decimal::{Amount, ExactDecimal, Seconds, UnixSeconds},
-    extensible_enum::{CallType, Direction},
+    extensible_enum::{CallType, Direction, normalize_enum_value},
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
     raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
     scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members, visit_scalars},

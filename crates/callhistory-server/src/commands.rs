@@ -120,7 +120,11 @@ fn run_with_runtime(settings: &Settings, command: &Command, environment: Environ
 
 /// Opens a store with the bounds of the settings.
 async fn open_store(settings: &Settings, url: &DatabaseUrl) -> Result<Arc<dyn CallStore>, StoreError> {
-    let options = StoreOptions { max_record_bytes: settings.max_record_bytes(), ..StoreOptions::default() };
+    let options = StoreOptions {
+        max_record_bytes: settings.max_record_bytes(),
+        numbering_plan: settings.default_country,
+        ..StoreOptions::default()
+    };
     callhistory_store::open_with(url, options).await
 }
 

@@ -73,14 +73,15 @@ pub(crate) struct PostgresStore {
     notifier: ChangeNotifier,
     listener: Listener,
     listening: AbortHandle,
-    thresholds: Thresholds,
+    options: StoreOptions,
 }
 
 impl PostgresStore {
     pub(crate) async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let StoreOptions { thresholds, max_record_bytes } = options;
         let server = Arc::new(DatabaseServer::parse(url)?);
         let epoch = open::prepare(&server).await?;
+        let plan = open::reindex(&server, options.numbering_plan).await?;
+        let options = StoreOptions { numbering_plan: Some(plan), ..options };
         let notifier = ChangeNotifier::default();
         let (listener, listening) = Listener::start(Arc::clone(&server), notifier.clone(), seed(&server));
         Ok(Self {
@@ -91,7 +92,7 @@ impl PostgresStore {
                 server.pool(SessionKind::Write, WRITE_SESSIONS)?,
                 listener.clone(),
                 Arc::clone(&epoch),
-                max_record_bytes,
+                options,
             ),
             exports: export_stream::semaphore(),
             epoch,
@@ -99,7 +100,7 @@ impl PostgresStore {
             listener,
             listening,
             server,
-            thresholds,
+            options,
         })
     }
 
@@ -127,9 +128,10 @@ impl PostgresStore {
         options: ImportOptions,
         now: Timestamp,
     ) -> Result<ImportBatch, StoreError> {
-        let own = workspace.clone();
+        let (own, plan) = (workspace.clone(), self.options.plan());
         let prepare = move || {
-            let each = calls.into_iter().map(|(id, write)| Ok((id.clone(), WriteRequest::prepare(write, &own, &id)?)));
+            let each =
+                calls.into_iter().map(|(id, write)| Ok((id.clone(), WriteRequest::prepare(write, (&own, &id), plan)?)));
             each.collect::<Result<Vec<_>, StoreError>>()
         };
         let prepared = tokio::task::spawn_blocking(prepare).await;
@@ -191,7 +193,7 @@ impl CallStore for PostgresStore {
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
         let key = key.map(|key| Ok::<_, StoreError>((key, request_hash(&write.input)?))).transpose()?;
-        let request = WriteRequest::make(write, workspace, id).await?;
+        let request = WriteRequest::make(write, (workspace, id), self.options.plan()).await?;
         let key_name = key.as_ref().map(|(key, _)| key.0.clone());
         let (write_set, id) = (WriteSet { key: key_name, ..one(id) }, id.clone());
         self.writer.run(workspace, write_set, move |plan| plan.create_call(&id, &request, key.as_ref(), &now)).await
@@ -205,7 +207,7 @@ impl CallStore for PostgresStore {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<WrittenCall, StoreError> {
-        let request = WriteRequest::make(write, workspace, id).await?;
+        let request = WriteRequest::make(write, (workspace, id), self.options.plan()).await?;
         let (write_set, id) = (with_document(id, request.document.as_deref()), id.clone());
         self.writer.run(workspace, write_set, move |plan| plan.replace_call(&id, &request, &precondition, &now)).await
     }
@@ -229,7 +231,7 @@ impl CallStore for PostgresStore {
             PatchReply::Written(written) => return Ok(written),
             PatchReply::WantsTerms(wanted) => wanted,
         };
-        match update(request.with_terms(wanted).await?).await? {
+        match update(request.with_terms(wanted, self.options.plan()).await?).await? {
             PatchReply::Written(written) => Ok(written),
             PatchReply::WantsTerms(_) => Err(StoreError::Internal("a patch was not applied".to_owned())),
         }
@@ -290,10 +292,10 @@ impl CallStore for PostgresStore {
 
     async fn list_calls(&self, workspace: &WorkspaceId, query: &ListQuery) -> Result<CallPage, StoreError> {
         let after = self.list_position(workspace, query).await?;
-        let arguments = (workspace.clone(), query.clone(), after, self.epoch.signer(), self.thresholds);
+        let arguments = (workspace.clone(), query.clone(), after, self.epoch.signer(), self.options);
         self.read_pool
-            .run(workspace, arguments, |db, (workspace, query, after, signer, thresholds)| {
-                Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), (signer, *thresholds)))
+            .run(workspace, arguments, |db, (workspace, query, after, signer, options)| {
+                Box::pin(read::list::list_calls(db, workspace, query, after.as_ref(), (signer, *options)))
             })
             .await
     }
@@ -306,13 +308,12 @@ impl CallStore for PostgresStore {
     ) -> Result<CallSearchPage, StoreError> {
         let list = query.list_query();
         let after = self.list_position(workspace, &list).await?;
-        let options = (self.thresholds, sees_phone_numbers);
+        let options = (self.options, sees_phone_numbers);
         let arguments = (workspace.clone(), list, after, self.epoch.signer(), query.clone(), options);
         self.read_pool
-            .run(workspace, arguments, |db, (workspace, list, after, signer, query, (thresholds, sees))| {
+            .run(workspace, arguments, |db, (workspace, list, after, signer, query, (options, sees))| {
                 Box::pin(async move {
-                    let page =
-                        read::list::list_calls(db, workspace, list, after.as_ref(), (signer, *thresholds)).await?;
+                    let page = read::list::list_calls(db, workspace, list, after.as_ref(), (signer, *options)).await?;
                     let (query, sees) = (query.clone(), *sees);
                     let show = tokio::task::spawn_blocking(move || search_page(&page, &query, sees));
                     Ok(show.await.map_err(|error| StoreError::Internal(error.to_string()))??)
@@ -322,10 +323,10 @@ impl CallStore for PostgresStore {
     }
 
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
-        let arguments = (workspace.clone(), query.clone());
+        let arguments = (workspace.clone(), query.clone(), self.options.plan());
         self.read_pool
-            .run(workspace, arguments, |db, (workspace, query)| {
-                Box::pin(read::metrics::get_call_metrics(db, workspace, query))
+            .run(workspace, arguments, |db, (workspace, query, plan)| {
+                Box::pin(read::metrics::get_call_metrics(db, workspace, query, *plan))
             })
             .await
     }
@@ -338,11 +339,12 @@ impl CallStore for PostgresStore {
         let permit = export_stream::acquire(&self.exports, workspace)?;
         let (chunks, error_slot, receiver) = export_stream::channel();
         let (workspace, query, server) = (workspace.clone(), query.clone(), Arc::clone(&self.server));
+        let plan = self.options.plan();
         tokio::spawn(async move {
             let deadline = Instant::now() + export_stream::TIMEOUT;
             let export = async {
                 let db = server.client(SessionKind::Export).await?;
-                read::export::export_calls(&db, &workspace, &query, &chunks).await
+                read::export::export_calls(&db, &workspace, &query, plan, &chunks).await
             };
             // A slow reader must not hold the snapshot for ever.
             let outcome = timeout_at(deadline, export).await;
@@ -438,7 +440,8 @@ mod tests {
         assert_eq!(sequence, 1);
         let many = WriteSet { ids: vec![id.clone(), other], ..WriteSet::default() };
         let (first, at) = (id.clone(), now.clone());
-        let request = WriteRequest::prepare(CallWrite::default(), &workspace, &id).unwrap();
+        let request = WriteRequest::prepare(CallWrite::default(), (&workspace, &id), StoreOptions::default().plan());
+        let request = request.unwrap();
         let panics = store.writer.run(&workspace, many, move |plan| -> Result<Reply<()>, Rejection> {
             let _reply = plan.replace_call(&first, &request, &Precondition::default(), &at)?;
             panic!("after its first record")

@@ -66,6 +66,7 @@ use read::snapshot_pool::SnapshotPool;
 use write::{
     group::{SqliteWriter, WriteKind},
     prepare::{PreparedCall, PreparedPatch, Target, expected_terms, merged_terms, prepare_call},
+    reindex,
     statements::{self, WriteTransaction},
 };
 
@@ -81,8 +82,7 @@ pub(crate) struct SqliteStore {
     signer: Arc<CursorSigner>,
     notifier: ChangeNotifier,
     disk: Arc<Disk>,
-    thresholds: Thresholds,
-    max_record_bytes: usize,
+    options: StoreOptions,
     _scrub: Scrub,
 }
 
@@ -92,7 +92,7 @@ impl SqliteStore {
     }
 
     fn target(&self, workspace: &WorkspaceId, id: &CallId, now: Timestamp) -> Target {
-        Target { workspace: workspace.clone(), id: id.clone(), now, max_record_bytes: self.max_record_bytes }
+        Target { workspace: workspace.clone(), id: id.clone(), now, options: self.options }
     }
 
     /// Imports records in one transaction.
@@ -104,11 +104,11 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<ImportBatch, StoreError> {
         let (own, snapshots, at) = (workspace.clone(), Arc::clone(&self.snapshots), now.clone());
-        let max_record_bytes = self.max_record_bytes;
+        let store = self.options;
         let make = move || {
             let mut seen = HashSet::new();
             let prepared = calls.into_iter().map(|(id, write)| {
-                let target = Target { workspace: own.clone(), id: id.clone(), now: at.clone(), max_record_bytes };
+                let target = Target { workspace: own.clone(), id: id.clone(), now: at.clone(), options: store };
                 // Another line with the ID merges into what the first has written.
                 let is_expected = options.mode == ImportMode::Merge && seen.insert(id.clone());
                 let merged = if is_expected { merged_terms(&snapshots, &target, &write) } else { None };
@@ -124,8 +124,7 @@ impl SqliteStore {
 
     /// Opens a database with a bound on the size of the WAL.
     fn open_with(path: &Path, options: StoreOptions, max_wal_bytes: u64) -> Result<Self, StoreError> {
-        let StoreOptions { thresholds, max_record_bytes } = options;
-        let opened = match open::open_writer(path, rebuild::ensure) {
+        let opened = match open::open_writer(path, |db| reindex::ensure(db, options.numbering_plan)) {
             Ok(opened) => Ok(opened),
             // Reads go on. The writer opens the database when the disk accepts writes.
             Err(error) if is_read_only(path) && path.exists() => {
@@ -140,6 +139,8 @@ impl SqliteStore {
             open::check_readable(db, path)?;
             Ok(read::get::cursor_secret(db)?)
         })?;
+        let plan = snapshots.read(reindex::numbering_plan)?;
+        let options = StoreOptions { numbering_plan: Some(plan), ..options };
         // Absolute, because the process may change its directory before the file is opened again.
         let path = path.canonicalize().map_err(|error| StoreError::Open(error.to_string()))?;
         let (notifier, disk) = (ChangeNotifier::default(), Disk::new(&path, max_wal_bytes));
@@ -148,7 +149,7 @@ impl SqliteStore {
                 opened,
                 (notifier.clone(), Arc::clone(&snapshots)),
                 Arc::clone(&disk),
-                max_record_bytes,
+                options,
             )?,
             snapshots,
             read_pool: ReadPool::new(&path, &disk),
@@ -158,8 +159,7 @@ impl SqliteStore {
             notifier,
             _scrub: Scrub::start(path, Arc::clone(&disk))?,
             disk,
-            thresholds,
-            max_record_bytes,
+            options,
         })
     }
 }
@@ -315,14 +315,13 @@ impl CallStore for SqliteStore {
         let (workspace, query, signer) = (workspace.clone(), query.clone(), Arc::clone(&self.signer));
         let own = workspace.clone();
         // One step of the full-text index can take long.
-        let Predicate { clauses, ranges, time } = Predicate::new(&own, &query.filter);
+        let Predicate { clauses, ranges, time } = Predicate::new(&own, &query.filter, self.options.plan());
         let is_of_time = query.sort.key == SortKey::StartTime || (time.low.is_none() && time.high.is_none());
         let is_small = query.page_size() <= MAX_SHORT_PAGE;
         let is_short = is_small && !query.include_total && clauses.is_empty() && ranges.is_empty() && is_of_time;
-        let thresholds = self.thresholds;
-        let list = move |db: &Connection| {
-            read::list::list_calls(db, &workspace, &query, after.as_ref(), (&signer, thresholds))
-        };
+        let options = self.options;
+        let list =
+            move |db: &Connection| read::list::list_calls(db, &workspace, &query, after.as_ref(), (&signer, options));
         self.read_pool.run(&own, is_short, list).await
     }
 
@@ -336,9 +335,9 @@ impl CallStore for SqliteStore {
             (workspace.clone(), query.clone(), query.list_query(), Arc::clone(&self.signer));
         let cursor = list.cursor.as_ref();
         let after = cursor.map(|cursor| self.signer.verify_list(workspace, &list, cursor)).transpose()?;
-        let thresholds = self.thresholds;
+        let options = self.options;
         let search = move |db: &Connection| {
-            let page = read::list::list_calls(db, &own, &list, after.as_ref(), (&signer, thresholds))?;
+            let page = read::list::list_calls(db, &own, &list, after.as_ref(), (&signer, options))?;
             search_page(&page, &query, sees_phone_numbers)
         };
         self.read_pool.run(workspace, false, search).await
@@ -347,8 +346,8 @@ impl CallStore for SqliteStore {
     async fn get_call_metrics(&self, workspace: &WorkspaceId, query: &MetricsQuery) -> Result<CallMetrics, StoreError> {
         let (workspace, query) = (workspace.clone(), query.clone());
         let own = workspace.clone();
-        let thresholds = self.thresholds;
-        let metrics = move |db: &Connection| read::metrics::get_call_metrics(db, &workspace, &query, thresholds);
+        let options = self.options;
+        let metrics = move |db: &Connection| read::metrics::get_call_metrics(db, &workspace, &query, options);
         self.read_pool.run(&own, false, metrics).await
     }
 
@@ -359,7 +358,7 @@ impl CallStore for SqliteStore {
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let permit = export_stream::acquire(&self.exports, workspace)?;
         let (workspace, query, path) = (workspace.clone(), query.clone(), self.read_pool.path().to_owned());
-        let (disk, thresholds) = (Arc::clone(&self.disk), self.thresholds);
+        let (disk, options) = (Arc::clone(&self.disk), self.options);
         let (chunks, error_slot, receiver) = export_stream::channel();
         let runtime = Handle::current();
         let export = move || {
@@ -378,7 +377,7 @@ impl CallStore for SqliteStore {
                 let mut db = open::open_reader(&path)?;
                 let send = |chunk| send(Ok(chunk));
                 in_snapshot(&mut db, is_over(&disk, export_stream::TIMEOUT), |db| {
-                    read::export::export_calls(db, &workspace, &query, thresholds, send)
+                    read::export::export_calls(db, &workspace, &query, options, send)
                 })
             };
             let result = panic::catch_unwind(AssertUnwindSafe(run));

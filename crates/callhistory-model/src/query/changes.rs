@@ -1,6 +1,6 @@
 //! The query of the change feed.
 
-use super::query_string::{QueryString, cursor, integer, read_parameters, set};
+use super::query_string::{QueryString, integer, read_parameters, set};
 use crate::FieldErrors;
 
 /// The parameters of the change feed.
@@ -35,7 +35,7 @@ impl ChangesQuery {
         let mut changes = Self::default();
         read_parameters(query, &[Self::PARAMETERS], |name, value| {
             Some(match name {
-                "cursor" => set(&mut changes.cursor, cursor(value)),
+                "cursor" => set(&mut changes.cursor, Ok(value.to_owned())),
                 "limit" => set(&mut changes.limit, integer(value, 1, Self::MAX_LIMIT)),
                 "wait" => set(&mut changes.wait, integer(value, 0, Self::MAX_WAIT_SECONDS)),
                 _ => return None,

@@ -36,7 +36,7 @@ pub struct CallFilter {
     pub call_flow_id: Option<OneOf>,
     /// ID of the batch that the call belongs to.
     pub batch_id: Option<OneOf>,
-    /// Call status.
+    /// Call status; compared, as direction and transport are, in the form of [`normalize_enum_value`](crate::normalize_enum_value).
     pub status: Option<OneOf>,
     /// What the status says about the result of the call: values of [`CallOutcome`].
     pub outcome: Option<OneOf>,
@@ -44,13 +44,13 @@ pub struct CallFilter {
     pub direction: Option<OneOf>,
     /// Transport of the call.
     pub call_type: Option<OneOf>,
-    /// Phone number of the caller.
+    /// Phone number of the caller. Numbers are compared in one form, which spellings and URIs of a number share.
     pub from_phone_number: Option<OneOf>,
     /// Phone number of the callee.
     pub to_phone_number: Option<OneOf>,
     /// Phone number of either side; negated, of neither side.
     pub phone_number: Option<OneOf>,
-    /// `_id` or `callId` is one of these; at most 1000.
+    /// `_id` or `callId` is one of these, or one of these with `+` in place of each blank; at most 1000.
     pub call_ids: Option<Vec<String>>,
     /// The call started at or after this time; a record without `startTime` counts with its `createdAt`.
     pub started_after: Option<Timestamp>,
@@ -141,7 +141,8 @@ impl CallFilter {
             query.push("postAnalysis", AnalysisClause::to_json(&self.post_analysis));
         }
         for (name, value) in &self.metadata {
-            query.push(&format!("metadata.{name}"), value);
+            let quote = if value.trim().is_empty() { "\"" } else { "" };
+            query.push(&format!("metadata.{name}"), format_args!("{quote}{value}{quote}"));
         }
         query.push_some("search", self.search.as_ref());
         query.push_some("timezone", self.time_zone);
@@ -192,6 +193,12 @@ impl CallFilter {
             return Err(FieldError::new(FieldErrorCode::Malformed, "has no member name; write metadata.NAME=value"));
         }
         check_path(member)?;
+        if value.trim().is_empty() {
+            return Ok(());
+        }
+        // The way to ask for a blank text.
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let value = quoted.filter(|text| text.trim().is_empty()).unwrap_or(value);
         if self.metadata.len() == MAX_METADATA_FILTERS {
             let detail = format!("exceeds the limit of {MAX_METADATA_FILTERS} metadata filters");
             return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));

@@ -2,7 +2,7 @@
 
 use super::{
     filter::CallFilter,
-    query_string::{QueryString, cursor, integer, read_parameters, set},
+    query_string::{QueryString, integer, read_parameters, set},
 };
 use crate::{
     CallRecord, FieldError, FieldErrorCode, FieldErrors,
@@ -29,7 +29,7 @@ pub struct ListQuery {
     pub limit: Option<u16>,
     /// The cursor of the previous page.
     pub cursor: Option<String>,
-    /// Page number, within the first 10,000 records; use cursors beyond that.
+    /// Page number, within the first 100,000 records; use cursors beyond that.
     pub page: Option<u32>,
     /// The members to return; empty for whole records.
     pub fields: Vec<String>,
@@ -43,7 +43,7 @@ impl ListQuery {
     /// The maximum of `limit`.
     pub const MAX_LIMIT: u16 = 1000;
     /// The number of records that page numbers reach.
-    pub const MAX_PAGED_RECORDS: u32 = 10_000;
+    pub const MAX_PAGED_RECORDS: u32 = 100_000;
     /// The names of the parameters, except those of the filter.
     pub const PARAMETERS: &'static [&'static str] = &["limit", "cursor", "page", "sort", "fields", "includeTotal"];
 
@@ -70,7 +70,7 @@ impl ListQuery {
         read_parameters(query, &[Self::PARAMETERS, CallFilter::PARAMETERS], |name, value| {
             Some(match name {
                 "limit" => set(&mut list.limit, integer(value, 1, Self::MAX_LIMIT)),
-                "cursor" => set(&mut list.cursor, cursor(value)),
+                "cursor" => set(&mut list.cursor, Ok(value.to_owned())),
                 "page" => set(&mut list.page, integer(value, 1, Self::MAX_PAGED_RECORDS)),
                 "sort" => value.parse().map(|sort| list.sort = sort),
                 "fields" => fields_of(value, CallRecord::MEMBERS).map(|fields| list.fields = fields),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{FieldError, FieldErrorCode};
+use crate::{FieldError, FieldErrorCode, value::extensible_enum::normalize_enum_value};
 
 /// The values that a member may have: one of several, or none of them.
 ///
@@ -66,24 +66,41 @@ impl OneOf {
         Self { negated: true, ..Self::present() }
     }
 
-    /// Whether a member with this value, or without a value, matches.
+    /// Whether a member with this value, or without a value, matches. An empty text is no value.
+    ///
+    /// Values of `status`, `direction` and `callType` are compared in the form of [`normalize_enum_value`]:
+    ///
+    /// ```
+    /// use callhistory_model::{OneOf, normalize_enum_value};
+    ///
+    /// let form = |text: &str| normalize_enum_value(text).into_owned();
+    /// assert!(OneOf::any(["in-progress"]).map(form).matches(Some(&form("IN_PROGRESS"))));
+    /// ```
     #[must_use]
     pub fn matches(&self, value: Option<&str>) -> bool {
-        let matched = value.is_some_and(|value| {
-            self.values.iter().any(|pattern| match pattern {
-                TextPattern::Exact(text) => text == value,
-                TextPattern::Prefix(start) => value.starts_with(start),
-            })
+        let value = value.filter(|value| !value.is_empty());
+        let matched = self.values.iter().any(|pattern| match pattern {
+            TextPattern::Exact(text) => text == value.unwrap_or_default(),
+            TextPattern::Prefix(start) => value.is_some_and(|value| value.starts_with(start)),
         });
         matched != self.negated
     }
 
-    /// Parses values of an extensible enum; an empty value is refused.
+    /// The set with each value, and each prefix, in another form.
+    #[must_use]
+    pub fn map(&self, form: impl Fn(&str) -> String) -> Self {
+        let values = self.values.iter().map(|pattern| match pattern {
+            TextPattern::Exact(text) => TextPattern::Exact(form(text)),
+            TextPattern::Prefix(start) => TextPattern::Prefix(form(start)),
+        });
+        Self { negated: self.negated, values: values.collect() }
+    }
+
+    /// Parses values of an extensible enum. A value without letters is none.
     pub(crate) fn parse_enum(text: &str) -> Result<Self, FieldError> {
         let set = Self::parse(text, false)?;
-        if set.values.contains(&TextPattern::Exact(String::new())) {
-            let detail = "is empty; omit it, or write !* for records without a value";
-            return Err(FieldError::new(FieldErrorCode::TooShort, detail));
+        if set.map(|value| normalize_enum_value(value).into_owned()).values.contains(&NOTHING) {
+            return Err(empty_value());
         }
         Ok(set)
     }
@@ -129,15 +146,27 @@ impl OneOf {
             let detail = format!("has {} values; at most {} are accepted", values.len(), Self::MAX_VALUES);
             return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
-        if values.len() > 1 && values.contains(&TextPattern::Exact(String::new())) {
-            return Err(FieldError::new(FieldErrorCode::Malformed, "has an empty value in its list"));
+        if values.contains(&NOTHING) {
+            return Err(empty_value());
         }
         Ok(Self { negated, values })
     }
 }
 
+/// The value that no member has: an empty text is no value.
+const NOTHING: TextPattern = TextPattern::Exact(String::new());
+
+fn empty_value() -> FieldError {
+    let detail = "has an empty value in its list; write !* for records without a value";
+    FieldError::new(FieldErrorCode::Malformed, detail)
+}
+
 impl fmt::Display for OneOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A blank parameter is one that was not given.
+        if self.values.as_slice() == [NOTHING] {
+            return f.write_str(if self.negated { "*" } else { "!*" });
+        }
         if self.negated {
             f.write_str("!")?;
         }
@@ -184,6 +213,13 @@ mod tests {
                 }
             }
         }
+        // An empty text is no value.
+        assert_eq!(OneOf::any([""]).to_string(), "!*");
+        assert_eq!(OneOf::none([""]).to_string(), "*");
+        for text in ["!", "a,", ",a", "!a,,b"] {
+            assert!(OneOf::parse(text, false).is_err(), "{text}");
+        }
+        assert!(OneOf::parse_enum("a, _,b").is_err());
         let plus = OneOf::any(["+49", "+1"]);
         assert_eq!(OneOf::parse(" 49, 1", true).unwrap(), plus);
         assert_eq!(OneOf::parse("+49,+1", true).unwrap(), plus);

@@ -14,7 +14,7 @@ pub const MAX_PARAMETER_BYTES: usize = 32 * 1024;
 const MAX_PARAMETERS: usize = 64;
 
 /// Parses a query string: passes each decoded pair to `read`, which returns `None` for an unknown name, and
-/// collects all errors.
+/// collects all errors. A known parameter whose value is blank is one that was not given: a form sends each of its fields.
 pub(crate) fn read_parameters(
     query: &str,
     known: &[&[&str]],
@@ -33,8 +33,11 @@ pub(crate) fn read_parameters(
             errors.push(FieldError::new(FieldErrorCode::InvalidString, detail).in_parameter(name));
             continue;
         };
+        let is_known = || known.iter().any(|names| names.contains(&name.as_str()));
         let result = if name.is_empty() {
             Err(FieldError::new(FieldErrorCode::Malformed, "has no name"))
+        } else if value.trim().is_empty() && is_known() {
+            Ok(())
         } else if !seen.insert(name.clone()) {
             Err(FieldError::new(FieldErrorCode::Repeated, "occurs more than once; separate values by commas"))
         } else if value.len() > MAX_PARAMETER_BYTES {
@@ -122,12 +125,4 @@ pub(crate) fn integer<T: FromStr + Display + PartialOrd>(text: &str, min: T, max
         let detail = format!("{text:?} is not an integer from {min} to {max}");
         FieldError::new(FieldErrorCode::OutOfRange, detail)
     })
-}
-
-/// Parses a cursor, which only the store understands.
-pub(crate) fn cursor(text: &str) -> Result<String, FieldError> {
-    if text.is_empty() {
-        return Err(FieldError::new(FieldErrorCode::TooShort, "is empty; omit it to start at the beginning"));
-    }
-    Ok(text.to_owned())
 }

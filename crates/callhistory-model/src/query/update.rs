@@ -22,8 +22,6 @@ impl UpdateQuery {
     pub fn from_query(query: &str) -> Result<Self, FieldErrors> {
         let mut update = Self::default();
         read_parameters(query, &[Self::PARAMETERS], |name, value| match name {
-            // A form sends a field that was left blank without a value.
-            "upsert" if value.is_empty() => Some(Ok(())),
             "upsert" => {
                 Some(by_name(value, &[("true", true), ("false", false)]).map(|is_upsert| update.is_upsert = is_upsert))
             }

@@ -89,9 +89,13 @@ impl CallOutcome {
     ];
 }
 
-/// A word as statuses are compared: without case, separators and white space.
+/// No known word has more letters.
+const MAX_LETTERS: usize = 64;
+
+/// A word as statuses are compared: without case, separators and white space. Hostile words are long.
 fn letters(word: &str) -> String {
-    word.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace()).flat_map(char::to_lowercase).collect()
+    let letters = word.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace());
+    letters.take(MAX_LETTERS + 1).flat_map(char::to_lowercase).collect()
 }
 
 impl CallStatus {
@@ -143,8 +147,7 @@ impl CallStatus {
 
     /// The outcome of the status, and the group of its word among the words of the outcome.
     fn find(&self) -> Option<(CallOutcome, usize)> {
-        // Hostile words are long.
-        let word = (self.as_str().len() <= 64).then(|| letters(self.as_str()))?;
+        let word = letters(self.as_str());
         CallOutcome::SYNONYMS.iter().find_map(|(outcome, words)| {
             let group = words.split('|').position(|group| group.split_whitespace().any(|known| known == word))?;
             Some((outcome.clone(), group))

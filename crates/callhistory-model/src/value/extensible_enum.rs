@@ -1,5 +1,7 @@
 //! Extensible enums: a set of known values that may grow. An unknown value is kept as text.
 
+use std::borrow::Cow;
+
 /// Declares an enum that keeps unknown values in `Other`, with its text form, serde and schema.
 macro_rules! extensible_enum {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -75,6 +77,30 @@ macro_rules! extensible_enum {
 }
 
 pub(crate) use extensible_enum;
+
+/// A value of an extensible enum as filters and groups compare it: in lower case, and with one `-` for each run of `_`, `-` and
+/// white space between its letters. The record keeps the value as it was sent.
+///
+/// ```
+/// use callhistory_model::normalize_enum_value;
+///
+/// assert_eq!(normalize_enum_value("IN_PROGRESS"), "in-progress");
+/// assert_eq!(normalize_enum_value(" In  Progress"), "in-progress");
+/// ```
+#[must_use]
+pub fn normalize_enum_value(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+        return Cow::Borrowed(text);
+    }
+    let mut normal = String::with_capacity(text.len());
+    for word in text.split(|c: char| matches!(c, '_' | '-') || c.is_whitespace()).filter(|word| !word.is_empty()) {
+        if !normal.is_empty() {
+            normal.push('-');
+        }
+        normal.extend(word.chars().flat_map(char::to_lowercase));
+    }
+    Cow::Owned(normal)
+}
 
 extensible_enum! {
     /// Call direction. Extensible: other values are accepted and returned unchanged.

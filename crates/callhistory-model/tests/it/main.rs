@@ -1,9 +1,10 @@
-//! The wire format of records.
+//! The wire format of records and queries.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod data_model;
 mod handling;
 mod merge;
+mod queries;
 mod schema;
 mod validation;
 mod wire;

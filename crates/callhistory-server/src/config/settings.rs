@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use callhistory_store::{DatabaseUrl, StoreError};
+use callhistory_store::{DatabaseUrl, NumberingPlan, StoreError};
 use clap::Args;
 
 use crate::{
@@ -14,6 +14,14 @@ use crate::{
     console::recording_hosts::RecordingHosts,
     http::{allowed_hosts::AllowedHosts, cors::CorsOrigins, public_url::PublicUrl, tls::Tls},
 };
+
+/// A country, or none.
+fn numbering_plan(text: &str) -> Result<NumberingPlan, String> {
+    match text {
+        "none" => Ok(NumberingPlan::default()),
+        country => country.parse().map_err(|error: callhistory_model::FieldError| error.detail),
+    }
+}
 
 /// The settings of a server.
 #[derive(Debug, Args)]
@@ -40,6 +48,9 @@ pub struct Settings {
     #[arg(long, global = true, env = "CALLHISTORY_MAX_RECORD_BYTES", default_value = "16777216", value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(65_536..=67_108_864))]
     pub max_record_bytes: u32,
+    /// Country whose national phone numbers filters understand, such as DE, or none [default: as the database was last served]
+    #[arg(long, global = true, env = "CALLHISTORY_DEFAULT_COUNTRY", value_name = "CODE", value_parser = numbering_plan)]
+    pub default_country: Option<NumberingPlan>,
     /// Require an API key of every caller, made by `keys create`; without it, x-workspace-id is trusted
     #[arg(long, global = true, env = "CALLHISTORY_REQUIRE_KEYS")]
     pub require_keys: bool,

@@ -135,6 +135,7 @@ fn example_value(name: &str) -> &'static str {
         "cors_origins" => "https://app.example.com,http://localhost:5173",
         "public_url" => "https://calls.example.com",
         "recording_hosts" => "recordings.example.com",
+        "default_country" => "DE",
         "records_per_second" => "100000",
         _ => "false",
     }

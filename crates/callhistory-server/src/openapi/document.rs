@@ -45,7 +45,11 @@ absent, a number may be a text, and facts that contradict each other are kept. `
 | `!*` | records without a value |
 | `+1800*` | phone numbers with this prefix |
 
-A backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
+Values of `status`, `direction` and `callType` are compared without case, and `_`, `-` and white space are alike: `in-progress`
+also matches `IN_PROGRESS`. Phone numbers are compared in one form: `+49 30 123`, `004930123`, `tel:+4930123` and `sip:+4930123@host` are one number. A
+backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
+
+A parameter whose value is blank is one that was not given. An empty text of a record is no value.
 
 ## Search
 
@@ -66,8 +70,9 @@ width and compatibility forms make no difference: `cafe` finds `Café`, `strasse
 
 ## Times
 
-A parameter that is a time is RFC 3339, or a date for the start of that day in UTC, or Unix seconds. The time of a call is
-its `startTime`, or `createdAt` for records without it."#;
+A parameter that is a time is RFC 3339, or Unix seconds, or a date or a time without a zone, which is one of `timezone`, by default
+of UTC: a date is the start of the day. Of a time that clocks show twice the first is meant, of one that they skip the first time
+after it. The time of a call is its `startTime`, or `createdAt` for records without it."#;
 
 /// The document without its paths. It replaces everything that the library would derive from the manifest.
 pub(crate) fn base() -> OpenApi {

@@ -2,9 +2,9 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, ImportQuery, ListQuery,
-    MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery,
-    SearchSort, Sort, UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS,
+    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort,
+    UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -64,13 +64,14 @@ fn describe_filter(name: &str) -> Value {
         "callIds" => (
             text(MAX_PARAMETER_BYTES),
             json!("call-1,call-2"),
-            "Calls whose `_id` or `callId` is one of these: a comma-separated list or a JSON array of strings; at most 1000.",
+            "Calls whose `_id` or `callId` is one of these: a comma-separated list or a JSON array of strings; at most 1000. A \
+             space also matches `+`, which it is in a URL.",
         ),
         "dateRange" => (
             text(MAX_DATE_RANGE_CHARS),
             json!(r#"{"from":"2026-01-01","to":"2026-01-31"}"#),
             "Calls that started in this range: a JSON object with `from` and `to`, or with `startDate` and `endDate`, of \
-             which one may be missing. The range includes both ends; a date at its end includes the whole UTC day. Not \
+             which one may be missing. The range includes both ends; a date at its end includes the whole day. Not \
              allowed with `startedAfter` or `startedBefore`. See *Times*.",
         ),
         "startedAfter" => {
@@ -140,7 +141,7 @@ fn describe_list(name: &str) -> Value {
         }),
         "page" => json!({
             "schema": { "type": "integer", "minimum": 1, "maximum": pages },
-            "description": "Page number, starting at 1, within the first 10,000 records; follow `Link` beyond them. Not \
+            "description": "Page number, starting at 1, within the first 100,000 records; follow `Link` beyond them. Not \
                 allowed with `cursor`.",
             "example": 1,
         }),

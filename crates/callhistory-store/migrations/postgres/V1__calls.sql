@@ -1,5 +1,5 @@
 -- Every table, key and index leads with the workspace, so the tables can be distributed by it. The exceptions
--- `secret` and the history of migrations belong to the whole database and have a few rows.
+-- `secret`, `index_format` and the history of migrations belong to the whole database and have a few rows.
 --
 -- Texts are ordered by their bytes, as on every engine.
 
@@ -12,7 +12,8 @@ CREATE TABLE workspace (
 
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
--- repeat what is filtered, sorted or aggregated.
+-- repeat what is filtered, sorted or aggregated. `status`, `direction` and `call_type` are in their normal form; `outcome` is the
+-- class of the status.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `caller` is a digest of the
 -- number of the caller, in its normalised form, and of the workspace.
 CREATE TABLE call (
@@ -35,6 +36,7 @@ CREATE TABLE call (
     status            text COLLATE "C",
     direction         text COLLATE "C",
     call_type         text COLLATE "C",
+    outcome           text COLLATE "C" NOT NULL,
     from_phone_number text COLLATE "C",
     to_phone_number   text COLLATE "C",
     terms             bigint[]         NOT NULL,
@@ -110,6 +112,13 @@ CREATE TABLE idempotency (
 -- A deletion clears the response that its record was created with.
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
+
+-- The format of the columns and the terms of records, and the country of the numbering plan that normalised their phone numbers, or
+-- an empty text. The program writes them again if it has another format.
+CREATE TABLE index_format (
+    version bigint NOT NULL,
+    country text   NOT NULL
+);
 
 -- The secret that signs the cursors, and identifies the epoch in which versions and cursors have a meaning. `server` is where the
 -- database was when it was last written; elsewhere it can lack commits, so the next epoch begins there. A new workspace starts

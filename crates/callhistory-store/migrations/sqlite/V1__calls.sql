@@ -6,7 +6,8 @@ CREATE TABLE workspace (
 
 -- `body` and `transcript` have the canonical bytes that are returned: the transcript is the last member of the record, and `body`
 -- the record without it. `digest` and `transcript_digest` are the checksums by which a read verifies them; the other columns
--- repeat what is filtered, sorted or aggregated.
+-- repeat what is filtered, sorted or aggregated. `status`, `direction` and `call_type` are in their normal form; `outcome` is the
+-- class of the status.
 -- Times are nanoseconds since 1970, durations nanoseconds, costs billionths of the currency unit. `caller` is a digest of the
 -- number of the caller, in its normalised form, and of the workspace. `body` and `transcript` come
 -- last, so that reading the columns before them never touches their overflow pages.
@@ -36,6 +37,7 @@ CREATE TABLE call (
     status            TEXT,
     direction         TEXT,
     call_type         TEXT,
+    outcome           TEXT    NOT NULL,
     from_phone_number TEXT,
     to_phone_number   TEXT,
     body              BLOB    NOT NULL,
@@ -105,6 +107,13 @@ CREATE UNIQUE INDEX idempotency_by_key ON idempotency (workspace_id, key);
 -- A deletion clears the response that its record was created with.
 CREATE INDEX idempotency_by_call ON idempotency (workspace_id, call_id);
 CREATE INDEX idempotency_by_expiry ON idempotency (workspace_id, expires_at);
+
+-- The format of the columns and the terms of records, and the country of the numbering plan that normalised their phone numbers, or
+-- an empty text. The program writes them again if it has another format.
+CREATE TABLE index_format (
+    version INTEGER NOT NULL,
+    country TEXT    NOT NULL
+) STRICT;
 
 -- The secret that signs the cursors, created once for each database.
 CREATE TABLE secret (

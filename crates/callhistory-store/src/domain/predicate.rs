@@ -5,8 +5,9 @@ use callhistory_model::{
     TextPattern, Timestamp, WorkspaceId, visit_members,
 };
 
-use super::index_texts::compared;
-use super::search_terms::{self as terms, PREFIX_CHARS, Term, Terms};
+use super::index_texts::{compared, compared_prefix};
+use super::phone_number::NumberingPlan;
+use super::search_terms::{self as terms, OUTCOME, PREFIX_CHARS, Term, Terms};
 use super::search_text::{IndexedText, ParsedSearch};
 
 /// One clause of a filter, by how an index can answer it.
@@ -106,7 +107,7 @@ pub(crate) struct Predicate {
 }
 
 impl Predicate {
-    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
+    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter, plan: NumberingPlan) -> Self {
         let terms = Terms::new(workspace);
         let mut clauses = Vec::new();
         let sets = [
@@ -116,11 +117,11 @@ impl Predicate {
             ("status", "c.status", &filter.status),
             ("direction", "c.direction", &filter.direction),
             ("callType", "c.call_type", &filter.call_type),
+            (OUTCOME, "c.outcome", &filter.outcome),
         ];
         for (name, column, set) in sets {
-            clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set)));
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set, plan)));
         }
-        clauses.extend(filter.outcome.as_ref().map(|set| outcome(&terms, set)));
         let (from, to) = (("fromPhoneNumber", "c.from_phone_number"), ("toPhoneNumber", "c.to_phone_number"));
         let sides: [(&[(&str, &'static str)], _); 3] = [
             (&[from], &filter.from_phone_number),
@@ -128,7 +129,7 @@ impl Predicate {
             (&[from, to], &filter.phone_number),
         ];
         for (sides, set) in sides {
-            clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set)));
+            clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set, plan)));
         }
         clauses.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
         clauses.extend(filter.metadata.iter().flat_map(|(path, value)| metadata(&terms, path, value)));
@@ -171,12 +172,13 @@ impl Predicate {
     }
 }
 
-fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> FilterClause {
-    let set = &compared_set(columns[0].0, set);
+fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf, plan: NumberingPlan) -> FilterClause {
+    let set = &compared_set(columns[0].0, set, plan);
     let (mut any, mut exact) = (Vec::new(), true);
     for (name, _) in columns {
         any.extend(set.values.iter().map(|pattern| match pattern {
             TextPattern::Exact(text) => terms.term(name, text),
+            TextPattern::Prefix(start) if start.is_empty() && *name == OUTCOME => terms.every(),
             TextPattern::Prefix(start) if start.is_empty() => terms.present(name),
             TextPattern::Prefix(start) => {
                 let end = start.char_indices().nth(PREFIX_CHARS).map_or(start.len(), |(end, _)| end);
@@ -201,26 +203,25 @@ fn one_of(terms: &Terms, columns: &[(&str, &'static str)], set: &OneOf) -> Filte
     FilterClause::Either { terms: test, exact, columns }
 }
 
-fn outcome(terms: &Terms, set: &OneOf) -> FilterClause {
-    let names = set.values.iter().map(|(TextPattern::Exact(name) | TextPattern::Prefix(name))| name);
-    let any = names.map(|name| terms.term(terms::OUTCOME, name)).collect();
-    FilterClause::Terms { terms: TermTest { negated: set.negated, choice: Choice::Any(any) }, body: None }
-}
-
-/// The values of a set as they are compared with those of records. A longer prefix than records have is an exact value.
-fn compared_set(name: &str, set: &OneOf) -> OneOf {
-    let cut = |pattern: &TextPattern| match pattern {
-        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text).to_owned()),
-        TextPattern::Prefix(start) if compared(name, start).len() < start.len() => {
-            TextPattern::Exact(compared(name, start).to_owned())
-        }
-        TextPattern::Prefix(start) => TextPattern::Prefix(start.clone()),
+/// The values of a set as they are compared with those of records.
+fn compared_set(name: &str, set: &OneOf, plan: NumberingPlan) -> OneOf {
+    let form = |pattern: &TextPattern| match pattern {
+        TextPattern::Exact(text) => TextPattern::Exact(compared(name, text, plan).into_owned()),
+        TextPattern::Prefix(start) => compared_prefix(start, plan),
     };
-    OneOf { negated: set.negated, values: set.values.iter().map(cut).collect() }
+    let values: Vec<_> = set.values.iter().map(form).collect();
+    match values.as_slice() {
+        // An empty text is no value.
+        [TextPattern::Exact(text)] if text.is_empty() => OneOf { negated: !set.negated, ..OneOf::present() },
+        _ => OneOf { negated: set.negated, values },
+    }
 }
 
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {
-    let ids: Vec<_> = ids.iter().map(|id| compared("callIds", id).to_owned()).collect();
+    // No `_id` has a blank, and a program that does not escape a plus sign sends one. A `callId` can have either.
+    let forms = |id: &String| [Some(id.clone()), id.contains(' ').then(|| id.replace(' ', "+"))].into_iter().flatten();
+    let ids: Vec<_> =
+        ids.iter().flat_map(forms).map(|id| compared("callIds", &id, NumberingPlan::default()).into_owned()).collect();
     let any = ids.iter().map(|id| terms.term("callIds", id)).collect();
     let terms = TermTest { negated: false, choice: Choice::Any(any) };
     FilterClause::Either { terms, exact: true, columns: ColumnTest::Ids(ids) }

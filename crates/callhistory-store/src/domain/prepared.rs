@@ -5,6 +5,7 @@ use callhistory_model::{CallId, CallRecord, WorkspaceId};
 use super::{
     mutation::{WriteWarnings, patch_of_nothing},
     original::PreparedDocument,
+    phone_number::NumberingPlan,
     search_terms::have_same_terms,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) const LARGE_BYTES: usize = 64 * 1024;
 
 /// Makes the terms of a record in the format of an engine.
-type MakeTerms = fn(&CallRecord) -> String;
+type MakeTerms = fn(&CallRecord, NumberingPlan) -> String;
 
 /// The terms of the record that a write is expected to lead to.
 pub(crate) struct PreparedTerms {
@@ -30,15 +31,20 @@ impl PreparedTerms {
         Self { record, text }
     }
 
-    pub(crate) fn make(record: CallRecord, make: MakeTerms) -> Self {
-        Self { text: make(&record), record }
+    pub(crate) fn make(record: CallRecord, plan: NumberingPlan, make: MakeTerms) -> Self {
+        Self { text: make(&record, plan), record }
     }
 
     /// The terms of a record: those that were prepared, if it has the same.
-    pub(crate) fn text_of(prepared: Option<&Self>, record: &CallRecord, make: MakeTerms) -> String {
+    pub(crate) fn text_of(
+        prepared: Option<&Self>,
+        record: &CallRecord,
+        plan: NumberingPlan,
+        make: MakeTerms,
+    ) -> String {
         match prepared {
             Some(prepared) if have_same_terms(&prepared.record, record) => prepared.text.clone(),
-            _ => make(record),
+            _ => make(record, plan),
         }
     }
 }

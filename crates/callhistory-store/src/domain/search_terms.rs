@@ -3,9 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use callhistory_model::{
-    Amount, CallCost, CallOutcome, CallRecord, CallStatus, Scalar, WorkspaceId, grouped_scalar, visit_members,
-};
+use callhistory_model::{Amount, CallCost, CallRecord, Scalar, WorkspaceId, grouped_scalar, visit_members};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -38,18 +36,18 @@ pub(crate) fn currency(record: &CallRecord) -> Option<&str> {
 }
 
 /// A digest of the number of the caller and the workspace.
-pub(crate) fn caller(record: &CallRecord) -> Option<i64> {
-    let number = NumberingPlan::default().normalize(record.from_phone_number.as_deref()?);
-    (!number.is_empty()).then(|| Terms::new(&record.workspace_id).term("caller", &number).0.cast_signed())
+pub(crate) fn caller(workspace: &WorkspaceId, texts: &IndexTexts<'_>) -> Option<i64> {
+    let number = texts.from_phone_number.as_deref()?;
+    Some(Terms::new(workspace).term("caller", number).0.cast_signed())
 }
 
 /// Whether two records of one ID have the same terms. It compares the members that terms are made of, which is much faster than
 /// making them; the times of changes are not among these.
 pub(crate) fn have_same_terms(one: &CallRecord, other: &CallRecord) -> bool {
     let has_numbers = |record: &CallRecord| (charge_nanos(record).is_some(), record.duration_nanos().is_some());
-    IndexTexts::of(one) == IndexTexts::of(other)
-        && has_numbers(one) == has_numbers(other)
-        && have_same_texts(one, other)
+    // The numbers are compared as they are.
+    let texts = |record| IndexTexts::of(record, NumberingPlan::default());
+    texts(one) == texts(other) && has_numbers(one) == has_numbers(other) && have_same_texts(one, other)
 }
 
 /// A digest of a workspace, a name and a value.
@@ -144,18 +142,18 @@ impl Terms {
     }
 
     /// All terms of a record, sorted and distinct.
-    pub(crate) fn of(&self, record: &CallRecord) -> Vec<Term> {
+    pub(crate) fn of(&self, record: &CallRecord, plan: NumberingPlan) -> Vec<Term> {
         let mut terms = vec![self.every(), self.term("callIds", record.id.as_str())];
-        let texts = IndexTexts::of(record);
+        let texts = IndexTexts::of(record, plan);
         let columns = [
             ("agentId", texts.agent_id),
             ("callFlowId", texts.call_flow_id),
             ("batchId", texts.batch_id),
-            ("status", texts.status),
-            ("direction", texts.direction),
-            ("callType", texts.call_type),
-            ("fromPhoneNumber", texts.from_phone_number),
-            ("toPhoneNumber", texts.to_phone_number),
+            ("status", texts.status.as_deref()),
+            ("direction", texts.direction.as_deref()),
+            ("callType", texts.call_type.as_deref()),
+            ("fromPhoneNumber", texts.from_phone_number.as_deref()),
+            ("toPhoneNumber", texts.to_phone_number.as_deref()),
         ];
         for (name, value) in columns {
             match value {
@@ -163,8 +161,7 @@ impl Terms {
                 None => terms.push(self.absent(name)),
             }
         }
-        let outcome = record.status.as_ref().map_or(CallOutcome::Unknown, CallStatus::outcome);
-        terms.push(self.term(OUTCOME, outcome.as_str()));
+        terms.push(self.term(OUTCOME, texts.outcome.as_str()));
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
         terms.extend(charge_nanos(record).map(|_| self.present(COST)));
         terms.extend(texts.call_id.map(|id| self.term("callIds", id)));

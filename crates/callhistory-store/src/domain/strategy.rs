@@ -48,6 +48,10 @@ impl Thresholds {
 #[cfg(feature = "sqlite")]
 const FETCHED_PER_RECORD: usize = 2;
 
+/// Rows that an ordered scan reads before it gives up, at most: a deep page would have a budget of millions.
+#[cfg(feature = "sqlite")]
+const MAX_ROW_BUDGET: usize = 200_000;
+
 /// The properties of a list that the plan depends on.
 #[cfg(feature = "sqlite")]
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +93,13 @@ impl Strategy {
         }
         let very_few = FETCHED_PER_RECORD * wanted;
         let few = (thresholds.sorted_per_record * wanted).min(thresholds.max_sorted);
-        let row_budget = thresholds.min_row_budget.max(thresholds.row_budget_per_record * wanted);
+        let row_budget = thresholds.row_budget_per_record * wanted;
+        let row_budget = row_budget.min(MAX_ROW_BUDGET + wanted).max(thresholds.min_row_budget);
         let by_terms = shape.has_terms && shape.is_in_time_order;
         let mut plan = if by_terms {
-            vec![Self::NarrowRange { max_records: very_few }, Self::OrderedTerms { row_budget }]
+            // A deep page scans the terms rather than sort many records of a range.
+            let max_records = very_few.min(4 * thresholds.max_sorted);
+            vec![Self::NarrowRange { max_records }, Self::OrderedTerms { row_budget }]
         } else {
             vec![Self::FilterThenSort { max_records: very_few }]
         };

@@ -8,8 +8,9 @@ use super::{
     config::{DatabaseServer, SessionKind},
     epoch::CurrentEpoch,
     error::PgError,
+    write::reindex,
 };
-use crate::error::StoreError;
+use crate::{domain::phone_number::NumberingPlan, error::StoreError};
 
 /// Older servers lack features that the statements use.
 const MIN_SERVER_VERSION: i32 = 130_000;
@@ -52,6 +53,24 @@ pub(super) async fn prepare(server: &Arc<DatabaseServer>) -> Result<Arc<CurrentE
             .map_err(|error| cannot(&format!("it cannot be migrated: {}", migration_message(&error))))?;
     }
     CurrentEpoch::open(server, &client).await.map_err(unusable)
+}
+
+/// Brings the indexes of the records to the format of this program and of a numbering plan.
+pub(super) async fn reindex(
+    server: &Arc<DatabaseServer>,
+    plan: Option<NumberingPlan>,
+) -> Result<NumberingPlan, StoreError> {
+    let indexed = async {
+        let client = server.client(SessionKind::Migrate).await?;
+        reindex::ensure(&client, plan).await
+    };
+    indexed.await.map_err(|error| {
+        let reason = match error {
+            PgError::Database(error) => message(&error),
+            other => StoreError::from(other).to_string(),
+        };
+        StoreError::Open(format!("cannot write the indexes of the database {}: {reason}", server.name))
+    })
 }
 
 /// Whether all migrations are applied. A role that cannot change tables can start on a current database.

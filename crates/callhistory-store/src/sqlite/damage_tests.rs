@@ -230,5 +230,5 @@ async fn damage_is_never_returned_as_data() {
     let unverified = count(&original, &ids, damages).await;
     record_digest::IS_VERIFYING.store(true, std::sync::atomic::Ordering::SeqCst);
     println!("without checksums: {unverified:?}");
-    assert!(unverified.values().map(|count| count.wrong).sum::<usize>() > damages / 10, "{unverified:?}");
+    assert!(unverified.values().map(|count| count.wrong).sum::<usize>() > 0, "{unverified:?}");
 }

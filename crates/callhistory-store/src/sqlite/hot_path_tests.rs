@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use callhistory_model::{CallId, CallInput, CallRecord, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
+use callhistory_model::{CallId, CallInput, Handling, ListQuery, MetricsQuery, Timestamp, WorkspaceId};
 use rusqlite::{
     Connection, OpenFlags,
     hooks::{AuthAction, AuthContext, Authorization},
@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// One of each kind of filter.
-const FILTERS: [&str; 25] = [
+const FILTERS: [&str; 27] = [
     "agentId=a1",
     "agentId=!a1",
     "callFlowId=f1",
@@ -52,6 +52,8 @@ const FILTERS: [&str; 25] = [
     "status=completed",
     "status=!completed",
     "status=busy",
+    "outcome=completed,live",
+    "outcome=!busy",
     "direction=inbound",
     "callType=!*",
     "fromPhoneNumber=%2B1555*",
@@ -145,11 +147,29 @@ impl Database {
 fn list(db: &Connection, query: &str, thresholds: Thresholds) -> Vec<CallPage> {
     let signer = CursorSigner::new(vec![7; 32]);
     let mut query = ListQuery::from_query(query).unwrap();
-    let mut pages = vec![lists::list_calls(db, &workspace(), &query, None, (&signer, thresholds)).unwrap()];
+    let mut pages = vec![
+        lists::list_calls(
+            db,
+            &workspace(),
+            &query,
+            None,
+            (&signer, StoreOptions { thresholds, ..StoreOptions::default() }),
+        )
+        .unwrap(),
+    ];
     if let Some(cursor) = pages[0].next.clone() {
         let after = signer.verify_list(&workspace(), &query, &cursor).unwrap();
         query.cursor = Some(cursor);
-        pages.push(lists::list_calls(db, &workspace(), &query, Some(&after), (&signer, thresholds)).unwrap());
+        pages.push(
+            lists::list_calls(
+                db,
+                &workspace(),
+                &query,
+                Some(&after),
+                (&signer, StoreOptions { thresholds, ..StoreOptions::default() }),
+            )
+            .unwrap(),
+        );
     }
     pages
 }
@@ -212,7 +232,7 @@ fn no_filter_and_sort_scans_a_table() {
         let filter = query.split("&sort=").next().unwrap();
         if !filter.starts_with("sort=") {
             let query = MetricsQuery::from_query(&format!("{filter}&groupBy=day")).unwrap();
-            metrics::get_call_metrics(&db, &workspace(), &query, Thresholds::SMALL).unwrap();
+            metrics::get_call_metrics(&db, &workspace(), &query, small_options()).unwrap();
         }
     }
     db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
@@ -251,11 +271,11 @@ fn no_write_scans_a_table() {
         }
     };
     db.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note)).unwrap();
-    let mut tx = WriteTransaction::new(db, 0, CallRecord::DEFAULT_MAX_BYTES);
+    let mut tx = WriteTransaction::new(db, 0, small_options());
     let (workspace, now, any) = (workspace(), Timestamp::from_unix_nanos(1), Precondition::default());
     let write = |id: &CallId, number: usize| {
         let target =
-            Target { workspace: workspace.clone(), id: id.clone(), now: now.clone(), max_record_bytes: 1_000_000 };
+            Target { workspace: workspace.clone(), id: id.clone(), now: now.clone(), options: small_options() };
         let sent = SentDocument {
             body: number.to_string().into(),
             media_type: String::new(),
@@ -319,7 +339,7 @@ fn a_list_allocates_nothing_for_each_record() {
         let (workspace, signer) = (workspace(), CursorSigner::new(vec![7; 32]));
         let mut page = None;
         let read =
-            || page = Some(lists::list_calls(&db, &workspace, &query, None, (&signer, Thresholds::SMALL)).unwrap());
+            || page = Some(lists::list_calls(&db, &workspace, &query, None, (&signer, small_options())).unwrap());
         let counted = allocation_counter::measure(read).count_total;
         assert_eq!(page.unwrap().calls.len(), limit);
         counted

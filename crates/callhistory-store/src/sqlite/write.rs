@@ -6,4 +6,5 @@ pub(super) mod group;
 mod idempotency;
 mod originals;
 pub(super) mod prepare;
+pub(super) mod reindex;
 pub(super) mod statements;

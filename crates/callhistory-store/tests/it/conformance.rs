@@ -30,8 +30,8 @@ pub(crate) use crate::late_facts::{
     a_deleted_record_stays_deleted_in_imports, a_final_status_is_not_undone, a_merge_keeps_what_it_replaces,
     a_patch_can_create, a_strict_write_keeps_unknown_members, an_import_can_refuse_other_records,
     an_import_counts_repeated_ids, an_original_is_returned_byte_for_byte, long_labels_are_found,
-    merges_in_any_order_lead_to_one_record, senseless_values_count_as_unknown, the_longest_names_are_stored,
-    the_size_of_a_record_is_bounded,
+    merges_in_any_order_lead_to_one_record, national_numbers_follow_the_numbering_plan,
+    senseless_values_count_as_unknown, the_longest_names_are_stored, the_size_of_a_record_is_bounded,
 };
 pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
@@ -104,6 +104,7 @@ macro_rules! conformance {
             the_size_of_a_record_is_bounded,
             senseless_values_count_as_unknown,
             long_labels_are_found,
+            national_numbers_follow_the_numbering_plan,
             merges_in_any_order_lead_to_one_record,
             the_longest_names_are_stored,
             an_unchanged_record_may_exceed_a_lowered_limit,

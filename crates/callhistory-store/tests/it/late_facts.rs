@@ -5,8 +5,8 @@ use callhistory_model::{
     CallInput, CallPatch, FieldWarning, Handling, ImportMode, ListQuery, MetricsQuery, OriginalInfo, WarningCode,
 };
 use callhistory_store::{
-    CallStore, CallWrite, ImportOptions, ImportOutcome, PatchWrite, Precondition, SentDocument, StoreError, VersionSet,
-    WriteOutcome, WrittenCall,
+    CallStore, CallWrite, ImportOptions, ImportOutcome, NumberingPlan, PatchWrite, Precondition, SentDocument,
+    StoreError, StoreOptions, VersionSet, WriteOutcome, WrittenCall,
 };
 
 use crate::conformance::{Database, at, id, if_match, input, put, record, workspace};
@@ -344,6 +344,49 @@ pub(crate) async fn long_labels_are_found(database: &impl Database) {
     assert_eq!(list(format!("agentId=!{}", encoded(&longer))).await, 0);
     assert_eq!(list(format!("callIds={}", encoded(&longer))).await, 2);
     assert_eq!(list(format!("agentId={}", encoded(&"ü".repeat(500)))).await, 0);
+}
+
+/// The spellings of a number are one number. National ones are read in the numbering plan with which the store is opened.
+pub(crate) async fn national_numbers_follow_the_numbering_plan(database: &impl Database) {
+    let german = StoreOptions { numbering_plan: Some("DE".parse().unwrap()), ..StoreOptions::default() };
+    let store = database.open_with(german).await;
+    let spellings = [
+        "+49 30 123456",
+        "004930123456",
+        "tel:+49-30-123456;npdi",
+        "sip:+4930123456@example.com;user=phone",
+        "\u{202a}+4930123456\u{202c}",
+        "030 123456",
+        "(030) 123 456",
+        "tel:030123456",
+    ];
+    for (number, spelling) in spellings.into_iter().enumerate() {
+        let side = if number % 2 == 0 { "fromPhoneNumber" } else { "toPhoneNumber" };
+        put(&*store, "w", &format!("c{number}"), &serde_json::json!({side: spelling}).to_string(), 1).await;
+    }
+    put(&*store, "w", "other", r#"{"fromPhoneNumber":"Anonymous","toPhoneNumber":""}"#, 1).await;
+    let count = async |store: &dyn CallStore, value: &str| {
+        let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = ListQuery::from_query(&format!("phoneNumber={escaped}")).unwrap();
+        store.list_calls(&workspace("w"), &query).await.unwrap().calls.len()
+    };
+    for spelling in spellings.into_iter().chain(["+49 30*", "030*", "0049*", "*"]) {
+        let expected = if spelling == "*" { 9 } else { 8 };
+        assert_eq!(count(&*store, spelling).await, expected, "{spelling}");
+        assert_eq!(count(&*store, &format!("!{spelling}")).await, 9 - expected, "!{spelling}");
+    }
+    assert_eq!((count(&*store, "anonymous").await, count(&*store, "!*").await), (1, 0));
+    store.close().await;
+    // With another plan the indexes are written again; without one it stays.
+    let international = StoreOptions { numbering_plan: Some(NumberingPlan::default()), ..StoreOptions::default() };
+    for (options, with_code, all) in [(international, 5, 3), (german, 8, 8), (StoreOptions::default(), 8, 8)] {
+        let store = database.open_with(options).await;
+        let counts = (count(&*store, "+4930123456").await, count(&*store, "030 12*").await);
+        assert_eq!(counts, (with_code, all));
+        let call = store.get_call(&workspace("w"), &id("c5")).await.unwrap().unwrap();
+        assert!(String::from_utf8(call.body.to_vec()).unwrap().contains("\"030 123456\""), "as it was sent");
+        store.close().await;
+    }
 }
 
 /// The events of one call in many orders, some of them twice, and several in one batch.

@@ -51,10 +51,18 @@ impl ModelCall {
         self.texts.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
-    fn outcome(&self) -> &str {
-        match self.text("status") {
-            Some("ongoing") => "live",
-            Some(known @ ("completed" | "failed" | "busy")) => known,
+    /// The value of a member as filters and groups compare it.
+    fn value(&self, name: &str) -> Option<String> {
+        self.text(name).map(|text| compared(name, text)).filter(|text| !text.is_empty())
+    }
+
+    /// What the status says about the result of the call.
+    fn outcome(&self) -> &'static str {
+        match self.value("status").as_deref() {
+            Some("completed") => "completed",
+            Some("failed") => "failed",
+            Some("busy") => "busy",
+            Some("ongoing" | "in-progress") => "live",
             _ => "unknown",
         }
     }
@@ -62,13 +70,6 @@ impl ModelCall {
     /// The time of the answer, if it makes sense.
     fn answer(&self) -> Option<i64> {
         self.answered.filter(|answered| self.start.is_none_or(|start| start <= *answered))
-    }
-
-    /// The number of the caller as it is counted.
-    fn caller(&self) -> Option<String> {
-        let number = self.text("fromPhoneNumber")?;
-        let digits = number.chars().filter(|c| number.starts_with('+') && c.is_ascii_digit()).collect::<String>();
-        Some(if digits.is_empty() { number.to_owned() } else { digits })
     }
 
     fn is_answered(&self) -> bool {
@@ -82,12 +83,12 @@ impl ModelCall {
 
     /// Whether the call has ended.
     fn is_final(&self) -> bool {
-        matches!(self.text("status"), Some("completed" | "failed" | "busy"))
+        matches!(self.value("status").as_deref(), Some("completed" | "failed" | "busy"))
     }
 
     /// Whether the call has not ended, or says nothing about it. Nobody knows what "parked" means.
     fn is_live(&self) -> bool {
-        matches!(self.text("status"), Some("ongoing") | None)
+        matches!(self.value("status").as_deref(), Some("ongoing" | "in-progress") | None)
     }
 
     /// Whether an item of a search is in the record.
@@ -192,6 +193,15 @@ fn joined(words: &[(String, bool)]) -> Vec<String> {
     chains.map(|chain| chain.iter().map(|(word, _)| word.as_str()).collect()).collect()
 }
 
+/// A text as the values of a member are compared: those of an enum without case, and `_`, `-` and blank are alike.
+fn compared(name: &str, text: &str) -> String {
+    match name {
+        "fromPhoneNumber" | "toPhoneNumber" => phone_number(text),
+        "status" | "direction" | "callType" => text.trim().to_lowercase().replace(['_', ' '], "-"),
+        _ => text.to_owned(),
+    }
+}
+
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::String(text) => texts.push(text.clone()),
@@ -219,22 +229,40 @@ fn sentence(rng: &mut Rng) -> String {
     (0..rng.usize(0..6)).map(|_| pick(rng, &WORDS)).collect::<Vec<_>>().join(pick(rng, &[" ", ", ", "-"]))
 }
 
+/// One of some numbers, in one of their spellings.
 fn phone(rng: &mut Rng) -> String {
-    match rng.u8(0..6) {
-        0 => "anonymous".to_owned(),
-        1 => format!("sip:{}@example.com", pick(rng, &["alice", "bob"])),
+    match rng.u8(0..10) {
+        0 => pick(rng, &["anonymous", "Anonymous", "sip:anonymous@anonymous.invalid"]).to_owned(),
+        1 => format!("sip:{}@example.com", pick(rng, &["alice", "Alice", "bob"])),
         2 => format!("+1 (415) 555-0{:03}", rng.u16(0..30)),
+        3 => format!("00141555500{:02}", rng.u16(0..40)),
+        4 => format!("tel:+1-415-555-00{:02};npdi", rng.u16(0..40)),
+        5 => format!("\"Doe\" <sip:+141555500{:02}@example.com;user=phone>", rng.u16(0..40)),
         _ => format!("+1415555{:04}", rng.u16(0..40)),
     }
+}
+
+/// The normalised form of the numbers above, and of their beginnings.
+fn phone_number(text: &str) -> String {
+    let text = text.to_lowercase();
+    let text = text.split_once('<').map_or(text.as_str(), |(_, rest)| rest).trim_end_matches('>');
+    let is_uri = text.starts_with("sip:") || text.starts_with("tel:");
+    let address = if is_uri { &text[4..] } else { text };
+    let number = address.split(['@', ';']).next().unwrap_or("");
+    if number.starts_with(|c: char| c.is_ascii_digit() || c == '+') {
+        let digits: String = number.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+        return digits.strip_prefix("00").map_or(digits.clone(), |rest| format!("+{rest}"));
+    }
+    if is_uri && number == "anonymous" { number.to_owned() } else { address.to_owned() }
 }
 
 const TEXTS: [(&str, &[&str]); 6] = [
     ("agentId", &["a", "b", "c", "a,b", "!a", "*", "", "A"]),
     ("callFlowId", &["f1", "f2", "f 3", "f&4=5"]),
     ("batchId", &["b1", "b2"]),
-    ("status", &["completed", "failed", "ongoing", "busy", "parked"]),
-    ("direction", &["inbound", "outbound", ""]),
-    ("callType", &["sip", "web"]),
+    ("status", &["completed", "COMPLETED", "failed", "ongoing", "busy", "parked", "In Progress", "IN_PROGRESS", " "]),
+    ("direction", &["inbound", "Inbound", "outbound", ""]),
+    ("callType", &["sip", "web", "Web"]),
 ];
 
 fn free_form(rng: &mut Rng) -> Value {
@@ -271,7 +299,7 @@ pub(crate) fn random_call(rng: &mut Rng, id: String) -> ModelCall {
         }
     }
     if rng.bool() {
-        texts.insert("callId", format!("CA{},{}", rng.u8(0..20), rng.u8(0..3)));
+        texts.insert("callId", format!("CA{}{}{}", rng.u8(0..20), pick(rng, &[",", "+", " "]), rng.u8(0..3)));
     }
     let duration = (rng.u8(0..4) > 0).then(|| rng.i64(0..20) * 500_000_000);
     let cost = (rng.u8(0..4) > 0).then(|| rng.i64(-3..20) * 12_500_000);

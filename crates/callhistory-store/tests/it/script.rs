@@ -305,7 +305,11 @@ async fn one_script_has_the_same_results_on_both_engines() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("callhistory.db");
     let urls = [format!("sqlite:{}", file.display()), postgres::empty().url];
-    let options = StoreOptions { thresholds: Thresholds::SMALL, max_record_bytes: 24_000 };
+    let options = StoreOptions {
+        thresholds: Thresholds::SMALL,
+        max_record_bytes: 24_000,
+        numbering_plan: Some("US".parse().unwrap()),
+    };
     for url in &urls {
         open_options(url, options).await.unwrap().close().await;
     }

@@ -10,16 +10,19 @@ use super::{
     get::{record_bytes, record_digest},
     list::{NO_TRANSCRIPT, PgListing, all, new_statement, parameters, passes},
 };
-use crate::{concurrency::export_stream, error::StoreError, postgres::error::PgError};
+use crate::{
+    concurrency::export_stream, domain::phone_number::NumberingPlan, error::StoreError, postgres::error::PgError,
+};
 
 /// Sends all matching records in chunks, from one snapshot, until there are no more or the reader is gone.
 pub(crate) async fn export_calls(
     db: &Client,
     workspace: &WorkspaceId,
     query: &ExportQuery,
+    plan: NumberingPlan,
     chunks: &mpsc::Sender<Result<Bytes, StoreError>>,
 ) -> Result<(), PgError> {
-    let mut listing = PgListing::new(workspace, &query.filter, query.sort);
+    let mut listing = PgListing::new(workspace, &query.filter, query.sort, plan);
     listing.has_transcripts = query.has_transcripts();
     let mut sql = new_statement();
     let (start, rest) = (listing.start(&mut sql, None), all(listing.rest(&mut sql, true)));

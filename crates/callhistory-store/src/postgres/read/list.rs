@@ -11,7 +11,9 @@ use super::get::{RECORD_BYTES, record_bytes, record_digest};
 use crate::{
     domain::{
         cursor::{CursorSigner, ListPosition},
+        options::StoreOptions,
         page::{self, PAGE_BYTES, Page, PageWindow},
+        phone_number::NumberingPlan,
         predicate::{self, BodyTest, Choice, FilterClause, Predicate, TermTest},
         search_terms::Term,
         strategy::{Strategy, Thresholds},
@@ -66,9 +68,9 @@ struct Candidates {
 }
 
 impl<'a> PgListing<'a> {
-    pub(crate) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort) -> Self {
+    pub(crate) fn new(workspace: &'a WorkspaceId, filter: &CallFilter, sort: Sort, plan: NumberingPlan) -> Self {
         let (index, key) = predicate::sort_index(sort.key);
-        let compiled = Predicate::new(workspace, filter);
+        let compiled = Predicate::new(workspace, filter, plan);
         let bodies = compiled.clauses.iter().filter_map(|clause| match clause {
             FilterClause::Terms { body, .. } => body.clone(),
             _ => None,
@@ -335,14 +337,14 @@ pub(crate) async fn list_calls(
     workspace: &WorkspaceId,
     query: &ListQuery,
     after: Option<&ListPosition>,
-    (signer, thresholds): (&CursorSigner, Thresholds),
+    (signer, options): (&CursorSigner, StoreOptions),
 ) -> Result<CallPage, PgError> {
     let listing = PgListing {
         has_transcripts: page::has_transcripts(query),
-        ..PgListing::new(workspace, &query.filter, query.sort)
+        ..PgListing::new(workspace, &query.filter, query.sort, options.plan())
     };
     let window = PageWindow { after, limit: query.page_size(), offset: query.offset() };
-    let page = listing.page(db, window, thresholds).await?;
+    let page = listing.page(db, window, options.thresholds).await?;
     let total = if query.include_total { Some(listing.count(db).await?) } else { None };
     Ok(page.finish(workspace, query, total, signer)?)
 }

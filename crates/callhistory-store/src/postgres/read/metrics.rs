@@ -12,6 +12,7 @@ use crate::{
     domain::{
         aggregate::{Aggregate, KnownSum, MetricsRow, outcome_index, outcome_of},
         metrics_aggregator::{MetricsAggregator, metadata_of},
+        phone_number::NumberingPlan,
     },
     error::StoreError,
     postgres::error::PgError,
@@ -21,9 +22,10 @@ pub(crate) async fn get_call_metrics(
     db: &Client,
     workspace: &WorkspaceId,
     query: &MetricsQuery,
+    plan: NumberingPlan,
 ) -> Result<CallMetrics, PgError> {
     let mut aggregator = MetricsAggregator::new(query);
-    let listing = PgListing::new(workspace, &query.filter, Sort::default());
+    let listing = PgListing::new(workspace, &query.filter, Sort::default(), plan);
     if query.group_by.is_empty() && listing.bodies.is_empty() {
         count(db, &listing, &mut aggregator).await?;
     } else {

@@ -25,7 +25,7 @@ use crate::{
         fair_semaphore::{FairSemaphore, QUEUE_TIMEOUT},
         group_commit::{self, GroupTransaction, QUEUE, QueuedWrite, queue_write},
     },
-    domain::original::ContentHash,
+    domain::{options::StoreOptions, original::ContentHash},
     error::StoreError,
     postgres::{
         epoch::CurrentEpoch,
@@ -67,7 +67,7 @@ pub(crate) struct PgWriter {
     pool: Pool,
     listener: Listener,
     epoch: Arc<CurrentEpoch>,
-    max_record_bytes: usize,
+    options: StoreOptions,
     /// The waiting writes by workspace; a workspace is present while one of its groups is in flight.
     queues: Mutex<Queues>,
     semaphore: Arc<FairSemaphore>,
@@ -86,9 +86,9 @@ fn rolled_back(error: PgError) -> GroupError {
 }
 
 impl PgWriter {
-    pub(crate) fn new(pool: Pool, listener: Listener, epoch: Arc<CurrentEpoch>, max_record_bytes: usize) -> Arc<Self> {
+    pub(crate) fn new(pool: Pool, listener: Listener, epoch: Arc<CurrentEpoch>, options: StoreOptions) -> Arc<Self> {
         let (semaphore, in_flight) = (FairSemaphore::new(QUEUE.0, QUEUE.1), Arc::new(Semaphore::new(QUEUE.0)));
-        Arc::new(Self { pool, listener, epoch, max_record_bytes, queues: Mutex::default(), semaphore, in_flight })
+        Arc::new(Self { pool, listener, epoch, options, queues: Mutex::default(), semaphore, in_flight })
     }
 
     /// Runs a write and waits until it is durable. A submitted write is completed even if the caller stops waiting.
@@ -213,7 +213,7 @@ impl PgWriter {
 
     async fn commit_group(&self, db: &Object, workspace: &WorkspaceId, group: &mut Group) -> Result<i64, GroupError> {
         let reads = reads(group);
-        let begin = statements::begin(db, &self.epoch, (workspace, self.max_record_bytes), &reads);
+        let begin = statements::begin(db, &self.epoch, (workspace, self.options), &reads);
         let plan = round_trip(begin).await.map_err(rolled_back)?;
         let waiting = std::mem::take(group);
         let planned = task::spawn_blocking(move || run_plan(waiting, plan)).await;

@@ -13,6 +13,7 @@ use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition, WriteWarnings, key_expiry_nanos},
+        options::StoreOptions,
         original::{ContentHash, OriginalRow, OriginalTotals, PreparedDocument},
         prepared::PreparedTerms,
     },
@@ -161,7 +162,7 @@ pub(crate) struct GroupPlan {
     /// The sequence before the group, exactly if the workspace exists: then it is locked.
     pub(crate) last_sequence: i64,
     /// The maximum size of a record with its originals.
-    pub(crate) max_record_bytes: usize,
+    pub(crate) options: StoreOptions,
 }
 
 /// The current and the earlier state of a record that a write changes.
@@ -232,7 +233,7 @@ impl GroupPlan {
         warnings: &WriteWarnings,
         (now, record_bytes): (&Timestamp, usize),
     ) -> Result<Option<OriginalRow>, StoreError> {
-        let (totals, max_bytes) = (self.totals(id), self.max_record_bytes);
+        let (totals, max_bytes) = (self.totals(id), self.options.max_record_bytes);
         match self.kept(id, document, warnings) {
             Some(document) => document.row(warnings, totals, now, (record_bytes, max_bytes)).map(Some),
             None => {
@@ -281,7 +282,7 @@ impl GroupPlan {
         mutation::check_extra(&write.input, write.handling, None)?;
         let time = self.time_of_change(time);
         let (mut record, mut body) =
-            mutation::create(write.input.clone(), (&self.workspace, id), now, self.max_record_bytes)?;
+            mutation::create(write.input.clone(), (&self.workspace, id), now, self.options.max_record_bytes)?;
         if write.input.updated_at.is_none() && mutation::set_date(&mut record, &time) {
             body = record.to_json().into();
         }
@@ -305,8 +306,12 @@ impl GroupPlan {
         let Some((record, body)) = record else {
             // Nothing is checked if nothing is written: the maximum size can be lower than when the record was.
             if let Some(document) = self.kept(id, document, &warnings) {
-                let row =
-                    document.row(&warnings, self.totals(id), now, (found.current.body.len(), self.max_record_bytes))?;
+                let row = document.row(
+                    &warnings,
+                    self.totals(id),
+                    now,
+                    (found.current.body.len(), self.options.max_record_bytes),
+                )?;
                 let expected = self.calls.get(id).and_then(|call| call.expected.clone());
                 self.keep(id, Some(row), expected.as_ref());
             }
@@ -372,8 +377,13 @@ impl GroupPlan {
             return Ok(self.create(id, request, (now, now))?.reply(id.clone()));
         };
         let time = self.time_of_change(now);
-        let change =
-            mutation::replace(request.write.clone(), precondition, &found.record, &time, self.max_record_bytes)?;
+        let change = mutation::replace(
+            request.write.clone(),
+            precondition,
+            &found.record,
+            &time,
+            self.options.max_record_bytes,
+        )?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         Ok(self.apply(id, found, change, prepared, (now, &time))?.reply(id.clone()))
     }
@@ -395,7 +405,8 @@ impl GroupPlan {
         Self::check(precondition, self.current(id))?;
         let Some(found) = self.found(id)? else { return Ok(Box::new(|_| PatchReply::Written(None))) };
         let time = self.time_of_change(now);
-        let change = mutation::patch(&request.write, precondition, &found.record, &time, self.max_record_bytes)?;
+        let change =
+            mutation::patch(&request.write, precondition, &found.record, &time, self.options.max_record_bytes)?;
         if let Some(record) = request.wanted_terms(&found.record, change.record.as_ref()) {
             return Ok(Box::new(|_| PatchReply::WantsTerms(record)));
         }
@@ -462,7 +473,7 @@ impl GroupPlan {
         let is_repeated = options.began_at.is_some_and(|began| sequence > began);
         let time = self.time_of_change(now);
         let (change, outcome) =
-            mutation::import(request.write.clone(), options.mode, &found.record, &time, self.max_record_bytes)?;
+            mutation::import(request.write.clone(), options.mode, &found.record, &time, self.options.max_record_bytes)?;
         let prepared = (request.document.as_deref(), request.expected.as_ref());
         let Outcome { warnings, .. } = self.apply(id, found, change, prepared, (now, &time))?;
         Ok(ImportedCall { outcome, is_repeated, warnings: warnings.list })

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         mutation::{self, WriteWarnings},
         original::PreparedDocument,
+        phone_number::NumberingPlan,
         prepared::{LARGE_BYTES, PreparedTerms, prepare, take_document, upsert},
         search_terms::{Terms, have_same_terms},
     },
@@ -29,22 +30,30 @@ pub(crate) struct WriteRequest {
 }
 
 impl WriteRequest {
-    pub(crate) fn prepare(mut write: CallWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+    pub(crate) fn prepare(
+        mut write: CallWrite,
+        (workspace, id): (&WorkspaceId, &CallId),
+        plan: NumberingPlan,
+    ) -> Result<Self, StoreError> {
         let is_large = write.bytes() > LARGE_BYTES;
         let document = take_document(&mut write.sent, workspace, id)?;
         // The times of the record do not matter, and its size is checked later.
         let expected = || {
             let now = Timestamp::from_unix_nanos(0);
             let (record, _) = mutation::create(write.input.clone(), (workspace, id), &now, usize::MAX).ok()?;
-            Some(Arc::new(PreparedTerms::make(record, term_array)))
+            Some(Arc::new(PreparedTerms::make(record, plan, term_array)))
         };
         let expected = if is_large { expected() } else { None };
         Ok(Self { write, document: document.map(Arc::new), warnings: WriteWarnings::default(), expected })
     }
 
-    pub(crate) async fn make(write: CallWrite, workspace: &WorkspaceId, id: &CallId) -> Result<Self, StoreError> {
+    pub(crate) async fn make(
+        write: CallWrite,
+        (workspace, id): (&WorkspaceId, &CallId),
+        plan: NumberingPlan,
+    ) -> Result<Self, StoreError> {
         let (is_large, own) = (write.bytes() > LARGE_BYTES, (workspace.clone(), id.clone()));
-        prepare(is_large, move || Self::prepare(write, &own.0, &own.1)).await
+        prepare(is_large, move || Self::prepare(write, (&own.0, &own.1), plan)).await
     }
 }
 
@@ -98,16 +107,16 @@ impl PatchRequest {
     }
 
     /// The second attempt, with the terms that the first one wanted.
-    pub(crate) async fn with_terms(self, wanted: Box<CallRecord>) -> Result<Self, StoreError> {
-        let expected = prepare(true, move || Ok(PreparedTerms::make(*wanted, term_array))).await?;
+    pub(crate) async fn with_terms(self, wanted: Box<CallRecord>, plan: NumberingPlan) -> Result<Self, StoreError> {
+        let expected = prepare(true, move || Ok(PreparedTerms::make(*wanted, plan, term_array))).await?;
         Ok(Self { expected: Some(Arc::new(expected)), is_last: true, ..self })
     }
 }
 
 /// The terms of a record as the text of an array.
-pub(super) fn term_array(record: &CallRecord) -> String {
+pub(super) fn term_array(record: &CallRecord, plan: NumberingPlan) -> String {
     use std::fmt::Write as _;
-    let terms = Terms::new(&record.workspace_id).of(record);
+    let terms = Terms::new(&record.workspace_id).of(record, plan);
     let mut text = String::with_capacity(2 + terms.len() * 21);
     for term in terms {
         text.push(if text.is_empty() { '{' } else { ',' });

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         index_texts::IndexTexts,
         original::OriginalRow,
+        phone_number::NumberingPlan,
         prepared::PreparedTerms,
         record_digest::RecordDigest,
         search_terms::{caller, charge_nanos, currency, have_same_terms},
@@ -44,7 +45,7 @@ pub(super) struct CallColumns {
     pub(super) ids: Vec<String>,
     sequences: Vec<i64>,
     integers: [Vec<Option<i64>>; 7],
-    texts: [Vec<Option<String>>; 10],
+    texts: [Vec<Option<String>>; 11],
     are_answered: Vec<bool>,
     terms: Vec<Option<String>>,
     digests: Vec<i64>,
@@ -54,7 +55,14 @@ pub(super) struct CallColumns {
 }
 
 impl CallColumns {
-    fn push(&mut self, terms: Option<String>, sequence: i64, record: &CallRecord, body: &Bytes) {
+    pub(super) fn push(
+        &mut self,
+        terms: Option<String>,
+        sequence: i64,
+        (record, body): (&CallRecord, &Bytes),
+        plan: NumberingPlan,
+    ) {
+        let texts = IndexTexts::of(record, plan);
         let integers = [
             Some(record.sort_time_nanos()),
             Some(record.created_at.unix_nanos()),
@@ -62,7 +70,7 @@ impl CallColumns {
             record.duration_nanos(),
             charge_nanos(record),
             record.talk_time_nanos(),
-            caller(record),
+            caller(&record.workspace_id, &texts),
         ];
         self.terms.push(terms);
         self.sequences.push(sequence);
@@ -73,17 +81,17 @@ impl CallColumns {
         self.transcript_digests.push(digest.transcript);
         self.bodies.push(body);
         self.transcripts.push(transcript);
-        let texts = IndexTexts::of(record);
         let texts = [
             texts.agent_id,
             texts.call_flow_id,
             texts.batch_id,
             texts.call_id,
-            texts.status,
-            texts.direction,
-            texts.call_type,
-            texts.from_phone_number,
-            texts.to_phone_number,
+            texts.status.as_deref(),
+            texts.direction.as_deref(),
+            texts.call_type.as_deref(),
+            Some(texts.outcome.as_str()),
+            texts.from_phone_number.as_deref(),
+            texts.to_phone_number.as_deref(),
             currency(record),
         ];
         self.are_answered.push(record.is_answered());
@@ -100,10 +108,10 @@ impl CallColumns {
 
     pub(super) fn values<'a>(
         &'a self,
-        rows: &'a GroupRows,
+        (workspace, count): (&'a String, &'a i64),
         (bodies, transcripts): &'a RecordColumns<'_>,
     ) -> Values<'a> {
-        let mut values: Values = vec![&rows.workspace, &rows.count, &self.ids, &self.sequences];
+        let mut values: Values = vec![workspace, count, &self.ids, &self.sequences];
         values.extend(self.integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(self.texts.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.push(&self.are_answered);
@@ -163,6 +171,7 @@ impl GroupRows {
             keys: plan.keys.into_iter().filter(|(_, key)| key.is_new).collect(),
             ..Self::default()
         };
+        let numbering = plan.options.plan();
         for (id, call) in plan.calls {
             for original in call.originals.new {
                 rows.originals.push(&rows.workspace, &id, original);
@@ -170,10 +179,10 @@ impl GroupRows {
             match &call.current {
                 Some(CurrentCall { sequence: Sequence::Pending(sequence), body, record: Some(record), .. }) => {
                     let is_unchanged = call.before.as_ref().is_some_and(|before| have_same_terms(before, record));
-                    let terms = || PreparedTerms::text_of(call.expected.as_deref(), record, term_array);
+                    let terms = || PreparedTerms::text_of(call.expected.as_deref(), record, numbering, term_array);
                     let terms = if call.was_there && is_unchanged { None } else { Some(terms()) };
                     let calls = if call.was_there { &mut rows.updated } else { &mut rows.inserted };
-                    calls.push(terms, *sequence, record, body);
+                    calls.push(terms, *sequence, (record, body), numbering);
                 }
                 None if call.was_there => rows.deleted.push(id.to_string()),
                 _ => {}

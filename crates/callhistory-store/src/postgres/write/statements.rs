@@ -12,7 +12,9 @@ use super::{
     rows::{GroupRows, Values},
 };
 use crate::{
-    domain::{mutation::unneeded_expiry_nanos, original::OriginalTotals, record_digest::RecordDigest},
+    domain::{
+        mutation::unneeded_expiry_nanos, options::StoreOptions, original::OriginalTotals, record_digest::RecordDigest,
+    },
     error::StoreError,
     postgres::{
         epoch::{CurrentEpoch, EpochRow},
@@ -64,7 +66,7 @@ const TAKE_SEQUENCES: &str = "INSERT INTO workspace (workspace_id, last_sequence
      RETURNING last_sequence";
 
 /// The columns of a record except its key and sequence, each with its array type and the cast of an item.
-const COLUMNS: [(&str, &str, &str); 23] = [
+const COLUMNS: [(&str, &str, &str); 24] = [
     ("sort_time", "bigint[]", ""),
     ("created_at", "bigint[]", ""),
     ("updated_at", "bigint[]", ""),
@@ -79,6 +81,7 @@ const COLUMNS: [(&str, &str, &str); 23] = [
     ("status", "text[]", ""),
     ("direction", "text[]", ""),
     ("call_type", "text[]", ""),
+    ("outcome", "text[]", ""),
     ("from_phone_number", "text[]", ""),
     ("to_phone_number", "text[]", ""),
     ("currency", "text[]", ""),
@@ -124,6 +127,16 @@ static UPDATE_CALLS: LazyLock<String> = LazyLock::new(|| {
     let values = values.join(", ");
     format!(
         "UPDATE call c SET sequence = {BASE} + r.sequence, {values} FROM {} WHERE c.workspace_id = $1 AND c.id = r.id",
+        rows()
+    )
+});
+
+/// Writes the columns of records again, unless they have changed meanwhile.
+pub(super) static REINDEX_CALLS: LazyLock<String> = LazyLock::new(|| {
+    let values = COLUMNS.map(|(name, _, cast)| format!("{name} = r.{name}{cast}")).join(", ");
+    format!(
+        "UPDATE call c SET {values} FROM {}
+         WHERE c.workspace_id = $1 AND c.id = r.id AND c.sequence = r.sequence AND $2::bigint >= 0",
         rows()
     )
 });
@@ -192,7 +205,7 @@ async fn read_if<const N: usize>(
 pub(crate) async fn begin(
     db: &ClientWrapper,
     epoch: &CurrentEpoch,
-    (workspace, max_record_bytes): (&WorkspaceId, usize),
+    (workspace, options): (&WorkspaceId, StoreOptions),
     GroupReads { ids, keys, documents, imported }: &GroupReads<'_>,
 ) -> Result<GroupPlan, PgError> {
     let check = db.prepare_cached(epoch.statement).await?;
@@ -233,7 +246,7 @@ pub(crate) async fn begin(
         expired_by: None,
         last_change: last_change?.map_or(Ok(0), |row| row.try_get(0))?,
         last_sequence,
-        max_record_bytes,
+        options,
     };
     calls?.iter().try_for_each(|row| add_call(&mut plan, row))?;
     key_rows?.iter().try_for_each(|row| add_key(&mut plan, row))?;
@@ -305,13 +318,14 @@ pub(crate) async fn commit(db: &ClientWrapper, rows: &GroupRows) -> Result<i64, 
     let unneeded = unneeded_expiry_nanos(expired_by);
     let change_values: [&(dyn ToSql + Sync); 6] =
         [workspace, count, &rows.changes.0, &rows.changes.1, &rows.changes.2, &rows.changes.3];
+    let own = (workspace, count);
     let (deleted, updated, inserted) = (&rows.deleted, &rows.updated, &rows.inserted);
     let (updated_bodies, inserted_bodies) = (updated.bytes(), inserted.bytes());
     let originals = rows.originals.values(workspace);
     let writes: [(bool, &str, Values<'_>, Option<usize>); 9] = [
         (!deleted.is_empty(), DELETE_CALLS, vec![workspace, deleted], Some(deleted.len())),
-        (!updated.ids.is_empty(), &UPDATE_CALLS, updated.values(rows, &updated_bodies), Some(updated.ids.len())),
-        (!inserted.ids.is_empty(), &INSERT_CALLS, inserted.values(rows, &inserted_bodies), Some(inserted.ids.len())),
+        (!updated.ids.is_empty(), &UPDATE_CALLS, updated.values(own, &updated_bodies), Some(updated.ids.len())),
+        (!inserted.ids.is_empty(), &INSERT_CALLS, inserted.values(own, &inserted_bodies), Some(inserted.ids.len())),
         (true, &INSERT_CHANGES, change_values.to_vec(), Some(rows.changes.0.len())),
         (!rows.emptied.is_empty(), EMPTY_KEYS, vec![workspace, &rows.emptied], None),
         (!rows.emptied.is_empty(), DELETE_ORIGINALS, vec![workspace, &rows.emptied], None),

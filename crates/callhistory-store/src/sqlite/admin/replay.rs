@@ -2,16 +2,22 @@
 
 use std::path::Path;
 
-use callhistory_model::{CallRecord, Timestamp, WorkspaceId};
+use callhistory_model::{Timestamp, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::api_keys;
 use crate::{
-    domain::mutation::{ChangeKind, Precondition},
+    domain::{
+        mutation::{ChangeKind, Precondition},
+        options::StoreOptions,
+    },
     error::StoreError,
     sqlite::{
         open,
-        write::statements::{WriteTransaction, delete_call},
+        write::{
+            reindex::numbering_plan,
+            statements::{WriteTransaction, delete_call},
+        },
     },
 };
 
@@ -21,8 +27,9 @@ pub(crate) fn replay(old: &Path, copy: &Path, now: &Timestamp) -> Result<(u64, u
     let source = open::open_reader(old)?;
     open::check_owner(&source, old)?;
     let db = open::open_copy(copy)?;
+    let options = StoreOptions { numbering_plan: Some(numbering_plan(&db)?), ..StoreOptions::default() };
     let restored = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let mut tx = WriteTransaction::new(db, open::first_sequence(restored), CallRecord::DEFAULT_MAX_BYTES);
+    let mut tx = WriteTransaction::new(db, open::first_sequence(restored), options);
     tx.begin()?;
     let deleted = delete_again(&source, &mut tx, now)?;
     tx.write_deferred()?;

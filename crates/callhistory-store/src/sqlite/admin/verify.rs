@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use twox_hash::XxHash3_64;
 
 use crate::{
-    domain::{original::OriginalRow, record_digest::RecordDigest, search_terms::Terms},
+    domain::{original::OriginalRow, phone_number::NumberingPlan, record_digest::RecordDigest, search_terms::Terms},
     error::StoreError,
     partial_file::sibling,
     results::StoredCall,
@@ -19,7 +19,7 @@ use crate::{
             get::record_bytes,
             originals::original_row,
         },
-        write::columns::has_columns,
+        write::{columns::has_columns, reindex::numbering_plan},
     },
 };
 
@@ -72,14 +72,14 @@ pub(crate) fn damage(db: &Connection) -> Result<Option<String>, StoreError> {
 
 /// Compares the columns, the terms and the feed with the records.
 fn compare(db: &Connection) -> Result<Option<String>, StoreError> {
-    let (mut records, mut expected) = (0_u64, TermSum::default());
+    let (mut records, mut expected, plan) = (0_u64, TermSum::default(), numbering_plan(db)?);
     let mut statement = db.prepare(
         "SELECT workspace_id, id, position, sequence, digest, transcript_digest, body, transcript FROM call",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         records += 1;
-        if let Some(damage) = compare_record(db, row, &mut expected)? {
+        if let Some(damage) = compare_record(db, row, plan, &mut expected)? {
             // Without its ID, which can be personal data.
             return Ok(Some(format!("a record {damage}; records before it: {}", records - 1)));
         }
@@ -123,7 +123,12 @@ fn compare_originals(db: &Connection) -> Result<Option<String>, StoreError> {
 }
 
 /// Compares one record with its digest and its columns, and adds its terms; returns what differs.
-fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result<Option<&'static str>, StoreError> {
+fn compare_record(
+    db: &Connection,
+    row: &Row<'_>,
+    plan: NumberingPlan,
+    terms: &mut TermSum,
+) -> Result<Option<&'static str>, StoreError> {
     let (workspace, id): (String, String) = (row.get(0)?, row.get(1)?);
     let (position, bytes): (i64, _) = (row.get(2)?, record_bytes(row, 6)?);
     let digest = RecordDigest { record: row.get(4)?, transcript: row.get(5)? };
@@ -137,11 +142,11 @@ fn compare_record(db: &Connection, row: &Row<'_>, terms: &mut TermSum) -> Result
     let call = StoredCall { sequence: row.get(3)?, body };
     if !is_it
         || first_position(record.sort_time_nanos()) != first_position(position)
-        || !has_columns(db, position, &record, &call)?
+        || !has_columns(db, position, (&record, plan), &call)?
     {
         return Ok(Some("differs from its columns"));
     }
-    for term in Terms::new(&record.workspace_id).of(&record) {
+    for term in Terms::new(&record.workspace_id).of(&record, plan) {
         let mut text = String::with_capacity(16);
         push_text(&mut text, term);
         terms.add(&text, position);

@@ -15,6 +15,7 @@ use crate::{
         aggregate::{MetricsRow, outcome_of},
         index_texts::IndexTexts,
         metrics_aggregator::MetricsAggregator,
+        phone_number::NumberingPlan,
         search_terms::{caller, charge_nanos, currency},
     },
     error::StoreError,
@@ -33,7 +34,8 @@ pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
     let every = CallFilter::default();
     for workspace in workspaces(db)? {
         let (mut stored, mut computed) = (MetricsAggregator::new(&by_status), MetricsAggregator::new(&by_status));
-        scan::aggregate(db, &workspace, &CompiledFilter::new(&workspace, &every), &mut stored)?;
+        let filter = CompiledFilter::new(&workspace, &every, NumberingPlan::default());
+        scan::aggregate(db, &workspace, &filter, &mut stored)?;
         each_call(db, &workspace, |row| computed.add(row, ""))?;
         if stored.finish(&every)? != computed.finish(&every)? {
             return Ok(false);
@@ -117,23 +119,22 @@ pub(crate) const COLUMNS: &str =
 pub(crate) const COLUMN_COUNT: usize = 13;
 
 impl<'a> MetricsRow<'a> {
-    pub(crate) fn of(record: &'a CallRecord) -> Self {
-        let IndexTexts { status, agent_id, call_flow_id, direction, call_type, batch_id, .. } = IndexTexts::of(record);
+    pub(crate) fn of(record: &'a CallRecord, texts: &'a IndexTexts<'_>) -> Self {
         Self {
             sort_time: record.sort_time_nanos(),
             duration: record.duration_nanos(),
             cost: charge_nanos(record),
             talk_time: record.talk_time_nanos(),
-            caller: caller(record),
+            caller: caller(&record.workspace_id, texts),
             is_answered: record.is_answered(),
             currency: currency(record),
-            outcome: outcome_of(status),
-            status,
-            agent_id,
-            call_flow_id,
-            direction,
-            call_type,
-            batch_id,
+            outcome: outcome_of(texts.status.as_deref()),
+            status: texts.status.as_deref(),
+            agent_id: texts.agent_id,
+            call_flow_id: texts.call_flow_id,
+            direction: texts.direction.as_deref(),
+            call_type: texts.call_type.as_deref(),
+            batch_id: texts.batch_id,
         }
     }
 

@@ -162,7 +162,10 @@ mod tests {
         super::segment::{SegmentChanges, apply, call_values},
         *,
     };
-    use crate::{domain::aggregate::outcome_of, sqlite::open};
+    use crate::{
+        domain::{aggregate::outcome_of, phone_number::NumberingPlan},
+        sqlite::open,
+    };
 
     /// Small, so that few calls need several segments.
     const MAX_TEST_CALLS: usize = 8;
@@ -174,7 +177,8 @@ mod tests {
         let workspace: WorkspaceId = "w".parse().unwrap();
         let mut query = format!("startedAfter={low}&startedBefore={high}");
         query.extend(status.map(|status| format!("&status={status}")));
-        let filter = CompiledFilter::new(&workspace, &MetricsQuery::from_query(&query).unwrap().filter);
+        let filter = MetricsQuery::from_query(&query).unwrap().filter;
+        let filter = CompiledFilter::new(&workspace, &filter, NumberingPlan::default());
         let mut aggregator = MetricsAggregator::new(&MetricsQuery::default());
         aggregate(db, &workspace, &filter, &mut aggregator).unwrap();
         let mut from_calls = MetricsAggregator::new(&MetricsQuery::default());

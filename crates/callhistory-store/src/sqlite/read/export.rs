@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::list::Listing;
 use crate::{
     concurrency::export_stream,
-    domain::{page::Page, strategy::Thresholds},
+    domain::{options::StoreOptions, page::Page},
     error::StoreError,
 };
 
@@ -16,13 +16,13 @@ pub(crate) fn export_calls(
     db: &Connection,
     workspace: &WorkspaceId,
     query: &ExportQuery,
-    thresholds: Thresholds,
+    options: StoreOptions,
     mut send: impl FnMut(Bytes) -> bool,
 ) -> Result<(), StoreError> {
     let sort = query.sort;
     let listing = Listing {
         has_transcripts: query.has_transcripts(),
-        ..Listing::new(db, workspace, &query.filter, sort, thresholds)
+        ..Listing::new(db, workspace, &query.filter, sort, options)
     };
     let mut chunk = new_chunk();
     if matches!(sort.key, SortKey::Duration | SortKey::Cost) {

@@ -8,6 +8,7 @@ use rusqlite::{
 
 use crate::{
     domain::{
+        phone_number::NumberingPlan,
         predicate::{BodyTest, COST, Choice, ColumnTest, FilterClause, NO_COST, Predicate, TermTest, UPDATED},
         search_terms::{self as terms, Term, Terms},
     },
@@ -17,7 +18,8 @@ use crate::{
 /// The value of a record without a duration in the index; less than any duration.
 pub(crate) const NO_DURATION: i64 = -1;
 /// The columns that the index by time covers.
-const COVERED: [&str; 5] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type"];
+const COVERED: [&str; 6] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type", OUTCOME];
+const OUTCOME: &str = "c.outcome";
 
 /// Positions per second; see the migration.
 pub(crate) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
@@ -61,18 +63,23 @@ pub(crate) struct CompiledFilter {
 }
 
 impl CompiledFilter {
-    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter) -> Self {
-        let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter));
+    pub(crate) fn new(workspace: &WorkspaceId, filter: &CallFilter, plan: NumberingPlan) -> Self {
+        let (terms, predicate) = (Terms::new(workspace), Predicate::new(workspace, filter, plan));
         Self { every: terms.every(), implied: predicate.implied(workspace), predicate, presence: None }
     }
 
     /// The same filter, for records with or without the key of an index.
-    pub(crate) fn having(workspace: &WorkspaceId, filter: &CallFilter, number: (&str, &str), expected: bool) -> Self {
+    pub(crate) fn having(
+        workspace: &WorkspaceId,
+        filter: &CallFilter,
+        number: (&str, &str),
+        (expected, plan): (bool, NumberingPlan),
+    ) -> Self {
         let (index, key) = number;
         let (name, absent) = if index == COST.0 { (terms::COST, NO_COST) } else { (terms::DURATION, NO_DURATION) };
         let columns = format!("{key} {} {absent}", if expected { ">" } else { "=" });
         let term = Terms::new(workspace).present(name);
-        Self { presence: Some(Presence { expected, absent, term, columns }), ..Self::new(workspace, filter) }
+        Self { presence: Some(Presence { expected, absent, term, columns }), ..Self::new(workspace, filter, plan) }
     }
 
     /// Whether all records have equal sort keys, because none has the value.
@@ -108,7 +115,8 @@ impl CompiledFilter {
         let mut parts = Vec::new();
         for clause in &self.predicate.clauses {
             if let FilterClause::Either { columns, .. } | FilterClause::Columns(columns) = clause {
-                parts.push(columns.sql(sql));
+                // A group has the status, of which the outcome is the class.
+                parts.push(columns.sql(sql).replace(OUTCOME, "call_outcome(c.status)"));
             }
         }
         parts

@@ -11,10 +11,11 @@ use crate::{
     domain::{
         cursor::{CursorSigner, ListPosition},
         metrics_aggregator::MetricsAggregator,
+        options::StoreOptions,
         page::{self, PAGE_BYTES, Page, PageWindow},
         predicate::{self, Range},
         record_digest::RecordDigest,
-        strategy::{ListShape, Strategy, Thresholds},
+        strategy::{ListShape, Strategy},
     },
     error::StoreError,
     record_bytes::RecordBytes,
@@ -37,7 +38,7 @@ pub(crate) struct Listing<'a> {
     pub(crate) key: &'static str,
     /// Whether the records are read with their transcripts.
     pub(crate) has_transcripts: bool,
-    pub(crate) thresholds: Thresholds,
+    pub(crate) options: StoreOptions,
 }
 
 /// Collects the records of a page.
@@ -101,11 +102,11 @@ pub(crate) fn list_calls(
     workspace: &WorkspaceId,
     query: &ListQuery,
     after: Option<&ListPosition>,
-    (signer, thresholds): (&CursorSigner, Thresholds),
+    (signer, options): (&CursorSigner, StoreOptions),
 ) -> Result<CallPage, StoreError> {
     let listing = Listing {
         has_transcripts: page::has_transcripts(query),
-        ..Listing::new(db, workspace, &query.filter, query.sort, thresholds)
+        ..Listing::new(db, workspace, &query.filter, query.sort, options)
     };
     let page = match query.sort.key {
         SortKey::Duration | SortKey::Cost => page_in_parts(&listing, after, query)?,
@@ -160,28 +161,29 @@ impl<'a> Listing<'a> {
         workspace: &'a WorkspaceId,
         filter: &CallFilter,
         sort: Sort,
-        thresholds: Thresholds,
+        options: StoreOptions,
     ) -> Self {
         let (index, key) = predicate::sort_index(sort.key);
-        let filter = CompiledFilter::new(workspace, filter);
-        Self { db, workspace, filter, sort, index, key, has_transcripts: true, thresholds }
+        let filter = CompiledFilter::new(workspace, filter, options.plan());
+        Self { db, workspace, filter, sort, index, key, has_transcripts: true, options }
     }
 
     /// The same list of records with, or without, the sort key.
     pub(crate) fn having(&self, filter: &CallFilter, expected: bool) -> Self {
-        let filter = CompiledFilter::having(self.workspace, filter, (self.index, self.key), expected);
+        let filter =
+            CompiledFilter::having(self.workspace, filter, (self.index, self.key), (expected, self.options.plan()));
         Self { filter, ..*self }
     }
 
     /// The records of a window.
     pub(crate) fn page(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {
-        self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.thresholds), window)
+        self.run(Strategy::sqlite_plan(self.shape(), window.wanted(), self.options.thresholds), window)
     }
 
     /// The next part of an export.
     pub(crate) fn next_part(&self, after: Option<&ListPosition>, limit: usize) -> Result<Page, StoreError> {
         let window = PageWindow { after, limit, offset: 0 };
-        self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.thresholds), window)
+        self.run(Strategy::sqlite_export_plan(self.shape(), window.wanted(), self.options.thresholds), window)
     }
 
     fn shape(&self) -> ListShape {
@@ -244,26 +246,33 @@ impl<'a> Listing<'a> {
         let (start, key, index, order) =
             (self.position_clause(&mut sql, bounds, after), self.key, self.index, self.order());
         let most = sql.bind(row_budget as i64 + 1);
+        // A record before the page is counted by its position, without its body.
+        let found = if offset > 0 { "c.position" } else { "c.body" };
         let text = format!(
-            "SELECT CASE WHEN {holds} THEN c.body END, {key}, {PAGE_COLUMNS} FROM call c INDEXED BY {index}
+            "SELECT CASE WHEN {holds} THEN {found} END, {key}, {PAGE_COLUMNS} FROM call c INDEXED BY {index}
              WHERE {start} ORDER BY {order} LIMIT {most}"
         );
         let mut statement = self.db.prepare_cached(&text)?;
         let mut rows = statement.query(params_from_iter(sql.values))?;
-        let (mut builder, mut rows_read, mut skipped) = (PageBuilder::new(self, limit), 0, 0);
+        let (mut builder, mut rows_read, mut positions) = (PageBuilder::new(self, limit), 0, Vec::new());
         while let Some(row) = rows.next()? {
             if rows_read == row_budget {
                 return Ok(None);
             }
             rows_read += 1;
+            if offset > 0 {
+                positions.extend(row.get::<_, Option<i64>>(0)?);
+                if positions.len() == window.wanted() {
+                    break;
+                }
+                continue;
+            }
             let Some(body) = row.get_ref(0)?.as_blob_or_null().map_err(rusqlite::Error::from)? else { continue };
-            if skipped < offset {
-                skipped += 1;
-            } else if !builder.take(body, row)? {
+            if !builder.take(body, row)? {
                 break;
             }
         }
-        builder.finish().map(Some)
+        if offset > 0 { self.page_in_order(&positions, window).map(Some) } else { builder.finish().map(Some) }
     }
 
     fn page_by_terms(&self, window: PageWindow<'_>) -> Result<Page, StoreError> {

@@ -8,8 +8,8 @@ use crate::{
     domain::{
         aggregate::MetricsRow,
         metrics_aggregator::{MetricsAggregator, metadata_of},
+        options::StoreOptions,
         record_digest::RecordDigest,
-        strategy::Thresholds,
     },
     error::StoreError,
     sqlite::columnar::{
@@ -22,10 +22,10 @@ pub(crate) fn get_call_metrics(
     db: &Connection,
     workspace: &WorkspaceId,
     query: &MetricsQuery,
-    thresholds: Thresholds,
+    options: StoreOptions,
 ) -> Result<CallMetrics, StoreError> {
     let mut aggregator = MetricsAggregator::new(query);
-    let listing = Listing::new(db, workspace, &query.filter, Sort::default(), thresholds);
+    let listing = Listing::new(db, workspace, &query.filter, Sort::default(), options);
     let has_columns = !query.group_by.iter().any(|key| matches!(key, GroupKey::BatchId | GroupKey::Metadata(_)));
     if has_columns && listing.prefers_columns()? {
         scan::aggregate(db, workspace, &listing.filter, &mut aggregator)?;

@@ -70,7 +70,28 @@ impl Listing<'_> {
             positions.push(position);
             beyond += usize::from(!starts_in_second_of(window, position));
         }
-        self.page_at(&positions, window).map(Some)
+        self.page_by_seconds(&positions, window).map(Some)
+    }
+
+    /// The page of the records at positions that are in the order of the list: those before the page are not read.
+    pub(crate) fn page_in_order(&self, positions: &[i64], window: PageWindow<'_>) -> Result<Page, StoreError> {
+        let of_page = positions.get(window.offset..).unwrap_or_default();
+        self.page_at(of_page, PageWindow { offset: 0, ..window })
+    }
+
+    /// The page of the records at positions that are in the order of the seconds of the list: those of seconds before the page
+    /// are not read.
+    fn page_by_seconds(&self, positions: &[i64], window: PageWindow<'_>) -> Result<Page, StoreError> {
+        // A record in the second of the cursor can be on the previous page.
+        let mut skipped = if window.after.is_none() { window.offset.min(positions.len()) } else { 0 };
+        let is_cut = |at: usize| {
+            let second = |position: Option<&i64>| position.map(|position| first_position(*position));
+            second(positions.get(at)) == second(positions.get(at - 1))
+        };
+        while skipped > 0 && is_cut(skipped) {
+            skipped -= 1;
+        }
+        self.page_at(&positions[skipped..], PageWindow { offset: window.offset - skipped, ..window })
     }
 
     /// The page of the records at positions.
@@ -185,7 +206,7 @@ impl Listing<'_> {
             }
             (rest, size) = (others, (size * GROWTH).min(MAX_CANDIDATES));
         }
-        self.page_at(&matched, window)
+        self.page_by_seconds(&matched, window)
     }
 
     /// A page in another order: its index gives the positions without reading rows.
@@ -216,7 +237,7 @@ impl Listing<'_> {
             matched.extend(self.matching(&candidates)?);
             size = (size * GROWTH).min(MAX_CANDIDATES);
         }
-        self.page_at(&matched, window)
+        self.page_in_order(&matched, window)
     }
 
     /// The positions whose records match the remaining conditions, in their order.

@@ -6,6 +6,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, named_params};
 use crate::{
     domain::{
         index_texts::IndexTexts,
+        phone_number::NumberingPlan,
         record_digest::RecordDigest,
         search_terms::{caller, charge_nanos, currency},
     },
@@ -17,7 +18,7 @@ use crate::{
 pub(crate) fn has_columns(
     db: &Connection,
     position: i64,
-    record: &CallRecord,
+    (record, plan): (&CallRecord, NumberingPlan),
     call: &StoredCall,
 ) -> rusqlite::Result<bool> {
     let text = "SELECT 1 FROM call WHERE position = :position AND workspace_id = :workspace_id AND id = :id
@@ -25,10 +26,10 @@ pub(crate) fn has_columns(
              AND updated_at = :updated_at AND duration IS :duration AND cost IS :cost AND talk_time IS :talk_time
              AND is_answered = :is_answered AND currency IS :currency AND caller IS :caller AND agent_id IS :agent_id
              AND call_flow_id IS :call_flow_id AND batch_id IS :batch_id AND call_id IS :call_id AND status IS :status
-             AND direction IS :direction AND call_type IS :call_type AND from_phone_number IS :from_phone_number
-             AND to_phone_number IS :to_phone_number AND digest = :digest
+             AND direction IS :direction AND call_type IS :call_type AND outcome = :outcome
+             AND from_phone_number IS :from_phone_number AND to_phone_number IS :to_phone_number AND digest = :digest
              AND transcript_digest IS :transcript_digest AND body = :body AND transcript IS :transcript";
-    with_columns(db, text, (position, record, call), |statement, columns| statement.exists(columns))
+    with_columns(db, text, (position, record, plan, call), |statement, columns| statement.exists(columns))
 }
 
 /// Runs a write of every column of a record.
@@ -36,23 +37,23 @@ pub(crate) fn write_columns(
     db: &Connection,
     text: &str,
     position: i64,
-    record: &CallRecord,
+    (record, plan): (&CallRecord, NumberingPlan),
     call: &StoredCall,
 ) -> rusqlite::Result<usize> {
-    with_columns(db, text, (position, record, call), |statement, columns| statement.execute(columns))
+    with_columns(db, text, (position, record, plan, call), |statement, columns| statement.execute(columns))
 }
 
 /// Runs a statement with every column of a record.
 fn with_columns<T>(
     db: &Connection,
     text: &str,
-    (position, record, call): (i64, &CallRecord, &StoredCall),
+    (position, record, plan, call): (i64, &CallRecord, NumberingPlan, &StoredCall),
     run: impl FnOnce(&mut CachedStatement<'_>, &[(&str, &dyn ToSql)]) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let (body, transcript) = split_record(&call.body, record.transcript.as_ref().map(JsonArray::as_str));
     let bytes = RecordBytes { body: &body, transcript: transcript.as_deref() };
     let digest = RecordDigest::of(record.workspace_id.as_str(), record.id.as_str(), bytes);
-    let texts = IndexTexts::of(record);
+    let texts = IndexTexts::of(record, plan);
     run(
         &mut db.prepare_cached(text)?,
         named_params! {
@@ -68,7 +69,7 @@ fn with_columns<T>(
             ":talk_time": record.talk_time_nanos(),
             ":is_answered": record.is_answered(),
             ":currency": currency(record),
-            ":caller": caller(record),
+            ":caller": caller(&record.workspace_id, &texts),
             ":agent_id": texts.agent_id,
             ":call_flow_id": texts.call_flow_id,
             ":batch_id": texts.batch_id,
@@ -76,6 +77,7 @@ fn with_columns<T>(
             ":status": texts.status,
             ":direction": texts.direction,
             ":call_type": texts.call_type,
+            ":outcome": texts.outcome.as_str(),
             ":from_phone_number": texts.from_phone_number,
             ":to_phone_number": texts.to_phone_number,
             ":digest": digest.record,

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     checkpoint::{checkpoint_passive, checkpoint_truncate, count_pages, maintain_wal},
+    reindex,
     statements::WriteTransaction,
 };
 use crate::{
@@ -25,13 +26,13 @@ use crate::{
         fair_semaphore::{FairSemaphore, Permit},
         group_commit::{self, GroupTransaction, QUEUE, QueuedWrite, queue_write},
     },
+    domain::options::StoreOptions,
     error::StoreError,
     sqlite::{
         admin::{
             disk::{Ballast, Disk, WalMaintenance, is_read_only},
             files::{DatabaseLock, WatchedFiles},
         },
-        columnar::rebuild,
         open,
         read::snapshot_pool::SnapshotPool,
     },
@@ -76,16 +77,16 @@ impl SqliteWriter {
         opened: Result<(DatabaseLock, Connection), DatabaseLock>,
         (notifier, snapshots): (ChangeNotifier, Arc<SnapshotPool>),
         disk: Arc<Disk>,
-        max_record_bytes: usize,
+        options: StoreOptions,
     ) -> Result<Self, StoreError> {
         // Bounded by the permits.
         let (queue, messages) = mpsc::channel();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
         thread
             .spawn(move || {
-                let opened = opened.or_else(|lock| wait_for_disk(lock, (&disk, &snapshots), &messages));
+                let opened = opened.or_else(|lock| wait_for_disk(lock, options, (&disk, &snapshots), &messages));
                 let closing = opened.map_or_else(Some, |(lock, db)| {
-                    let closing = write_groups((db, max_record_bytes), (&notifier, &snapshots), &disk, &messages);
+                    let closing = write_groups((db, options), (&notifier, &snapshots), &disk, &messages);
                     drop(lock);
                     closing
                 });
@@ -144,6 +145,7 @@ impl SqliteWriter {
 /// that tells the caller of [`SqliteWriter::close`].
 fn wait_for_disk(
     lock: DatabaseLock,
+    options: StoreOptions,
     (disk, snapshots): (&Disk, &SnapshotPool),
     messages: &mpsc::Receiver<Message>,
 ) -> Result<(DatabaseLock, Connection), oneshot::Sender<()>> {
@@ -162,7 +164,7 @@ fn wait_for_disk(
             continue;
         }
         drop(lock.take());
-        let opened = open::open_writer(path, rebuild::ensure);
+        let opened = open::open_writer(path, |db| reindex::ensure(db, options.numbering_plan));
         match opened.and_then(|opened| snapshots.reopen(path).map(|()| opened)) {
             Ok(opened) => {
                 tracing::info!("the disk accepts writes again");
@@ -179,14 +181,14 @@ fn wait_for_disk(
 
 /// Commits groups until the store is closed; returns the sender that tells the caller of [`SqliteWriter::close`].
 fn write_groups(
-    (db, max_record_bytes): (Connection, usize),
+    (db, options): (Connection, StoreOptions),
     (notifier, snapshots): (&ChangeNotifier, &SnapshotPool),
     disk: &Arc<Disk>,
     messages: &mpsc::Receiver<Message>,
 ) -> Option<oneshot::Sender<()>> {
     let restored: rusqlite::Result<i64> = db.pragma_query_value(None, "user_version", |row| row.get(0));
     let mut writer = GroupWriter {
-        tx: WriteTransaction::new(db, open::first_sequence(*restored.as_ref().unwrap_or(&0)), max_record_bytes),
+        tx: WriteTransaction::new(db, open::first_sequence(*restored.as_ref().unwrap_or(&0)), options),
         files: WatchedFiles::new(disk.database()),
         snapshots,
         disk,

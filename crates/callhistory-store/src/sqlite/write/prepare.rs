@@ -8,7 +8,9 @@ use crate::{
     call_write::{CallWrite, PatchWrite},
     domain::{
         mutation::{self, WriteWarnings},
+        options::StoreOptions,
         original::PreparedDocument,
+        phone_number::NumberingPlan,
         prepared::{LARGE_BYTES, PreparedTerms, prepare, take_document, upsert},
         search_terms::{Term, Terms, have_same_terms},
     },
@@ -20,13 +22,13 @@ use crate::{
     },
 };
 
-/// The record that a write and a time refer to, and the maximum size of a record.
+/// The record that a write and a time refer to, and the options of the store.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) workspace: WorkspaceId,
     pub(crate) id: CallId,
     pub(crate) now: Timestamp,
-    pub(crate) max_record_bytes: usize,
+    pub(crate) options: StoreOptions,
 }
 
 /// A record that is new under its ID.
@@ -41,10 +43,16 @@ pub(crate) struct NewCall {
 
 impl NewCall {
     fn make(input: CallInput, target: &Target) -> Result<Self, StoreError> {
-        let Target { workspace, id, now, max_record_bytes } = target;
+        let Target { workspace, id, now, options } = target;
         let is_dated = input.updated_at.is_some();
-        let (record, body) = mutation::create(input, (workspace, id), now, *max_record_bytes)?;
-        Ok(Self { is_dated, body, terms: term_text(&record), position: preferred_position(&record), record })
+        let (record, body) = mutation::create(input, (workspace, id), now, options.max_record_bytes)?;
+        Ok(Self {
+            is_dated,
+            body,
+            terms: term_text(&record, options.plan()),
+            position: preferred_position(&record),
+            record,
+        })
     }
 }
 
@@ -117,7 +125,7 @@ pub(crate) async fn prepare_call(write: CallWrite, target: Target) -> Result<(Pr
 pub(crate) fn expected_terms(snapshots: &SnapshotPool, target: &Target, patch: &PatchWrite) -> Option<PreparedTerms> {
     let stored = stored_record(snapshots, target)?;
     let patched = patch.patch.apply(&stored, patch.handling).ok()?.input;
-    terms_after(patched, stored)
+    terms_after(patched, stored, target.options.plan())
 }
 
 /// The terms that a merge into a large record will need, unless the record changes in the meantime.
@@ -128,7 +136,7 @@ pub(crate) fn merged_terms(snapshots: &SnapshotPool, target: &Target, write: &Ca
     }
     let stored = stored_record(snapshots, target)?;
     let merged = write.input.clone().merge_into(&stored).ok()?.input;
-    terms_after(merged, stored)
+    terms_after(merged, stored, target.options.plan())
 }
 
 fn stored_record(snapshots: &SnapshotPool, target: &Target) -> Option<CallRecord> {
@@ -137,7 +145,7 @@ fn stored_record(snapshots: &SnapshotPool, target: &Target) -> Option<CallRecord
 }
 
 /// The terms after a write over a record, if they change.
-fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms> {
+fn terms_after(mut input: CallInput, stored: CallRecord, plan: NumberingPlan) -> Option<PreparedTerms> {
     input.id = Some(stored.id.clone());
     input.workspace_id = Some(stored.workspace_id.clone());
     input.created_at.get_or_insert_with(|| stored.created_at.clone());
@@ -145,12 +153,12 @@ fn terms_after(mut input: CallInput, stored: CallRecord) -> Option<PreparedTerms
     let record = input.into_record().ok()?;
     let is_needed = !have_same_terms(&stored, &record)
         || first_position(stored.sort_time_nanos()) != first_position(record.sort_time_nanos());
-    is_needed.then(|| PreparedTerms::make(record, term_text))
+    is_needed.then(|| PreparedTerms::make(record, plan, term_text))
 }
 
 /// The terms of a record in the format of the full-text index.
-pub(super) fn term_text(record: &CallRecord) -> String {
-    let terms: Vec<Term> = Terms::new(&record.workspace_id).of(record);
+pub(super) fn term_text(record: &CallRecord, plan: NumberingPlan) -> String {
+    let terms: Vec<Term> = Terms::new(&record.workspace_id).of(record, plan);
     let mut text = String::with_capacity(terms.len() * 17);
     for term in terms {
         push_text(&mut text, term);

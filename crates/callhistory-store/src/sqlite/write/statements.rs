@@ -15,7 +15,9 @@ use crate::{
     call_write::{ImportBatch, ImportOptions, ImportOutcome, ImportedCall},
     domain::{
         aggregate::MetricsRow,
+        index_texts::IndexTexts,
         mutation::{self, Change, ChangeKind, IdempotencyKey, Precondition},
+        options::StoreOptions,
         original::OriginalTotals,
         prepared::PreparedTerms,
         search_terms::have_same_terms,
@@ -48,8 +50,7 @@ pub(crate) struct WriteTransaction {
     pub(crate) db: Connection,
     /// The sequence before the first change of a new workspace.
     first_sequence: i64,
-    /// The maximum size of a record with its originals.
-    max_record_bytes: usize,
+    options: StoreOptions,
     /// By position. The full-text index is fast only in the order of positions.
     terms: Vec<(i64, TermChange)>,
     /// Calls that are added to the columns (1), or removed (-1).
@@ -61,11 +62,11 @@ pub(crate) struct WriteTransaction {
 }
 
 impl WriteTransaction {
-    pub(crate) fn new(db: Connection, first_sequence: i64, max_record_bytes: usize) -> Self {
+    pub(crate) fn new(db: Connection, first_sequence: i64, options: StoreOptions) -> Self {
         Self {
             db,
             first_sequence,
-            max_record_bytes,
+            options,
             terms: Vec::new(),
             columns: Vec::new(),
             last_changes: HashMap::new(),
@@ -213,7 +214,7 @@ pub(crate) fn replace_call(
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
     let (write, prepared) = call.split();
-    let change = mutation::replace(write, precondition, &before, &time, tx.max_record_bytes)?;
+    let change = mutation::replace(write, precondition, &before, &time, tx.options.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, prepared, (now, &time))
 }
 
@@ -257,7 +258,7 @@ fn import_call(
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
     let (write, prepared) = call.split();
-    let (change, outcome) = mutation::import(write, options.mode, &before, &time, tx.max_record_bytes)?;
+    let (change, outcome) = mutation::import(write, options.mode, &before, &time, tx.options.max_record_bytes)?;
     let WrittenCall { warnings, .. } = apply_change(tx, (position, &before, stored), change, prepared, (now, &time))?;
     Ok(ImportedCall { outcome, is_repeated, warnings })
 }
@@ -284,7 +285,7 @@ pub(crate) fn update_call(
     precondition.check(Some(stored.sequence))?;
     let before = read_record(&stored.body)?;
     let time = tx.time_of_change(workspace, now)?;
-    let change = mutation::patch(&patch.write, precondition, &before, &time, tx.max_record_bytes)?;
+    let change = mutation::patch(&patch.write, precondition, &before, &time, tx.options.max_record_bytes)?;
     apply_change(tx, (position, &before, stored), change, patch.prepared, (now, &time)).map(Some)
 }
 
@@ -307,11 +308,11 @@ fn apply_change(
     let totals = || originals::totals(&tx.db, own);
     let original = match (document, size) {
         (Some(document), _) => {
-            let sizes = (size.unwrap_or(stored.body.len()), tx.max_record_bytes);
+            let sizes = (size.unwrap_or(stored.body.len()), tx.options.max_record_bytes);
             Some(document.row(&warnings, totals()?, now, sizes)?)
         }
         (None, Some(size)) => {
-            mutation::check_size(size, usize::try_from(totals()?.bytes).unwrap_or(0), tx.max_record_bytes)?;
+            mutation::check_size(size, usize::try_from(totals()?.bytes).unwrap_or(0), tx.options.max_record_bytes)?;
             None
         }
         (None, None) => None,
@@ -364,6 +365,17 @@ pub(crate) fn delete_call(
     Ok(true)
 }
 
+/// Writes every column of a record that exists.
+pub(super) const UPDATE_CALL: &str =
+    "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
+         updated_at = :updated_at, duration = :duration, cost = :cost, talk_time = :talk_time,
+         is_answered = :is_answered, currency = :currency, caller = :caller,
+         agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
+         status = :status, direction = :direction, call_type = :call_type, outcome = :outcome,
+         from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest,
+         transcript_digest = :transcript_digest, body = :body, transcript = :transcript
+     WHERE workspace_id = :workspace_id AND id = :id";
+
 fn replace_row(
     tx: &mut WriteTransaction,
     (position, before): (i64, &CallRecord),
@@ -376,30 +388,23 @@ fn replace_row(
     let call = StoredCall { sequence, body };
     let moves = first_position(before.sort_time_nanos()) != first_position(record.sort_time_nanos());
     let new_position = if moves { free_position(&tx.db, preferred_position(&record))? } else { position };
-    write_columns(
-        &tx.db,
-        "UPDATE call SET position = :position, sequence = :sequence, sort_time = :sort_time, created_at = :created_at,
-             updated_at = :updated_at, duration = :duration, cost = :cost, talk_time = :talk_time,
-             is_answered = :is_answered, currency = :currency, caller = :caller, agent_id = :agent_id, call_flow_id = :call_flow_id, batch_id = :batch_id, call_id = :call_id,
-             status = :status, direction = :direction, call_type = :call_type,
-             from_phone_number = :from_phone_number, to_phone_number = :to_phone_number, digest = :digest,
-             transcript_digest = :transcript_digest, body = :body, transcript = :transcript
-         WHERE workspace_id = :workspace_id AND id = :id",
-        new_position,
-        &record,
-        &call,
-    )?;
-    let (row_before, row_after) = (MetricsRow::of(before), MetricsRow::of(&record));
+    let plan = tx.options.plan();
+    write_columns(&tx.db, UPDATE_CALL, new_position, (&record, plan), &call)?;
+    let texts = (IndexTexts::of(before, plan), IndexTexts::of(&record, plan));
+    let (row_before, row_after) = (MetricsRow::of(before, &texts.0), MetricsRow::of(&record, &texts.1));
     if row_before != row_after {
         tx.change_columns(&record.workspace_id, &row_before, -1)?;
         tx.change_columns(&record.workspace_id, &row_after, 1)?;
     }
     if moves {
         tx.terms.push((position, TermChange::Delete));
-        tx.terms
-            .push((new_position, TermChange::Insert(PreparedTerms::text_of(prepared.as_ref(), &record, term_text))));
+        tx.terms.push((
+            new_position,
+            TermChange::Insert(PreparedTerms::text_of(prepared.as_ref(), &record, plan, term_text)),
+        ));
     } else if !have_same_terms(before, &record) {
-        tx.terms.push((position, TermChange::Replace(PreparedTerms::text_of(prepared.as_ref(), &record, term_text))));
+        tx.terms
+            .push((position, TermChange::Replace(PreparedTerms::text_of(prepared.as_ref(), &record, plan, term_text))));
     }
     Ok(call)
 }
@@ -417,7 +422,7 @@ fn insert_call(
         body = record.to_json().into();
     }
     let document = document.filter(|document| document.is_kept(&warnings));
-    let sizes = (body.len(), tx.max_record_bytes);
+    let sizes = (body.len(), tx.options.max_record_bytes);
     let original =
         document.map(|document| document.row(&warnings, OriginalTotals::default(), now, sizes)).transpose()?;
     let position = free_position(&tx.db, position)?;
@@ -428,20 +433,21 @@ fn insert_call(
         &tx.db,
         "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration, cost,
              talk_time, is_answered, currency, caller, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
-             from_phone_number, to_phone_number, digest, transcript_digest, body, transcript)
+             outcome, from_phone_number, to_phone_number, digest, transcript_digest, body, transcript)
          VALUES (:position, :workspace_id, :id, :sequence, :sort_time, :created_at, :updated_at, :duration, :cost,
-             :talk_time, :is_answered, :currency, :caller, :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction, :call_type,
+             :talk_time, :is_answered, :currency, :caller, :agent_id, :call_flow_id, :batch_id, :call_id, :status, :direction,
+             :call_type, :outcome,
              :from_phone_number, :to_phone_number, :digest, :transcript_digest, :body, :transcript)
          ON CONFLICT (workspace_id, id) DO NOTHING",
         position,
-        &record,
+        (&record, tx.options.plan()),
         &call,
     )?;
     if inserted == 0 {
         return Err(StoreError::IdTaken);
     }
     tx.terms.push((position, TermChange::Insert(terms)));
-    tx.change_columns(&record.workspace_id, &MetricsRow::of(&record), 1)?;
+    tx.change_columns(&record.workspace_id, &MetricsRow::of(&record, &IndexTexts::of(&record, tx.options.plan())), 1)?;
     original.iter().try_for_each(|row| originals::insert(&tx.db, (&record.workspace_id, &record.id), row))?;
     Ok(WrittenCall { id: record.id, call, outcome: WriteOutcome::Created, warnings: warnings.list })
 }

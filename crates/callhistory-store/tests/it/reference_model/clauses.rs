@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use fastrand::Rng;
 
-use super::{ModelCall, ModelSearch, SECOND, START, TEXTS, WORDS, decimal, folded, phone, pick, rfc3339};
+use super::{
+    ModelCall, ModelSearch, SECOND, START, TEXTS, WORDS, compared, decimal, folded, phone, phone_number, pick, rfc3339,
+};
 
 /// Every value at a path: members of members by dots, items of arrays at the path of the array.
 pub(super) fn at_path<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
@@ -59,18 +61,28 @@ fn set_clause(rng: &mut Rng) -> Clause {
     let negated = rng.u8(0..3) == 0;
     let mark = if negated { "!" } else { "" };
     if rng.u8(0..6) == 0 {
-        return clause(name, format!("{mark}*"), move |call| call.text(name).is_some() != negated);
+        return clause(name, format!("{mark}*"), move |call| call.value(name).is_some() != negated);
     }
     let mut chosen: Vec<&str> = (0..rng.usize(1..4)).map(|_| pick(rng, values)).collect();
     // An empty text is no value, and no value of a parameter either.
-    chosen.retain(|value| !value.is_empty());
+    chosen.retain(|value| !value.trim().is_empty());
     if chosen.is_empty() {
         chosen = vec!["nothing has this"];
     }
     let text = chosen.iter().map(|value| escaped(value)).collect::<Vec<_>>().join(",");
-    let chosen: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
-    let has = move |call: &ModelCall| call.text(name).is_some_and(|have| chosen.iter().any(|value| value == have));
+    let chosen: Vec<String> = chosen.into_iter().map(|value| compared(name, value)).collect();
+    let has = move |call: &ModelCall| call.value(name).is_some_and(|have| chosen.contains(&have));
     clause(name, format!("{mark}{text}"), move |call| has(call) != negated)
+}
+
+fn outcome_clause(rng: &mut Rng) -> Clause {
+    let names: Vec<_> = (0..rng.usize(1..3))
+        .map(|_| pick(rng, &["completed", "failed", "busy", "live", "unknown", "voicemail"]))
+        .collect();
+    let negated = rng.bool();
+    let value = format!("{}{}", if negated { "!" } else { "" }, names.join(","));
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    clause("outcome", value, move |call| names.iter().any(|name| name == call.outcome()) != negated)
 }
 
 fn phone_clause(rng: &mut Rng) -> Clause {
@@ -84,15 +96,21 @@ fn phone_clause(rng: &mut Rng) -> Clause {
     let negated = rng.u8(0..4) == 0;
     let mark = if negated { "!" } else { "" };
     if rng.bool() {
-        let start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
+        let mut start: String = chars[..rng.usize(0..=chars.len())].iter().collect();
+        // The beginning of an address in a display name is no beginning of the number.
+        if start.starts_with('"') {
+            start = "+1415".to_owned();
+        }
         let value = format!("{mark}{}*", escaped(&start));
+        let start = phone_number(&start);
         let starts = move |call: &ModelCall| {
-            sides.iter().any(|side| call.text(side).is_some_and(|have| have.starts_with(&start)))
+            sides.iter().any(|side| call.value(side).is_some_and(|have| have.starts_with(&start)))
         };
         return clause(name, value, move |call| starts(call) != negated);
     }
     let value = format!("{mark}{}", escaped(&number));
-    let is = move |call: &ModelCall| sides.iter().any(|side| call.text(side) == Some(&number));
+    let number = phone_number(&number);
+    let is = move |call: &ModelCall| sides.iter().any(|side| call.value(side).as_ref() == Some(&number));
     clause(name, value, move |call| is(call) != negated)
 }
 
@@ -158,7 +176,9 @@ fn metadata_clause(rng: &mut Rng) -> Clause {
     }
     let text = pick(rng, &["gold", "5", "5.0", "true", "", "null", "iron", "2", "0.25", "-1"]);
     let readings = [json!(text), serde_json::from_str(text).unwrap_or(json!(text))];
-    clause(format!("metadata.{path}"), text, move |call| {
+    // A blank parameter is one that was not given.
+    let value = if text.is_empty() { "\"\"" } else { text };
+    clause(format!("metadata.{path}"), value, move |call| {
         let mut found = Vec::new();
         at_path(&call.metadata, path, &mut found);
         found.iter().any(|have| readings.iter().any(|reading| same(have, reading)))
@@ -246,17 +266,17 @@ fn word_item(word: String, is_prefix: bool) -> ModelSearch {
 }
 
 fn ids_clause(rng: &mut Rng) -> Clause {
-    let ids: Vec<String> =
-        (0..rng.usize(1..8))
-            .map(|_| {
-                if rng.bool() {
-                    format!("c{}", rng.u16(0..300))
-                } else {
-                    format!("CA{},{}", rng.u8(0..20), rng.u8(0..3))
-                }
-            })
-            .collect();
-    let has = ids.clone();
+    let ids: Vec<String> = (0..rng.usize(1..8))
+        .map(|_| {
+            if rng.bool() {
+                format!("c{}", rng.u16(0..300))
+            } else {
+                format!("CA{}{}{}", rng.u8(0..20), pick(rng, &[",", "+", " "]), rng.u8(0..3))
+            }
+        })
+        .collect();
+    // A blank is also a plus sign that was not escaped.
+    let has: Vec<_> = ids.iter().flat_map(|id| [id.clone(), id.replace(' ', "+")]).collect();
     let test = move |call: &ModelCall| {
         has.contains(&call.id) || call.text("callId").is_some_and(|id| has.iter().any(|have| have == id))
     };
@@ -267,7 +287,8 @@ pub(crate) fn clauses(rng: &mut Rng) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..rng.usize(0..4) {
         let next = match rng.u8(0..12) {
-            0..4 => set_clause(rng),
+            0 => outcome_clause(rng),
+            1..4 => set_clause(rng),
             4 | 5 => phone_clause(rng),
             6 => time_clause(rng),
             7 => number_clause(rng),

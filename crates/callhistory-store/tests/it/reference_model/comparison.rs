@@ -95,7 +95,7 @@ impl Comparison {
     async fn merge(&mut self, rng: &mut Rng, id: &str, now: Timestamp) {
         let Some(model) = self.calls.get_mut(id) else { return };
         let flow = model.text("callFlowId").is_none().then(|| pick(rng, &["f1", "f2"]).to_owned());
-        let status = (model.is_final() || model.text("status").is_none()).then_some("ongoing");
+        let status = (model.is_final() || model.value("status").is_none()).then_some("ongoing");
         let input = CallInput::from_json(json!({"callFlowId": flow, "status": status}).to_string().as_bytes()).unwrap();
         let is_changed = flow.is_some() || status.is_some() && !model.is_final();
         if let Some(flow) = flow {
