@@ -3,7 +3,7 @@
 use super::{
     filter::CallFilter,
     list::{ListQuery, Sort, SortKey, fields_of},
-    query_string::{QueryString, cursor, integer, read_parameters, set},
+    query_string::{QueryString, integer, read_parameters, set},
 };
 use crate::{CallRecord, FieldError, FieldErrorCode, FieldErrors, spelling::by_name};
 
@@ -102,7 +102,7 @@ impl SearchQuery {
                 "search" => Err(FieldError::new(FieldErrorCode::Unknown, "is unknown; write the words in q")),
                 "sort" => by_name(value, &SearchSort::NAMES).map(|sort| search.sort = sort),
                 "limit" => set(&mut search.limit, integer(value, 1, Self::MAX_LIMIT)),
-                "cursor" => set(&mut search.cursor, cursor(value)),
+                "cursor" => set(&mut search.cursor, Ok(value.to_owned())),
                 "fields" => fields_of(value, CallRecord::MEMBERS).map(|fields| search.fields = fields),
                 "includeTotal" => {
                     by_name(value, &[("true", true), ("false", false)]).map(|total| search.include_total = total)
