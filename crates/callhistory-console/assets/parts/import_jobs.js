@@ -65,18 +65,25 @@ export class ImportJobs {
   async #run(ctx) {
     if (this.#isRunning) return;
     this.#isRunning = true;
+    addEventListener("beforeunload", confirmLeaving);
     for (let job = this.#next(); job !== undefined; job = this.#next()) {
       await send(ctx, job);
       ctx.announce(ctx.t(`operate.import.${job.state}`, { name: job.file.name }));
       ctx.update();
     }
     this.#isRunning = false;
+    removeEventListener("beforeunload", confirmLeaving);
     ctx.update();
   }
 
   #next() {
     return this.jobs.find((job) => job.state === "waiting");
   }
+}
+
+/** A page that is closed aborts its imports, so the browser asks first. @param {BeforeUnloadEvent} event */
+function confirmLeaving(event) {
+  event.preventDefault();
 }
 
 /**

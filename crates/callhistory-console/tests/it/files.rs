@@ -153,7 +153,7 @@ fn only_comments_are_left_out() {
         let source = fs::read_to_string(written.join(asset.path)).unwrap();
         let mut kept = text(asset).lines().peekable();
         for line in source.lines() {
-            // A comment may stand in front of code on its line.
+            // Indentation, or a comment in front of code on its line.
             if kept.peek().is_some_and(|kept| line.ends_with(kept)) {
                 kept.next();
                 continue;
