@@ -312,7 +312,9 @@ impl Rules<'_> {
 /// Whether a description names the unit of a number: seconds for a time, the currency for an amount, any unit otherwise.
 fn names_unit(name: &str, description: &Value) -> bool {
     let name = name.to_lowercase();
-    let units: &[&str] = if name.contains("duration") || name.contains("time") {
+    let units: &[&str] = if name.starts_with("calls") {
+        &["calls"]
+    } else if name.contains("duration") || name.contains("time") {
         &["seconds"]
     } else if name.contains("cost") || name.contains("charge") {
         &["currency"]

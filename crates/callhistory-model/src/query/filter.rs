@@ -23,7 +23,7 @@ pub const MAX_SEARCH_CHARS: usize = 256;
 /// Maximum number of words in `search`.
 const MAX_SEARCH_WORDS: usize = 16;
 const MAX_CALL_IDS: usize = 1000;
-const MAX_METADATA_FILTERS: usize = 16;
+pub(super) const MAX_METADATA_FILTERS: usize = 16;
 
 /// A filter of calls: a call matches if it matches every clause. The default matches all.
 ///

@@ -1,7 +1,7 @@
 //! The query of metrics: filters and groups.
 
 use super::{
-    filter::CallFilter,
+    filter::{CallFilter, MAX_METADATA_FILTERS},
     query_string::{QueryString, read_parameters},
 };
 use crate::{
@@ -110,6 +110,15 @@ impl MetricsQuery {
         if metrics.fill && !metrics.group_by.iter().any(GroupKey::is_time) {
             let detail = "needs a groupBy of hour, day, week or month, whose empty groups it adds";
             errors.push(FieldError::new(FieldErrorCode::Conflict, detail).in_parameter("fill"));
+        }
+        let is_new = |key: &GroupKey| matches!(key, GroupKey::Metadata(path) if !metrics.filter.metadata.iter().any(|(name, _)| name == path));
+        // The query of a group has them all.
+        if metrics.filter.metadata.len() + metrics.group_by.iter().filter(|key| is_new(key)).count()
+            > MAX_METADATA_FILTERS
+        {
+            let detail =
+                format!("exceeds, with the metadata filters, the limit of {MAX_METADATA_FILTERS} members of metadata");
+            errors.push(FieldError::new(FieldErrorCode::TooManyMembers, detail).in_parameter("groupBy"));
         }
         if errors.is_empty() { Ok(metrics) } else { Err(FieldErrors(errors)) }
     }

@@ -25,7 +25,7 @@ macro_rules! with_figures {
             /// Mean duration, in seconds, of calls with a known duration, rounded half up to nine decimals; 0 if no duration
             /// is known.
             pub average_duration: ExactDecimal,
-            /// Sum of `cost.customer_charge` of all currencies.
+            /// Sum of `cost.customer_charge`, in the currency of the workspace; of all currencies, if there are several.
             pub total_cost: ExactDecimal,
             /// Number of calls with a known duration.
             pub calls_with_duration: u64,
@@ -37,7 +37,7 @@ macro_rules! with_figures {
             pub average_talk_time: ExactDecimal,
             /// Number of calls with a known talk time: from `answeredAt` to `endTime`, where both are known and in order.
             pub calls_with_talk_time: u64,
-            /// Number of distinct values of `fromPhoneNumber`, in their normalised form. It is exact.
+            /// Number of distinct callers of these calls: values of `fromPhoneNumber` in their normalised form. It is exact.
             pub distinct_callers: u64,
             /// Number of calls of each outcome that occurs: the class of the status, by the table of synonyms.
             pub outcomes: BTreeMap<String, u64>,

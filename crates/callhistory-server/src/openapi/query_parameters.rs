@@ -2,9 +2,7 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS,
-    MAX_PARAMETER_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort,
-    UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{
@@ -116,7 +114,9 @@ fn describe_filter(name: &str) -> Value {
             set(),
             json!("A-1009"),
             "Filter by a member of `metadata`: replace `NAME` with its name, with dots for a nested one. Matches records in \
-             which it has this value, or is an array with it. Numbers are compared as numbers. At most 16 members.",
+             which it has this value, or is an array with it. Numbers are compared as numbers; after a backslash, the value is \
+             only a text. `*` matches any value, `!*` none; `=VALUE` the only value, and `=[VALUE]` one of several. At most 16 \
+             members.",
         ),
         _ => return Value::Null,
     };
@@ -211,10 +211,13 @@ fn describe_search(name: &str) -> Value {
     }
 }
 
+/// Two paths of members of metadata, and the other dimensions.
+const MAX_GROUP_BY_CHARS: usize = GroupKey::MAX_METADATA_KEYS * MAX_PATH_BYTES + 256;
+
 fn describe_metrics(name: &str) -> Value {
     match name {
         "groupBy" => json!({
-            "schema": text(MAX_PARAMETER_BYTES),
+            "schema": { "type": "string", "minLength": 1, "maxLength": MAX_GROUP_BY_CHARS, "pattern": "^[^,\\u0000]+(,[^,\\u0000]+)*$" },
             "description": "Comma-separated list of the dimensions to group by: `agentId`, `callFlowId`, `direction`, \
                 `status`, `outcome`, `callType`, `batchId`, up to two members of metadata as `metadata.NAME`, and one of \
                 `hour`, `day`, `week` and `month`. A number and a text that is spelled like it are one group; a member that is an \

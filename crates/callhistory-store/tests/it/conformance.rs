@@ -33,6 +33,9 @@ pub(crate) use crate::late_facts::{
     merges_in_any_order_lead_to_one_record, national_numbers_follow_the_numbering_plan,
     senseless_values_count_as_unknown, the_longest_names_are_stored, the_size_of_a_record_is_bounded,
 };
+pub(crate) use crate::metrics::{
+    members_of_metadata_are_groups, metrics_say_what_they_are_of, time_groups_without_calls_are_filled,
+};
 pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
 };
@@ -86,6 +89,9 @@ macro_rules! conformance {
             a_deletion_appears_in_the_change_feed,
             a_cursor_is_valid_only_for_its_query,
             metrics_include_the_first_and_last_valid_time,
+            metrics_say_what_they_are_of,
+            members_of_metadata_are_groups,
+            time_groups_without_calls_are_filled,
             a_failed_write_does_not_change_a_list,
             a_follower_reconstructs_all_records,
             pagination_during_writes_returns_each_steady_record_once,

@@ -8,6 +8,7 @@ mod concurrent;
 mod conformance;
 mod databases;
 mod late_facts;
+mod metrics;
 mod postgres;
 mod reference_model;
 mod script;
