@@ -50,7 +50,6 @@ use crate::{
         options::StoreOptions,
         original::PreparedDocument,
         search_text::evidence::search_page,
-        strategy::Thresholds,
     },
     error::StoreError,
     results::{CallPage, CallSearchPage, ChangeBatch, Epoch, StoredCall, WrittenCall},

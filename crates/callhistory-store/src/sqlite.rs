@@ -28,7 +28,6 @@ use crate::{
         predicate::Predicate,
         prepared::{LARGE_BYTES, prepare},
         search_text::evidence::search_page,
-        strategy::Thresholds,
     },
     error::StoreError,
     results::{CallPage, CallSearchPage, ChangeBatch, Epoch, StoreHealth, StoredCall, WrittenCall},

@@ -266,7 +266,7 @@ fn check_figures(metrics: &CallMetrics, expected: &[&ModelCall], described: &[St
     let count = |test: &dyn Fn(&ModelCall) -> bool| expected.iter().filter(|call| test(call)).count() as u64;
     let durations: Vec<i64> = expected.iter().filter_map(|call| call.duration).collect();
     let talk_times: Vec<i64> = expected.iter().filter_map(|call| call.talk_time()).collect();
-    let callers: BTreeSet<_> = expected.iter().filter_map(|call| call.caller()).collect();
+    let callers: BTreeSet<_> = expected.iter().filter_map(|call| call.value("fromPhoneNumber")).collect();
     let (mut outcomes, mut costs) = (BTreeMap::new(), BTreeMap::new());
     for call in expected {
         *outcomes.entry(call.outcome().to_owned()).or_insert(0) += 1;
@@ -298,7 +298,7 @@ fn check_group(group: &MetricsGroup, listed: &[&ModelCall], text: &str) {
     let rank = |percent: usize| durations.get((durations.len() * percent).div_ceil(100).max(1) - 1).copied();
     assert_eq!(group.p50_duration.as_ref().map(nanos), rank(50), "{text}");
     assert_eq!(group.p95_duration.as_ref().map(nanos), rank(95), "{text}");
-    let callers: BTreeSet<_> = listed.iter().filter_map(|call| call.caller()).collect();
+    let callers: BTreeSet<_> = listed.iter().filter_map(|call| call.value("fromPhoneNumber")).collect();
     let answered = listed.iter().filter(|call| call.is_answered()).count();
     let counts = (group.distinct_callers, group.answered_calls);
     assert_eq!(counts, (callers.len() as u64, answered as u64), "{text}");
