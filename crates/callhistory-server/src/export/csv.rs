@@ -41,13 +41,13 @@ impl CsvEncoder {
         let mut out = Vec::with_capacity(lines.len() * 5 / 4);
         for row in Row::each(lines)? {
             let row = row?;
-            let (charge, currency) = row.cost();
+            let ((charge, currency), derived) = (row.cost(), row.derived_duration());
             for (at, column) in self.columns.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
                 match column.source {
-                    Source::Member(DURATION) => match row.derived_duration() {
+                    Source::Member(DURATION) => match derived {
                         Some(nanos) => time::push_seconds(&mut out, nanos),
                         None => push_json(&mut out, row.member(DURATION)),
                     },
@@ -59,7 +59,7 @@ impl CsvEncoder {
                     }
                     Source::Charge => push_json(&mut out, charge),
                     Source::Currency => push_json(&mut out, currency),
-                    Source::Extra => self.push_extra(&mut out, &row),
+                    Source::Extra => self.push_extra(&mut out, &row, derived.is_some()),
                 }
             }
             out.extend_from_slice(b"\r\n");
@@ -68,14 +68,13 @@ impl CsvEncoder {
     }
 
     /// An import must find which texts are empty and not absent, and that a duration is derived.
-    fn push_extra(&self, out: &mut Vec<u8>, row: &Row<'_>) {
+    fn push_extra(&self, out: &mut Vec<u8>, row: &Row<'_>, is_derived: bool) {
         let members = self.columns.iter().filter_map(|column| match column.source {
             Source::Member(index) => Some((index, row.member(index)?)),
             _ => None,
         });
         let empty = members.filter(|(_, json)| *json == "\"\"");
-        let is_derived = self.has_duration && row.derived_duration().is_some();
-        if let Some(extra) = row.extra(empty.chain(is_derived.then_some((DURATION, "null")))) {
+        if let Some(extra) = row.extra(empty.chain((is_derived && self.has_duration).then_some((DURATION, "null")))) {
             push_quoted(out, &extra);
         }
     }

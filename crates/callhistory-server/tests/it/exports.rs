@@ -1,15 +1,22 @@
 //! The formats of exports.
 
-use std::io::{Cursor, Read as _};
+use std::{
+    io::{Cursor, Read as _},
+    process::Command,
+};
 
-use callhistory_client::model::examples;
+use callhistory_client::model::{ExportQuery, examples};
+use callhistory_test_support::programs::postgres_programs;
 use flate2::read::MultiGzDecoder;
 use reqwest::{Method, StatusCode, header::HeaderMap};
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
+    binary::run,
     harness::{Server, WORKSPACE},
     import_export::EXPORT,
+    postgres::database,
 };
 
 const EXAMPLE: &str = "67375a0f2b8c4e001f3d9a11";
@@ -205,4 +212,96 @@ async fn a_workbook_has_texts_numbers_and_dates() {
     assert!(!sheet.contains("<c r=\"W3\""), "an empty text has no cell");
     let empty = export(&server, "format=xlsx&status=none&fields=_id,duration", &[]).await.2;
     assert!(part(&empty, "xl/worksheets/sheet1.xml").contains(">duration</t>"));
+}
+
+#[tokio::test]
+async fn times_are_in_the_time_zone_of_the_query() {
+    let server = Server::start().await;
+    server.put("summer", &[], r#"{"startTime":1782907200.5}"#).await;
+    server.put("winter", &[], r#"{"startTime":1767268800}"#).await;
+    let rows = text(&server, "format=csv&fields=startTimeIso&timezone=Asia/Kolkata").await;
+    assert_eq!(rows, "startTimeIso\r\n2026-07-01T17:30:00.500+05:30\r\n2026-01-01T17:30:00+05:30\r\n");
+    let rows = text(&server, "format=csv&fields=startTimeIso&timezone=Europe/London").await;
+    assert_eq!(rows, "startTimeIso\r\n2026-07-01T13:00:00.500+01:00\r\n2026-01-01T12:00:00+00:00\r\n");
+    let book = export(&server, "format=xlsx&fields=startTime&timezone=Europe/London", &[]).await.2;
+    let sheet = part(&book, "xl/worksheets/sheet1.xml");
+    // 2026-07-01T13:00:00.500 on the clocks of London.
+    assert!(sheet.contains("startTime (Europe/London)") && sheet.contains("<v>46204.5416724"), "{sheet}");
+}
+
+#[tokio::test]
+async fn parquet_is_a_whole_file() {
+    let server = server_of_two().await;
+    let (_, headers, bytes) = export(&server, "format=parquet", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(headers["content-type"], "application/vnd.apache.parquet");
+    assert_eq!(headers["content-disposition"], "attachment; filename=\"call-history.parquet\"");
+    assert!(!headers.contains_key("content-encoding"));
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+}
+
+/// Where `psql` is installed; some packages have only the server.
+#[tokio::test]
+async fn postgresql_reads_csv() {
+    let folder = postgres_programs([]).unwrap();
+    let Some(psql) = folder.map(|folder| folder.join("psql")).filter(|psql| psql.exists()) else { return };
+    let (server, directory) = (server_of_two().await, TempDir::new().unwrap());
+    let file = directory.path().join("calls.csv");
+    std::fs::write(&file, text(&server, "format=csv").await).unwrap();
+    let columns = ExportQuery::COLUMNS.iter().map(|name| match *name {
+        "startTime" | "endTime" | "duration" | "cost.customer_charge" => format!("{name:?} numeric"),
+        "startTimeIso" | "createdAt" => format!("{name:?} timestamptz"),
+        "metadata" | "transcript" => format!("{name:?} json"),
+        _ => format!("{name:?} text"),
+    });
+    let create = format!("CREATE TABLE calls ({})", columns.collect::<Vec<_>>().join(", "));
+    let copy = format!("\\copy calls FROM '{}' CSV HEADER", file.display());
+    let select = "SELECT row_to_json(calls) FROM calls ORDER BY _id DESC";
+    let mut command = Command::new(psql);
+    command.args(["-qAt", "-v", "ON_ERROR_STOP=1", "-c", "SET timezone = 'UTC'", "-c", &create, "-c", &copy]);
+    let output = command.args(["-c", select, &database()]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed} {}", String::from_utf8_lossy(&output.stderr));
+    let hostile: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    for (name, expected) in [
+        ("summary", json!("=HYPERLINK(\"http://x\")")),
+        ("roomName", json!("a\u{1}\u{1f}b\u{85}c")),
+        ("status", json!("a\r\nb")),
+        ("callType", json!("")),
+        ("callFlowId", Value::Null),
+        ("startTimeIso", json!("1970-01-01T00:00:01.5+00:00")),
+        ("duration", json!(98.5)),
+        ("metadata", json!({"a": "b,\"c\"\nd"})),
+    ] {
+        assert_eq!(hostile[name], expected, "{name}");
+    }
+    assert_eq!(printed.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn the_program_writes_each_format() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("a.ndjson"), "{\"_id\":\"a\",\"startTime\":1}\n{\"_id\":\"b\",\"startTime\":2}\n")
+        .unwrap();
+    assert_eq!(run(path, &["migrate"]).0, 0);
+    assert_eq!(run(path, &["import", "--workspace", "w", "a.ndjson"]).0, 0);
+    let table =
+        ["export", "--workspace", "w", "--format", "csv", "--fields", "startTimeIso,_id", "--sort", "-startTime"];
+    let (code, printed, errors) = run(path, &[&table[..], &["--timezone", "Asia/Tokyo", "-o", "-"]].concat());
+    let expected = "startTimeIso,_id\r\n1970-01-01T09:00:02+09:00,\"b\"\r\n1970-01-01T09:00:01+09:00,\"a\"\r\n";
+    assert_eq!((code, printed.as_str()), (0, expected), "{errors}");
+    for (format, start) in [("ndjson", &b"{\"_id\""[..]), ("xlsx", b"PK"), ("parquet", b"PAR1")] {
+        let (code, _, errors) = run(path, &["export", "--workspace", "w", "--format", format, "-o", "calls"]);
+        assert_eq!(code, 0, "{errors}");
+        assert!(std::fs::read(path.join("calls")).unwrap().starts_with(start), "{format}");
+    }
+    for (option, value, reason) in [
+        ("--format", "excel", "ndjson, csv, xlsx, parquet"),
+        ("--sort", "name", "startTime"),
+        ("--timezone", "Europe/Berlim", "Europe/Berlin"),
+        ("--fields", "_id&x", "is not one of"),
+    ] {
+        let (code, _, errors) = run(path, &["export", "--workspace", "w", option, value]);
+        assert!(code != 0 && errors.contains(reason), "{errors}");
+    }
 }

@@ -26,7 +26,7 @@ use crate::{
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]).unwrap());
 
 /// The URL of a new database, with a password that must not be printed.
-fn database() -> String {
+pub(crate) fn database() -> String {
     CLUSTER.url(&CLUSTER.database(None).unwrap()).replace("callhistory@", "callhistory:s3cret@")
 }
 
