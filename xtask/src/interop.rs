@@ -214,6 +214,9 @@ impl Tools {
         let mut calls = self.python("python3");
         calls.arg(root.join("xtask/interop/calls.py")).arg(base).env("PYTHONPATH", &self.folder);
         calls.show("calls of the Python client")?;
+        let mut exports = self.python("python3");
+        exports.arg(root.join("xtask/interop/exports.py")).arg(base).current_dir(directory.path());
+        exports.show("exports read by other programs")?;
         let mut schemathesis = self.python("schemathesis");
         schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
         schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
