@@ -9,13 +9,9 @@ pub(super) const NANOS: i64 = 1_000_000_000;
 pub(super) fn unix_nanos(json: &str) -> Option<i64> {
     let (whole, fraction) = json.split_once('.').unwrap_or((json, ""));
     let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_known = (1..=9).contains(&whole.len()) || whole.len() == 10 && !whole.starts_with('9');
     // The model reads everything else; the usual forms are read here, because this is done for each record.
-    if !(1..=9).contains(&whole.len())
-        && !(whole.len() == 10 && whole.starts_with(['1', '2', '3', '4', '5', '6', '7', '8']))
-        || fraction.len() > 9
-        || !is_plain(whole)
-        || !is_plain(fraction)
-    {
+    if !is_known || fraction.len() > 9 || !is_plain(whole) || !is_plain(fraction) {
         return json.parse::<UnixSeconds>().ok()?.nanos();
     }
     let fraction_nanos: i64 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
