@@ -13,7 +13,8 @@ use super::{Failure, Server, Step as _, Tools, browser, create_keys, files};
 /// The options of the compiler. `noEmit`: the modules are served as they are written.
 const OPTIONS: &str = r#"{
   "compilerOptions": {
-    "allowJs": true, "checkJs": true, "strict": true, "noUncheckedIndexedAccess": true, "noEmit": true,
+    "allowJs": true, "checkJs": true, "strict": true, "noUncheckedIndexedAccess": true,
+    "exactOptionalPropertyTypes": true, "noEmit": true,
     "target": "es2023", "module": "es2022", "moduleResolution": "bundler",
     "lib": ["es2024", "dom", "dom.iterable", "dom.asynciterable"], "types": [], "skipLibCheck": true
   },
