@@ -9,9 +9,12 @@ use crate::{
     table::{Goal, Line, Outcome},
 };
 
-const QUERIES: [(&str, &str); 8] = [
+const QUERIES: [(&str, &str); 11] = [
     ("ungrouped", ""),
     ("by agent", "?groupBy=agentId"),
+    ("by outcome", "?groupBy=outcome"),
+    ("by batch", "?groupBy=batchId"),
+    ("by a member of metadata", "?groupBy=metadata.campaign"),
     ("by day", "?groupBy=day&timezone=Europe/Berlin"),
     ("by day and agent, UTC", "?groupBy=day,agentId"),
     ("by day and agent, Kolkata", "?groupBy=day,agentId&timezone=Asia/Kolkata"),

@@ -63,8 +63,8 @@ pub(crate) struct BareWriter {
 
 /// The columns of a group, taken from stored rows; the ids differ.
 const COLUMNS: &str =
-    "sort_time, created_at, updated_at, duration, cost, agent_id, call_flow_id, batch_id, call_id, status,
-    direction, call_type, from_phone_number, to_phone_number, terms::text, digest,
+    "sort_time, created_at, updated_at, duration, cost, talk_time, caller, agent_id, call_flow_id, batch_id, call_id, status,
+    direction, call_type, from_phone_number, to_phone_number, currency, is_answered, terms::text, digest,
     transcript_digest, body, transcript";
 
 impl BareWriter {
@@ -90,17 +90,20 @@ impl BareWriter {
         begun?;
         locked?;
         let integers: Vec<Vec<Option<i64>>> =
-            (0..5).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (0..7).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let texts: Vec<Vec<Option<&str>>> =
-            (5..15).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (7..17).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+        let are_answered: Vec<bool> = self.rows.iter().map(|row| row.get(17)).collect();
+        let terms: Vec<Option<&str>> = self.rows.iter().map(|row| row.get(18)).collect();
         let digests: Vec<Vec<Option<i64>>> =
-            (15..17).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (19..21).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let bodies: Vec<Vec<Option<&[u8]>>> =
-            (17..19).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (21..23).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let numbers: Vec<i64> = (1..=count).collect();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&workspace, &count, &ids, &numbers];
         values.extend(integers.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(texts.iter().map(|column| column as &(dyn ToSql + Sync)));
+        values.extend([&are_answered as &(dyn ToSql + Sync), &terms]);
         values.extend(digests.iter().map(|column| column as &(dyn ToSql + Sync)));
         values.extend(bodies.iter().map(|column| column as &(dyn ToSql + Sync)));
         let (kinds, times) = (vec![1_i16; ids.len()], vec![0_i64; ids.len()]);

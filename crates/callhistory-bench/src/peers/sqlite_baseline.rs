@@ -23,9 +23,9 @@ use crate::{
 /// Records in one transaction of an import: as many as in a batch of the server.
 const GROUP: usize = 1000;
 const INSERT_CALL: &str = "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration,
-    cost, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type, from_phone_number, to_phone_number, digest,
-    body, transcript)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)";
+    cost, talk_time, is_answered, currency, caller, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
+    from_phone_number, to_phone_number, digest, body, transcript)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)";
 
 /// Rows of the table of calls with their terms, ready to be inserted.
 pub(crate) struct Rows {
@@ -175,8 +175,15 @@ impl Loader {
     }
 }
 
+/// About what the server stores of the number of a caller.
+fn digest(number: &str) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    number.hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
 /// The row of one line of an import, and its terms.
-fn row(line: &[u8], sequence: i64) -> Result<([Value; 20], String), BoxError> {
+fn row(line: &[u8], sequence: i64) -> Result<([Value; 24], String), BoxError> {
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
     let mut input = CallInput::from_json(line).map_err(|errors| errors.to_string())?;
@@ -198,6 +205,10 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 20], String), BoxError> {
         Value::Integer(record.updated_at.unix_nanos()),
         number(record.duration_nanos()),
         number(charge.and_then(Amount::nanos)),
+        number(record.talk_time_nanos()),
+        Value::Integer(record.is_answered().into()),
+        text(record.cost.as_ref().and_then(CallCost::currency)),
+        number(record.from_phone_number.as_deref().map(digest)),
         text(record.agent_id.as_deref()),
         text(record.call_flow_id.as_deref()),
         text(record.batch_id.as_deref()),
