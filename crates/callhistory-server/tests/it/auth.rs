@@ -72,13 +72,14 @@ async fn send(server: &Server, operation: &str, method: &Method, path: &str, hea
     };
     let mut all = vec![("x-workspace-id", WORKSPACE)];
     all.extend(headers);
+    let query = if operation == "search_calls" { "?q=x" } else { "" };
     if !body.is_empty() {
         all.push(("content-type", media_type));
     }
     server
         .send_bare(
             method.clone(),
-            &path.replace("{callHistoryId}", ID).replace("{originalNumber}", "1"),
+            &format!("{}{query}", path.replace("{callHistoryId}", ID).replace("{originalNumber}", "1")),
             &all,
             body.as_bytes().to_vec(),
         )

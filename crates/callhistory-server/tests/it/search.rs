@@ -64,7 +64,7 @@ async fn parameters_of_a_search_are_checked() {
         ("q=x&search=y", "search unknown"),
         ("q=x&limit=101", "limit out_of_range"),
         ("q=x&page=1", "page unknown"),
-        ("q=x&sort=cost", "sort unknown"),
+        ("q=x&sort=cost", "sort malformed"),
         ("q=x&cursor=abc", "cursor conflict"),
         ("q=x&cursor=abc&sort=startTime", "cursor invalid_cursor"),
         ("q=a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+q", "q too_many_members"),

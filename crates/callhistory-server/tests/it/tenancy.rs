@@ -55,7 +55,7 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "upsert" | "atomic" | "restoreDeleted" => "true".to_owned(),
             "mode" => "merge".to_owned(),
             "source" => "generic".to_owned(),
-            "x-workspace-id" | "callHistoryId" | "originalNumber" | "content-encoding" => return None,
+            "q" | "x-workspace-id" | "callHistoryId" | "originalNumber" | "content-encoding" => return None,
             other => panic!("the matrix has no value for the parameter {other}"),
         };
         Some(value)
@@ -80,7 +80,10 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
         let head = (method == Method::GET).then_some(Method::HEAD);
         for method in [method].into_iter().chain(head) {
             let name = operation["operationId"].as_str().unwrap();
-            let path = path.replace("{callHistoryId}", id).replace("{originalNumber}", "1");
+            let mut path = path.replace("{callHistoryId}", id).replace("{originalNumber}", "1");
+            if name == "search_calls" {
+                path.push_str("?q=returns");
+            }
             let (media_type, body) = body(operation, id);
             let mut headers = vec![("x-request-id".to_owned(), "same".to_owned())];
             headers.extend(media_type.map(|media_type| ("content-type".to_owned(), media_type)));
@@ -97,7 +100,10 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
                 match parameter["in"].as_str().unwrap() {
                     "query" => {
                         let shown = if parameter_name == "metadata.NAME" { "metadata.tags" } else { parameter_name };
-                        path = format!("{path}?{shown}={value}");
+                        path = format!("{path}{}{shown}={value}", if path.contains('?') { '&' } else { '?' });
+                        if (name, parameter_name) == ("search_calls", "cursor") {
+                            path.push_str("&sort=-startTime");
+                        }
                         if parameter_name == "timezone" {
                             path.push_str("&groupBy=day");
                         }
