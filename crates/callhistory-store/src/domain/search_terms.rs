@@ -11,14 +11,12 @@ use sha2::{Digest, Sha256};
 use super::{
     index_texts::IndexTexts,
     phone_number::NumberingPlan,
-    search_text::{IndexedText, have_same_texts, text_bytes, visit_indexed},
+    search_text::{FRAGMENT_DIGITS, IndexedText, have_same_texts, text_bytes, visit_indexed},
 };
 
 /// Prefixes of phone numbers are terms up to this length, in characters; longer prefixes are found by their start and then
 /// compared.
 pub(crate) const PREFIX_CHARS: usize = 8;
-/// Fragments of numbers are found by runs of three digits; longer fragments are then compared.
-pub(crate) const FRAGMENT_DIGITS: usize = 3;
 
 /// The names of the optional numbers of a record.
 pub(crate) const DURATION: &str = "duration";

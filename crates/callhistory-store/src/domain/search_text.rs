@@ -1,38 +1,20 @@
 //! The language of search: which texts of a record it covers, how they are compared, and what the index has of them. The index, the
 //! comparison of candidates and the evidence share it.
 
-use std::ops::RangeInclusive;
-
 use callhistory_model::{CallRecord, JsonArray, visit_scalars};
 
 pub(crate) mod evidence;
+mod index;
 mod normalize;
 mod query;
 mod tokens;
 
+pub(crate) use index::{FRAGMENT_DIGITS, IndexedText};
+use index::{is_fragment, prefix_lengths};
 use normalize::normalized;
 pub(crate) use query::ParsedSearch;
-use query::{TokenizedText, is_fragment};
+use query::TokenizedText;
 use tokens::{Link, TokenKind, compound, tokens};
-
-/// What the index has of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IndexedText<'a> {
-    /// A word, or a compound without its apostrophes and hyphens.
-    Word(&'a str),
-    /// The start of a longer word.
-    Prefix(&'a str),
-    /// One or two characters of a script without blanks.
-    Characters(&'a str),
-    /// A run of digits, of which every fragment matches.
-    Digits(&'a str),
-}
-
-/// The lengths of the prefixes of a word in the index, in characters. A longer prefix is found by its start and then compared. A
-/// character of Korean is a syllable.
-fn prefix_lengths(word: &str) -> RangeInclusive<usize> {
-    if word.starts_with(query::is_hangul) { 1..=3 } else { 3..=5 }
-}
 
 /// A text of a record that search covers.
 pub(crate) struct CoveredText<'a> {

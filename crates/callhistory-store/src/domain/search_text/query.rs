@@ -1,12 +1,10 @@
 //! The parsed text of a search, and where a text matches it.
 
 use super::{
-    IndexedText,
+    index::{FRAGMENT_DIGITS, IndexedText, is_fragment, is_hangul, prefix_lengths},
     normalize::normalized,
-    prefix_lengths,
     tokens::{Compound, Link, Token, TokenKind, compound, is_hebrew_quote, tokens},
 };
-use crate::domain::search_terms::FRAGMENT_DIGITS;
 
 /// The quotation marks of a phrase.
 const QUOTES: [char; 8] = ['"', '“', '”', '„', '‟', '«', '»', '＂'];
@@ -266,13 +264,4 @@ impl<'a> TokenizedText<'a> {
         let found = numbers.filter_map(|token| Some(token.start + token.text.find(digits)?));
         found.map(|start| (start, start + digits.len())).collect()
     }
-}
-
-/// Whether a word is a number that matches anywhere inside a longer number.
-pub(crate) fn is_fragment(word: &str) -> bool {
-    word.len() >= FRAGMENT_DIGITS && word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-pub(super) fn is_hangul(c: char) -> bool {
-    matches!(c, '\u{ac00}'..='\u{d7a3}')
 }
