@@ -42,6 +42,8 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "maxDuration" | "maxCost" => "1000".to_owned(),
             "postAnalysis" => "%7B%22sentiment%22%3A%22positive%22%7D".to_owned(),
             "metadata.NAME" => "vip".to_owned(),
+            "outcome" => "completed".to_owned(),
+            "fill" => "true".to_owned(),
             "search" => "refund".to_owned(),
             "limit" | "page" | "wait" => "1".to_owned(),
             "sort" => "-updatedAt".to_owned(),
