@@ -16,6 +16,7 @@ const OWN_PARAMS = [
   "follow", // 1: the list follows changes
   "order", // of search: relevance or time
   "tab", // of the call page
+  "turn", // of the call page: the number of a turn to show, from 0
   "at", // seconds into the recording
   "metric", // of the charts
   "interval", // of the charts: hour, day, week, month
