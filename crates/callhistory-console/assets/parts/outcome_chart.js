@@ -97,6 +97,7 @@ export class OutcomeChart extends HTMLElement {
       series: [{}, ...order.map(({ outcome }) => ({ label: outcome, fill: color(outcome), stroke: color(outcome), width: 0, ...(bars ? { paths: bars } : {}), points: { show: false } }))],
       hooks: { setSelect: [() => this.#selected()], setCursor: [() => this.#hovered()] },
     }, rows, this);
+    this.#plot.over.addEventListener("mousedown", () => { this.#hasDragged = false; });
     this.#plot.over.addEventListener("click", () => this.#clicked());
   }
 
@@ -141,7 +142,6 @@ export class OutcomeChart extends HTMLElement {
   #clicked() {
     const left = this.#plot?.cursor.left ?? -1;
     if (!this.#hasDragged && left >= 0 && this.#plot !== null) this.#tell("chart-open", { index: this.#clamp(Math.round(this.#plot.posToVal(left, "x"))) });
-    this.#hasDragged = false;
   }
 
   /** Arrow keys move over the bars, with the shift key they select, Enter takes the selection. @param {KeyboardEvent} event */
