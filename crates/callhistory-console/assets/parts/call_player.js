@@ -19,8 +19,12 @@ export function recordingAddress(text) {
   }
 }
 
-/** @param {URL} url @param {string[]} hosts @returns {boolean} whether the page may play from there */
-export const isPlayable = (url, hosts) => hosts.some((host) => host === url.hostname || host === url.host);
+/**
+ * Whether the policy of the page lets it play from there: a host that is named without a port is its usual port, and a page
+ * with TLS plays nothing without.
+ * @param {URL} url @param {string[]} hosts
+ */
+export const isPlayable = (url, hosts) => hosts.includes(url.host) && (url.protocol === "https:" || location.protocol === "http:");
 
 /** The player of a page: its element, its rate, and who listens to its time. */
 export class Player {
@@ -91,7 +95,7 @@ export function playerView(ctx, text, player) {
   const url = recordingAddress(text);
   if (url === null) return html`<div class="call-player"><p class="muted">${t("call.no-address")}</p><code dir="auto">${text}</code></div>`;
   if (!isPlayable(url, ctx.config.recordingHosts)) {
-    return html`<div class="call-player">${link(ctx, url)}<p class="muted">${t("call.host-not-allowed", { host: url.hostname })}</p></div>`;
+    return html`<div class="call-player">${link(ctx, url)}<p class="muted">${t("call.host-not-allowed", { host: url.host })}</p></div>`;
   }
   return html`<div class="call-player">
     ${player.hasFailed ? html`<p role="alert">${t("call.cannot-play")}</p>` : html`<div class="call-player-row">

@@ -109,7 +109,9 @@ export class OutcomeChart extends HTMLElement {
       {
         stroke, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 30,
         splits: (plot) => {
-          const room = Math.max(Math.floor(plot.width / 90), 1);
+          // A label is as wide as its letters; the longest one decides.
+          const widest = Math.max(...data.labels.map((label) => label.length)) * 7 + 24;
+          const room = Math.max(Math.floor((plot.width - 60) / widest), 1);
           const step = Math.max(Math.ceil(data.labels.length / room), 1);
           return data.labels.flatMap((_, index) => (index % step === 0 ? [index] : []));
         },

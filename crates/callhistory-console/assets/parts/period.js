@@ -65,6 +65,7 @@ function presetPeriod(preset, zone, now) {
   const days = (/** @type {number} */ from, /** @type {number} */ to) => ({ after: localTime(addDays(today, from), zone), before: localTime(addDays(today, to), zone) });
   if (preset === "today") return days(0, 1);
   if (preset === "yesterday") return days(-1, 0);
+  if (preset === "month") return { after: localTime(`${localDate(now, zone).slice(0, 8)}01`, zone), before: localTime(addDays(today, 1), zone) };
   const count = Number(/^(\d{1,4})d$/.exec(preset)?.[1] ?? 0);
   return count > 0 ? days(1 - count, 1) : null;
 }
