@@ -112,7 +112,7 @@ function steps(ctx, now) {
       ? html`<span class="button call-step-off" aria-hidden="true">${sign}</span>`
       : html`<a class="button" href=${hash} aria-label=${label} title=${label}>${sign}</a>`;
   };
-  return html`<nav class="call-steps" aria-label=${t("call.steps")}>
+  return html`<nav class="call-steps" aria-label=${t("call.steps")} ?data-ready=${now.neighbors !== null}>
     <a class="button" href=${listHash(ctx)}>${t("call.to-list")}</a>${step("previous", "↑")}${step("next", "↓")}</nav>`;
 }
 

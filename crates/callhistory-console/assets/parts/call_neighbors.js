@@ -103,5 +103,7 @@ export async function neighborsOf(ctx, record) {
     following(ctx, new Map([...filters, ["sort", sort], [names[0], range[0]]])),
     following(ctx, new Map([...filters, ["sort", `-${sort}`], [names[1], range[1]]])),
   ]);
+  // Records without the value come below all others, where no bound finds them.
+  if (below === null && (sort === "duration" || sort === "cost")) return walk(ctx, new Map([...filters, ["sort", order]]));
   return isDescending ? { previous: above, next: below } : { previous: below, next: above };
 }

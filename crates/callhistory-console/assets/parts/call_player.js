@@ -24,7 +24,12 @@ export function recordingAddress(text) {
  * with TLS plays nothing without.
  * @param {URL} url @param {string[]} hosts
  */
-export const isPlayable = (url, hosts) => hosts.includes(url.host) && (url.protocol === "https:" || location.protocol === "http:");
+export function isPlayable(url, hosts) {
+  const port = url.protocol === "https:" ? "443" : "80";
+  const names = [url.host, `${url.hostname}:${url.port === "" ? port : url.port}`];
+  const isNamed = hosts.some((host) => names.some((name) => (host.startsWith("*.") ? name.endsWith(host.slice(1)) : name === host)));
+  return isNamed && (url.protocol === "https:" || location.protocol === "http:");
+}
 
 /** The player of a page: its element, its rate, and who listens to its time. */
 export class Player {
