@@ -94,14 +94,14 @@ function dates(ctx, period, view) {
   const submit = (event) => {
     event.preventDefault();
     const form = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget));
-    const [from, to] = [String(form.get("from") ?? ""), String(form.get("to") ?? "")].sort();
+    const [from, to] = [String(form.get("first") ?? ""), String(form.get("last") ?? "")].sort();
     if (!from || !to) return;
     view.select({ after: localTime(from, zone), before: localTime(addDays(to, 1), zone) });
   };
   const value = (/** @type {number | null} */ time) => (time === null ? "" : localDate(time, zone));
   return html`<form class="chart-dates" @submit=${submit}>
-    <label>${t("charts.from")} <input class="input" type="date" name="from" required .value=${value(period.after)}></label>
-    <label>${t("charts.to")} <input class="input" type="date" name="to" required .value=${value(period.before === null ? null : period.before - 1)}></label>
+    <label>${t("charts.first")} <input class="input" type="date" name="first" required .value=${value(period.after)}></label>
+    <label>${t("charts.last")} <input class="input" type="date" name="last" required .value=${value(period.before === null ? null : period.before - 1)}></label>
     <button class="button" type="submit">${t("charts.apply")}</button></form>`;
 }
 
