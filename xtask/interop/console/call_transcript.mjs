@@ -39,7 +39,10 @@ await run("a search leads to the turn that matches", async ({ page, server }) =>
   assert.match(await page.locator(".transcript-bar").innerText(), /1 turn matches/);
   await page.goto("about:blank");
   await page.goto(`${server.demo}/console#/calls/large?workspace=${WORKSPACE}&turn=2000`);
-  await page.waitForFunction(() => (document.querySelector("#turn-2000")?.getBoundingClientRect().top ?? -1) > 0);
+  await page.waitForFunction(() => (document.querySelector("#turn-2000[data-hit]")?.getBoundingClientRect().top ?? -1) > 0);
+  await page.goto("about:blank");
+  await page.goto(`${server.demo}/console#/calls/large?workspace=${WORKSPACE}&at=3001`);
+  await page.waitForSelector("#turn-1000[data-hit]");
 });
 
 await run("a recording seeks and the transcript follows", async ({ page, server, axe }) => {

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, isAborted, urlOf } from "../api.js";
 import { serialize, withPage } from "../url_state.js";
-import { functionCallsOf, textOf, turnsOf } from "../parts/call_record.js";
+import { functionCallsOf, textOf, turnAt, turnsOf } from "../parts/call_record.js";
 import { callFacts, costParts, statusChip } from "../parts/call_facts.js";
 import { codeView, permalink, RawState, rawView } from "../parts/call_code.js";
 import { neighborsOf } from "../parts/call_neighbors.js";
@@ -25,6 +25,12 @@ const PLACED = new Set([
 ]);
 const FREE_FORM = ["analyzedData", "metadata", "variables"];
 
+/** @param {Ctx} ctx @param {string} name of a parameter @returns {number | null} */
+function numberOf({ state }, name) {
+  const value = Number(state.params.get(name) ?? NaN);
+  return Number.isFinite(value) && value >= 0 ? value : null;
+}
+
 /** A visit of the page. */
 class Visit {
   /** @param {Ctx} ctx */
@@ -38,7 +44,7 @@ class Visit {
     this.neighbors = null;
     this.originals = new OriginalsState(ctx);
     const update = () => ctx.update();
-    this.player = new Player(update, (seconds) => this.transcript.playAt(seconds));
+    this.player = new Player(update, (seconds) => this.transcript.playAt(seconds), numberOf(ctx, "at") ?? 0);
     this.transcript = new TranscriptState([], [], update);
     this.raw = new RawState("", update);
     this.tree = new TreeState(update);
@@ -71,8 +77,9 @@ class Visit {
     this.raw = new RawState(text, update);
     this.tools = functionCallsOf(record);
     this.transcript = new TranscriptState(turnsOf(record), termsOf(ctx.state.params.get("q") ?? ""), update);
-    const turn = Number(ctx.state.params.get("turn") ?? NaN);
-    if (Number.isInteger(turn) && turn >= 0 && turn < this.transcript.turns.length) this.transcript.reveal(turn);
+    const at = numberOf(ctx, "at");
+    const turn = numberOf(ctx, "turn") ?? (at === null ? null : turnAt(this.transcript.timed, at)?.index ?? null);
+    if (turn !== null && turn < this.transcript.turns.length) this.transcript.show(turn);
     else if (this.transcript.hits.length > 0) this.transcript.toHit(1);
   }
 

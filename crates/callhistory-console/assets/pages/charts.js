@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, isAborted } from "../api.js";
 import { serialize, withPage, withParam } from "../url_state.js";
-import { boundedPeriod, bucketsOf, byOutcome, chartParams, intervalOf, INTERVALS, listHash, metrics, outcomeKey, wholeList } from "../parts/chart_data.js";
+import { boundedPeriod, bucketsOf, byOutcome, chartParams, intervalOf, INTERVALS, listHash, metrics, namesOf, outcomeKey, wholeList } from "../parts/chart_data.js";
 import { barsView, STEP } from "../parts/chart_bars.js";
 import { heatView } from "../parts/chart_heat.js";
 import { kpiView } from "../parts/chart_kpis.js";
@@ -81,6 +81,7 @@ class Visit {
     const time = byOutcome(ctx, filters, period, { groupBy: interval, timezone: zone });
     const buckets = bucketsOf(period.after ?? now, period.before ?? now, interval, zone);
     return [
+      ["names", namesOf(ctx, filters, period)],
       ["total", byOutcome(ctx, filters, period)],
       ["before", before === null ? Promise.resolve(null) : metrics(ctx, filters, before)],
       ["time", time.then(({ groups }) => timeData(ctx, groups, buckets, interval))],
@@ -181,7 +182,7 @@ function panels(ctx, now) {
   return html`
     ${panel(ctx, now, "time", t("charts.over-time"), (data) => timeView(ctx, data, totals, now.filters, now.period, now.time))}
     <div class="charts-pair">${MEMBERS.map((name) => panel(ctx, now, name, t(`charts.by.${name}`), (groups) =>
-      barsView(ctx, groups, name, { shown: now.shown.get(name) ?? STEP, more: () => { now.shown.set(name, (now.shown.get(name) ?? STEP) * 10); update(); } })))}</div>
+      barsView(ctx, groups, name, { names: now.parts.get("names")?.data ?? new Map(), shown: now.shown.get(name) ?? STEP, more: () => { now.shown.set(name, (now.shown.get(name) ?? STEP) * 10); update(); } })))}</div>
     ${panel(ctx, now, "heat", t("charts.heat"), (groups) => (groups === null ? html`<p class="muted">${t("charts.heat-too-long")}</p>`
       : heatView(ctx, groups, { cell: now.cell, open: (cell) => { now.cell = cell; update(); } })))}`;
 }

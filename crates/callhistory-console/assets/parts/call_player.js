@@ -33,9 +33,14 @@ export function isPlayable(url, hosts) {
 
 /** The player of a page: its element, its rate, and who listens to its time. */
 export class Player {
-  /** @param {() => void} update @param {(seconds: number) => void} onTime */
-  constructor(update, onTime) {
+  /**
+   * @param {() => void} update
+   * @param {(seconds: number) => void} onTime
+   * @param {number} start seconds into the recording at which it begins
+   */
+  constructor(update, onTime, start) {
     this.update = update;
+    this.start = start;
     this.onTime = onTime;
     /** @type {HTMLAudioElement | null} */
     this.audio = null;
@@ -52,6 +57,7 @@ export class Player {
     const audio = element instanceof HTMLAudioElement ? element : null;
     if (audio === this.audio) return;
     this.audio = audio;
+    if (audio !== null && this.start > 0) audio.currentTime = this.start;
     // Turns with a time become buttons as soon as there is a player.
     this.update();
   };

@@ -25,9 +25,9 @@ import { decimal, decimalText, subtract } from "./decimal.js";
 /** The members that can have the words of a turn, the first one that is present counts. */
 const TEXT_MEMBERS = ["content", "text", "message", "transcript", "utterance", "value"];
 const ROLE_MEMBERS = ["role", "speaker", "participant", "user", "source", "type"];
-/** Members with seconds since the start, or with a moment. */
+/** Members with seconds since the start, or with a moment; the first ones in the order in which the search reads them. */
 const TIME_MEMBERS = [
-  "secondsFromStart", "time_in_call_secs", "start", "startTime", "start_time", "time", "timestamp", "offset", "createdAt",
+  "secondsFromStart", "time_in_call_secs", "start", "startTime", "start_time", "offset", "time", "timestamp", "createdAt",
   "created_at", "calledAt", "at",
 ];
 const MILLISECOND_MEMBERS = ["startMs", "start_ms", "offsetMs", "offset_ms"];

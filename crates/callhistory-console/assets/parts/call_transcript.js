@@ -90,7 +90,12 @@ export class TranscriptState {
   toHit(step) {
     if (this.hits.length === 0) return;
     this.hit = (this.hit + step + this.hits.length) % this.hits.length;
-    const turn = this.hits[this.hit] ?? 0;
+    this.show(this.hits[this.hit] ?? 0);
+  }
+
+  /** Brings a turn into view and marks it. @param {number} turn */
+  show(turn) {
+    this.hit = this.hits.indexOf(turn);
     this.reveal(turn, "center", () => this.mark("data-hit", turn));
   }
 

@@ -12,7 +12,7 @@ const STEP = 10;
  * @param {Ctx} ctx
  * @param {import("./chart_data.js").Group[]} groups
  * @param {string} name the member
- * @param {{ shown: number, more: () => void }} view
+ * @param {{ shown: number, more: () => void, names: Map<string, string> }} view
  * @returns {Template}
  */
 export function barsView(ctx, groups, name, view) {
@@ -23,17 +23,18 @@ export function barsView(ctx, groups, name, view) {
   return html`<div class="table-scroll" tabindex="0" role="region" aria-label=${t(`charts.by.${name}`)}><table class="bars">
     <thead><tr><th scope="col">${t(`call.${name}`)}</th><th scope="col" class="number">${t("charts.kpi.calls")}</th><th scope="col"><span class="visually-hidden">${t("charts.share")}</span></th>
       <th scope="col" class="number">${t("charts.kpi.completed")}</th><th scope="col" class="number">${t("charts.kpi.duration")}</th><th scope="col" class="number">${t("charts.kpi.cost")}</th></tr></thead>
-    <tbody>${sorted.slice(0, view.shown).map((one) => row(ctx, one, name, largest))}</tbody>
+    <tbody>${sorted.slice(0, view.shown).map((one) => row(ctx, one, name, largest, view.names))}</tbody>
   </table></div>
   ${sorted.length > view.shown ? html`<button class="link-button" type="button" @click=${view.more}>${t("call.show-more", { count: format.number(sorted.length - view.shown) })}</button>` : nothing}`;
 }
 
-/** @param {Ctx} ctx @param {import("./chart_data.js").Group} one @param {string} name @param {number} largest */
-function row(ctx, one, name, largest) {
+/** @param {Ctx} ctx @param {import("./chart_data.js").Group} one @param {string} name @param {number} largest @param {Map<string, string>} names */
+function row(ctx, one, name, largest, names) {
   const { t, format } = ctx;
   const value = one.key.get(name);
+  const label = names.get(`${name} ${value}`);
   const share = permille({ units: BigInt(one.completed), scale: 0 }, { units: BigInt(one.calls), scale: 0 });
-  return html`<tr><th scope="row">${value === undefined ? html`<span class="muted">${t("charts.no-value")}</span>` : html`<bdi>${value}</bdi>`}</th>
+  return html`<tr><th scope="row">${value === undefined ? html`<span class="muted">${t("charts.no-value")}</span>` : html`${label === undefined ? nothing : html`<bdi>${label}</bdi> `}<bdi class=${label === undefined ? "" : "muted"}>${value}</bdi>`}</th>
     <td class="number"><a href=${listHash(ctx, one.query)}>${format.number(one.calls)}</a></td>
     <td class="bar-cell"><svg class="bar" aria-hidden="true" viewBox="0 0 1000 10" preserveAspectRatio="none"><rect width=${Math.max(Math.round((one.calls / largest) * 1000), 4)} height="10"></rect></svg></td>
     <td class="number">${share === null ? "–" : format.percent(share / 1000)}</td>

@@ -1,6 +1,6 @@
 // The metrics of the charts, with exact numbers, and the lists that they lead to.
 
-import { ApiError, urlOf } from "../api.js";
+import { ApiError, isAborted, urlOf } from "../api.js";
 import { serialize } from "../url_state.js";
 import { add, decimal, decimalText } from "./decimal.js";
 import { JsonNumber, member, parseJson } from "./json.js";
@@ -123,6 +123,32 @@ function summed(a, b) {
     if (x !== null && y !== null) sums.set(currency, decimalText(add(x, y)));
   }
   return [...sums];
+}
+
+/** The labels of the IDs that have one. */
+const LABELS = [["agentId", "agent"], ["callFlowId", "callFlowName"]];
+/** The newest calls have the labels in use. */
+const LABELED_CALLS = 200;
+
+/**
+ * The names of agents and flows by their ID, as the newest calls have them.
+ * @param {Ctx} ctx @param {Map<string, string>} filters @param {Period} period
+ * @returns {Promise<Map<string, string>>} by member and ID, such as `agentId a-1`
+ */
+export async function namesOf(ctx, filters, period) {
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  try {
+    const params = { fields: LABELS.flat().join(","), limit: String(LABELED_CALLS) };
+    const { body } = await ctx.api.get("", new Map([...withPeriod(filters, period), ...Object.entries(params)]), { signal: ctx.signal });
+    for (const call of /** @type {Record<string, string>[]} */ (body).reverse()) {
+      for (const [id = "", label = ""] of LABELS) if (call[id] && call[label]) names.set(`${id} ${call[id]}`, call[label]);
+    }
+  } catch (error) {
+    if (isAborted(error)) throw error;
+    // The charts are complete without them.
+  }
+  return names;
 }
 
 /** The outcome of a group. @param {Group} one */
