@@ -120,7 +120,7 @@ export const apiTime = (time) => new Date(time).toISOString().replace(".000Z", "
 /** What a URL has besides filters of the API. */
 const NOT_FILTERS = new Set([
   "range", "dateRange", "startedAfter", "startedBefore", "timezone", "q", "sort", "limit", "groupBy", "columns", "density", "follow",
-  "order", "tab", "at", "turn", "metric", "interval", "compare", "return",
+  "cursor", "pageNumber", "order", "tab", "at", "turn", "metric", "interval", "compare", "return",
 ]);
 
 /**
