@@ -75,6 +75,15 @@ await run("figures are exact and compared with the period before", async ({ page
   assert.match(await tile("Calls"), /8\s+no calls in the period before/);
 }, { allow: [/status of 400/] });
 
+await run("answered calls, callers, and the exact sum of each currency", async ({ page, server }) => {
+  const body = `{"totalCalls":3,"completedCalls":2,"failedCalls":0,"averageDuration":90.5,"totalCost":0.3,"answeredCalls":2,"callsWithDuration":3,
+    "distinctCallers":1,"totalCostByCurrency":{"EUR":0.10000000000000000001,"USD":1234567890123456.75},"groups":[]}`;
+  await page.route("**/metrics?*", (route) => route.fulfill({ contentType: "application/json", body }));
+  await open(page, server.demo, PERIOD);
+  const tiles = (await page.locator(".kpi").allInnerTexts()).map((text) => text.split(/\n+/).slice(0, 2).join(": "));
+  assert.deepEqual(tiles, ["Calls: 3", "Answered: 2", "Completed: 66.7%", "Average length: 1:31", "Cost: €0.10000000000000000001", "Cost: $1,234,567,890,123,456.75", "Distinct callers: 1"]);
+});
+
 await run("days and hours are those of the zone", async ({ page, server }) => {
   await fill(server.demo);
   await open(page, server.demo, PERIOD);
