@@ -16,11 +16,14 @@ const OWN_PARAMS = [
   "follow", // 1: the list follows changes
   "order", // of search: relevance or time
   "tab", // of the call page
+  "turn", // of the call page: the number of a turn to show, from 0
   "at", // seconds into the recording
   "metric", // of the charts
   "interval", // of the charts: hour, day, week, month
   "compare", // of the charts: 0 hides the period before
   "return", // of the sign-in page: where to go next
+  "cursor", // of the page of the list
+  "pageNumber", // of the list, for people
 ];
 
 const KNOWN = new Set([...API_PARAMS, ...OWN_PARAMS]);

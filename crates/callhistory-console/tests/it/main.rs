@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails may panic")]
 
 mod files;
+mod outcomes;
 mod strings;
 mod vendor;

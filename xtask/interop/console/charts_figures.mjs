@@ -1,0 +1,119 @@
+// Every number of the charts that is a link leads to exactly the calls that it counts; figures are exact, also the comparison.
+import assert from "node:assert/strict";
+import { check, finish, run } from "./harness.mjs";
+import { axeInBoth, get, HOSTILE, put } from "./call_data.mjs";
+
+const WORKSPACE = "console-charts-figures";
+const ZONE = "America/New_York";
+const DAY = 86_400;
+/** Noon of 28 October 2025 in UTC; the clocks of the zone change on 2 November. */
+const NOON = 1_761_652_800;
+const STATUSES = ["completed", "completed", "COMPLETED", "no-answer", "busy", "failed", "ended", "on the moon"];
+const PERIOD = "startedAfter=2025-10-28&startedBefore=2025-11-05";
+
+/** Calls of eight days and of the eight days before, with costs that a binary float cannot add. */
+async function fill(base) {
+  for (let index = 0; index < 48; index += 1) {
+    const start = NOON + (index % 8) * DAY + (index % 5) * 3_700 - (index >= 40 ? 8 * DAY : 0);
+    await put(base, WORKSPACE, `call-${index}`, {
+      status: STATUSES[index % STATUSES.length], startTime: start, ...(index % 3 === 0 ? {} : { endTime: start + 60 + index }),
+      agentId: ["agent-a", "agent,b", "!agent*", HOSTILE][index % 4], ...(index % 6 === 0 ? {} : { callFlowId: `flow-${index % 6}` }),
+      cost: { customer_charge: 0.1 }, fromPhoneNumber: `+4930${index % 7}`,
+    });
+  }
+}
+
+/** Opens the charts and waits until every panel has its data. */
+async function open(page, base, query) {
+  await page.goto("about:blank");
+  await page.goto(`${base}/console#/charts?workspace=${WORKSPACE}&timezone=${ZONE}&${query}`);
+  await page.waitForSelector(".charts[aria-busy=false]");
+}
+
+/** How many calls the API has under the filter of a link to the list. */
+async function total(base, href) {
+  const params = new URLSearchParams(href.split("?")[1]);
+  for (const name of ["workspace", "timezone"]) params.delete(name);
+  params.set("includeTotal", "true");
+  params.set("limit", "1");
+  const { headers, status, text } = await get(base, WORKSPACE, `?${params}`);
+  assert.equal(status, 200, text);
+  return Number(headers.get("x-total-count"));
+}
+
+/** The links of a part of the page whose text is a number of calls. */
+const links = (page, selector) => page.locator(`${selector} a[href^="#/calls?"]`).evaluateAll((all) =>
+  all.map((link) => ({ href: link.getAttribute("href"), count: Number(/[\d,]+(?= calls?$)|^[\d,]+$/.exec(link.textContent.trim())?.[0].replaceAll(",", "")) })));
+
+await run("every number leads to exactly its calls", async ({ page, server, axe }) => {
+  await fill(server.demo);
+  await open(page, server.demo, PERIOD);
+  await page.getByText("As a table").click();
+  await page.waitForSelector(".time-table");
+  const sets = { ".legend": 1, ".time-table": 1, ".bars:not(.time-table)": 1, ".heat": 1, ".kpi:first-child": 1 };
+  for (const selector of Object.keys(sets)) {
+    const found = await links(page, selector);
+    check(found.length > 0, `${selector}: no links`);
+    for (const { href, count } of found) assert.equal(await total(server.demo, href), count, `${selector}: ${href}`);
+  }
+  const sum = async (selector) => (await links(page, selector)).reduce((all, { count }) => all + count, 0);
+  assert.equal(await sum(".legend"), 40, "the outcomes add up to all calls");
+  assert.equal(await sum(".charts-pair .chart-panel:first-child .bars"), 40, "the agents add up to all calls");
+  await axeInBoth(page, axe);
+}, { allow: [/status of 400/] });
+
+await run("figures are exact and compared with the period before", async ({ page, server }) => {
+  await fill(server.demo);
+  await open(page, server.demo, PERIOD);
+  const tile = (name) => page.locator(".kpi").filter({ has: page.getByText(name, { exact: true }) }).innerText();
+  assert.match(await tile("Calls"), /40\s+▲ \+400% before: 8/);
+  assert.match(await tile("Cost"), /4\.00\s+▲ \+400% before: 0\.80/, "forty times 0.1 is 4");
+  await open(page, server.demo, `${PERIOD}&compare=0`);
+  check(!(await tile("Calls")).includes("before"), "the comparison is hidden");
+  // Only a list that begins in the period before has calls before it.
+  await open(page, server.demo, "startedAfter=2025-10-20&startedBefore=2025-10-28");
+  assert.match(await tile("Calls"), /8\s+no calls in the period before/);
+}, { allow: [/status of 400/] });
+
+await run("answered calls, callers, and the exact sum of each currency", async ({ page, server }) => {
+  const body = `{"totalCalls":3,"completedCalls":2,"failedCalls":0,"averageDuration":90.5,"totalCost":0.3,"answeredCalls":2,"callsWithDuration":3,
+    "distinctCallers":1,"totalCostByCurrency":{"EUR":0.10000000000000000001,"USD":1234567890123456.75},"groups":[]}`;
+  await page.route("**/metrics?*", (route) => route.fulfill({ contentType: "application/json", body }));
+  await open(page, server.demo, PERIOD);
+  const tiles = (await page.locator(".kpi").allInnerTexts()).map((text) => text.split(/\n+/).slice(0, 2).join(": "));
+  assert.deepEqual(tiles, ["Calls: 3", "Answered: 2", "Completed: 66.7%", "Average length: 1:31", "Cost: €0.10000000000000000001", "Cost: $1,234,567,890,123,456.75", "Distinct callers: 1"]);
+});
+
+await run("days and hours are those of the zone", async ({ page, server }) => {
+  await fill(server.demo);
+  await open(page, server.demo, PERIOD);
+  await page.getByText("As a table").click();
+  await page.waitForSelector(".time-table");
+  const names = await page.locator(".time-table tbody th").allInnerTexts();
+  assert.deepEqual([names.length, names[0], names.at(-1)], [8, "Tue, Oct 28", "Tue, Nov 4"]);
+  // Noon in UTC is 8 o'clock before the clocks change, and 7 o'clock after.
+  const cell = (row, hour) => page.locator(`.heat tbody tr:nth-child(${row}) td:nth-of-type(${hour + 1})`).innerText();
+  check(Number(await cell(2, 8)) > 0 && Number(await cell(1, 7)) > 0, "Tuesday 8 and Monday 7 have calls");
+  await page.getByLabel("Bars").selectOption("hour");
+  await page.waitForFunction(() => location.hash.includes("interval=hour"));
+  await page.waitForSelector(".charts[aria-busy=false]");
+  await page.getByRole("button", { name: /Show more/ }).click();
+  // One of the eight days has 25 hours.
+  await page.waitForFunction(() => document.querySelectorAll(".time-table tbody tr").length === 8 * 24 + 1);
+}, { allow: [/status of 400/] });
+
+await run("a cell of several hours leads to each of them", async ({ page, server }) => {
+  await fill(server.demo);
+  await open(page, server.demo, "range=all");
+  const cells = page.locator(".heat button");
+  const name = await cells.first().getAttribute("aria-label");
+  await cells.first().click();
+  const hours = await links(page, ".heat-hours");
+  check(hours.length > 1, "several hours");
+  assert.equal(hours.reduce((sum, { count }) => sum + count, 0), Number(/(\d+) calls?$/.exec(name)[1]));
+  for (const { href, count } of hours) assert.equal(await total(server.demo, href), count, href);
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.waitForSelector(".heat-hours", { state: "detached" });
+}, { allow: [/status of 400/] });
+
+await finish();
