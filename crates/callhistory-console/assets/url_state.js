@@ -22,6 +22,8 @@ const OWN_PARAMS = [
   "interval", // of the charts: hour, day, week, month
   "compare", // of the charts: 0 hides the period before
   "return", // of the sign-in page: where to go next
+  "cursor", // of the page of the list
+  "pageNumber", // of the list, for people
 ];
 
 const KNOWN = new Set([...API_PARAMS, ...OWN_PARAMS]);
