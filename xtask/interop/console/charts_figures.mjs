@@ -62,6 +62,17 @@ await run("every number leads to exactly its calls", async ({ page, server, axe 
   await axeInBoth(page, axe);
 }, { allow: [/status of 400/] });
 
+await run("the list of a number counts as many", async ({ page, server }) => {
+  await fill(server.demo);
+  await open(page, server.demo, PERIOD);
+  for (const selector of [".kpi:first-child", ".legend", ".bars", ".charts-pair .chart-panel:last-child .bars"]) {
+    const [{ href, count }] = (await links(page, selector)).slice(-1);
+    await page.goto(`${server.demo}/console${href}`);
+    await page.waitForFunction((text) => document.querySelector(".calls-total")?.textContent.trim() === text, count === 1 ? "1 call" : `${count} calls`);
+    await open(page, server.demo, PERIOD);
+  }
+}, { allow: [/status of 400/] });
+
 await run("figures are exact and compared with the period before", async ({ page, server }) => {
   await fill(server.demo);
   await open(page, server.demo, PERIOD);

@@ -82,17 +82,20 @@ await run("the keyboard chooses days", async ({ page, server, axe }) => {
   await axeInBoth(page, axe);
 }, { allow: [/status of 400/] });
 
-await run("filters are chips, and every state is in the URL", async ({ page, server }) => {
+await run("filters change the figures, and every state is in the URL", async ({ page, server }) => {
   await fill(server.demo);
   await open(page, server.demo, `${PERIOD}&status=failed`);
   assert.equal(await calls(page), "30");
-  check((await page.locator(".charts-filters").innerText()).includes("failed"), "the filter is shown");
+  check((await page.locator(".filters-chips").innerText()).includes("failed"), "the filter is shown");
   await page.reload();
   await page.waitForSelector(".charts[aria-busy=false]");
   assert.equal(await calls(page), "30");
-  await page.getByRole("link", { name: "All time" }).click();
+  await page.getByRole("button", { name: "Any time" }).click();
   await page.waitForFunction(() => location.hash.includes("range=all") && document.querySelector(".charts[aria-busy=false]"));
   assert.equal(await calls(page), "30");
+  check(!(await page.locator(".filters-chips").innerText()).includes("all"), "all time filters nothing");
+  await page.getByRole("button", { name: "Remove Status" }).click();
+  await page.waitForFunction(() => !location.hash.includes("status=") && document.querySelector(".kpi .kpi-value")?.textContent.trim() === "60");
 }, { allow: [/status of 400/] });
 
 await run("no calls, a refusal, a server that fails", async ({ page, server, axe }) => {
