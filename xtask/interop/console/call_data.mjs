@@ -39,29 +39,18 @@ function tone() {
   return wav;
 }
 
-/** Answers for a host of recordings, with ranges, and opens the page as a server does that has it in `recording_hosts`. */
-export async function serveRecordings(page, base, host) {
+/** The host that the server of the tests has in `recording_hosts`. */
+export const RECORDINGS = "https://recordings.example.com";
+
+/** Answers for the host of recordings, with ranges. */
+export async function serveRecordings(page) {
   const wav = tone();
-  await page.route(`https://${host}/**`, (route) => {
+  await page.route(`${RECORDINGS}/**`, (route) => {
     const range = route.request().headers().range;
     const [, from, to] = /bytes=(\d+)-(\d*)/.exec(range ?? "") ?? [null, "0", ""];
     const end = to === "" ? wav.length - 1 : Math.min(Number(to), wav.length - 1);
     const headers = { "content-type": "audio/wav", "accept-ranges": "bytes", ...(range ? { "content-range": `bytes ${from}-${end}/${wav.length}` } : {}) };
     return route.fulfill({ status: range ? 206 : 200, headers, body: wav.subarray(Number(from), end + 1) });
-  });
-  await nameHosts(page, base, [host]);
-}
-
-/** Puts hosts into the policy and the configuration of the page. */
-export async function nameHosts(page, base, hosts) {
-  await page.route(`${base}/console/config.json`, async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, json: { ...(await response.json()), recordingHosts: hosts } });
-  });
-  await page.route(`${base}/console`, async (route) => {
-    const response = await route.fetch();
-    const policy = response.headers()["content-security-policy"].replace(/media-src [^;]*/, `media-src 'self' ${hosts.join(" ")}`);
-    await route.fulfill({ response, headers: { ...response.headers(), "content-security-policy": policy } });
   });
 }
 

@@ -33,6 +33,6 @@ await run("hostile content in every member", async ({ page, server, axe }) => {
   await page.locator(".bars tbody a").first().click();
   await page.waitForFunction(() => location.hash.startsWith("#/calls?"));
   assert.deepEqual(dialogs, []);
-}, { allow: [/status of 400/] });
+});
 
 await finish();

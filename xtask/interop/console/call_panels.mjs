@@ -6,7 +6,7 @@ import { axeInBoth, complete, get, put } from "./call_data.mjs";
 const WORKSPACE = "console-call-panels";
 
 await run("the panels of a call", async ({ page, server, axe }) => {
-  await put(server.demo, WORKSPACE, "rich", complete("https://recordings.example.com/rich.wav"));
+  await put(server.demo, WORKSPACE, "rich", complete("https://elsewhere.example.com/rich.wav"));
   const { text } = await get(server.demo, WORKSPACE, "/rich");
   await page.goto(`${server.demo}/console#/calls/rich?workspace=${WORKSPACE}&timezone=Europe/Berlin`);
   await page.waitForSelector(".call h1");
@@ -24,7 +24,7 @@ await run("the panels of a call", async ({ page, server, axe }) => {
   for (const part of ["A-1009", "59.90", "1.50", "find_parcel", "The caller asked about a late parcel."]) assert.ok(main.includes(part), part);
   // Its host is not configured: a link, and no player.
   const link = page.locator(".call-recording-link a");
-  assert.deepEqual([await link.getAttribute("href"), await link.getAttribute("rel")], ["https://recordings.example.com/rich.wav", "noreferrer noopener"]);
+  assert.deepEqual([await link.getAttribute("href"), await link.getAttribute("rel")], ["https://elsewhere.example.com/rich.wav", "noreferrer noopener"]);
   assert.equal(await page.locator("audio").count(), 0);
 
   await page.getByText("Show the record").click();
@@ -38,7 +38,7 @@ await run("the panels of a call", async ({ page, server, axe }) => {
 });
 
 await run("copying the facts and the record of a call", async ({ page, server }) => {
-  await put(server.demo, WORKSPACE, "copied", complete("https://recordings.example.com/rich.wav"));
+  await put(server.demo, WORKSPACE, "copied", complete("https://elsewhere.example.com/rich.wav"));
   const { text } = await get(server.demo, WORKSPACE, "/copied");
   await page.goto(`${server.demo}/console#/calls/copied?workspace=${WORKSPACE}&status=ENDED`);
   const copied = async (button) => {

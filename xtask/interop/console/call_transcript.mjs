@@ -1,7 +1,7 @@
 // Transcripts of thousands of turns, searches that led to a call, and recordings that seek and follow.
 import assert from "node:assert/strict";
 import { check, finish, run } from "./harness.mjs";
-import { axeInBoth, complete, nameHosts, put, serveRecordings, START } from "./call_data.mjs";
+import { axeInBoth, complete, put, RECORDINGS, serveRecordings, START } from "./call_data.mjs";
 
 const WORKSPACE = "console-call-transcript";
 const TURNS = 6000;
@@ -46,8 +46,8 @@ await run("a search leads to the turn that matches", async ({ page, server }) =>
 });
 
 await run("a recording seeks and the transcript follows", async ({ page, server, axe }) => {
-  await serveRecordings(page, server.demo, "recordings.example.com");
-  await put(server.demo, WORKSPACE, "played", complete("https://recordings.example.com/call.wav"));
+  await serveRecordings(page);
+  await put(server.demo, WORKSPACE, "played", complete(`${RECORDINGS}/call.wav`));
   await page.goto(`${server.demo}/console#/calls/played?workspace=${WORKSPACE}`);
   await page.locator("#turn-3 button.turn-time").click();
   await page.waitForSelector("#turn-3[data-current][aria-current='true']");
@@ -62,8 +62,8 @@ await run("a recording seeks and the transcript follows", async ({ page, server,
 });
 
 await run("a recording that cannot be loaded", async ({ page, server }) => {
-  await nameHosts(page, server.demo, [new URL(server.demo).host]);
-  await put(server.demo, WORKSPACE, "lost", complete(`${server.demo}/console/no-such-file.wav`));
+  await page.route(`${RECORDINGS}/**`, (route) => route.fulfill({ status: 404 }));
+  await put(server.demo, WORKSPACE, "lost", complete(`${RECORDINGS}/lost.wav`));
   await page.goto(`${server.demo}/console#/calls/lost?workspace=${WORKSPACE}`);
   await page.waitForSelector(".call-player [role=alert]");
   assert.equal(await page.locator(".call-recording-link a").count(), 1, "the link stays");

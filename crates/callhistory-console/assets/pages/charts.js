@@ -5,10 +5,13 @@ import { ApiError, isAborted } from "../api.js";
 import { serialize, withPage, withParam } from "../url_state.js";
 import { boundedPeriod, bucketsOf, byOutcome, chartParams, intervalOf, INTERVALS, listHash, metrics, namesOf, outcomeKey, wholeList } from "../parts/chart_data.js";
 import { barsView, STEP } from "../parts/chart_bars.js";
+import { ChartFilters } from "../parts/chart_filters.js";
 import { heatView } from "../parts/chart_heat.js";
 import { kpiView } from "../parts/chart_kpis.js";
 import { TABLE_STEP, timeData, timeView } from "../parts/chart_time.js";
-import { apiTime, filtersOf, periodBefore, PRESETS } from "../parts/period.js";
+import { Facets } from "../parts/facets.js";
+import { apiTime, filtersOf, periodBefore } from "../parts/period.js";
+import { Popovers } from "../parts/popover.js";
 import { emptyState, errorState, loadingState } from "../parts/states.js";
 
 /** @typedef {import("../parts/chart_data.js").Group} Group */
@@ -30,6 +33,10 @@ class Visit {
     /** @type {import("../parts/period.js").Period} */
     this.period = { after: null, before: null };
     this.filters = filtersOf(ctx.state.params);
+    const popovers = new Popovers(() => ctx.update());
+    popovers.watch(ctx.signal);
+    this.facets = new Facets(() => ctx.update());
+    this.bar = new ChartFilters(popovers, this.facets);
     this.loads = 0;
     this.isBusy = false;
     /** @type {unknown} */
@@ -63,6 +70,8 @@ class Visit {
     }
     if (load !== this.loads) return;
     this.isBusy = false;
+    // The values that the filters offer come behind the figures.
+    void this.facets.load(ctx);
     ctx.update();
     const total = this.parts.get("total")?.data?.total;
     if (total !== undefined && this.failure === null) ctx.announce(ctx.t("charts.calls", { count: total.calls }));
@@ -120,31 +129,15 @@ function select(ctx, after, before) {
 /** @param {Ctx} ctx */
 function reload(ctx) {
   if (visit === null || visit.ctx !== ctx) visit = new Visit(ctx);
+  visit.bar.changed();
   void visit.load();
-}
-
-/** The filters of the page, which the list changes. @param {Ctx} ctx */
-function filterChips(ctx) {
-  const { t } = ctx;
-  const filters = [...filtersOf(ctx.state.params)];
-  return html`<div class="charts-filters">
-    ${filters.length === 0 ? html`<span class="muted">${t("charts.no-filters")}</span>` : html`<ul class="charts-chips" aria-label=${t("charts.filters")}>${filters.map(([name, value]) => html`
-      <li class="chip"><span class="muted">${name}</span> <bdi>${value}</bdi></li>`)}</ul>`}
-    <a href=${serialize(withPage(ctx.state, "calls"))}>${t("charts.edit-filters")}</a></div>`;
 }
 
 /** @param {Ctx} ctx @param {Visit} now */
 function periodBar(ctx, now) {
   const { t, format, state } = ctx;
   const { after, before } = now.period;
-  const chosen = ["startedAfter", "startedBefore", "dateRange"].some((name) => state.params.has(name)) ? "" : chartParams(state).get("range");
-  const preset = (/** @type {string} */ range) => {
-    const params = new Map(state.params);
-    for (const name of ["startedAfter", "startedBefore", "dateRange", "interval"]) params.delete(name);
-    return serialize({ ...state, params: params.set("range", range) });
-  };
-  return html`<div class="charts-period"><nav class="charts-presets" aria-label=${t("charts.period")}>${PRESETS.map((range) => html`
-      <a class="button" href=${preset(range)} aria-current=${chosen === range ? "true" : "false"}>${t(`charts.range.${range}`)}</a>`)}</nav>
+  return html`<div class="charts-period">
     ${after === null || before === null ? nothing : html`<span class="charts-range"><time datetime=${apiTime(after)}>${format.dateTime(after / 1000)}</time> – <time datetime=${apiTime(before)}>${format.dateTime(before / 1000)}</time> <span class="muted">${format.timeZone}</span></span>`}
     <label class="charts-interval">${t("charts.interval")} <select class="input" .value=${state.params.get("interval") ?? ""}
       @change=${(/** @type {Event} */ event) => ctx.navigate(serialize(withParam(state, "interval", /** @type {HTMLSelectElement} */ (event.currentTarget).value)))}>
@@ -169,8 +162,7 @@ function kpis(ctx, now) {
   if (total === undefined) return html`<p class="muted">${ctx.t("state.loading")}</p>`;
   if (total.failure !== null) return errorState(ctx, total.failure, () => reload(ctx));
   const completed = /** @type {Group[]} */ (total.data.groups).find((one) => outcomeKey(one) === "completed");
-  // The link is there if the two counts agree: older servers count one status only.
-  const href = completed !== undefined && completed.calls === total.data.total.completed ? listHash(ctx, completed.query) : null;
+  const href = completed === undefined ? null : listHash(ctx, completed.query);
   return kpiView(ctx, total.data.total, before?.data?.total ?? null, now.period, href);
 }
 
@@ -213,9 +205,9 @@ export default {
   render(ctx) {
     if (visit === null) return nothing;
     return html`<div class="charts" aria-busy=${visit.isBusy ? "true" : "false"}>
-      <div class="charts-head"><h1>${ctx.t("charts.title")}</h1>${filterChips(ctx)}</div>
-      ${periodBar(ctx, visit)}${content(ctx, visit)}</div>`;
+      <div class="charts-head"><h1>${ctx.t("charts.title")}</h1><a href=${serialize(withPage({ ...ctx.state, params: chartParams(ctx.state) }, "calls"))}>${ctx.t("charts.to-list")}</a></div>
+      ${visit.bar.render(ctx, visit.parts.get("total")?.failure ?? visit.failure)}${periodBar(ctx, visit)}${content(ctx, visit)}</div>`;
   },
-  keys: { r: reload },
-  help: [["r", "call.refresh"], ["← →", "charts.help-bars"], ["Enter", "charts.help-enter"]],
+  keys: { r: reload, "/": () => document.getElementById("calls-search")?.focus(), Escape: () => visit?.bar.popovers.close(true) },
+  help: [["/", "filters.search"], ["r", "call.refresh"], ["← →", "charts.help-bars"], ["Enter", "charts.help-enter"]],
 };

@@ -1,10 +1,9 @@
 // The metrics of the charts, with exact numbers, and the lists that they lead to.
 
-import { ApiError, isAborted, urlOf } from "../api.js";
+import { isAborted, urlOf } from "../api.js";
 import { serialize } from "../url_state.js";
-import { add, decimal, decimalText } from "./decimal.js";
 import { JsonNumber, member, parseJson } from "./json.js";
-import { outcomeOf, OUTCOMES } from "./outcome.js";
+import { OUTCOMES } from "./outcome.js";
 import { addDays, filtersOf, localDate, localParts, localTime, periodOf, withPeriod } from "./period.js";
 
 /** @typedef {import("./json.js").JsonObject} JsonObject */
@@ -14,10 +13,9 @@ import { addDays, filtersOf, localDate, localParts, localTime, periodOf, withPer
  * @typedef {object} Figures
  * @property {number} calls
  * @property {number} completed
- * @property {number | null} answered null if the server does not count them
- * @property {number | null} callers
+ * @property {number} answered
+ * @property {number} callers
  * @property {string} duration mean, in seconds, as text
- * @property {number | null} withDuration
  * @property {Array<[string, string]>} costs exact sums with their currency, which may be empty
  */
 /** @typedef {Figures & { key: Map<string, string>, query: string }} Group */
@@ -40,7 +38,7 @@ export function chartParams({ params }) {
 /** @param {unknown} value @param {string} name */
 const textOf = (value, name) => (member(value, name) instanceof JsonNumber ? member(value, name).text : null);
 /** @param {unknown} value @param {string} name */
-const countOf = (value, name) => (textOf(value, name) === null ? null : Number(textOf(value, name)));
+const countOf = (value, name) => Number(textOf(value, name) ?? 0);
 
 /** @param {unknown} value @returns {Figures} */
 function figures(value) {
@@ -49,12 +47,11 @@ function figures(value) {
     ? [...byCurrency].map(([currency, sum]) => /** @type {[string, string]} */ ([currency, String(sum)]))
     : [/** @type {[string, string]} */ (["", textOf(value, "totalCost") ?? "0"])];
   return {
-    calls: countOf(value, "totalCalls") ?? 0,
-    completed: countOf(value, "completedCalls") ?? 0,
+    calls: countOf(value, "totalCalls"),
+    completed: countOf(value, "completedCalls"),
     answered: countOf(value, "answeredCalls"),
     callers: countOf(value, "distinctCallers"),
     duration: textOf(value, "averageDuration") ?? "0",
-    withDuration: countOf(value, "callsWithDuration"),
     costs,
   };
 }
@@ -79,50 +76,12 @@ export async function metrics(ctx, filters, period, params = {}) {
 }
 
 /**
- * Groups by outcome, and by a time if one is given; by status where the server does not know outcomes.
+ * Groups by outcome, and by a time if one is given.
  * @param {Ctx} ctx @param {Map<string, string>} filters @param {Period} period @param {Record<string, string>} [time]
  */
-export async function byOutcome(ctx, filters, period, time = {}) {
-  const keys = (/** @type {string} */ name) => ({ ...time, groupBy: [time["groupBy"], name].filter((key) => key !== undefined).join(",") });
-  try {
-    return await metrics(ctx, filters, period, keys("outcome"));
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 400 || !error.errors.some((one) => one.parameter === "groupBy")) throw error;
-  }
-  const found = await metrics(ctx, filters, period, keys("status"));
-  return { ...found, groups: merged(found.groups) };
-}
-
-/** Joins the groups of statuses with one outcome, and the sets of their queries. @param {Group[]} groups @returns {Group[]} */
-function merged(groups) {
-  /** @type {Map<string, Group>} */
-  const found = new Map();
-  for (const one of groups) {
-    const outcome = outcomeOf(one.key.get("status"));
-    const key = new Map([...one.key].filter(([name]) => name !== "status")).set("outcome", outcome);
-    const name = JSON.stringify([...key].sort());
-    const before = found.get(name);
-    if (before === undefined) found.set(name, { ...one, key });
-    else found.set(name, { ...before, calls: before.calls + one.calls, query: joined(before.query, one.query), costs: summed(before.costs, one.costs) });
-  }
-  return [...found.values()];
-}
-
-/** @param {string} a @param {string} b */
-function joined(a, b) {
-  const [one, other] = [new URLSearchParams(a), new URLSearchParams(b)];
-  one.set("status", `${one.get("status")},${other.get("status")}`);
-  return one.toString();
-}
-
-/** Exact sums by currency. @param {Array<[string, string]>} a @param {Array<[string, string]>} b @returns {Array<[string, string]>} */
-function summed(a, b) {
-  const sums = new Map(a);
-  for (const [currency, amount] of b) {
-    const [x, y] = [decimal(sums.get(currency) ?? "0"), decimal(amount)];
-    if (x !== null && y !== null) sums.set(currency, decimalText(add(x, y)));
-  }
-  return [...sums];
+export function byOutcome(ctx, filters, period, time = {}) {
+  const groupBy = [time["groupBy"], "outcome"].filter((key) => key !== undefined).join(",");
+  return metrics(ctx, filters, period, { ...time, groupBy });
 }
 
 /** The labels of the IDs that have one. */

@@ -58,20 +58,20 @@ function costTiles(ctx, now, before) {
 export function kpiView(ctx, now, before, period, completedHref) {
   const { format, t } = ctx;
   const list = wholeList(ctx, period);
-  const counted = (/** @type {string} */ key, /** @type {number | null} */ value, /** @type {number | null | undefined} */ was, /** @type {string | undefined} */ href) => (value === null ? [] : [{
+  const counted = (/** @type {string} */ key, /** @type {number} */ value, /** @type {number | undefined} */ was, /** @type {string | undefined} */ href) => ({
     key, value: format.number(value), ...(href === undefined ? {} : { href }),
-    change: was === null || was === undefined ? null : changeText(ctx, String(was), String(value)), before: was === null || was === undefined ? null : format.number(was),
-  }]);
+    change: was === undefined ? null : changeText(ctx, String(was), String(value)), before: was === undefined ? null : format.number(was),
+  });
   const [share, shareBefore] = [completedShare(now), before === null ? null : completedShare(before)];
   const percent = (/** @type {number | null} */ part) => (part === null ? "–" : format.percent(part / 1000));
   const timed = ctx.state.params.has("minDuration") ? {} : { minDuration: "0" };
   const tiles = [
-    ...counted("calls", now.calls, before?.calls, list),
-    ...counted("answered", now.answered, before?.answered, undefined),
+    counted("calls", now.calls, before?.calls, list),
+    counted("answered", now.answered, before?.answered, undefined),
     { key: "completed", value: percent(share), ...(completedHref === null ? {} : { href: completedHref }), change: before === null ? null : pointsText(ctx, shareBefore, share), before: percent(shareBefore) },
     { key: "duration", value: format.duration(now.duration), href: wholeList(ctx, period, timed), change: before === null ? null : changeText(ctx, before.duration, now.duration), before: before === null ? null : format.duration(before.duration) },
     ...costTiles(ctx, now, before),
-    ...counted("callers", now.callers, before?.callers, undefined),
+    counted("callers", now.callers, before?.callers, undefined),
   ];
   if (before?.calls === 0) for (const one of tiles) [one.change, one.before] = [t("charts.none-before"), null];
   return html`<section class="charts-kpis" aria-label=${t("charts.kpis")}><dl class="kpis">${tiles.map((one) => tile(ctx, one))}</dl></section>`;

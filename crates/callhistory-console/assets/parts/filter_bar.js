@@ -74,7 +74,7 @@ export class FilterBar {
   /** @param {Ctx} ctx @param {string | null} preset null for any time */
   preset(ctx, preset) {
     const { params } = ctx.state;
-    const isAny = !["range", "startedAfter", "startedBefore", "dateRange"].some((name) => params.has(name));
+    const isAny = params.get("range") === "all" || !["range", "startedAfter", "startedBefore", "dateRange"].some((name) => params.has(name));
     const isOn = preset === null ? isAny : params.get("range") === preset;
     return html`<button type="button" aria-pressed=${isOn ? "true" : "false"}
       @click=${() => this.apply(ctx, presetChanges(ctx, preset))}>${ctx.t(`filters.preset.${preset ?? "any"}`)}</button>`;

@@ -55,7 +55,8 @@ export const metadataFilter = (name) => ({ id: METADATA + name, kind: "metadata"
  * @returns {Filter[]}
  */
 export function activeFilters(params) {
-  const fixed = FILTERS.filter((filter) => filter.params.some((name) => params.has(name)));
+  // Charts have a period unless all time is asked for, which filters nothing.
+  const fixed = FILTERS.filter((filter) => filter.params.some((name) => params.has(name) && !(name === "range" && params.get(name) === "all")));
   const names = [...params.keys()].filter((name) => name.startsWith(METADATA) && name.length > METADATA.length);
   return [...fixed, ...names.map((name) => metadataFilter(name.slice(METADATA.length)))];
 }

@@ -1,9 +1,6 @@
 // The period of a URL, as moments: presets, dates of a zone, moments. And the filters of the API that a URL has.
 
 const DAY = 86_400_000;
-/** The presets that charts offer; a URL may have any number of days. */
-export const PRESETS = ["today", "yesterday", "7d", "30d", "90d", "all"];
-
 /** @typedef {{ after: number | null, before: number | null }} Period Half-open, in milliseconds; null is no bound. */
 
 /** @type {Map<string, Intl.DateTimeFormat>} */

@@ -374,15 +374,7 @@ export default {
 
   // Diagramme (charts.…)
   "charts.title": "Diagramme",
-  "charts.filters": "Filter",
-  "charts.no-filters": "Alle Anrufe",
-  "charts.edit-filters": "Filter in der Liste ändern",
-  "charts.period": "Zeitraum",
-  "charts.range.today": "Heute",
-  "charts.range.yesterday": "Gestern",
-  "charts.range.7d": "7 Tage",
-  "charts.range.30d": "30 Tage",
-  "charts.range.90d": "90 Tage",
+  "charts.to-list": "Als Liste öffnen",
   "charts.range.all": "Gesamt",
   "charts.interval": "Balken",
   "charts.interval.auto": "Automatisch",

@@ -374,15 +374,7 @@ export default {
 
   // Charts (charts.…)
   "charts.title": "Charts",
-  "charts.filters": "Filters",
-  "charts.no-filters": "All calls",
-  "charts.edit-filters": "Change the filters in the list",
-  "charts.period": "Period",
-  "charts.range.today": "Today",
-  "charts.range.yesterday": "Yesterday",
-  "charts.range.7d": "7 days",
-  "charts.range.30d": "30 days",
-  "charts.range.90d": "90 days",
+  "charts.to-list": "Open as a list",
   "charts.range.all": "All time",
   "charts.interval": "Bars",
   "charts.interval.auto": "Automatic",
