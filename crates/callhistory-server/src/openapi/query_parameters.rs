@@ -2,7 +2,9 @@
 //! example.
 
 use callhistory_model::{
-    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery, MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery, SearchQuery, SearchSort, Sort, UpdateQuery,
+    CallFilter, CallRecord, ChangesQuery, ExportFormat, ExportQuery, GroupKey, ImportQuery, ListQuery,
+    MAX_DATE_RANGE_CHARS, MAX_PARAMETER_BYTES, MAX_PATH_BYTES, MAX_SEARCH_CHARS, MAX_TIME_ZONE_CHARS, MetricsQuery,
+    SearchQuery, SearchSort, Sort, UpdateQuery,
 };
 use serde_json::{Value, json};
 use utoipa::{

@@ -101,13 +101,17 @@ async fn a_link_resolves_with_and_without_a_public_url() {
 }
 
 #[tokio::test]
-async fn the_address_itself_leads_a_browser_to_the_reference() {
+async fn the_address_itself_leads_a_browser_to_the_console_or_the_reference() {
     let server = Server::start().await;
+    let plain = Server::with_state(Limits::default(), None, None, |app| app.with_console(None)).await;
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     for method in [Method::GET, Method::HEAD] {
-        let response = client.request(method, server.url("/")).header("accept", browser).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.headers()["location"].as_bytes()), (303, &b"docs/"[..]));
+        for (server, way_in) in [(&server, "console"), (&plain, "docs/")] {
+            let request = client.request(method.clone(), server.url("/")).header("accept", browser);
+            let response = request.send().await.unwrap();
+            assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (303, way_in));
+        }
     }
     let page = server.send_bare(Method::GET, "/", &[("accept", browser)], Vec::new()).await;
     assert!(page.status.is_success() && page.header("content-type").starts_with("text/html"), "{}", page.body);
