@@ -183,11 +183,12 @@ impl Server {
     }
 }
 
-/// Removes a slash at the end of the path: it is the same route. The pages of the reference need it, as the base of their links.
+/// Removes a slash at the end of the path: it is the same route. The pages of the reference need it, as the base of their links,
+/// and the console redirects, because its links need a path without it.
 fn trim_slash<B>(request: &mut hyper::Request<B>) {
     let path = request.uri().path();
     let Some(trimmed) = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')) else { return };
-    if path == "/docs/" {
+    if matches!(path, "/docs/" | "/console/") {
         return;
     }
     let target = match request.uri().query() {
