@@ -183,11 +183,14 @@ impl Server {
     }
 }
 
-/// Removes a slash at the end of the path: it is the same route. The pages of the reference need it, as the base of their links.
+/// Pages that need the slash at the end of their path, as the base of their links, or do without it.
+const PAGES: [&str; 2] = ["/docs/", "/console/"];
+
+/// Removes a slash at the end of the path: it is the same route.
 fn trim_slash<B>(request: &mut hyper::Request<B>) {
     let path = request.uri().path();
     let Some(trimmed) = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')) else { return };
-    if path == "/docs/" {
+    if PAGES.contains(&path) {
         return;
     }
     let target = match request.uri().query() {

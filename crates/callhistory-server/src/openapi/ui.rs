@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
@@ -23,8 +24,9 @@ use crate::{
 /// The contract and its page are the same for every caller.
 const PUBLIC: HeaderValue = HeaderValue::from_static("public, no-cache");
 
-/// Where a browser begins that opens the address of the service, relative to it.
-const WAY_IN: &str = "docs/";
+/// Where a browser begins that opens the address of the service, relative to it; without a console, at the reference.
+const WAY_IN: &str = "console";
+const REFERENCE: &str = "docs/";
 
 /// The contract, its reference page, and the way to them. They are not part of the contract itself.
 pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
@@ -43,9 +45,9 @@ pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
 }
 
 /// Leads a browser to the way in, and tells a program what there is.
-async fn root(headers: HeaderMap) -> Response {
+async fn root(State(app): State<Arc<AppState>>, headers: HeaderMap) -> Response {
     if weight(&headers, &header::ACCEPT, "text/html").is_some_and(|weight| weight > 0.0) {
-        return Redirect::to(WAY_IN).into_response();
+        return Redirect::to(if app.console.is_some() { WAY_IN } else { REFERENCE }).into_response();
     }
     let detail = "There is nothing at /. The operations are below /v2/api/call-history; /docs describes them, and \
                   /openapi.json is their contract.";
