@@ -91,6 +91,12 @@ impl ApiError {
         Self::new(ProblemCode::UnsupportedMediaType, detail)
     }
 
+    pub(crate) fn charset_not_accepted() -> Self {
+        let detail = "The charset of the body must be utf-8. Without the parameter charset and with Prefer: handling=lenient, bytes \
+                      that are not UTF-8 are replaced by U+FFFD.";
+        Self::new(ProblemCode::UnsupportedMediaType, detail)
+    }
+
     pub(crate) fn content_coding_not_accepted() -> Self {
         let detail = "The Content-Encoding of a body is gzip or identity, one of them and once.";
         Self { is_coding_refused: true, ..Self::new(ProblemCode::UnsupportedMediaType, detail) }

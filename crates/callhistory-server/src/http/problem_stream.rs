@@ -90,9 +90,9 @@ impl<'a> BareResponse<'a> {
             StatusCode::BAD_REQUEST => RefusedHead::Malformed,
             _ => RefusedHead::TooLarge,
         };
-        // The method and the target are unknown.
+        // The method and the target are unknown; no route has these.
         let method = Method::from_bytes(b"-").ok()?;
-        let request = Request::builder().method(method).extension(refused).body(Body::empty()).ok()?;
+        let request = Request::builder().method(method).uri("/-").extension(refused).body(Body::empty()).ok()?;
         let (head, body) = router.oneshot(request).now_or_never()?.ok()?.into_parts();
         let body = body.collect().now_or_never()?.ok()?.to_bytes();
         Some(render(&Response::from_parts(head, ()), self.date, &body))

@@ -39,10 +39,11 @@ async fn send(server: &Server, method: Method, path: &str, caller: &Caller, more
     server.send_bare(method, path, &headers, body.as_bytes().to_vec()).await
 }
 
-/// Writes a record in each workspace, so that their versions are equal.
+/// Writes a record in each workspace, so that their versions are equal. It is large enough to be compressed.
 async fn write(server: &Server, callers: &[Caller], id: &str) {
     for caller in callers.iter().step_by(2) {
-        let body = format!(r#"{{"fromPhoneNumber":"{NUMBER}","summary":"of {}"}}"#, caller[0].1);
+        let filler = "x".repeat(2000);
+        let body = format!(r#"{{"fromPhoneNumber":"{NUMBER}","summary":"of {} {filler}"}}"#, caller[0].1);
         let json = [("content-type", "application/json")];
         let written = send(server, Method::PUT, &format!("{CALLS}/{id}"), caller, &json, &body).await;
         assert!(written.status.is_success(), "{}", written.body);

@@ -101,20 +101,25 @@ async fn a_link_resolves_with_and_without_a_public_url() {
 }
 
 #[tokio::test]
-async fn the_address_itself_leads_a_browser_to_the_console_or_the_reference() {
+async fn the_address_itself_leads_a_browser_to_the_console() {
     let server = Server::start().await;
     let plain = Server::with_state(Limits::default(), None, None, |app| app.with_console(None)).await;
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-    for method in [Method::GET, Method::HEAD] {
-        for (server, way_in) in [(&server, "console"), (&plain, "docs/")] {
-            let request = client.request(method.clone(), server.url("/")).header("accept", browser);
-            let response = request.send().await.unwrap();
-            assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (303, way_in));
+    for (server, target) in [(&server, "console"), (&plain, "docs/")] {
+        for method in [Method::GET, Method::HEAD] {
+            let response = client.request(method, server.url("/")).header("accept", browser).send().await.unwrap();
+            let location = response.headers()["location"].to_str().unwrap();
+            assert_eq!((response.status().as_u16(), location), (303, target));
         }
+        let page = server.send_bare(Method::GET, "/", &[("accept", browser)], Vec::new()).await;
+        assert!(page.status.is_success() && page.header("content-type").starts_with("text/html"), "{}", page.body);
     }
-    let page = server.send_bare(Method::GET, "/", &[("accept", browser)], Vec::new()).await;
-    assert!(page.status.is_success() && page.header("content-type").starts_with("text/html"), "{}", page.body);
+    // The links of a page are relative to its path.
+    for (path, location) in [("/console/", "../console"), ("/docs", "docs/")] {
+        let response = client.get(server.url(path)).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (308, location));
+    }
     for accept in ["*/*", "application/json", "text/html;q=0", ""] {
         let headers = [("accept", accept), ("x-workspace-id", WORKSPACE)];
         let response = server.send_bare(Method::GET, "/", &headers, Vec::new()).await;

@@ -149,13 +149,18 @@ pub(super) fn content_encoding() -> Vec<Parameter> {
 fn check_media_type(parts: &Parts, own: &str) -> Result<(), ApiError> {
     let Some(mime) = content_type(parts)? else { return Ok(()) };
     let charset = mime.get_param(mime::CHARSET).map(|charset| charset.as_str().trim_matches('"').to_ascii_lowercase());
-    let is_utf8 = charset.is_none_or(|name| ["utf-8", "utf8", "us-ascii", "ascii"].contains(&name.as_str()));
-    let is_json = match (mime.type_(), mime.subtype()) {
-        (mime::APPLICATION | mime::TEXT, mime::JSON) => true,
-        (mime::APPLICATION, _) => mime.suffix() == Some(mime::JSON),
+    let is_json = match (mime.type_(), mime.subtype(), mime.suffix()) {
+        (mime::APPLICATION | mime::TEXT, mime::JSON, None) => true,
+        (mime::APPLICATION, _, suffix) => suffix == Some(mime::JSON),
         _ => false,
     };
-    if is_utf8 && is_json { Ok(()) } else { Err(ApiError::media_type_not_accepted(own)) }
+    if !is_json {
+        return Err(ApiError::media_type_not_accepted(own));
+    }
+    match charset.as_deref() {
+        None | Some("utf-8" | "utf8" | "us-ascii" | "ascii") => Ok(()),
+        Some(_) => Err(ApiError::charset_not_accepted()),
+    }
 }
 
 /// The shares of the memory budget that a body holds.
