@@ -311,7 +311,7 @@ fn check_label(name: &str, label: Option<&str>, call: &ModelCall, text: &str) {
     }
     let Some(path) = name.strip_prefix("metadata.") else {
         if TEXTS.iter().any(|(known, _)| *known == name) {
-            assert_eq!(label, call.text(name), "{text}");
+            assert_eq!(label.map(str::to_owned), call.value(name), "{text}");
         }
         return;
     };
