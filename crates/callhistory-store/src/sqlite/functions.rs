@@ -1,6 +1,6 @@
 //! SQL functions for the tests of a filter that read the body of a record.
 
-use callhistory_model::{AnalysisClause, CallOutcome, CallRecord, CallStatus};
+use callhistory_model::{AnalysisClause, CallRecord};
 use rusqlite::{Connection, functions::FunctionFlags};
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     record_bytes::RecordBytes,
 };
 
-/// Registers the functions `call_search`, `call_analysis` and `call_outcome`.
+/// Registers the functions `call_search` and `call_analysis`.
 pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("call_search", 3, flags, |context| {
@@ -31,9 +31,5 @@ pub(crate) fn register_functions(db: &Connection) -> rusqlite::Result<()> {
         })?;
         let Some((record, clause)) = record.zip(clauses.first()) else { return Ok(false) };
         Ok(BodyTest::Analysis(clause.clone()).holds(&record))
-    })?;
-    db.create_scalar_function("call_outcome", 1, flags, |context| {
-        let status = context.get_raw(0).as_str_or_null()?.map(CallStatus::from);
-        Ok(status.map_or(CallOutcome::Unknown, |status| status.outcome()).to_string())
     })
 }

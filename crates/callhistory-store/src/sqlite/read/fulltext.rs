@@ -17,9 +17,8 @@ use crate::{
 
 /// The value of a record without a duration in the index; less than any duration.
 pub(crate) const NO_DURATION: i64 = -1;
-/// The columns that the index by time covers.
-const COVERED: [&str; 6] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type", OUTCOME];
-const OUTCOME: &str = "c.outcome";
+/// The columns that groups of metrics have.
+const COVERED: [&str; 6] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type", "c.outcome"];
 
 /// Positions per second; see the migration.
 pub(crate) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
@@ -115,8 +114,7 @@ impl CompiledFilter {
         let mut parts = Vec::new();
         for clause in &self.predicate.clauses {
             if let FilterClause::Either { columns, .. } | FilterClause::Columns(columns) = clause {
-                // A group has the status, of which the outcome is the class.
-                parts.push(columns.sql(sql).replace(OUTCOME, "call_outcome(c.status)"));
+                parts.push(columns.sql(sql));
             }
         }
         parts
