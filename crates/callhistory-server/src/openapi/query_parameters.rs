@@ -43,7 +43,6 @@ fn names(known: &[&str]) -> Value {
 
 fn describe_filter(name: &str) -> Value {
     let status = text(MAX_PARAMETER_BYTES);
-    let (duration, amount) = (number(0, 31_622_400), number(-1_000_000_000, 1_000_000_000));
     let (schema, example, description) = match name {
         "agentId" => (set(), json!("abcdef1234567890"), "Filter by agent ID. See *Filter syntax*."),
         "callFlowId" => (set(), json!("abcdef1234567890"), "Filter by call flow ID. See *Filter syntax*."),
@@ -66,33 +65,6 @@ fn describe_filter(name: &str) -> Value {
             json!("call-1,call-2"),
             "Calls whose `_id` or `callId` is one of these: a comma-separated list or a JSON array of strings; at most 1000. A \
              space also matches `+`, which it is in a URL.",
-        ),
-        "dateRange" => (
-            text(MAX_DATE_RANGE_CHARS),
-            json!(r#"{"from":"2026-01-01","to":"2026-01-31"}"#),
-            "Calls that started in this range: a JSON object with `from` and `to`, or with `startDate` and `endDate`, of \
-             which one may be missing. The range includes both ends; a date at its end includes the whole day. Not \
-             allowed with `startedAfter` or `startedBefore`. See *Times*.",
-        ),
-        "startedAfter" => {
-            (time(), json!("2023-01-01T00:00:00Z"), "Calls that started at or after this time. See *Times*.")
-        }
-        "startedBefore" => (time(), json!("2026-02-01"), "Calls that started before this time. See *Times*."),
-        "updatedAfter" => {
-            (time(), json!("2026-01-01"), "Records that were updated at or after this time. See *Times*.")
-        }
-        "updatedBefore" => (time(), json!("2026-02-01"), "Records that were updated before this time. See *Times*."),
-        "minDuration" => (duration, json!(60), "Calls of at least this duration, in seconds."),
-        "maxDuration" => (duration, json!(3600), "Calls of at most this duration, in seconds."),
-        "minCost" => (
-            amount,
-            json!(0.5),
-            "Calls whose `cost.customer_charge` is at least this amount, in the currency of the workspace.",
-        ),
-        "maxCost" => (
-            amount,
-            json!(20),
-            "Calls whose `cost.customer_charge` is at most this amount, in the currency of the workspace.",
         ),
         "postAnalysis" => (
             text(MAX_PARAMETER_BYTES),
@@ -119,6 +91,42 @@ fn describe_filter(name: &str) -> Value {
              which it has this value, or is an array with it. Numbers are compared as numbers; after a backslash, the value is \
              only a text. `*` matches any value, `!*` none; `=VALUE` the only value, and `=[VALUE]` one of several. At most 16 \
              members.",
+        ),
+        _ => return describe_range(name),
+    };
+    json!({ "schema": schema, "example": example, "description": description })
+}
+
+/// The filters by ranges of times and numbers.
+fn describe_range(name: &str) -> Value {
+    let (duration, amount) = (number(0, 31_622_400), number(-1_000_000_000, 1_000_000_000));
+    let (schema, example, description) = match name {
+        "dateRange" => (
+            text(MAX_DATE_RANGE_CHARS),
+            json!(r#"{"from":"2026-01-01","to":"2026-01-31"}"#),
+            "Calls that started in this range: a JSON object with `from` and `to`, or with `startDate` and `endDate`, of \
+             which one may be missing. The range includes both ends; a date at its end includes the whole day. Not \
+             allowed with `startedAfter` or `startedBefore`. See *Times*.",
+        ),
+        "startedAfter" => {
+            (time(), json!("2023-01-01T00:00:00Z"), "Calls that started at or after this time. See *Times*.")
+        }
+        "startedBefore" => (time(), json!("2026-02-01"), "Calls that started before this time. See *Times*."),
+        "updatedAfter" => {
+            (time(), json!("2026-01-01"), "Records that were updated at or after this time. See *Times*.")
+        }
+        "updatedBefore" => (time(), json!("2026-02-01"), "Records that were updated before this time. See *Times*."),
+        "minDuration" => (duration, json!(60), "Calls of at least this duration, in seconds."),
+        "maxDuration" => (duration, json!(3600), "Calls of at most this duration, in seconds."),
+        "minCost" => (
+            amount,
+            json!(0.5),
+            "Calls whose `cost.customer_charge` is at least this amount, in the currency of the workspace.",
+        ),
+        "maxCost" => (
+            amount,
+            json!(20),
+            "Calls whose `cost.customer_charge` is at most this amount, in the currency of the workspace.",
         ),
         _ => return Value::Null,
     };
