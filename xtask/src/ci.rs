@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::{
     build_server, cargo,
-    interop::{self, InstallError},
+    interop::{self, InstallError, InteropPart},
     openapi::generate::{self, Generated, Outcome},
     run_with_lines, setup, target, tidy,
 };
@@ -120,8 +120,10 @@ impl Run<'_> {
             print!("{}", report.text());
             if report.outcome() == Outcome::Fine { Ok(()) } else { Err("openapi/ is stale or invalid".to_owned()) }
         })?;
-        self.step("interop", |run| match interop::Tools::install(run.root, None) {
-            Ok(tools) => interop::run(run.root, &tools, &server, None).map_err(|error| error.to_string()),
+        self.step("interop", |run| match interop::Tools::install(run.root, Some(InteropPart::Short)) {
+            Ok(tools) => {
+                interop::run(run.root, &tools, &server, Some(InteropPart::Short)).map_err(|error| error.to_string())
+            }
             Err(InstallError::Unavailable(reason)) => {
                 run.not_checked = Some(reason);
                 Ok(())

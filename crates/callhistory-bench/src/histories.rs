@@ -16,7 +16,7 @@ pub(crate) const SMALL: u32 = 10_000;
 pub(crate) const LARGE: u32 = 1_000_000;
 pub(crate) const HUGE: u32 = 10_000_000;
 /// Part of the name of each directory: another generator or schema must not measure the data of this one.
-const GENERATION: &str = "5";
+const GENERATION: &str = "6";
 const SEED: u64 = 1;
 
 /// Where histories are kept by default.

@@ -29,8 +29,16 @@ const KEYS: [(&str, &str); 3] = [
     ("writeOnly", "calls:write"),
 ];
 
-/// Checks the types of the modules, and runs the scripts of `xtask/interop/console/` if there is a browser.
-pub(super) fn check(root: &Path, tools: &Tools, contract: &Path, program: &Path) -> Result<(), Failure> {
+/// The script that opens each page. The others take some minutes, so not every change waits for them.
+const SHORT: &str = "shell.mjs";
+
+/// Checks the types of the modules, and runs the scripts of `xtask/interop/console/`, or a short one, if there is a browser.
+pub(super) fn check(
+    root: &Path,
+    tools: &Tools,
+    contract: &Path,
+    (program, is_short): (&Path, bool),
+) -> Result<(), Failure> {
     check_types(root, tools, contract)?;
     let Some(browser) = browser() else {
         println!("    the console is not opened in a browser: install chromium");
@@ -49,6 +57,9 @@ pub(super) fn check(root: &Path, tools: &Tools, contract: &Path, program: &Path)
         json!({ "browser": browser, "demo": demo.base, "keyed": keyed.base, "without": without.base, "keys": keys });
     let mut failed = Vec::new();
     for script in scripts(root, tools)? {
+        if is_short && !script.ends_with(SHORT) {
+            continue;
+        }
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut node = Command::new("node");
         node.arg(&script).env("CALLHISTORY_CONSOLE", servers.to_string()).current_dir(&tools.folder);

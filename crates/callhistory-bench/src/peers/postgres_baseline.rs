@@ -64,7 +64,7 @@ pub(crate) struct BareWriter {
 /// The columns of a group, taken from stored rows; the ids differ.
 const COLUMNS: &str =
     "sort_time, created_at, updated_at, duration, cost, talk_time, caller, agent_id, call_flow_id, batch_id, call_id, status,
-    direction, call_type, from_phone_number, to_phone_number, currency, is_answered, terms::text, digest,
+    direction, call_type, outcome, from_phone_number, to_phone_number, currency, is_answered, terms::text, digest,
     transcript_digest, body, transcript";
 
 impl BareWriter {
@@ -92,13 +92,13 @@ impl BareWriter {
         let integers: Vec<Vec<Option<i64>>> =
             (0..7).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let texts: Vec<Vec<Option<&str>>> =
-            (7..17).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
-        let are_answered: Vec<bool> = self.rows.iter().map(|row| row.get(17)).collect();
-        let terms: Vec<Option<&str>> = self.rows.iter().map(|row| row.get(18)).collect();
+            (7..18).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+        let are_answered: Vec<bool> = self.rows.iter().map(|row| row.get(18)).collect();
+        let terms: Vec<Option<&str>> = self.rows.iter().map(|row| row.get(19)).collect();
         let digests: Vec<Vec<Option<i64>>> =
-            (19..21).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (20..22).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let bodies: Vec<Vec<Option<&[u8]>>> =
-            (21..23).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
+            (22..24).map(|column| self.rows.iter().map(|row| row.get(column)).collect()).collect();
         let numbers: Vec<i64> = (1..=count).collect();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&workspace, &count, &ids, &numbers];
         values.extend(integers.iter().map(|column| column as &(dyn ToSql + Sync)));

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use callhistory_model::{Amount, CallCost, CallInput, CallStatus, CallType, Direction};
+use callhistory_model::{Amount, CallCost, CallInput, CallOutcome, CallStatus, CallType, Direction};
 use callhistory_test_support::history::WORKSPACE;
 use rusqlite::{Connection, OpenFlags, params_from_iter, types::Value};
 
@@ -24,8 +24,8 @@ use crate::{
 const GROUP: usize = 1000;
 const INSERT_CALL: &str = "INSERT INTO call (position, workspace_id, id, sequence, sort_time, created_at, updated_at, duration,
     cost, talk_time, is_answered, currency, caller, agent_id, call_flow_id, batch_id, call_id, status, direction, call_type,
-    from_phone_number, to_phone_number, digest, body, transcript)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)";
+    outcome, from_phone_number, to_phone_number, digest, body, transcript)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)";
 
 /// Rows of the table of calls with their terms, ready to be inserted.
 pub(crate) struct Rows {
@@ -183,7 +183,7 @@ fn digest(number: &str) -> i64 {
 }
 
 /// The row of one line of an import, and its terms.
-fn row(line: &[u8], sequence: i64) -> Result<([Value; 24], String), BoxError> {
+fn row(line: &[u8], sequence: i64) -> Result<([Value; 25], String), BoxError> {
     let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
     let mut input = CallInput::from_json(line).map_err(|errors| errors.to_string())?;
@@ -195,6 +195,7 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 24], String), BoxError> {
     let transcript = transcript.map_or(Value::Null, |text| Value::Blob(text.as_str().as_bytes().to_vec()));
     let body = record.to_json();
     let charge = record.cost.as_ref().and_then(CallCost::customer_charge);
+    let outcome = record.status.as_ref().map_or(CallOutcome::Unknown, CallStatus::outcome);
     let row = [
         Value::Integer(record.sort_time_nanos() / 1_000_000_000 * 1_000_000_000 + sequence),
         text(Some(record.workspace_id.as_str())),
@@ -216,6 +217,7 @@ fn row(line: &[u8], sequence: i64) -> Result<([Value; 24], String), BoxError> {
         text(record.status.as_ref().map(CallStatus::as_str)),
         text(record.direction.as_ref().map(Direction::as_str)),
         text(record.call_type.as_ref().map(CallType::as_str)),
+        text(Some(outcome.as_str())),
         text(record.from_phone_number.as_deref()),
         text(record.to_phone_number.as_deref()),
         Value::Blob(body),

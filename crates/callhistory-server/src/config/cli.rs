@@ -197,6 +197,8 @@ impl ExportSettings {
     pub(crate) fn query(&self) -> Result<ExportQuery, String> {
         let options =
             [("format", &self.format), ("fields", &self.fields), ("sort", &self.sort), ("timezone", &self.timezone)];
+        // By itself first: the error says which of the flags it is about.
+        ExportQuery::from_query(&self.query).map_err(|errors| format!("--query: {errors}"))?;
         let mut query = self.query.clone();
         for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))) {
             let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();

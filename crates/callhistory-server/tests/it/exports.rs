@@ -143,7 +143,8 @@ async fn an_export_is_compressed_on_request() {
         for (accepted, has_gzip) in [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false)] {
             let (_, headers, bytes) = export(&server, &query, &[("accept-encoding", accepted)]).await;
             assert_eq!(headers.get("content-encoding").is_some(), has_gzip, "{accepted}");
-            assert!(headers.get_all("vary").iter().any(|names| names == "accept-encoding"));
+            let vary = headers["vary"].to_str().unwrap();
+            assert!(vary.split(", ").any(|name| name == "accept-encoding"), "{vary}");
             let mut read = Vec::new();
             if has_gzip {
                 MultiGzDecoder::new(&*bytes).read_to_end(&mut read).unwrap();
