@@ -50,6 +50,12 @@ export class Session {
 
   signOut() {
     this.signIn("", false);
+    try {
+      // The pages of a list are kept with its filters, which may have phone numbers.
+      sessionStorage.removeItem("callhistory.pages");
+    } catch {
+      // The storage is blocked: nothing was kept.
+    }
   }
 
   /** @param {string} workspace */

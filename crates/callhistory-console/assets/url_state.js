@@ -28,6 +28,8 @@ const OWN_PARAMS = [
 
 const KNOWN = new Set([...API_PARAMS, ...OWN_PARAMS]);
 const PAGES = new Set(["calls", "charts", "operate", "sign-in"]);
+/** No call has one of these IDs: they are other routes. */
+const RESERVED_IDS = new Set([".", "..", "batch", "changes", "export", "metrics", "search"]);
 const MAX_VALUE_LENGTH = 8192;
 const WORKSPACE = /^[A-Za-z0-9_.~:@+=-]{1,128}$/;
 
@@ -69,7 +71,8 @@ export function parse(hash) {
   }
   const page = PAGES.has(first) ? first : "calls";
   const id = page === "calls" && first === "calls" ? decode(rest.join("/")) : "";
-  return { page: id === "" ? page : "call", id, workspace, params };
+  const isCall = id !== "" && !RESERVED_IDS.has(id);
+  return { page: isCall ? "call" : page, id: isCall ? id : "", workspace, params };
 }
 
 /** @param {string} text */
@@ -118,6 +121,6 @@ export function withParam(state, name, value) {
  */
 export function withPage(state, page, id = "") {
   const params = new Map(state.params);
-  for (const name of ["return", "tab", "at"]) params.delete(name);
+  for (const name of ["return", "tab", "turn", "at"]) params.delete(name);
   return { ...state, page, id, params };
 }

@@ -29,6 +29,10 @@ class CallsPage {
   /** @type {import("../parts/calls_export.js").ExportDialog | null} */
   dialog = null;
   facetsLoaded = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  facetsTimer = undefined;
+  /** Whose calls the page has: a workspace and a key. */
+  owner = "";
   /** Where the list was when it was left. */
   scroll = { key: "", top: 0, pageTop: 0 };
 
@@ -38,12 +42,24 @@ class CallsPage {
     this.popovers.open = null;
     this.dialog = null;
     this.popovers.watch(ctx.signal);
+    this.forgetOthers(ctx);
     const key = this.viewKey(ctx);
     // Coming back from a call: the rows are there at once, at the same place, and are loaded again behind.
     if (key !== this.scroll.key) [this.model.rows, this.model.isLoaded] = [[], false];
     else this.restore();
     void this.load();
     this.syncFollow(ctx);
+  }
+
+  /** Forgets what another workspace or key has shown. @param {Ctx} ctx */
+  forgetOthers(ctx) {
+    const owner = `${ctx.state.workspace} ${ctx.session.key}`;
+    if (owner === this.owner) return;
+    this.owner = owner;
+    this.facets.forget();
+    this.model.reset("");
+    this.model.error = null;
+    this.scroll.key = "";
   }
 
   /** @param {Ctx} ctx */
@@ -100,7 +116,7 @@ class CallsPage {
     this.facetsLoaded = performance.now();
     // The rows come first; their counts are computed behind them.
     if (this.model.error !== null) {
-      this.facets.total = null;
+      this.facets.outdate();
     } else {
       void this.facets.load(ctx, { isFresh });
       if (this.isNoMatch(ctx)) void this.noMatch.load(ctx, this.viewKey(ctx));
@@ -128,10 +144,13 @@ class CallsPage {
       const added = model.merge(ctx, page, { mayMove: this.mayMove(), deleted });
       this.facets.learn(page.rows);
       if (added > before || (added > 0 && model.waiting === null)) ctx.announce(ctx.t("calls.new", { count: added }));
-      if (performance.now() - this.facetsLoaded > FACETS_INTERVAL) {
+      // The last change of a burst is counted as well.
+      clearTimeout(this.facetsTimer);
+      this.facetsTimer = setTimeout(() => {
+        if (ctx.signal.aborted) return;
         this.facetsLoaded = performance.now();
         void this.facets.load(ctx, { isFresh: true });
-      }
+      }, Math.max(0, this.facetsLoaded + FACETS_INTERVAL - performance.now()));
     } catch {
       // The next change tries again; the stream says if there is no server.
     }

@@ -30,7 +30,7 @@ export default {
 /** @param {Ctx} ctx @returns {Template} */
 function waysIn(ctx) {
   const { t, state, session } = ctx;
-  const key = session.key === "" ? "" : " -H \"x-api-key: $CALLHISTORY_KEY\"";
+  const key = session.key === "" ? "" : " -H \"x-api-key: $CALLHISTORY_API_KEY\"";
   const base = `${location.origin}${PREFIX}`;
   const curl = `curl -sS "${base}/v2/api/call-history/batch" -H "x-workspace-id: ${state.workspace}"${key}`
     + " -H \"content-type: application/x-ndjson\" --data-binary @calls.ndjson";

@@ -99,6 +99,7 @@ const columnClass = (column) => `calls-col-${column.id.replace(/[^A-Za-z]/g, "-"
 function evidenceView(ctx, row, evidence) {
   const { t, format } = ctx;
   const state = withPage(ctx.state, "call", row.id);
+  if (evidence.turn !== null) state.params.set("turn", String(evidence.turn));
   if (evidence.time !== null) state.params.set("at", String(evidence.time));
   const role = evidence.role === "" ? "" : ` · ${evidence.role}`;
   const time = evidence.time === null ? "" : ` · ${format.duration(evidence.time)}`;

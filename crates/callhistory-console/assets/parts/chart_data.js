@@ -14,7 +14,7 @@ import { addDays, filtersOf, localDate, localParts, localTime, periodOf, withPer
  * @property {number} calls
  * @property {number} completed
  * @property {number} answered
- * @property {number} callers
+ * @property {number | null} callers null for a key that may not compare phone numbers
  * @property {string} duration mean, in seconds, as text
  * @property {Array<[string, string]>} costs exact sums with their currency, which may be empty
  */
@@ -50,7 +50,7 @@ function figures(value) {
     calls: countOf(value, "totalCalls"),
     completed: countOf(value, "completedCalls"),
     answered: countOf(value, "answeredCalls"),
-    callers: countOf(value, "distinctCallers"),
+    callers: textOf(value, "distinctCallers") === null ? null : countOf(value, "distinctCallers"),
     duration: textOf(value, "averageDuration") ?? "0",
     costs,
   };

@@ -71,7 +71,7 @@ export function kpiView(ctx, now, before, period, completedHref) {
     { key: "completed", value: percent(share), ...(completedHref === null ? {} : { href: completedHref }), change: before === null ? null : pointsText(ctx, shareBefore, share), before: percent(shareBefore) },
     { key: "duration", value: format.duration(now.duration), href: wholeList(ctx, period, timed), change: before === null ? null : changeText(ctx, before.duration, now.duration), before: before === null ? null : format.duration(before.duration) },
     ...costTiles(ctx, now, before),
-    counted("callers", now.callers, before?.callers, undefined),
+    ...(now.callers === null ? [] : [counted("callers", now.callers, before?.callers ?? undefined, undefined)]),
   ];
   if (before?.calls === 0) for (const one of tiles) [one.change, one.before] = [t("charts.none-before"), null];
   return html`<section class="charts-kpis" aria-label=${t("charts.kpis")}><dl class="kpis">${tiles.map((one) => tile(ctx, one))}</dl></section>`;

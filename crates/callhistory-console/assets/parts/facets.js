@@ -30,6 +30,8 @@ export class Facets {
     // On a narrow screen they would be above the list.
     this.isOpen = (readPreference("facets") ?? (matchMedia("(min-width: 901px)").matches ? "open" : "closed")) === "open";
     this.key = "";
+    /** Facets that show the counts of another filter. @type {Set<string>} */
+    this.stale = new Set();
     /** @type {AbortController | null} */
     this.request = null;
   }
@@ -38,7 +40,7 @@ export class Facets {
   async load(ctx, { isFresh = false } = {}) {
     const key = `${listKey(ctx.state, ctx.format.timeZone)} ${this.isOpen}`;
     if (key === this.key && !isFresh) return;
-    if (key !== this.key) this.total = null;
+    if (key !== this.key) [this.total, this.stale] = [null, new Set(FACETS)];
     this.key = key;
     this.request?.abort();
     const request = (this.request = new AbortController());
@@ -66,13 +68,28 @@ export class Facets {
   async take(answer, take, signal, name = "") {
     try {
       const body = await answer;
-      if (!signal.aborted) take(body);
+      if (!signal.aborted) {
+        take(body);
+        this.stale.delete(name);
+      }
     } catch (error) {
       if (signal.aborted || isAborted(error)) return;
       // A facet that the server does not have, or a filter that it refuses: the list says which.
       if (name !== "") this.facets.delete(name);
     }
     if (!signal.aborted) this.update();
+  }
+
+  /** The list has failed: no count belongs to its filter. */
+  outdate() {
+    this.request?.abort();
+    [this.total, this.key, this.stale] = [null, "", new Set(FACETS)];
+  }
+
+  /** Forgets what belongs to another workspace or key. */
+  forget() {
+    this.outdate();
+    for (const known of [this.facets, this.names, this.expanded]) known.clear();
   }
 
   /** @param {string} filter @returns {string[]} the values that the workspace has */
@@ -122,7 +139,7 @@ export class Facets {
     const isShown = (/** @type {Count} */ count, /** @type {number} */ index) => index < (isAll ? MAX_SHOWN : SHOWN) || isOn(chosen, count.value);
     const shown = counts.filter(isShown);
     const largest = Math.max(1, ...counts.map((count) => count.count));
-    return html`<section class="facet"><h2>${t(`filters.${name}`)}</h2>
+    return html`<section class="facet ${this.stale.has(name) ? "facet-stale" : ""}" aria-busy=${this.stale.has(name) ? "true" : "false"}><h2>${t(`filters.${name}`)}</h2>
       <ul>${repeat(shown, (count) => count.value ?? "", (count) => html`<li>${this.value(ctx, name, count, largest)}</li>`)}</ul>
       ${counts.length <= SHOWN ? nothing : html`<button class="facet-more" type="button" aria-expanded=${isAll ? "true" : "false"} @click=${() => {
         if (!this.expanded.delete(name)) this.expanded.add(name);

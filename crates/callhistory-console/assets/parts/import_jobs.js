@@ -13,7 +13,7 @@ const FORMATS = /** @type {Record<string, string>} */ ({
 
 /**
  * @typedef {{ mode: string, handling: string, format: string, isAtomic: boolean, isForeign: boolean }} ImportOptions
- * @typedef {{ file: File, options: ImportOptions, state: "waiting" | "sending" | "done" | "failed" | "stopped", sent: number,
+ * @typedef {{ file: File, workspace: string, options: ImportOptions, state: "waiting" | "sending" | "done" | "failed" | "stopped", sent: number,
  *   report: any, error: unknown, stop: AbortController }} ImportJob
  */
 
@@ -46,7 +46,7 @@ export class ImportJobs {
    */
   add(ctx, files, options) {
     for (const file of files) {
-      this.jobs.push({ file, options, state: "waiting", sent: 0, report: null, error: null, stop: new AbortController() });
+      this.jobs.push({ file, workspace: ctx.state.workspace, options, state: "waiting", sent: 0, report: null, error: null, stop: new AbortController() });
     }
     void this.#run(ctx);
   }
@@ -97,8 +97,9 @@ async function send(ctx, job) {
     return;
   }
   const { mediaType, isGzip } = formatOf(file.name);
+  // The workspace that it was chosen for: the page may show another one when its turn comes.
   /** @type {Record<string, string>} */
-  const headers = { "content-type": options.format || mediaType || "application/json", prefer: `handling=${options.handling}` };
+  const headers = { "x-workspace-id": job.workspace, "content-type": options.format || mediaType || "application/json", prefer: `handling=${options.handling}` };
   if (isGzip) headers["content-encoding"] = "gzip";
   job.state = "sending";
   ctx.update();

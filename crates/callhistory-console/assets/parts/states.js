@@ -33,7 +33,7 @@ export function errorState(ctx, error, retry) {
     <div class="state state-error" role="alert">
       <h2>${title}</h2>
       <p>${text}</p>
-      ${error instanceof ApiError && error.errors.length > 0 ? html`<ul>${error.errors.map((one) => html`
+      ${error instanceof ApiError && error.errors.length > 1 ? html`<ul>${error.errors.map((one) => html`
         <li>${one.parameter || one.pointer ? html`<code>${one.parameter ?? one.pointer}</code> ` : nothing}${one.detail ?? ""}</li>`)}</ul>` : nothing}
       ${id === "" ? nothing : html`<p class="muted">${t("state.request-id")} <code>${id}</code></p>`}
       <div class="state-actions">
@@ -46,7 +46,7 @@ export function errorState(ctx, error, retry) {
 
 /** The scope that a refusal names. @param {ApiError} error @returns {string} */
 export function missingScope(error) {
-  return /\b(?:calls|phone-numbers|[a-z-]+):(?:read|write)\b/.exec(error.detail)?.[0] ?? "";
+  return /\b(?:calls|phone-numbers|[a-z-]+):(?:read|write|delete|export)\b/.exec(error.detail)?.[0] ?? "";
 }
 
 /** @param {Ctx} ctx @param {unknown} error @returns {[string, string]} title and text */

@@ -121,7 +121,9 @@ impl MetadataValue {
     pub fn to_parameter(&self, within: Option<&str>) -> String {
         match self {
             Self::Single { text, is_text } => {
-                let escape = if *is_text || text.starts_with(['\\', '[']) { "\\" } else { "" };
+                // A filter of texts alone has no numbers, which the value would find as well.
+                let is_text = *is_text || within.is_some_and(|value| value.trim_start_matches('=').starts_with('\\'));
+                let escape = if is_text || text.starts_with(['\\', '[']) { "\\" } else { "" };
                 format!("={escape}{text}")
             }
             Self::Several => match within.map(|value| (value, MetadataTest::parse(value))) {

@@ -33,7 +33,10 @@ pub(crate) fn read_parameters(
             errors.push(FieldError::new(FieldErrorCode::InvalidString, detail).in_parameter(name));
             continue;
         };
-        let is_known = || known.iter().any(|names| names.contains(&name.as_str()));
+        let is_known = || {
+            name.strip_prefix("metadata.").is_some_and(|member| !member.is_empty())
+                || known.iter().any(|names| names.contains(&name.as_str()))
+        };
         let result = if name.is_empty() {
             Err(FieldError::new(FieldErrorCode::Malformed, "has no name"))
         } else if value.trim().is_empty() && is_known() {

@@ -38,7 +38,9 @@ macro_rules! with_figures {
             /// Number of calls with a known talk time: from `answeredAt` to `endTime`, where both are known and in order.
             pub calls_with_talk_time: u64,
             /// Number of distinct callers of these calls: values of `fromPhoneNumber` in their normalised form. It is exact.
-            pub distinct_callers: u64,
+            /// Absent for a key without the scope `phone-numbers:read`, which could compare numbers by it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub distinct_callers: Option<u64>,
             /// Number of calls of each outcome that occurs: the class of the status, by the table of synonyms.
             pub outcomes: BTreeMap<String, u64>,
             /// Sum of `cost.customer_charge` for each currency, in upper case, and under `unknown` of costs without one. Present
@@ -82,6 +84,14 @@ with_figures! {
 impl CallMetrics {
     /// The key of [`total_cost_by_currency`](Self::total_cost_by_currency) for costs without a currency.
     pub const UNKNOWN_CURRENCY: &'static str = "unknown";
+
+    /// The same metrics without what compares phone numbers.
+    #[must_use]
+    pub fn without_callers(mut self) -> Self {
+        self.distinct_callers = None;
+        self.groups.iter_mut().flatten().for_each(|group| group.distinct_callers = None);
+        self
+    }
 }
 
 impl MetricsGroup {

@@ -1,8 +1,8 @@
 //! Query strings: what they mean, and that a query which is written and parsed is the same query.
 
 use callhistory_model::{
-    CallFilter, CallOutcome, ChangesQuery, ExportQuery, ImportQuery, ListQuery, MetricsQuery, OneOf, TextPattern,
-    Timestamp, UpdateQuery,
+    CallFilter, CallOutcome, ChangesQuery, ExportQuery, ImportQuery, ListQuery, MetadataValue, MetricsQuery, OneOf,
+    TextPattern, Timestamp, UpdateQuery,
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -160,5 +160,21 @@ fn an_outcome_is_one_of_the_published_ones() {
     for (value, detail) in [("complted", "did you mean \"completed\"?"), ("*", "is not one of"), ("busy,", "empty")] {
         let errors = outcome(value).unwrap_err();
         assert!(errors[0].detail.contains(detail), "{value}: {errors}");
+    }
+}
+
+#[test]
+fn a_blank_member_of_metadata_is_not_given() {
+    let list = ListQuery::from_query("metadata.a=1&metadata.a=&metadata.b=+").unwrap();
+    assert_eq!(list.filter.metadata, [("a".to_owned(), "1".to_owned())]);
+    assert!(ListQuery::from_query("metadata.=").is_err());
+}
+
+/// The query of a group finds no call that the filter of the metrics excludes.
+#[test]
+fn a_group_within_a_filter_of_texts_is_a_text() {
+    let seven = MetadataValue::at(r#"{"k":"7"}"#, "k").unwrap();
+    for (within, expected) in [(None, "=7"), (Some("7"), "=7"), (Some(r"\7"), r"=\7"), (Some(r"=\7"), r"=\7")] {
+        assert_eq!(seven.to_parameter(within), expected, "{within:?}");
     }
 }

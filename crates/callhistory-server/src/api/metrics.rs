@@ -40,6 +40,7 @@ pub(crate) async fn get_call_metrics(
 ) -> Result<Response, ApiError> {
     grant.check_filter(&query.filter)?;
     let metrics = app.store.get_call_metrics(&workspace, &query).await?;
+    let metrics = if grant.sees_phone_numbers() { metrics } else { metrics.without_callers() };
     let body = serde_json::to_vec(&metrics).map_err(|error| ApiError::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

@@ -84,8 +84,9 @@ async fn read_page(
     if let Some(cursor) = page.next {
         push(&mut body, r#","next":"#, &cursor)?;
         let next = SearchQuery { cursor: Some(cursor), ..query.clone() };
-        // Relative to the request, so that it holds behind a proxy under any path.
-        let link = HeaderValue::try_from(format!("<?{}>; rel=\"next\"", next.to_query()));
+        // As in a list.
+        let base = app.public_url.as_ref().map_or_else(String::new, |url| format!("{}/search", url.calls()));
+        let link = HeaderValue::try_from(format!("<{base}?{}>; rel=\"next\"", next.to_query()));
         headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
     }
     if let Some(total) = page.total {

@@ -72,7 +72,7 @@ pub struct Settings {
     /// Host names, separated by commas, that a server without keys answers to besides localhost and IP addresses
     #[arg(long, global = true, env = "CALLHISTORY_ALLOWED_HOSTS", value_name = "NAMES")]
     pub allowed_hosts: Option<AllowedHosts>,
-    /// Origins of web pages, separated by commas, that may use the API in a browser: SCHEME://HOST[:PORT]; none by default
+    /// Origins of web pages, separated by commas, that may use the API in a browser: SCHEME://HOST or SCHEME://HOST:PORT; none by default
     #[arg(long, global = true, env = "CALLHISTORY_CORS_ORIGINS", value_name = "ORIGINS")]
     pub cors_origins: Option<CorsOrigins>,
     /// URL under which callers reach this server, with the path prefix of a proxy; links are absolute with it, and relative without

@@ -301,6 +301,17 @@ async fn phone_numbers_are_redacted_without_the_scope() {
     }
     let search = server.send(Method::GET, &format!("{base}/search?q=5550"), &[header], "").await;
     assert_eq!(search.code(), "insufficient_scope", "{}", search.body);
+    // A count of distinct numbers compares them: a caller that imports a guess learns whether it is right.
+    for (key, has_callers) in [(&full, true), (&blind, false)] {
+        let path = format!("{base}/metrics?groupBy=status");
+        let metrics = server.send(Method::GET, &path, &[("x-api-key", key.as_str())], "").await;
+        assert_eq!(
+            metrics.body.matches("distinctCallers").count(),
+            if has_callers { 2 } else { 0 },
+            "{}",
+            metrics.body
+        );
+    }
     // A redacted value must not overwrite the number.
     let put = server.put(ID, &[header], &shown[0].body).await;
     assert_eq!((put.status.as_u16(), put.body.contains("/fromPhoneNumber")), (422, true), "{}", put.body);

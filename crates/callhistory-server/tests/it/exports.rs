@@ -23,7 +23,8 @@ const EXAMPLE: &str = "67375a0f2b8c4e001f3d9a11";
 
 /// An export as bytes.
 async fn export(server: &Server, query: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
-    let mut request = reqwest::Client::new().get(server.url(&format!("{EXPORT}?{query}")));
+    let mut request =
+        reqwest::Client::builder().no_gzip().build().unwrap().get(server.url(&format!("{EXPORT}?{query}")));
     request = request.header("x-workspace-id", WORKSPACE);
     for (name, value) in headers {
         request = request.header(*name, *value);

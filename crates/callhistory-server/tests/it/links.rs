@@ -77,8 +77,11 @@ async fn a_link_resolves_with_and_without_a_public_url() {
             None => Server::start().await,
         };
         for id in ["a", "b", "c"] {
-            server.put(id, &[], "{}").await;
+            server.put(id, &[], r#"{"summary":"word"}"#).await;
         }
+        let found = server.send(Method::GET, &format!("{CALLS}/search?q=word&sort=startTime&limit=1"), &[], "").await;
+        let search = if public.is_some() { start.replace('?', "/search?") } else { start.to_owned() };
+        assert!(next(&found).starts_with(&search), "{}", next(&found));
         for path in [CALLS.to_owned(), format!("{CALLS}/")] {
             let first = server.send(Method::GET, &format!("{path}?limit=2&status=!x"), &[], "").await;
             let query = next(&first).strip_prefix(start).unwrap_or_else(|| panic!("{}", next(&first)));

@@ -187,7 +187,7 @@ impl Aggregate {
             answered_calls: self.answered,
             average_talk_time: self.talk_time.mean(),
             calls_with_talk_time: self.talk_time.count,
-            distinct_callers: self.callers.count(),
+            distinct_callers: Some(self.callers.count()),
             outcomes: outcomes.map(|(name, count)| ((*name).to_owned(), count)).collect(),
             total_cost_by_currency: by_currency,
             groups: None,

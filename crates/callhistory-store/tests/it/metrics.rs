@@ -48,7 +48,7 @@ pub(crate) async fn metrics_say_what_they_are_of(database: &impl Database) {
     assert_eq!((all.total_calls, all.completed_calls, all.failed_calls), (9, 2, 1));
     assert_eq!((all.calls_with_duration, all.average_duration.as_str()), (4, "6.25"));
     assert_eq!((all.calls_with_talk_time, all.average_talk_time.as_str()), (1, "5.5"));
-    assert_eq!((all.answered_calls, all.distinct_callers), (5, 2));
+    assert_eq!((all.answered_calls, all.distinct_callers), (5, Some(2)));
     let outcomes: Vec<_> = all.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let expected = ["busy 1", "completed 2", "failed 1", "live 1", "no-answer 1", "unknown 2", "voicemail 1"];
     assert_eq!(outcomes, expected);

@@ -183,6 +183,9 @@ fn snippet(text: &str, ranges: &[(usize, usize)]) -> (String, Vec<[u32; 2]>) {
     // No more before the match than fits with what follows it.
     let rest = text.chars().skip(first).take(most).count();
     let start = piece_start(text, first.saturating_sub(CHARS_BEFORE.max(most - rest)));
+    // A piece may be longer than a snippet, which has its match in any case.
+    let end = ranges.first().map_or(0, |range| range.1);
+    let start = start.max(end.saturating_sub(most).min(first));
     let snippet: String = text.chars().skip(start).take(most).collect();
     let position = |at: usize| u32::try_from(at.saturating_sub(start).min(most)).unwrap_or(u32::MAX);
     let matches = ranges.iter().map(|(from, to)| [position(*from), position(*to)]);
@@ -237,6 +240,16 @@ mod tests {
             assert_eq!(marked(&found[0]), ["needle"], "{before} {after}");
             let chars = found[0].snippet.chars().count();
             assert_eq!(chars, summary.chars().count().min(SearchEvidence::MAX_SNIPPET_CHARS), "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn a_match_after_a_long_sequence_of_marks_is_in_the_snippet() {
+        for before in ["👩\u{200d}".repeat(100), format!("h{}i", "\u{301}".repeat(250))] {
+            let summary = format!("{before} needle");
+            let found =
+                evidence_of(&serde_json::json!({"metadata": {}, "summary": summary}).to_string(), "needle", true);
+            assert_eq!(marked(&found.unwrap()[0]), ["needle"], "{summary}");
         }
     }
 

@@ -30,6 +30,10 @@ pub(crate) fn normalized(text: &str) -> Cow<'_, str> {
 
 /// The characters of the original from which ranges of the normalized text come, which are in order and in bytes.
 pub(crate) fn original_ranges(original: &str, ranges: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    // Normalization changes the case of ASCII and nothing else.
+    if original.is_ascii() {
+        return ranges.to_vec();
+    }
     let (mut found, mut open) = (Vec::new(), None);
     let mut ranges = ranges.iter().peekable();
     // Each piece is normalized for itself, until the last range is found.

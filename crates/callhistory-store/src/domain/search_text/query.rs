@@ -70,6 +70,14 @@ impl ParsedSearch {
             at = pair[1].1;
         }
         search.add_words(&text[at..], true);
+        // An item that is repeated finds nothing else, and each costs a scan of the text.
+        let mut distinct: Vec<SearchItem> = Vec::new();
+        for item in std::mem::take(&mut search.items) {
+            if !distinct.contains(&item) {
+                distinct.push(item);
+            }
+        }
+        search.items = distinct;
         search
     }
 
