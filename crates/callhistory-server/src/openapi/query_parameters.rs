@@ -17,8 +17,9 @@ use crate::{
     http::extract::Parameters,
 };
 
+/// A blank value counts as one that was not given.
 fn text(max: usize) -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": max, "pattern": "^[^\\u0000]*$" })
+    json!({ "type": "string", "maxLength": max, "pattern": "^[^\\u0000]*$" })
 }
 
 /// A set may hold the empty text, which a member of a record may be.
@@ -27,7 +28,7 @@ fn set() -> Value {
 }
 
 fn time() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 40 })
+    json!({ "type": "string", "maxLength": 40 })
 }
 
 /// A number that keeps its digits.
@@ -38,7 +39,7 @@ fn number(least: i64, most: i64) -> Value {
 /// Some of a few names, each at most once, with commas between. It is a text and no array: generated clients send the items
 /// of an array as parameters of their own. The names are in the description, so that a new one is compatible.
 fn names(known: &[&str]) -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": known.join(",").len(), "pattern": "^[A-Za-z_]+(,[A-Za-z_]+)*$" })
+    json!({ "type": "string", "maxLength": known.join(",").len(), "pattern": "^([A-Za-z_]+(,[A-Za-z_]+)*)?$" })
 }
 
 fn describe_filter(name: &str) -> Value {
@@ -80,7 +81,7 @@ fn describe_filter(name: &str) -> Value {
             "Full-text search: calls in which each word occurs. At most 16 words. See *Search*.",
         ),
         "timezone" => (
-            json!({ "type": "string", "minLength": 1, "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC" }),
+            json!({ "type": "string", "maxLength": MAX_TIME_ZONE_CHARS, "default": "UTC" }),
             json!("Europe/Berlin"),
             "IANA time zone of dates and times without a zone, and of the hours, days, weeks and months of metrics. See *Times*.",
         ),
@@ -227,7 +228,7 @@ const MAX_GROUP_BY_CHARS: usize = GroupKey::MAX_METADATA_KEYS * MAX_PATH_BYTES +
 fn describe_metrics(name: &str) -> Value {
     match name {
         "groupBy" => json!({
-            "schema": { "type": "string", "minLength": 1, "maxLength": MAX_GROUP_BY_CHARS, "pattern": "^[^,\\u0000]+(,[^,\\u0000]+)*$" },
+            "schema": { "type": "string", "maxLength": MAX_GROUP_BY_CHARS, "pattern": "^([^,\\u0000]+(,[^,\\u0000]+)*)?$" },
             "description": "Comma-separated list of the dimensions to group by: `agentId`, `callFlowId`, `direction`, \
                 `status`, `outcome`, `callType`, `batchId`, up to two members of metadata as `metadata.NAME`, and one of \
                 `hour`, `day`, `week` and `month`. A number and a text that is spelled like it are one group; a member that is an \
