@@ -99,7 +99,7 @@ pub(crate) const CURSOR: &str = "AT95u3tDWwUyAAAAAAAAAAHjuYpNoxoSfUvebkMDP2a6";
 
 /// The schema of a cursor, and of the ID of an event, which is one.
 pub(crate) fn cursor_schema() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[A-Za-z0-9_-]+$" })
+    json!({ "type": "string", "maxLength": 512, "pattern": "^[A-Za-z0-9_-]*$" })
 }
 
 /// A parameter of the contract. Its `members` are the schema, the description and an example.

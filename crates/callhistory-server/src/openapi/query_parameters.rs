@@ -256,9 +256,8 @@ fn describe_export(name: &str) -> Value {
         "fields" => json!({
             "schema": {
                 "type": "string",
-                "minLength": 1,
                 "maxLength": ExportQuery::COLUMNS.join(",").len(),
-                "pattern": "^[A-Za-z_.]+(,[A-Za-z_.]+)*$",
+                "pattern": "^([A-Za-z_.]+(,[A-Za-z_.]+)*)?$",
             },
             "description": format!(
                 "Comma-separated list of the members of `ndjson`, which stay in the order of the record, or of the columns of a \
