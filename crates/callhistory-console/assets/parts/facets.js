@@ -139,7 +139,7 @@ export class Facets {
     const isShown = (/** @type {Count} */ count, /** @type {number} */ index) => index < (isAll ? MAX_SHOWN : SHOWN) || isOn(chosen, count.value);
     const shown = counts.filter(isShown);
     const largest = Math.max(1, ...counts.map((count) => count.count));
-    return html`<section class="facet ${this.stale.has(name) ? "facet-stale" : ""}" aria-busy=${this.stale.has(name) ? "true" : "false"}><h2>${t(`filters.${name}`)}</h2>
+    return html`<section class="facet" aria-busy=${this.stale.has(name) ? "true" : "false"}><h2>${t(`filters.${name}`)}</h2>
       <ul>${repeat(shown, (count) => count.value ?? "", (count) => html`<li>${this.value(ctx, name, count, largest)}</li>`)}</ul>
       ${counts.length <= SHOWN ? nothing : html`<button class="facet-more" type="button" aria-expanded=${isAll ? "true" : "false"} @click=${() => {
         if (!this.expanded.delete(name)) this.expanded.add(name);
