@@ -69,7 +69,7 @@ fn each_rule_finds_its_fault() {
     assert_found(&seeded(model, add("// end ")), "white space");
     assert_found(&seeded("README.md", |text| format!("{text}{}", "line\n".repeat(150))), "at most 150");
     assert_found(&seeded("README.md", replace("cargo xtask ci", "make")), "does not name");
-    assert_found(&seeded("README.md", add("[gone](docs/gone.md)")), "docs/gone.md");
+    assert_found(&seeded("README.md", replace("(docs/api.md)", "(docs/gone.md)")), "docs/gone.md");
     assert_found(&seeded(manifest, replace("serde.workspace = true", "serde = \"1\"")), "root manifest");
     assert_found(&seeded(manifest, replace("version.workspace = true", "version = \"1.0.0\"")), "package.version");
     assert_found(&seeded(manifest, replace("[lints]\nworkspace = true", "[lints]")), "lints");
