@@ -10,6 +10,7 @@ use crate::{
     field_error::check_length,
     spelling::unknown_value,
     value::{
+        extensible_enum::normalize_enum_value,
         raw_json::{decode_string, object},
         scalar::check_path,
         timestamp::is_date,
@@ -270,7 +271,7 @@ fn next_date(text: &str) -> Option<String> {
 }
 
 fn outcomes(value: &str) -> Result<OneOf, FieldError> {
-    let set = OneOf::parse_enum(value)?;
+    let set = OneOf::parse_enum(value)?.map(|name| normalize_enum_value(name).into_owned());
     // Every call has an outcome, so there is no `*`.
     let unknown = set.values.iter().find_map(|pattern| match pattern {
         TextPattern::Exact(name) => (!CallOutcome::KNOWN.contains(&name.as_str())).then_some(name.as_str()),

@@ -156,7 +156,9 @@ fn a_local_time_is_one_of_the_zone() {
 #[test]
 fn an_outcome_is_one_of_the_published_ones() {
     let outcome = |value: &str| ListQuery::from_query(&format!("outcome={value}"));
-    assert_eq!(outcome("!busy,no-answer").unwrap().filter.outcome, Some(OneOf::none(["busy", "no-answer"])));
+    for value in ["!busy,no-answer", "!BUSY,NO_ANSWER"] {
+        assert_eq!(outcome(value).unwrap().filter.outcome, Some(OneOf::none(["busy", "no-answer"])), "{value}");
+    }
     for (value, detail) in [("complted", "did you mean \"completed\"?"), ("*", "is not one of"), ("busy,", "empty")] {
         let errors = outcome(value).unwrap_err();
         assert!(errors[0].detail.contains(detail), "{value}: {errors}");

@@ -45,7 +45,7 @@ absent, a number may be a text, and facts that contradict each other are kept. `
 | `!*` | records without a value |
 | `+1800*` | phone numbers with this prefix |
 
-Values of `status`, `direction` and `callType` are compared without case, and `_`, `-` and white space are alike: `in-progress`
+Values of `status`, `outcome`, `direction` and `callType` are compared without case, and `_`, `-` and white space are alike: `in-progress`
 also matches `IN_PROGRESS`. Phone numbers are compared in one form: `+49 30 123`, `004930123`, `tel:+4930123` and `sip:+4930123@host` are one number. A
 backslash escapes the next character. A space at the start of a phone number is read as `+`, which it is in a URL.
 
