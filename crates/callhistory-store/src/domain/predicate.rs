@@ -41,8 +41,11 @@ pub(crate) enum ColumnTest {
 /// A test that reads the body.
 #[derive(Clone)]
 pub(crate) enum BodyTest {
-    /// The text of a search.
-    Search(String),
+    /// The text of a search, and the terms of its whole words if a record that has them all is a match.
+    Search {
+        text: String,
+        certain: Vec<Term>,
+    },
     Analysis(AnalysisClause),
 }
 
@@ -50,12 +53,22 @@ impl BodyTest {
     /// Whether the test reads the transcript as well.
     #[cfg(feature = "postgres")]
     pub(crate) fn reads_transcript(&self) -> bool {
-        matches!(self, Self::Search(_))
+        matches!(self, Self::Search { .. })
+    }
+
+    /// The terms with which a record certainly passes, if there are any. They are worth a look-up where many bodies would be read.
+    pub(crate) fn certain(&self) -> Option<TermTest> {
+        match self {
+            Self::Search { certain, .. } if !certain.is_empty() => {
+                Some(TermTest { negated: false, choice: Choice::All(certain.clone()) })
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn holds(&self, record: &CallRecord) -> bool {
         match self {
-            Self::Search(text) => ParsedSearch::parse(text).holds(record),
+            Self::Search { text, .. } => ParsedSearch::parse(text).holds(record),
             Self::Analysis(clause) => {
                 let mut holds = false;
                 visit_members(record.analyzed_data.as_str(), &mut |path, value| {
@@ -266,10 +279,14 @@ fn search(terms: &Terms, text: &str) -> Vec<FilterClause> {
     if search.items.is_empty() {
         all.push(terms.text(IndexedText::Word("")));
     }
-    let mut is_exact = true;
+    let (mut is_exact, mut certain) = (true, Some(Vec::new()));
     for item in &search.items {
         let (groups, is_own_exact) = item.groups();
         is_exact &= is_own_exact;
+        if !is_own_exact {
+            let word = item.certain().map(|word| terms.text(IndexedText::Word(word)));
+            certain = certain.zip(word).map(|(words, word)| [words, vec![word]].concat());
+        }
         for group in groups {
             match *group.as_slice() {
                 [IndexedText::Digits(digits)] => all.extend(terms.covering_fragments(digits)),
@@ -279,7 +296,8 @@ fn search(terms: &Terms, text: &str) -> Vec<FilterClause> {
         }
     }
     let all = (!all.is_empty()).then_some(Choice::All(all));
-    let mut body = (!is_exact).then(|| BodyTest::Search(text.to_owned()));
+    let mut body =
+        (!is_exact).then(|| BodyTest::Search { text: text.to_owned(), certain: certain.unwrap_or_default() });
     let tests = all.into_iter().chain(any.into_iter().map(Choice::Any));
     let tests = tests.map(|choice| TermTest { negated: false, choice });
     tests.map(|terms| FilterClause::Terms { terms, body: body.take() }).collect()

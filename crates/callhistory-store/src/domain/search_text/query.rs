@@ -189,6 +189,16 @@ impl SearchItem {
         (groups, is_exact)
     }
 
+    /// The word that is a match by itself, of an item that is compared with the record because it can also be a longer word's start.
+    pub(crate) fn certain(&self) -> Option<&str> {
+        match self {
+            Self::Words { parts, joined: None } if parts.len() == 1 && parts[0].test == PartTest::Prefix => {
+                Some(&parts[0].text)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a JSON text without other characters than those of ASCII and without escape sequences cannot have a match.
     pub(crate) fn is_absent(&self, lower_case: &str, digits: &str) -> bool {
         match self {

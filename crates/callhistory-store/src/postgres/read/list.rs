@@ -3,7 +3,7 @@
 use callhistory_model::{CallFilter, CallRecord, ListQuery, Sort, WorkspaceId};
 use futures_util::{TryStreamExt as _, pin_mut};
 use tokio_postgres::{
-    Client,
+    Client, Row,
     types::{ToSql, Type},
 };
 
@@ -268,16 +268,28 @@ impl<'a> PgListing<'a> {
         parts
     }
 
-    /// The rows of the filter, in any order; the body and the transcript are the last columns if they are tested.
+    /// The rows of the filter, in any order. If the body and the transcript are tested, they are the last columns, except in a row
+    /// that certainly passes.
     pub(crate) fn rows(&self, columns: &str) -> (String, Sql) {
         let mut sql = new_statement();
         let (start, rest) = (self.start(&mut sql, None), all(self.rest(&mut sql, true)));
-        let body = match &*self.bodies {
-            [] => String::new(),
-            tests if tests.iter().any(BodyTest::reads_transcript) => ", c.body, c.transcript".to_owned(),
-            _ => format!(", c.body, {NO_TRANSCRIPT}"),
+        let has_transcript = self.bodies.iter().any(BodyTest::reads_transcript);
+        let transcript = if has_transcript { "c.transcript" } else { NO_TRANSCRIPT };
+        let certain = if let [test] = &*self.bodies { test.certain() } else { None };
+        let body = match certain.map(|terms| term_test(&mut sql, &terms)) {
+            _ if self.bodies.is_empty() => String::new(),
+            None => format!(", c.body, {transcript}"),
+            Some(has) => format!(", CASE WHEN NOT {has} THEN c.body END, CASE WHEN NOT {has} THEN {transcript} END"),
         };
         (format!("SELECT {columns}{body} FROM call c WHERE {start} AND {rest}"), sql)
+    }
+
+    /// Whether a row of [`rows`](Self::rows), whose body is at `first`, passes the tests.
+    pub(crate) fn passes(&self, row: &Row, first: usize) -> Result<bool, PgError> {
+        if self.bodies.is_empty() || row.try_get::<_, Option<&[u8]>>(first)?.is_none() {
+            return Ok(true);
+        }
+        Ok(passes(&self.bodies, record_bytes(row, first)?))
     }
 
     async fn count(&self, db: &Client) -> Result<u64, PgError> {
@@ -291,7 +303,7 @@ impl<'a> PgListing<'a> {
         pin_mut!(rows);
         let mut count = 0;
         while let Some(row) = rows.try_next().await? {
-            count += u64::from(passes(&self.bodies, record_bytes(&row, 1)?));
+            count += u64::from(self.passes(&row, 1)?);
         }
         Ok(count)
     }

@@ -5,8 +5,8 @@ use futures_util::{TryStreamExt as _, pin_mut};
 use tokio_postgres::Client;
 
 use super::{
-    get::{record_bytes, record_digest},
-    list::{PgListing, parameters, passes},
+    get::record_digest,
+    list::{PgListing, parameters},
 };
 use crate::{
     domain::{
@@ -95,7 +95,7 @@ async fn add_rows(
     let rows = db.query_typed_raw(&text, parameters(&sql)).await?;
     pin_mut!(rows);
     while let Some(row) = rows.try_next().await? {
-        if !listing.bodies.is_empty() && !passes(&listing.bodies, record_bytes(&row, own_columns)?) {
+        if !listing.passes(&row, own_columns)? {
             continue;
         }
         let metadata = if needs_metadata {

@@ -142,14 +142,19 @@ impl CompiledFilter {
         if without.is_empty() { with } else { format!("({with}) NOT ({})", without.join(" OR ")) }
     }
 
-    /// The conditions that the full-text index does not answer. `c` is the table of calls.
-    pub(crate) fn after_terms(&self, sql: &mut Sql) -> Vec<String> {
+    /// The conditions that the full-text index does not answer. `c` is the table of calls. Where every record of the filter is
+    /// read, the index says first which bodies need not be.
+    pub(crate) fn after_terms(&self, sql: &mut Sql, reads_all: bool) -> Vec<String> {
         let mut parts = Vec::new();
         for clause in &self.predicate.clauses {
             match clause {
                 FilterClause::Either { exact: true, .. } | FilterClause::Terms { body: None, .. } => {}
                 FilterClause::Either { columns, .. } | FilterClause::Columns(columns) => parts.push(columns.sql(sql)),
-                FilterClause::Terms { body: Some(test), .. } => parts.push(body_test(sql, test)),
+                FilterClause::Terms { body: Some(test), .. } => {
+                    let certain = test.certain().filter(|_| reads_all).map(|terms| has_terms(sql, expression(&terms)));
+                    let body = body_test(sql, test);
+                    parts.push(certain.map_or_else(|| body.clone(), |certain| format!("({certain} OR {body})")));
+                }
             }
         }
         parts.extend(self.predicate.every_range().filter_map(|range| range.sql(sql)));
@@ -174,8 +179,7 @@ impl CompiledFilter {
         }
         if !with.is_empty() || !without.is_empty() {
             let expression = self.combined(with, &without);
-            let expression = sql.bind(expression);
-            parts.push(format!("c.position IN (SELECT rowid FROM call_term WHERE call_term MATCH {expression})"));
+            parts.push(has_terms(sql, expression));
         }
         let ranges = self.predicate.every_range().filter(|range| bounded != Some(range.index));
         parts.extend(ranges.filter_map(|range| range.sql(sql)));
@@ -240,10 +244,15 @@ fn expression(test: &TermTest) -> String {
     format!("({})", terms.iter().map(quoted).collect::<Vec<_>>().join(operator))
 }
 
+/// The condition that a record is in the result of an expression, which is computed once.
+fn has_terms(sql: &mut Sql, expression: String) -> String {
+    format!("c.position IN (SELECT rowid FROM call_term WHERE call_term MATCH {})", sql.bind(expression))
+}
+
 /// A test of the body, by a registered function.
 fn body_test(sql: &mut Sql, test: &BodyTest) -> String {
     match test {
-        BodyTest::Search(text) => format!("call_search(c.body, c.transcript, {})", sql.bind(text.clone())),
+        BodyTest::Search { text, .. } => format!("call_search(c.body, c.transcript, {})", sql.bind(text.clone())),
         BodyTest::Analysis(clause) => {
             let clause = AnalysisClause::to_json(std::slice::from_ref(clause));
             format!("call_analysis(c.body, {})", sql.bind(clause))

@@ -279,7 +279,7 @@ impl<'a> Listing<'a> {
         let mut sql = new_statement();
         let expression = sql.bind(self.filter.terms());
         let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND t.call_term MATCH {expression}");
-        let conditions = self.filter.after_terms(&mut sql);
+        let conditions = self.filter.after_terms(&mut sql, false);
         self.fetch((sql, &from, false), conditions, window)
     }
 
@@ -434,7 +434,7 @@ impl<'a> Listing<'a> {
     fn terms_between(&self, sql: &mut Sql, low: i64, high: i64) -> (String, Vec<String>) {
         let term_match = self.term_match(sql, low, high);
         let from = format!("call_term t CROSS JOIN call c ON c.position = t.rowid AND {term_match}");
-        (from, self.filter.after_terms(sql))
+        (from, self.filter.after_terms(sql, true))
     }
 
     /// Whether the columns are the cheapest source of metrics. A filter with few records is faster.

@@ -38,7 +38,7 @@ impl Listing<'_> {
         let (low, high) = self.positions_after(after);
         let direction = if self.sort.ascending { "ASC" } else { "DESC" };
         let mut sql = new_statement();
-        let (term_match, conditions) = (self.term_match(&mut sql, low, high), self.filter.after_terms(&mut sql));
+        let (term_match, conditions) = (self.term_match(&mut sql, low, high), self.filter.after_terms(&mut sql, false));
         let text = if conditions.is_empty() {
             // Terms are those of the workspace, so no record is read yet.
             format!("SELECT t.rowid, TRUE FROM call_term t WHERE {term_match} ORDER BY t.rowid {direction}")
@@ -260,6 +260,6 @@ impl Listing<'_> {
 
     /// The conditions that the positions do not answer.
     fn remaining_conditions(&self, sql: &mut Sql) -> Vec<String> {
-        if self.filter.has_terms() { self.filter.after_terms(sql) } else { self.filter.without_terms(sql, None) }
+        if self.filter.has_terms() { self.filter.after_terms(sql, false) } else { self.filter.without_terms(sql, None) }
     }
 }
