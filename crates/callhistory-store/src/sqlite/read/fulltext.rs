@@ -153,7 +153,9 @@ impl CompiledFilter {
                 FilterClause::Terms { body: Some(test), .. } => {
                     let certain = test.certain().filter(|_| reads_all).map(|terms| has_terms(sql, expression(&terms)));
                     let body = body_test(sql, test);
-                    parts.push(certain.map_or_else(|| body.clone(), |certain| format!("({certain} OR {body})")));
+                    // Of an OR, SQLite evaluates the side without a query first.
+                    let with = |certain| format!("CASE WHEN {certain} THEN TRUE ELSE {body} END");
+                    parts.push(certain.map_or_else(|| body.clone(), with));
                 }
             }
         }
