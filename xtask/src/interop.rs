@@ -1,6 +1,7 @@
-//! Interoperability: other validators, three generators of clients, calls of a server with them, schemathesis, and the console in a
-//! browser.
+//! Interoperability: other validators, three generators of clients, calls of a server with them, schemathesis, the console in a
+//! browser, and the clients in `clients/`.
 
+mod clients;
 mod console;
 
 use std::{
@@ -32,6 +33,8 @@ pub enum InteropPart {
     Contract,
     /// The types of the console, and the console in a browser; needs only Node
     Console,
+    /// The tests and the packages of the clients in `clients/`; needs Node and Python
+    Clients,
     /// What the other checks of each change include: the contract, and that each page of the console opens
     Short,
 }
@@ -77,10 +80,13 @@ public @interface Generated { String[] value(); String date() default \"\"; Stri
 pub fn run(root: &Path, tools: &Tools, server: &Path, only: Option<InteropPart>) -> Result<(), Failure> {
     let started = Instant::now();
     let contract = root.join("openapi/callhistory.json");
-    if only != Some(InteropPart::Console) {
+    if !matches!(only, Some(InteropPart::Console | InteropPart::Clients)) {
         tools.contract(root, &contract, server)?;
     }
-    if only != Some(InteropPart::Contract) {
+    if matches!(only, None | Some(InteropPart::Clients)) {
+        clients::check(root, tools, server)?;
+    }
+    if !matches!(only, Some(InteropPart::Contract | InteropPart::Clients)) {
         console::check(root, tools, &contract, (server, only == Some(InteropPart::Short)))?;
     }
     println!("\nEverything passes, after {} s.", started.elapsed().as_secs());
@@ -140,15 +146,25 @@ impl Tools {
     ///
     /// Says which program is missing, that no registry can be reached, or which step failed.
     pub fn install(root: &Path, only: Option<InteropPart>) -> Result<Self, InstallError> {
-        let needs_all = only != Some(InteropPart::Console);
-        for (program, arguments, install) in PROGRAMS.into_iter().take(if needs_all { PROGRAMS.len() } else { 2 }) {
+        let programs = match only {
+            Some(InteropPart::Console) => 2,
+            Some(InteropPart::Clients) => 3,
+            _ => PROGRAMS.len(),
+        };
+        for (program, arguments, install) in PROGRAMS.into_iter().take(programs) {
             let found = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
                 let reason = format!("{program} is missing or too old: install {install}");
                 return Err(InstallError::Unavailable(reason));
             }
         }
-        Self::install_packages(&root.join("xtask/interop"), needs_all).map_err(|failure| {
+        if only == Some(InteropPart::Clients) {
+            // The clients have tools of their own.
+            let folder = target().map_err(InstallError::Failed)?.join("interop");
+            return Ok(Self { folder });
+        }
+        let with_python = only != Some(InteropPart::Console);
+        Self::install_packages(&root.join("xtask/interop"), with_python).map_err(|failure| {
             let reason = failure.to_string();
             if UNREACHABLE.iter().any(|message| reason.contains(message)) {
                 return InstallError::Unavailable("a registry cannot be reached".to_owned());

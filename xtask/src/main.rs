@@ -36,7 +36,7 @@ enum Task {
         #[command(subcommand)]
         action: Action,
     },
-    /// Validate the contract with other tools, generate clients, and open the console in a browser; needs Node, Python, Java
+    /// Validate the contract with other tools, generate and test clients, open the console in a browser; needs Node, Python, Java
     Interop {
         /// Only this part
         #[arg(long, value_enum)]

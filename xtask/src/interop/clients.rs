@@ -1,0 +1,54 @@
+//! The clients in `clients/`: their own tests, which call a server of this checkout, and their packages.
+
+use std::{fs, path::Path, process::Command};
+
+use super::{Failure, Step as _, Tools};
+use crate::repository::read_tree;
+
+/// What the packages are built from, besides their own folders.
+const SHARED: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "openapi/callhistory.json"];
+
+/// Copies the clients below `target/`, because what their builds make is not committed, and runs their tests there.
+pub(super) fn check(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
+    copy(root, &tools.folder)?;
+    let typescript = tools.folder.join("clients/typescript");
+    install(&typescript, "package-lock.json", || {
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&typescript).step("npm ci")
+    })?;
+    let mut test = Command::new("npm");
+    test.arg("test").current_dir(&typescript).env("SERVER_PROGRAM", server);
+    test.step("tests of the TypeScript client")
+}
+
+/// Writes the files again, and leaves what the tools have installed beside them.
+fn copy(root: &Path, folder: &Path) -> Result<(), Failure> {
+    let tree = read_tree(root)?;
+    let clients = tree.iter().filter(|(path, _)| path.starts_with("clients/"));
+    for (path, _) in clients.clone() {
+        let mut parts = path.splitn(4, '/');
+        // A file that is not in the repository any more must not be part of the build.
+        if let (Some(clients), Some(name), Some(part), Some(_)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        {
+            drop(fs::remove_dir_all(folder.join(clients).join(name).join(part)));
+        }
+    }
+    let shared = tree.iter().filter(|(path, _)| SHARED.contains(&path.as_str()));
+    for (path, text) in clients.chain(shared) {
+        let to = folder.join(path);
+        fs::create_dir_all(to.parent().ok_or("a file has no folder")?)?;
+        fs::write(to, text)?;
+    }
+    Ok(())
+}
+
+/// Runs a command unless it ran with the same lock file.
+fn install(client: &Path, lock_file: &str, command: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let marker = client.join("installed");
+    let wanted = fs::read_to_string(client.join(lock_file))?;
+    if !fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        command()?;
+        fs::write(marker, wanted)?;
+    }
+    Ok(())
+}
