@@ -20,7 +20,7 @@ const VENDORED: &str = "/assets/vendor/";
 const DRIVERS: [&str; 4] = ["rusqlite", "tokio-postgres", "deadpool-postgres", "sqlx"];
 
 /// What a crate must never depend on, besides the drivers where it may not have them.
-const FORBIDDEN: [(&str, bool, &[&str]); 7] = [
+const FORBIDDEN: [(&str, bool, &[&str]); 8] = [
     (
         "callhistory-model",
         false,
@@ -31,8 +31,13 @@ const FORBIDDEN: [(&str, bool, &[&str]); 7] = [
         true,
         &["axum", "utoipa", "schemars", "reqwest", "clap", "callhistory-server", "callhistory-client"],
     ),
-    ("callhistory-server", false, &["reqwest", "callhistory-client"]),
-    ("callhistory-client", false, &["axum", "utoipa", "schemars", "callhistory-store", "callhistory-server"]),
+    ("callhistory-server", false, &["reqwest", "callhistory-client", "callhistory-test-server"]),
+    (
+        "callhistory-client",
+        false,
+        &["axum", "utoipa", "schemars", "callhistory-store", "callhistory-server", "callhistory-test-server"],
+    ),
+    ("callhistory-test-server", false, &["axum", "reqwest"]),
     // The page knows the service by its public API only.
     (
         "callhistory-console",

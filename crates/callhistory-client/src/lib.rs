@@ -72,6 +72,11 @@
 //! | `native-tls` | the TLS library of the platform |
 //!
 //! Without these features only `http` works.
+//!
+//! # Tests
+//!
+//! The feature `test-util` adds the module `test_util`: records, and errors of every kind, without a server. The crate
+//! `callhistory-test-server` starts a server with the real routes, in one line, which can be told to fail.
 
 mod calls;
 mod changes;
@@ -84,6 +89,8 @@ mod metrics;
 mod originals;
 mod retry;
 mod search;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod transport;
 
 pub use callhistory_model as model;

@@ -20,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     console,
     error::ApiError,
+    faults::{self, Faults},
     http::middleware::RequestLayer,
     openapi::{document, ui},
     state::AppState,
@@ -41,12 +42,30 @@ pub(crate) fn contract_routes(base: utoipa::openapi::OpenApi) -> OpenApiRouter<A
 
 /// The whole service.
 pub fn router(app: Arc<AppState>) -> Router {
-    let (contract, _) = contract_routes(document::base()).split_for_parts();
+    service(&app, None)
+}
+
+/// The whole service, whose operations meet these faults.
+pub fn router_with_faults(app: Arc<AppState>, faults: &Arc<Faults>) -> Router {
+    service(&app, Some(faults))
+}
+
+/// An empty script of faults.
+#[must_use]
+pub fn new_faults() -> Arc<Faults> {
+    Arc::new(Faults::new(contract_document()))
+}
+
+fn service(app: &Arc<AppState>, faults: Option<&Arc<Faults>>) -> Router {
+    let (mut contract, _) = contract_routes(document::base()).split_for_parts();
+    if let Some(faults) = faults {
+        contract = faults::with_faults(contract, faults).merge(faults::routes(faults));
+    }
     let mut routes = contract.merge(health::routes()).merge(ui::routes(contract_document()));
     if let Some(options) = &app.console {
         routes = routes.merge(console::routes(options, app.keys.is_some()));
     }
-    with_middleware(routes, &app, true)
+    with_middleware(routes, app, true)
 }
 
 /// Adds the fallbacks and the middleware to the routes of an address.

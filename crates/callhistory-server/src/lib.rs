@@ -7,6 +7,7 @@ pub mod config;
 mod console;
 mod error;
 mod export;
+mod faults;
 mod followers;
 mod gunzip;
 mod headers;
@@ -23,8 +24,12 @@ pub mod fuzzing {
     pub use crate::{auth::token::assert_only_keys_parse, import::record_stream::split_in_chunks};
 }
 
-pub use api::{contract_document, contract_files, operations_router, router};
+pub use api::{contract_document, contract_files, new_faults, operations_router, router, router_with_faults};
 pub use console::recording_hosts::RecordingHosts;
+pub use faults::{
+    FaultCount, Faults,
+    fault::{Fault, InvalidFault},
+};
 pub use http::{
     allowed_hosts::AllowedHosts, cors::CorsOrigins, limits::Limits, public_url::PublicUrl, server::serve, tls::Tls,
 };

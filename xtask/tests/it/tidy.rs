@@ -143,6 +143,8 @@ fn each_edge_is_guarded() {
         ("server", "rusqlite"),
         ("server", "reqwest"),
         ("client", "callhistory-server"),
+        ("client", "callhistory-test-server"),
+        ("test-server", "rusqlite"),
         ("client", "schemars"),
         ("client", "tokio-postgres"),
         ("test-support", "callhistory-model"),

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, Environment, close, demo, open_store, print};
 use crate::{
-    api::{operations_router, router},
+    api::{new_faults, operations_router, router, router_with_faults},
     config::{cli::DemoSettings, settings::Settings},
+    faults::{Faults, fault::Fault},
     http::{limits::Limits, server, tls::Tls},
     state::{AppState, ConsoleOptions},
     telemetry::prometheus::PrometheusRegistry,
@@ -36,6 +37,7 @@ struct Service<'a> {
     workspace: &'a str,
     /// The ID of the newest call of a generated history, which the console then opens.
     newest: Option<String>,
+    faults: Option<Arc<Faults>>,
 }
 
 /// Serves the database of the settings.
@@ -43,7 +45,7 @@ pub(super) async fn run(settings: &Settings, has_traces: bool, environment: Envi
     let url = settings.database_url()?;
     let store = open_store(settings, &url).await?;
     let keys = open_api_keys(settings, &url).await?;
-    let service = Service { url: &url, store, keys, workspace: "abcdef1234567890", newest: None };
+    let service = Service { url: &url, store, keys, workspace: "abcdef1234567890", newest: None, faults: None };
     serve(settings, service, has_traces, environment).await
 }
 
@@ -54,6 +56,7 @@ pub(super) async fn demo(
     has_traces: bool,
     environment: Environment,
 ) -> Result<(), CommandError> {
+    let faults = demo.faults.as_ref().map(|faults| scripted(faults)).transpose()?;
     let directory = tempfile::Builder::new().prefix("callhistory-demo-").tempdir()?;
     let url = DatabaseUrl::Sqlite(directory.path().join("callhistory.db"));
     let store = open_store(settings, &url).await?;
@@ -61,8 +64,16 @@ pub(super) async fn demo(
     let newest = calls.last().map(|(id, _)| id.to_string());
     demo::fill(&store, calls, &environment.timestamp()).await?;
     let keys = open_api_keys(settings, &url).await?;
-    let service = Service { url: &url, store, keys, workspace: demo::WORKSPACE, newest };
+    let service = Service { url: &url, store, keys, workspace: demo::WORKSPACE, newest, faults };
     serve(settings, service, has_traces, environment).await
+}
+
+fn scripted(scripted: &[Fault]) -> Result<Arc<Faults>, CommandError> {
+    let faults = new_faults();
+    for fault in scripted {
+        faults.add(fault.clone()).map_err(|error| format!("--faults {fault}: {error}"))?;
+    }
+    Ok(faults)
 }
 
 /// The keys of a database, if callers need one.
@@ -92,7 +103,7 @@ async fn serve(
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     print(&welcome(&format!("{scheme}://{}", listener.local_addr()?), &service, settings.console));
-    let Service { store, keys, workspace, newest, .. } = service;
+    let Service { store, keys, workspace, newest, faults, .. } = service;
     let mut state = AppState::new(Arc::clone(&store), environment.now, environment.random)
         .until(stop.clone())
         .with_connections(limits.connections)
@@ -133,7 +144,11 @@ async fn serve(
         let limits = Limits { connections: OPERATIONS_CONNECTIONS, ..limits };
         tokio::spawn(server::serve(operations, router, limits, None, stop));
     }
-    server::serve(listener, router(state), limits, tls, stop).await;
+    let router = match &faults {
+        Some(faults) => router_with_faults(state, faults),
+        None => router(state),
+    };
+    server::serve(listener, router, limits, tls, stop).await;
     close(&store).await?;
     print("Stopped; every acknowledged write is on disk.");
     Ok(())
@@ -179,7 +194,7 @@ async fn reload_certificate(tls: Tls) {
 
 /// The welcome text: the address, and commands to paste.
 fn welcome(base: &str, service: &Service<'_>, has_console: bool) -> String {
-    let Service { url, workspace, newest, .. } = service;
+    let Service { url, workspace, newest, faults, .. } = service;
     // The workspace of the body must be that of the header.
     let body =
         examples::SOURCE_EXAMPLE.replace("abcdef1234567890\",\n  \"agentId", &format!("{workspace}\",\n  \"agentId"));
@@ -206,6 +221,13 @@ curl -sS -w '\\n' {base}/v2/api/call-history/1234567890abcdef -H 'x-workspace-id
              The failed ones, and all of them by day:\n\
              curl -sS -w '\\n' '{base}/v2/api/call-history?status=failed&limit=3' -H 'x-workspace-id: {workspace}'\n\
              curl -sS -w '\\n' '{base}/v2/api/call-history/metrics?groupBy=day&timezone=Europe/Berlin' -H 'x-workspace-id: {workspace}'"
+        ));
+    }
+    if faults.is_some() {
+        text.push_str(&format!(
+            "\n\nFaults are scripted at {base}/faults. Two requests for a list fail, and then no more:\n\
+             curl -sS -w '\\n' {base}/faults -d 'list_calls:429*2,retry-after=1'\n\
+             curl -sS -w '\\n' -X DELETE {base}/faults"
         ));
     }
     text

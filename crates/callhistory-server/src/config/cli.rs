@@ -6,6 +6,7 @@ use callhistory_model::{ExportQuery, FieldError, Handling, ImportMode, ImportSou
 use clap::{Args, Parser, Subcommand};
 
 use super::settings::Settings;
+use crate::faults::fault::Fault;
 
 /// The call history service. Without a command it runs `serve`.
 #[derive(Debug, Parser)]
@@ -217,6 +218,10 @@ pub struct DemoSettings {
     /// Seed of the generator: the same seed generates the same calls
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Make requests fail: [OPERATION:]FAULT[*COUNT][,OPTION=VALUE...], such as list_calls:429*2,retry-after=1; repeatable. Also adds
+    /// the route /faults, which does the same while the server runs; without a value, only the route. See docs/testing.md
+    #[arg(long, value_name = "FAULT", num_args = 0..=1)]
+    pub faults: Option<Vec<Fault>>,
 }
 
 impl Cli {

@@ -178,8 +178,13 @@ fn always(mut header: Value) -> Value {
     header
 }
 
+/// The statuses of problems.
+pub(crate) fn problem_statuses() -> impl Iterator<Item = StatusCode> {
+    PROBLEM_RESPONSES.iter().map(|(status, ..)| *status)
+}
+
 /// A typical error of each status, made as the service makes it.
-fn example(status: StatusCode) -> Option<ApiError> {
+pub(crate) fn example(status: StatusCode) -> Option<ApiError> {
     let error = match status {
         StatusCode::BAD_REQUEST => ApiError::invalid_parameters(ListQuery::from_query("limit=0").err()?.0),
         StatusCode::UNAUTHORIZED => ApiError::new(ProblemCode::KeyInvalid, WRONG_KEY),
