@@ -1,6 +1,6 @@
 //! The call record: its members, their rules, and the operations on whole records.
 
-mod cost;
+pub(crate) mod cost;
 mod decode;
 mod identity;
 mod merge;

@@ -79,6 +79,8 @@ impl ColumnTest {
     pub(crate) fn sql(&self, sql: &mut Sql) -> String {
         match self {
             Self::OneOf { columns, set } => one_of_columns(sql, columns, set),
+            Self::IsAnswered(true) => "c.is_answered".to_owned(),
+            Self::IsAnswered(false) => "NOT c.is_answered".to_owned(),
             Self::Ids(ids) => {
                 let table = sql.table(ids.iter().map(String::as_str));
                 let list = format!("(SELECT value FROM {table})");

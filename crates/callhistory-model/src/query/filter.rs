@@ -8,7 +8,8 @@ use super::{
 use crate::{
     Amount, CallOutcome, FieldError, FieldErrorCode, JsonObject, Seconds, TimeZone, Timestamp,
     field_error::check_length,
-    spelling::unknown_value,
+    record::cost::check_currency,
+    spelling::{by_name, unknown_value},
     value::{
         extensible_enum::normalize_enum_value,
         raw_json::{decode_string, object},
@@ -41,6 +42,8 @@ pub struct CallFilter {
     pub status: Option<OneOf>,
     /// What the status says about the result of the call: values of [`CallOutcome`].
     pub outcome: Option<OneOf>,
+    /// Whether the call was answered, as [`CallRecord::is_answered`](crate::CallRecord::is_answered) says.
+    pub answered: Option<bool>,
     /// Call direction.
     pub direction: Option<OneOf>,
     /// Transport of the call.
@@ -69,6 +72,8 @@ pub struct CallFilter {
     pub min_cost: Option<Amount>,
     /// Maximum of `cost.customer_charge`, inclusive.
     pub max_cost: Option<Amount>,
+    /// Currency of the cost, as codes of ISO 4217; compared without case.
+    pub currency: Option<OneOf>,
     /// Clauses on `analyzedData`; at most 32.
     pub post_analysis: Vec<AnalysisClause>,
     /// Members of `metadata`, each with its value; the path of a nested member has dots. At most 16.
@@ -89,6 +94,7 @@ impl CallFilter {
         "batchId",
         "status",
         "outcome",
+        "answered",
         "direction",
         "callType",
         "fromPhoneNumber",
@@ -104,6 +110,7 @@ impl CallFilter {
         "maxDuration",
         "minCost",
         "maxCost",
+        "currency",
         "postAnalysis",
         "search",
         "timezone",
@@ -123,6 +130,7 @@ impl CallFilter {
         query.push_some("batchId", self.batch_id.as_ref());
         query.push_some("status", self.status.as_ref());
         query.push_some("outcome", self.outcome.as_ref());
+        query.push_some("answered", self.answered);
         query.push_some("direction", self.direction.as_ref());
         query.push_some("callType", self.call_type.as_ref());
         query.push_some("fromPhoneNumber", self.from_phone_number.as_ref());
@@ -138,6 +146,7 @@ impl CallFilter {
         query.push_some("maxDuration", self.max_duration.as_ref());
         query.push_some("minCost", self.min_cost.as_ref());
         query.push_some("maxCost", self.max_cost.as_ref());
+        query.push_some("currency", self.currency.as_ref());
         if !self.post_analysis.is_empty() {
             query.push("postAnalysis", AnalysisClause::to_json(&self.post_analysis));
         }
@@ -163,6 +172,7 @@ impl CallFilter {
             "batchId" => set(&mut self.batch_id, OneOf::parse(value, false)),
             "status" => set(&mut self.status, OneOf::parse_enum(value)),
             "outcome" => set(&mut self.outcome, outcomes(value)),
+            "answered" => set(&mut self.answered, by_name(value, &[("true", true), ("false", false)])),
             "direction" => set(&mut self.direction, OneOf::parse_enum(value)),
             "callType" => set(&mut self.call_type, OneOf::parse_enum(value)),
             "fromPhoneNumber" => set(&mut self.from_phone_number, OneOf::parse(value, true)),
@@ -178,6 +188,7 @@ impl CallFilter {
             "maxDuration" => set(&mut self.max_duration, value.parse().and_then(Seconds::check_exact)),
             "minCost" => set(&mut self.min_cost, value.parse().and_then(Amount::check_exact)),
             "maxCost" => set(&mut self.max_cost, value.parse().and_then(Amount::check_exact)),
+            "currency" => set(&mut self.currency, currencies(value)),
             "postAnalysis" => AnalysisClause::parse(value).map(|clauses| self.post_analysis = clauses),
             "search" => set(&mut self.search, search(value)),
             "timezone" => set(&mut self.time_zone, value.parse()),
@@ -278,6 +289,16 @@ fn outcomes(value: &str) -> Result<OneOf, FieldError> {
         TextPattern::Prefix(_) => Some("*"),
     });
     unknown.map_or(Ok(()), |name| Err(unknown_value(name, CallOutcome::KNOWN)))?;
+    Ok(set)
+}
+
+fn currencies(value: &str) -> Result<OneOf, FieldError> {
+    let set = OneOf::parse(value, false)?;
+    for pattern in &set.values {
+        if let TextPattern::Exact(code) = pattern {
+            check_currency(code)?;
+        }
+    }
     Ok(set)
 }
 

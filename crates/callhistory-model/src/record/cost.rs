@@ -149,7 +149,8 @@ fn duplicate(name: &str) -> FieldError {
     FieldError::new(FieldErrorCode::DuplicateMember, format!("contains the member {name:?} more than once"))
 }
 
-fn check_currency(code: &str) -> Result<(), FieldError> {
+/// The error of a code that is not three letters.
+pub(crate) fn check_currency(code: &str) -> Result<(), FieldError> {
     if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Ok(());
     }

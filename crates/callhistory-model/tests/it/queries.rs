@@ -76,6 +76,12 @@ fn any_outcomes() -> impl Strategy<Value = Option<OneOf>> {
     option::of((any::<bool>(), outcomes).prop_map(|(negated, names)| OneOf { negated, ..OneOf::any(names) }))
 }
 
+fn any_currencies() -> impl Strategy<Value = Option<OneOf>> {
+    let codes = vec("[A-Za-z]{3}", 1..4).prop_map(OneOf::any);
+    let set = (any::<bool>(), prop_oneof![4 => codes, 1 => Just(OneOf::present())]);
+    option::of(set.prop_map(|(negated, set)| OneOf { negated, ..set }))
+}
+
 fn any_time_range() -> impl Strategy<Value = (Option<Timestamp>, Option<Timestamp>)> {
     let time = |from: i64| (from..from + 4_000_000_000_000_000_000).prop_map(Timestamp::from_unix_nanos);
     (option::of(time(0)), option::of(time(4_000_000_000_000_000_001)))
@@ -85,7 +91,7 @@ prop_compose! {
     fn any_filter()(
         (agent_id, call_flow_id, batch_id) in (any_set(false), any_set(false), any_set(false)),
         (status, direction, call_type) in (any_set(true), any_set(true), any_set(true)),
-        outcome in any_outcomes(),
+        (outcome, answered, currency) in (any_outcomes(), option::of(any::<bool>()), any_currencies()),
         (from_phone_number, to_phone_number, phone_number) in (any_phone_set(), any_phone_set(), any_phone_set()),
         call_ids in option::of(vec(any_text(), 1..4)),
         ((started_after, started_before), (updated_after, updated_before)) in (any_time_range(), any_time_range()),
@@ -94,8 +100,9 @@ prop_compose! {
         time_zone in option::of(select(vec!["Europe/Berlin", "Asia/Kolkata", "UTC"])),
     ) -> CallFilter {
         CallFilter {
-            agent_id, call_flow_id, batch_id, status, direction, call_type, outcome, from_phone_number, to_phone_number,
-            phone_number, call_ids, started_after, started_before, updated_after, updated_before, search,
+            agent_id, call_flow_id, batch_id, status, direction, call_type, outcome, answered, from_phone_number,
+            to_phone_number, phone_number, call_ids, started_after, started_before, updated_after, updated_before, currency,
+            search,
             metadata: metadata.into_iter().collect(),
             time_zone: time_zone.map(|zone| zone.parse().unwrap()),
             ..CallFilter::default()
@@ -163,6 +170,20 @@ fn an_outcome_is_one_of_the_published_ones() {
         let errors = outcome(value).unwrap_err();
         assert!(errors[0].detail.contains(detail), "{value}: {errors}");
     }
+}
+
+#[test]
+fn a_currency_has_three_letters() {
+    let currency = |value: &str| ListQuery::from_query(&format!("currency={value}"));
+    assert_eq!(currency("!usd,EUR").unwrap().filter.currency, Some(OneOf::none(["usd", "EUR"])));
+    assert_eq!(currency("!*").unwrap().filter.currency, Some(OneOf::absent()));
+    for (value, detail) in [("EU", "three letters"), ("USD,", "empty"), ("US*", "prefix"), ("US$", "three letters")] {
+        let errors = currency(value).unwrap_err();
+        assert!(errors[0].detail.contains(detail), "{value}: {errors}");
+    }
+    let answered = |value: &str| ListQuery::from_query(&format!("answered={value}"));
+    assert_eq!(answered("false").unwrap().filter.answered, Some(false));
+    assert!(answered("yes").unwrap_err()[0].detail.contains("true, false"));
 }
 
 #[test]

@@ -56,11 +56,22 @@ fn describe_filter(name: &str) -> Value {
             "Filter by the outcome, which the status implies: `completed`, `failed`, `no-answer`, `busy`, `canceled`, `voicemail`, \
              `live` or `unknown`. A comma-separated list; a leading `!` negates.",
         ),
+        "answered" => (
+            json!({ "type": "boolean" }),
+            json!(true),
+            "Filter by whether the call was answered: `answeredAt` is known and not before `startTime`, or the outcome is \
+             `completed` or `voicemail`. Metrics count these calls as `answeredCalls`.",
+        ),
         "direction" => (status, json!("inbound"), "Filter by call direction. See *Filter syntax*."),
         "callType" => (status, json!("sip"), "Filter by call type. See *Filter syntax*."),
         "fromPhoneNumber" => (set(), json!("+1800*"), "Filter by the caller's phone number. See *Filter syntax*."),
         "toPhoneNumber" => (set(), json!("+10000000001"), "Filter by the called phone number. See *Filter syntax*."),
         "phoneNumber" => (set(), json!("+1800*"), "Filter by the phone number of either side. See *Filter syntax*."),
+        "currency" => (
+            text(MAX_PARAMETER_BYTES),
+            json!("USD"),
+            "Filter by the currency of `cost`: codes of ISO 4217, compared without case. See *Filter syntax*.",
+        ),
         "callIds" => (
             text(MAX_PARAMETER_BYTES),
             json!("call-1,call-2"),

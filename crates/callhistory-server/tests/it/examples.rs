@@ -342,9 +342,9 @@ async fn the_sdk_sends_every_parameter_of_the_contract() {
 
 /// Calls every operation with all of its parameters.
 async fn use_everything(client: &Client) {
-    let query = "agentId=a&callFlowId=b&batchId=c&status=busy&outcome=busy&timezone=Asia/Tokyo&direction=inbound&callType=sip&fromPhoneNumber=1&toPhoneNumber=2\
+    let query = "agentId=a&callFlowId=b&batchId=c&status=busy&outcome=busy&answered=false&timezone=Asia/Tokyo&direction=inbound&callType=sip&fromPhoneNumber=1&toPhoneNumber=2\
         &phoneNumber=3&callIds=x&startedAfter=2026-01-01&startedBefore=2026-01-02&updatedAfter=2026-01-01\
-        &updatedBefore=2026-01-02&minDuration=1&maxDuration=2&minCost=1&maxCost=2&postAnalysis=%7B%22a%22:1%7D\
+        &updatedBefore=2026-01-02&minDuration=1&maxDuration=2&minCost=1&maxCost=2&currency=eur&postAnalysis=%7B%22a%22:1%7D\
         &metadata.campaign=spring&search=word&sort=cost&limit=5&page=1&includeTotal=true";
     let list = ListQuery::from_query(query).unwrap();
     client.list_calls(&list).await.unwrap();

@@ -126,7 +126,10 @@ async fn filters_understand_the_spellings_of_a_value() {
             "a",
             r#"{"status":"IN_PROGRESS","fromPhoneNumber":"+49 30 123456","callId":"1+2@host","startTime":1792879200}"#,
         ),
-        ("b+c", r#"{"status":"ended","toPhoneNumber":"tel:+4930123456;npdi","startTime":1792879199}"#),
+        (
+            "b+c",
+            r#"{"cost":{"customer_charge":1,"currency":"EUR"},"status":"ended","toPhoneNumber":"tel:+4930123456;npdi","startTime":1792879199}"#,
+        ),
         ("d", r#"{"direction":"Inbound","fromPhoneNumber":"Anonymous","startTime":1792969200}"#),
     ];
     for (id, json) in calls {
@@ -142,6 +145,10 @@ async fn filters_understand_the_spellings_of_a_value() {
         ("direction=INBOUND", &["d"]),
         ("outcome=live,completed", &["a", "b+c"]),
         ("outcome=unknown", &["d"]),
+        ("answered=true", &["b+c"]),
+        ("answered=false&outcome=live", &["a"]),
+        ("currency=usd,eur", &["b+c"]),
+        ("currency=!*", &["d", "a"]),
         ("phoneNumber=004930123456", &["a", "b+c"]),
         ("phoneNumber=+4930*", &["a", "b+c"]),
         ("phoneNumber=!sip:%2B4930123456@host;user=phone", &["d"]),
@@ -176,6 +183,8 @@ async fn invalid_list_parameters_are_named() {
         ("fields=_id,statsu", "fields malformed", "did you mean \"status\"?"),
         ("fields=_id,_id", "fields repeated", "contains _id more than once"),
         ("includeTotal=yes", "includeTotal malformed", "true, false"),
+        ("answered=1", "answered malformed", "true, false"),
+        ("currency=EU", "currency malformed", "three letters"),
         ("status=a&status=b", "status repeated", "commas"),
         ("status=a,,b", "status malformed", "empty"),
         ("status=a*", "status malformed", "prefix"),

@@ -1,17 +1,17 @@
-//! The texts of a record as columns, terms and filters see them: an empty text is no value, long texts are cut, and values of
-//! extensible enums and phone numbers are in their normal form.
+//! The texts of a record as columns, terms and filters see them: an empty text is no value, long texts are cut, values of
+//! extensible enums and phone numbers are in their normal form, and currencies in upper case.
 
 use std::borrow::Cow;
 
 use callhistory_model::{
-    CallOutcome, CallRecord, CallStatus, CallType, Direction, TextPattern, index_text, normalize_enum_value,
+    CallCost, CallOutcome, CallRecord, CallStatus, CallType, Direction, TextPattern, index_text, normalize_enum_value,
 };
 
 use super::phone_number::NumberingPlan;
 
 /// Raised when the columns or the terms of a record change: the records of a database of another format are written again at the
 /// next start, and those of another numbering plan.
-pub(crate) const INDEX_FORMAT: i64 = 1;
+pub(crate) const INDEX_FORMAT: i64 = 2;
 
 /// The texts of a record that filters compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct IndexTexts<'a> {
     pub(crate) direction: Option<Cow<'a, str>>,
     pub(crate) call_type: Option<Cow<'a, str>>,
     pub(crate) outcome: CallOutcome,
+    pub(crate) is_answered: bool,
+    pub(crate) currency: Option<Cow<'a, str>>,
     pub(crate) from_phone_number: Option<String>,
     pub(crate) to_phone_number: Option<String>,
 }
@@ -45,6 +47,8 @@ impl<'a> IndexTexts<'a> {
             direction: word(record.direction.as_ref().map(Direction::as_str)),
             call_type: word(record.call_type.as_ref().map(CallType::as_str)),
             outcome: record.status.as_ref().map_or(CallOutcome::Unknown, CallStatus::outcome),
+            is_answered: record.is_answered(),
+            currency: record.cost.as_ref().and_then(CallCost::currency).map(currency_text),
             from_phone_number: number(&record.from_phone_number),
             to_phone_number: number(&record.to_phone_number),
         }
@@ -60,6 +64,12 @@ fn enum_text(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The normal form of a currency.
+fn currency_text(code: &str) -> Cow<'_, str> {
+    let is_normal = !code.bytes().any(|byte| byte.is_ascii_lowercase());
+    if is_normal { Cow::Borrowed(code) } else { Cow::Owned(code.to_ascii_uppercase()) }
+}
+
 /// A text, cut to what is compared.
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(CallRecord::MAX_ENUM_BYTES));
@@ -70,6 +80,7 @@ fn cut(mut text: String) -> String {
 pub(crate) fn compared<'a>(name: &str, value: &'a str, plan: NumberingPlan) -> Cow<'a, str> {
     match name {
         "status" | "direction" | "callType" => enum_text(value),
+        "currency" => currency_text(value),
         "fromPhoneNumber" | "toPhoneNumber" => Cow::Owned(cut(plan.normalize(value))),
         _ => Cow::Borrowed(&value[..value.floor_char_boundary(CallRecord::MAX_LABEL_BYTES)]),
     }

@@ -105,11 +105,9 @@ impl MetricsAggregator {
 
     /// The index of a currency.
     pub(crate) fn currency(&mut self, name: Option<&str>) -> usize {
-        let is_same =
-            |known: &str| name.map_or(known == CallMetrics::UNKNOWN_CURRENCY, |name| known.eq_ignore_ascii_case(name));
-        self.currencies.iter().position(|known| is_same(known)).unwrap_or_else(|| {
-            let name = name.map(str::to_ascii_uppercase);
-            self.currencies.push(name.unwrap_or_else(|| CallMetrics::UNKNOWN_CURRENCY.to_owned()));
+        let name = name.unwrap_or(CallMetrics::UNKNOWN_CURRENCY);
+        self.currencies.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.currencies.push(name.to_owned());
             self.currencies.len() - 1
         })
     }

@@ -36,6 +36,7 @@ pub(crate) enum Choice {
 pub(crate) enum ColumnTest {
     OneOf { columns: Vec<&'static str>, set: OneOf },
     Ids(Vec<String>),
+    IsAnswered(bool),
 }
 
 /// A test that reads the body.
@@ -131,6 +132,7 @@ impl Predicate {
             ("direction", "c.direction", &filter.direction),
             ("callType", "c.call_type", &filter.call_type),
             (OUTCOME, "c.outcome", &filter.outcome),
+            ("currency", "c.currency", &filter.currency),
         ];
         for (name, column, set) in sets {
             clauses.extend(set.as_ref().map(|set| one_of(&terms, &[(name, column)], set, plan)));
@@ -144,6 +146,7 @@ impl Predicate {
         for (sides, set) in sides {
             clauses.extend(set.as_ref().map(|set| one_of(&terms, sides, set, plan)));
         }
+        clauses.extend(filter.answered.map(|expected| answered(&terms, expected)));
         clauses.extend(filter.call_ids.as_deref().map(|ids| call_ids(&terms, ids)));
         clauses.extend(filter.metadata.iter().flat_map(|(path, value)| metadata(&terms, path, value)));
         clauses.extend(filter.post_analysis.iter().map(|clause| analysis(&terms, clause)));
@@ -228,6 +231,11 @@ fn compared_set(name: &str, set: &OneOf, plan: NumberingPlan) -> OneOf {
         [TextPattern::Exact(text)] if text.is_empty() => OneOf { negated: !set.negated, ..OneOf::present() },
         _ => OneOf { negated: set.negated, values },
     }
+}
+
+fn answered(terms: &Terms, expected: bool) -> FilterClause {
+    let test = TermTest { negated: false, choice: Choice::Any(vec![terms.answered(expected)]) };
+    FilterClause::Either { terms: test, exact: true, columns: ColumnTest::IsAnswered(expected) }
 }
 
 fn call_ids(terms: &Terms, ids: &[String]) -> FilterClause {

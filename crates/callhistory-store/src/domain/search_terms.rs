@@ -22,15 +22,12 @@ pub(crate) const COST: &str = "cost";
 
 /// The name of the terms of outcomes.
 pub(crate) const OUTCOME: &str = "outcome";
+/// The name of the terms of whether a call was answered.
+const ANSWERED: &str = "answered";
 
 /// The amount charged to the customer in billionths, if it is known.
 pub(crate) fn charge_nanos(record: &CallRecord) -> Option<i64> {
     record.cost.as_ref().and_then(CallCost::customer_charge).and_then(Amount::nanos)
-}
-
-/// The currency of the cost, as it was sent.
-pub(crate) fn currency(record: &CallRecord) -> Option<&str> {
-    record.cost.as_ref().and_then(CallCost::currency)
 }
 
 /// A digest of the number of the caller and the workspace.
@@ -98,6 +95,11 @@ impl Terms {
         self.term("absent", name)
     }
 
+    /// The term of calls that were answered, or of those that were not.
+    pub(crate) fn answered(&self, is_answered: bool) -> Term {
+        self.term(ANSWERED, if is_answered { "true" } else { "false" })
+    }
+
     /// The term of a prefix of a phone number.
     pub(crate) fn prefix(&self, name: &str, start: &str) -> Term {
         self.term(&format!("{name}^"), start)
@@ -150,6 +152,7 @@ impl Terms {
             ("status", texts.status.as_deref()),
             ("direction", texts.direction.as_deref()),
             ("callType", texts.call_type.as_deref()),
+            ("currency", texts.currency.as_deref()),
             ("fromPhoneNumber", texts.from_phone_number.as_deref()),
             ("toPhoneNumber", texts.to_phone_number.as_deref()),
         ];
@@ -159,11 +162,11 @@ impl Terms {
                 None => terms.push(self.absent(name)),
             }
         }
-        terms.push(self.term(OUTCOME, texts.outcome.as_str()));
+        terms.extend([self.term(OUTCOME, texts.outcome.as_str()), self.answered(texts.is_answered)]);
         terms.extend(record.duration_nanos().map(|_| self.present(DURATION)));
         terms.extend(charge_nanos(record).map(|_| self.present(COST)));
         terms.extend(texts.call_id.map(|id| self.term("callIds", id)));
-        for (name, number) in &columns[6..] {
+        for (name, number) in &columns[7..] {
             let Some(number) = number else { continue };
             let ends = number.char_indices().skip(1).map(|(at, _)| at).chain([number.len()]);
             terms.extend(ends.take(PREFIX_CHARS).map(|end| self.prefix(name, &number[..end])));

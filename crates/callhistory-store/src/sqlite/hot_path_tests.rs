@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// One of each kind of filter.
-const FILTERS: [&str; 27] = [
+const FILTERS: [&str; 30] = [
     "agentId=a1",
     "agentId=!a1",
     "callFlowId=f1",
@@ -54,6 +54,7 @@ const FILTERS: [&str; 27] = [
     "status=busy",
     "outcome=completed,live",
     "outcome=!busy",
+    "answered=false",
     "direction=inbound",
     "callType=!*",
     "fromPhoneNumber=%2B1555*",
@@ -67,6 +68,8 @@ const FILTERS: [&str; 27] = [
     "maxDuration=10",
     "minCost=0.001",
     "maxCost=0.004",
+    "currency=usd",
+    "currency=!*",
     "metadata.campaign=spring",
     "postAnalysis=%7B%22score%22:7%7D",
     "postAnalysis=%7B%22score%22:%7B%22gte%22:3%7D%7D",
@@ -105,7 +108,7 @@ fn id(number: usize) -> CallId {
 fn input(number: usize) -> CallInput {
     let json = format!(
         r#"{{"agentId":"a{}","callFlowId":"f1","batchId":"b{}","status":"{}","direction":"inbound",
-        "fromPhoneNumber":"+1555{:07}","startTime":{},"duration":{}.5,"cost":{{"customer_charge":0.{number:04}}},
+        "fromPhoneNumber":"+1555{:07}","startTime":{},"duration":{}.5,"cost":{{"customer_charge":0.{number:04}{}}},
         "metadata":{{"campaign":"spring"}},"analyzedData":{{"score":{}}},"summary":"about a parcel {number}"}}"#,
         number % 2,
         number % 3,
@@ -114,6 +117,7 @@ fn input(number: usize) -> CallInput {
         number,
         1_767_225_600 + number * 300,
         number % 50,
+        if number.is_multiple_of(5) { "" } else { r#","currency":"USD""# },
         number % 9,
     );
     CallInput::from_json(json.as_bytes()).unwrap()

@@ -34,7 +34,8 @@ pub(crate) use crate::late_facts::{
     senseless_values_count_as_unknown, the_longest_names_are_stored, the_size_of_a_record_is_bounded,
 };
 pub(crate) use crate::metrics::{
-    members_of_metadata_are_groups, metrics_say_what_they_are_of, time_groups_without_calls_are_filled,
+    figures_are_filters, members_of_metadata_are_groups, metrics_say_what_they_are_of,
+    time_groups_without_calls_are_filled,
 };
 pub(crate) use crate::reference_model::{
     queries_equal_the_reference_model, queries_with_the_default_thresholds_equal_the_reference_model,
@@ -90,6 +91,7 @@ macro_rules! conformance {
             a_cursor_is_valid_only_for_its_query,
             metrics_include_the_first_and_last_valid_time,
             metrics_say_what_they_are_of,
+            figures_are_filters,
             members_of_metadata_are_groups,
             time_groups_without_calls_are_filled,
             a_failed_write_does_not_change_a_list,

@@ -1,6 +1,6 @@
 //! Metrics: figures, groups whose queries list exactly their calls, and groups without calls.
 
-use callhistory_model::{CallMetrics, ListQuery, MetricsQuery};
+use callhistory_model::{CallMetrics, CallRecord, ListQuery, MetricsQuery};
 use callhistory_store::{CallStore, StoreError};
 
 use crate::conformance::{Database, put, workspace};
@@ -19,6 +19,10 @@ async fn groups(store: &dyn CallStore, query: &str, key: &str) -> Vec<(String, u
         found.push((group.group.get(key).cloned().unwrap_or_default(), group.total_calls));
     }
     found
+}
+
+fn id_of(body: &[u8]) -> String {
+    serde_json::from_slice::<CallRecord>(body).unwrap().id.to_string()
 }
 
 fn labelled(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -68,6 +72,49 @@ pub(crate) async fn metrics_say_what_they_are_of(database: &impl Database) {
         }
     }
     assert_eq!(groups(&*store, "groupBy=outcome&minCost=0.15", "outcome").await, labelled(&[("unknown", 1)]));
+}
+
+/// Each figure of metrics has a filter that lists exactly its calls.
+pub(crate) async fn figures_are_filters(database: &impl Database) {
+    let store = database.open().await;
+    let answered = r#"{"startTime":100,"answeredAt":104.5,"cost":{"customer_charge":0.1,"currency":"eur"}}"#;
+    put(&*store, "w", "a", answered, 1).await;
+    put(&*store, "w", "b", r#"{"status":"completed","cost":{"customer_charge":-1,"currency":"EUR"}}"#, 1).await;
+    // A time before the start is no answer.
+    put(&*store, "w", "c", r#"{"startTime":100,"answeredAt":99,"cost":{"customer_charge":2}}"#, 1).await;
+    put(&*store, "w", "d", r#"{"status":"busy","cost":{"vendor":2,"currency":"EUR"}}"#, 1).await;
+    put(&*store, "w", "e", "{}", 1).await;
+    let cases = [
+        ("answered=true", "a b"),
+        ("answered=false", "c d e"),
+        ("answered=true&outcome=completed", "b"),
+        ("currency=EUR", "a b d"),
+        ("currency=eur,USD", "a b d"),
+        ("currency=!EUR", "c e"),
+        ("currency=!*", "c e"),
+        ("currency=*", "a b d"),
+        ("currency=USD", ""),
+        // The calls of a sum of costs have a charge.
+        ("currency=eur&minCost=-1000000000", "a b"),
+        ("currency=!*&minCost=-1000000000", "c"),
+    ];
+    for (query, expected) in cases {
+        for sort in ["", "&sort=cost"] {
+            let list = ListQuery::from_query(&format!("{query}{sort}&includeTotal=true")).unwrap();
+            let page = store.list_calls(&workspace("w"), &list).await.unwrap();
+            let mut ids: Vec<_> = page.calls.iter().map(id_of).collect();
+            ids.sort();
+            assert_eq!((ids.join(" ").as_str(), page.total), (expected, Some(ids.len() as u64)), "{query}{sort}");
+        }
+        let found = expected.split_whitespace().count() as u64;
+        assert_eq!(metrics(&*store, query).await.total_calls, found, "{query}");
+    }
+    // A fact that changes is found by its new value.
+    put(&*store, "w", "e", r#"{"answeredAt":5,"cost":{"customer_charge":0.2,"currency":"GBP"}}"#, 2).await;
+    let counts = [("answered=true", 3), ("answered=false", 2), ("currency=gbp", 1), ("currency=!*", 1)];
+    for (query, count) in counts {
+        assert_eq!(metrics(&*store, query).await.total_calls, count, "{query}");
+    }
 }
 
 pub(crate) async fn members_of_metadata_are_groups(database: &impl Database) {

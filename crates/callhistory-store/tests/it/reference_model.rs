@@ -76,6 +76,11 @@ impl ModelCall {
         self.answer().is_some() || self.outcome() == "completed"
     }
 
+    /// The currency of the cost. A call without a cost has none.
+    fn currency(&self) -> Option<String> {
+        self.currency.filter(|_| self.cost.is_some()).map(str::to_uppercase)
+    }
+
     fn talk_time(&self) -> Option<i64> {
         let span = self.end? - self.answer()?;
         (span >= 0).then_some(span)

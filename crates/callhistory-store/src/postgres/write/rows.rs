@@ -15,7 +15,7 @@ use crate::{
         phone_number::NumberingPlan,
         prepared::PreparedTerms,
         record_digest::RecordDigest,
-        search_terms::{caller, charge_nanos, currency, have_same_terms},
+        search_terms::{caller, charge_nanos, have_same_terms},
     },
     record_bytes::{RecordBytes, split_record},
 };
@@ -81,6 +81,7 @@ impl CallColumns {
         self.transcript_digests.push(digest.transcript);
         self.bodies.push(body);
         self.transcripts.push(transcript);
+        self.are_answered.push(texts.is_answered);
         let texts = [
             texts.agent_id,
             texts.call_flow_id,
@@ -92,9 +93,8 @@ impl CallColumns {
             Some(texts.outcome.as_str()),
             texts.from_phone_number.as_deref(),
             texts.to_phone_number.as_deref(),
-            currency(record),
+            texts.currency.as_deref(),
         ];
-        self.are_answered.push(record.is_answered());
         self.ids.push(record.id.to_string());
         self.integers.iter_mut().zip(integers).for_each(|(column, value)| column.push(value));
         self.texts.iter_mut().zip(texts).for_each(|(column, value)| column.push(value.map(str::to_owned)));

@@ -216,7 +216,7 @@ mod tests {
                         talk_time: random.bool().then(|| random.i64(0..1000)),
                         caller: random.bool().then(|| [random.i64(..), i64::MIN, i64::MAX, 0, 7][random.usize(0..5)]),
                         is_answered: random.bool(),
-                        currency: [None, Some("EUR"), Some("usd"), Some("USD")]
+                        currency: [None, Some("EUR"), Some("GBP"), Some("USD")]
                             [random.usize(0..4).min(random.usize(0..8))],
                         outcome: "",
                         status: STATUS[random.usize(0..4)],

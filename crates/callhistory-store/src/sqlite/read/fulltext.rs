@@ -18,7 +18,8 @@ use crate::{
 /// The value of a record without a duration in the index; less than any duration.
 pub(crate) const NO_DURATION: i64 = -1;
 /// The columns that groups of metrics have.
-const COVERED: [&str; 6] = ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type", "c.outcome"];
+const COVERED: [&str; 7] =
+    ["c.agent_id", "c.call_flow_id", "c.status", "c.direction", "c.call_type", "c.outcome", "c.currency"];
 
 /// Positions per second; see the migration.
 pub(crate) const POSITIONS_PER_SECOND: i64 = 1_000_000_000;
@@ -98,12 +99,13 @@ impl CompiledFilter {
 
     /// Whether the columns of metrics alone answer the filter.
     pub(crate) fn is_of_metric_columns(&self) -> bool {
-        let covered = |clause: &FilterClause| match clause {
-            FilterClause::Either { columns: ColumnTest::OneOf { columns, .. }, .. }
-            | FilterClause::Columns(ColumnTest::OneOf { columns, .. }) => {
-                columns.iter().all(|column| COVERED.contains(column))
+        let covered = |clause: &FilterClause| {
+            let (FilterClause::Either { columns, .. } | FilterClause::Columns(columns)) = clause else { return false };
+            match columns {
+                ColumnTest::OneOf { columns, .. } => columns.iter().all(|column| COVERED.contains(column)),
+                ColumnTest::IsAnswered(_) => true,
+                ColumnTest::Ids(_) => false,
             }
-            _ => false,
         };
         let Predicate { clauses, ranges, .. } = &self.predicate;
         self.presence.is_none() && clauses.iter().all(covered) && ranges.iter().all(|range| range.index != UPDATED.0)

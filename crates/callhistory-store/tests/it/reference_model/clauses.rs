@@ -85,6 +85,23 @@ fn outcome_clause(rng: &mut Rng) -> Clause {
     clause("outcome", value, move |call| names.iter().any(|name| name == call.outcome()) != negated)
 }
 
+/// The facts that metrics count by: whether a call was answered, and the currency of its cost.
+fn fact_clause(rng: &mut Rng) -> Clause {
+    let negated = rng.bool();
+    if rng.bool() {
+        return clause("answered", (!negated).to_string(), move |call| call.is_answered() != negated);
+    }
+    let mark = if negated { "!" } else { "" };
+    if rng.u8(0..3) == 0 {
+        return clause("currency", format!("{mark}*"), move |call| call.currency().is_some() != negated);
+    }
+    let codes: Vec<_> =
+        (0..rng.usize(1..3)).map(|_| pick(rng, &["EUR", "eur", "USD", "uSd", "GBP"]).to_owned()).collect();
+    let value = format!("{mark}{}", codes.join(","));
+    let is = move |have: String| codes.iter().any(|code| code.to_uppercase() == have);
+    clause("currency", value, move |call| call.currency().is_some_and(&is) != negated)
+}
+
 fn phone_clause(rng: &mut Rng) -> Clause {
     let (name, sides): (_, &[&str]) = match rng.u8(0..3) {
         0 => ("fromPhoneNumber", &["fromPhoneNumber"]),
@@ -286,7 +303,8 @@ fn ids_clause(rng: &mut Rng) -> Clause {
 pub(crate) fn clauses(rng: &mut Rng) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..rng.usize(0..4) {
-        let next = match rng.u8(0..12) {
+        let next = match rng.u8(0..13) {
+            12 => fact_clause(rng),
             0 => outcome_clause(rng),
             1..4 => set_clause(rng),
             4 | 5 => phone_clause(rng),
