@@ -44,10 +44,10 @@ struct Operation {
 /// The faults of a server, which requests meet in the order in which they were added.
 pub struct Faults {
     operations: Vec<Operation>,
-    script: Mutex<Vec<Entry>>,
+    script: Mutex<Vec<ScriptedFault>>,
 }
 
-struct Entry {
+struct ScriptedFault {
     fault: Fault,
     matched: u64,
     served: Arc<AtomicU64>,
@@ -87,7 +87,7 @@ impl Faults {
     pub fn add(&self, fault: Fault) -> Result<FaultCount, InvalidFault> {
         self.check(&fault)?;
         let served = Arc::default();
-        self.script().push(Entry { fault, matched: 0, served: Arc::clone(&served) });
+        self.script().push(ScriptedFault { fault, matched: 0, served: Arc::clone(&served) });
         Ok(FaultCount(served))
     }
 
@@ -96,7 +96,11 @@ impl Faults {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let parse = |line: &str| line.parse().and_then(|fault| self.check(&fault).map(|()| fault));
         let faults: Vec<Fault> = lines.map(parse).collect::<Result<_, _>>()?;
-        self.script().extend(faults.into_iter().map(|fault| Entry { fault, matched: 0, served: Arc::default() }));
+        self.script().extend(faults.into_iter().map(|fault| ScriptedFault {
+            fault,
+            matched: 0,
+            served: Arc::default(),
+        }));
         Ok(())
     }
 
@@ -105,7 +109,7 @@ impl Faults {
         self.script().clear();
     }
 
-    fn script(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn script(&self) -> MutexGuard<'_, Vec<ScriptedFault>> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +135,7 @@ impl Faults {
         let is_called = |operation: &&Operation| operation.method == method && operation.route == route;
         let operation = self.operations.iter().find(is_called)?;
         let mut script = self.script();
-        for Entry { fault, matched, served } in script.iter_mut() {
+        for ScriptedFault { fault, matched, served } in script.iter_mut() {
             let is_meant =
                 fault.target.as_ref().is_none_or(|target| *target == operation.id || target == request.uri().path());
             // A response to HEAD has no body that could fail.
@@ -152,7 +156,7 @@ impl Faults {
     /// What is scripted, as JSON.
     fn report(&self) -> Response {
         let script = self.script();
-        let entries = script.iter().map(|Entry { fault, served, .. }| {
+        let entries = script.iter().map(|ScriptedFault { fault, served, .. }| {
             json!({ "fault": fault.to_string(), "served": served.load(Ordering::Relaxed) })
         });
         let body = json!(entries.collect::<Vec<_>>()).to_string();
