@@ -2,7 +2,7 @@
 
 use callhistory_model::{CallRecord, ListQuery};
 use futures_util::{Stream, TryStreamExt as _, stream};
-use reqwest::{Method, Request, Url, header::LINK};
+use reqwest::{Method, Request};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -73,9 +73,9 @@ impl Client {
     pub async fn list_calls_as<T: DeserializeOwned>(&self, query: &ListQuery) -> Result<CallPage<T>, Error> {
         let request = Request::new(Method::GET, self.url("", &query.to_query()));
         let reply = self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?;
-        let total = reply.headers.get("x-total-count").and_then(|total| total.to_str().ok()?.parse().ok());
-        let link = reply.headers.get(LINK).and_then(|link| link.to_str().ok());
-        let next = link.and_then(next_cursor);
+        let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
+        let total = header("x-total-count").and_then(|total| total.parse().ok());
+        let next = header("x-next-cursor").map(str::to_owned);
         Ok(CallPage { calls: reply.json()?, next, total })
     }
 
@@ -128,13 +128,4 @@ impl Client {
     pub fn stream_calls(&self, query: ListQuery) -> impl Stream<Item = Result<CallRecord, Error>> + Send + use<> {
         self.stream_pages(query).map_ok(|page| stream::iter(page.calls.into_iter().map(Ok))).try_flatten()
     }
-}
-
-/// The cursor of the link to the next page. A target can contain commas, so the links are split at their brackets.
-fn next_cursor(link: &str) -> Option<String> {
-    let mut links = link.split('<').filter_map(|part| part.split_once('>'));
-    let (target, _) = links.find(|(_, parameters)| parameters.contains("rel=\"next\""))?;
-    // The link may be relative; only its cursor is used, with the base URL of this client.
-    let url = Url::parse("http://relative").ok()?.join(target).ok()?;
-    url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.into_owned())
 }

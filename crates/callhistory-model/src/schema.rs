@@ -46,8 +46,26 @@ impl Transform for NotNullable {
     }
 }
 
+/// The formats of OpenAPI: generators of clients read a format that they do not know as 32 bits.
+#[derive(Clone, Debug)]
+struct KnownFormats;
+
+impl Transform for KnownFormats {
+    fn transform(&mut self, schema: &mut Schema) {
+        let known = match schema.get("format").and_then(Value::as_str) {
+            Some("uint64") => Some("int64"),
+            Some("uint32" | "uint16") => Some("int32"),
+            _ => None,
+        };
+        if let Some(format) = known {
+            schema.insert("format".into(), format.into());
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
 fn generator(settings: SchemaSettings) -> SchemaGenerator {
-    settings.with_transform(NotNullable).into_generator()
+    settings.with_transform(NotNullable).with_transform(KnownFormats).into_generator()
 }
 
 /// The JSON Schemas (draft 2020-12) of files and streams, by name: a record, a line of an import, a line of an export,

@@ -51,7 +51,7 @@ pub fn lint(contract: &Value) -> Vec<LintError> {
             match kind.as_str() {
                 "responses" => rules.problem(component),
                 "parameters" => rules.parameter(component),
-                "headers" => rules.described(component),
+                "headers" => rules.header(component),
                 _ => {}
             }
             errors.extend(rules.errors);
@@ -229,11 +229,17 @@ impl Rules<'_> {
     fn parameter(&mut self, parameter: &Value) {
         self.described(parameter);
         let kind = parameter["schema"]["type"].as_str().unwrap_or_default();
+        format_errors(&parameter["schema"], &self.place, &mut self.errors);
         let name = parameter["name"].as_str().unwrap_or_default();
         if matches!(kind, "integer" | "number") && !names_unit(name, &parameter["description"]) {
             self.error("", "does not say its unit");
         }
         bound_errors(&parameter["schema"], &self.place, &mut self.errors);
+    }
+
+    fn header(&mut self, header: &Value) {
+        self.described(header);
+        format_errors(&header["schema"], &self.place, &mut self.errors);
     }
 
     /// A parameter or a header has a description, a type and an example of it.
@@ -285,18 +291,17 @@ impl Rules<'_> {
             self.error(below, "has no description");
         }
         for (media_type, content) in members(&body["content"]) {
-            // Only JSON needs a schema: several generators fail at a schema of another media type.
-            let is_json = media_type.ends_with("json") && media_type != "application/x-ndjson";
-            // An example is a text, and files such as workbooks are none.
-            if media_type.starts_with("application/vnd.") && !is_json {
-                continue;
-            }
-            let schema = if is_json { content.get("schema") } else { Some(&Value::Bool(true)) };
-            let (Some(schema), Some(example)) = (schema, content.get("example")) else {
-                self.error(below, format!("has no schema or no example for {media_type}"));
+            // Generators of clients return nothing for a body without a schema.
+            let Some(schema) = content.get("schema") else {
+                self.error(below, format!("has no schema for {media_type}"));
                 continue;
             };
-            self.fits(schema, example, below);
+            match content.get("example") {
+                Some(example) => self.fits(schema, example, below),
+                // An example is a text, and files such as workbooks are none.
+                None if media_type.starts_with("application/vnd.") => {}
+                None => self.error(below, format!("has no example for {media_type}")),
+            }
         }
     }
 
@@ -346,6 +351,21 @@ fn bound_errors(schema: &Value, place: &str, errors: &mut Vec<LintError>) {
     }
 }
 
+/// A number has a format that generators of clients know: they read one without a format as 32 bits.
+fn format_errors(schema: &Value, place: &str, errors: &mut Vec<LintError>) {
+    let is = |kind: &str| schema["type"] == kind || items(&schema["type"]).any(|known| known == kind);
+    let known: &[&str] = if is("integer") {
+        &["int32", "int64"]
+    } else if is("number") {
+        &["double"]
+    } else {
+        return;
+    };
+    if !schema["format"].as_str().is_some_and(|format| known.contains(&format)) {
+        errors.push((place.to_owned(), format!("is a number without the format {}", known.join(" or "))));
+    }
+}
+
 /// A schema has a type, a unit, and if it is an array a bound; only free-form data has none.
 fn schema_errors(schema: &Value, place: &str, errors: &mut Vec<LintError>) {
     // Free-form items are any JSON.
@@ -363,6 +383,7 @@ fn schema_errors(schema: &Value, place: &str, errors: &mut Vec<LintError>) {
         errors.push((place.to_owned(), "has no single type".to_owned()));
         return;
     };
+    format_errors(schema, place, errors);
     // Members of a component, not nested ones.
     let is_member = place.matches('/').count() <= 5 && !place.contains("additionalProperties");
     if is_member && says_nothing(&schema["description"]) {

@@ -3,7 +3,7 @@
 use super::{
     analysis::AnalysisClause,
     one_of::{OneOf, TextPattern},
-    query_string::{QueryString, set},
+    query_string::{METADATA, QueryString, metadata_member, set},
 };
 use crate::{
     Amount, CallOutcome, FieldError, FieldErrorCode, JsonObject, Seconds, TimeZone, Timestamp,
@@ -25,7 +25,6 @@ pub const MAX_SEARCH_CHARS: usize = 256;
 /// Maximum number of words in `search`.
 const MAX_SEARCH_WORDS: usize = 16;
 const MAX_CALL_IDS: usize = 1000;
-pub(super) const MAX_METADATA_FILTERS: usize = 16;
 
 /// A filter of calls: a call matches if it matches every clause. The default matches all.
 ///
@@ -86,7 +85,9 @@ pub struct CallFilter {
 }
 
 impl CallFilter {
-    /// The names of the filter parameters, except `metadata.NAME`.
+    /// Maximum number of members of [`metadata`](Self::metadata).
+    pub const MAX_METADATA: usize = 16;
+    /// The names of the filter parameters. That of `metadata` is followed by a member: `metadata.NAME` or `metadata[NAME]`.
     pub const PARAMETERS: &'static [&'static str] = &[
         "agentId",
         "callFlowId",
@@ -112,6 +113,7 @@ impl CallFilter {
         "maxCost",
         "currency",
         "postAnalysis",
+        METADATA,
         "search",
         "timezone",
     ];
@@ -152,7 +154,7 @@ impl CallFilter {
         }
         for (name, value) in &self.metadata {
             let quote = if value.trim().is_empty() { "\"" } else { "" };
-            query.push(&format!("metadata.{name}"), format_args!("{quote}{value}{quote}"));
+            query.push(&format!("{METADATA}.{name}"), format_args!("{quote}{value}{quote}"));
         }
         query.push_some("search", self.search.as_ref());
         query.push_some("timezone", self.time_zone);
@@ -192,17 +194,20 @@ impl CallFilter {
             "postAnalysis" => AnalysisClause::parse(value).map(|clauses| self.post_analysis = clauses),
             "search" => set(&mut self.search, search(value)),
             "timezone" => set(&mut self.time_zone, value.parse()),
-            _ => {
-                let member = name.strip_prefix("metadata.")?;
-                self.read_metadata(member, value)
-            }
+            METADATA => self.read_metadata(name, "", value),
+            _ => self.read_metadata(name, metadata_member(name)?, value),
         };
         Some(result)
     }
 
-    fn read_metadata(&mut self, member: &str, value: &str) -> Result<(), FieldError> {
+    fn read_metadata(&mut self, name: &str, member: &str, value: &str) -> Result<(), FieldError> {
         if member.is_empty() {
-            return Err(FieldError::new(FieldErrorCode::Malformed, "has no member name; write metadata.NAME=value"));
+            let detail = "has no member name; write metadata[NAME]=value or metadata.NAME=value";
+            return Err(FieldError::new(FieldErrorCode::Malformed, detail));
+        }
+        if member.contains("][") && !name.starts_with("metadata.") {
+            let detail = "names a nested member by several brackets; write metadata[A.B] or metadata.A.B";
+            return Err(FieldError::new(FieldErrorCode::Malformed, detail));
         }
         check_path(member)?;
         if value.trim().is_empty() {
@@ -211,8 +216,8 @@ impl CallFilter {
         // The way to ask for a blank text.
         let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         let value = quoted.filter(|text| text.trim().is_empty()).unwrap_or(value);
-        if self.metadata.len() == MAX_METADATA_FILTERS {
-            let detail = format!("exceeds the limit of {MAX_METADATA_FILTERS} metadata filters");
+        if self.metadata.len() == Self::MAX_METADATA {
+            let detail = format!("exceeds the limit of {} metadata filters", Self::MAX_METADATA);
             return Err(FieldError::new(FieldErrorCode::TooManyMembers, detail));
         }
         self.metadata.push((member.to_owned(), value.to_owned()));

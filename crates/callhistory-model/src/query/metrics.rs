@@ -1,7 +1,7 @@
 //! The query of metrics: filters and groups.
 
 use super::{
-    filter::{CallFilter, MAX_METADATA_FILTERS},
+    filter::CallFilter,
     query_string::{QueryString, read_parameters},
 };
 use crate::{
@@ -114,10 +114,12 @@ impl MetricsQuery {
         let is_new = |key: &GroupKey| matches!(key, GroupKey::Metadata(path) if !metrics.filter.metadata.iter().any(|(name, _)| name == path));
         // The query of a group has them all.
         if metrics.filter.metadata.len() + metrics.group_by.iter().filter(|key| is_new(key)).count()
-            > MAX_METADATA_FILTERS
+            > CallFilter::MAX_METADATA
         {
-            let detail =
-                format!("exceeds, with the metadata filters, the limit of {MAX_METADATA_FILTERS} members of metadata");
+            let detail = format!(
+                "exceeds, with the metadata filters, the limit of {} members of metadata",
+                CallFilter::MAX_METADATA
+            );
             errors.push(FieldError::new(FieldErrorCode::TooManyMembers, detail).in_parameter("groupBy"));
         }
         if errors.is_empty() { Ok(metrics) } else { Err(FieldErrors(errors)) }

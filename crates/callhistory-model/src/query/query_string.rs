@@ -33,15 +33,15 @@ pub(crate) fn read_parameters(
             errors.push(FieldError::new(FieldErrorCode::InvalidString, detail).in_parameter(name));
             continue;
         };
-        let is_known = || {
-            name.strip_prefix("metadata.").is_some_and(|member| !member.is_empty())
-                || known.iter().any(|names| names.contains(&name.as_str()))
-        };
+        let member = metadata_member(&name).filter(|member| !member.is_empty());
+        let is_known = || known.iter().any(|names| names.contains(&member.map_or(name.as_str(), |_| METADATA)));
+        // The two forms of a name are one parameter.
+        let written = || member.map_or_else(|| name.clone(), |member| format!("{METADATA}.{member}"));
         let result = if name.is_empty() {
             Err(FieldError::new(FieldErrorCode::Malformed, "has no name"))
         } else if value.trim().is_empty() && is_known() {
             Ok(())
-        } else if !seen.insert(name.clone()) {
+        } else if !seen.insert(written()) {
             Err(FieldError::new(FieldErrorCode::Repeated, "occurs more than once; separate values by commas"))
         } else if value.len() > MAX_PARAMETER_BYTES {
             let detail = format!("has {} bytes; at most {MAX_PARAMETER_BYTES} are accepted", value.len());
@@ -63,6 +63,15 @@ pub(crate) fn read_parameters(
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(FieldErrors(errors)) }
+}
+
+/// The parameter of filters by members of `metadata`.
+pub(crate) const METADATA: &str = "metadata";
+
+/// The member that a parameter names: `metadata.NAME`, or `metadata[NAME]`, the style `deepObject` of OpenAPI.
+pub(crate) fn metadata_member(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(METADATA)?;
+    rest.strip_prefix('.').or_else(|| rest.strip_prefix('[')?.strip_suffix(']'))
 }
 
 fn unknown_parameter(name: &str, known: &[&[&str]]) -> FieldError {

@@ -283,7 +283,7 @@ exact_number! {
     UnixSeconds,
     within 0..END_OF_TIME_SECONDS * NANOS_PER_UNIT,
     words "Unix seconds from 0 up to the year 2260",
-    schema { "type": "number", "examples": [1_680_000_000] }
+    schema { "type": "number", "format": "double", "examples": [1_680_000_000] }
 }
 
 exact_number! {
@@ -292,7 +292,7 @@ exact_number! {
     Seconds,
     within 0..MAX_DURATION_SECONDS * NANOS_PER_UNIT + 1,
     words "seconds from 0 to 31622400 (366 days)",
-    schema { "type": "number", "examples": [300] }
+    schema { "type": "number", "format": "double", "examples": [300] }
 }
 
 exact_number! {
@@ -309,7 +309,7 @@ exact_number! {
     Amount,
     within -MAX_AMOUNT * NANOS_PER_UNIT..MAX_AMOUNT * NANOS_PER_UNIT + 1,
     words "from -1000000000 to 1000000000",
-    schema { "type": "number", "examples": [0.25] }
+    schema { "type": "number", "format": "double", "examples": [0.25] }
 }
 
 exact_number! {
@@ -319,6 +319,7 @@ exact_number! {
     words "a decimal",
     schema {
         "type": "number",
+        "format": "double",
         "x-max-decimal-places": NANOS_SCALE,
         "examples": [100_000.25],
     }

@@ -19,7 +19,7 @@ fn with_value(lists: &[&[&str]], value: &str) -> String {
 #[test]
 fn a_blank_parameter_is_not_given() {
     for blank in ["", "+", "%20%20", "%09+"] {
-        let filters = [CallFilter::PARAMETERS, &["metadata.x"]].concat();
+        let filters = [CallFilter::PARAMETERS, &["metadata.x", "metadata[y]"]].concat();
         let list = with_value(&[ListQuery::PARAMETERS, &filters], blank);
         assert_eq!(ListQuery::from_query(&list), Ok(ListQuery::default()), "{list}");
         let metrics = with_value(&[MetricsQuery::PARAMETERS, &filters], blank);
@@ -32,11 +32,48 @@ fn a_blank_parameter_is_not_given() {
         assert_eq!(UpdateQuery::from_query(&update), Ok(UpdateQuery::default()), "{update}");
         let import = with_value(&[ImportQuery::PARAMETERS], blank);
         assert_eq!(ImportQuery::from_query(&import), Ok(ImportQuery::default()), "{import}");
-        assert!(ListQuery::from_query(&format!("agent={blank}")).is_err(), "an unknown parameter is an error");
+        for unknown in ["agent", "metadata.", "metadata[]", "metadatax"] {
+            assert!(ListQuery::from_query(&format!("{unknown}={blank}")).is_err(), "an unknown parameter is an error");
+        }
+        for changes in ["metadata.x", "metadata[x]", "metadata"] {
+            assert!(ChangesQuery::from_query(&format!("{changes}={blank}")).is_err(), "it has no such filter");
+        }
     }
     // The value that counts is the other one.
     let list = ListQuery::from_query("agentId=&agentId=a&status=").unwrap();
     assert_eq!(list.filter, CallFilter { agent_id: Some("a".into()), ..CallFilter::default() });
+}
+
+#[test]
+fn a_member_of_metadata_is_named_in_brackets_or_after_a_dot() {
+    let of = |query: &str| ListQuery::from_query(query).map(|list| list.filter.metadata);
+    let ticket = vec![("ticket".to_owned(), "A-1".to_owned())];
+    for query in ["metadata.ticket=A-1", "metadata[ticket]=A-1", "metadata%5Bticket%5D=A-1", "metadata%5bticket]=A-1"] {
+        assert_eq!(of(query), Ok(ticket.clone()), "{query}");
+        let written = ListQuery::from_query(query).unwrap().to_query();
+        assert_eq!(written, "metadata.ticket=A-1", "queries that the service writes have one form");
+        assert!(MetricsQuery::from_query(query).is_ok() && ExportQuery::from_query(query).is_ok());
+    }
+    assert_eq!(of("metadata[a.b]=1"), of("metadata.a.b=1"));
+    // A name may itself have brackets.
+    assert_eq!(of("metadata[a[0]]=1"), Ok(vec![("a[0]".to_owned(), "1".to_owned())]));
+    for (query, name, detail) in [
+        ("metadata=1", "metadata", "has no member name"),
+        ("metadata[]=1", "metadata[]", "has no member name"),
+        ("metadata%5B%5D=1", "metadata[]", "has no member name"),
+        ("metadata.=1", "metadata.", "has no member name"),
+        ("metadata[a][b]=1", "metadata[a][b]", "write metadata[A.B]"),
+        ("metadata[a=1", "metadata[a", "is unknown"),
+        ("metadata.a=1&metadata[a]=2", "metadata[a]", "occurs more than once"),
+        ("metadata[a]=%00", "metadata[a]", "contains the character U+0000"),
+    ] {
+        let error = of(query).unwrap_err().0.remove(0);
+        assert_eq!(error.parameter.as_deref(), Some(name), "{query}");
+        assert!(error.detail.contains(detail), "{query}: {}", error.detail);
+    }
+    let many = |count: usize| (0..count).map(|at| format!("metadata[m{at}]=1")).collect::<Vec<_>>().join("&");
+    assert_eq!(of(&many(CallFilter::MAX_METADATA)).unwrap().len(), 16);
+    assert!(of(&many(CallFilter::MAX_METADATA + 1)).is_err());
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use callhistory_model::{CallRecord, SearchQuery, WorkspaceId, schema::CallSearchPage};
+use callhistory_model::{SearchQuery, WorkspaceId, schema::CallSearchPage};
 use serde::Serialize;
 
+use super::list::{page_headers, push_call};
 use crate::{
     auth::{
         caller::{Caller, Reads},
@@ -28,8 +29,8 @@ use crate::{
 /// says them and when, and a snippet of at most 200 characters. See *Search*. It takes the filters of the list.
 ///
 /// By relevance, the newest 200 matching calls (or fewer, if they have more than 4 MiB) are compared, and the best of them
-/// returned; there is no further page. In the order of time, the header `Link` with `rel="next"` leads through all matching calls,
-/// as in the list, and `next` is its cursor. The positions of `matches` count Unicode code points.
+/// returned; there is no further page. In the order of time, the headers `X-Next-Cursor` and `Link` lead through all matching calls,
+/// as in the list, and `next` is the cursor too. The positions of `matches` count Unicode code points.
 ///
 /// A key without the scope `phone-numbers:read` cannot search for digits (403), and finds no call by its phone numbers alone: a page
 /// can then have fewer hits than `limit`, and `total` counts these calls too.
@@ -42,7 +43,7 @@ use crate::{
     security((), ("apiKey" = ["calls:read"]), ("bearer" = ["calls:read"])),
     extensions(("x-group-parameters" = json!(true))),
     responses(
-        (status = 200, description = "The hits of the page.", body = CallSearchPage, headers(("Link"))),
+        (status = 200, description = "The hits of the page.", body = CallSearchPage, headers(("Link"), ("X-Next-Cursor"))),
         CursorProblems,
     ),
 )]
@@ -65,29 +66,19 @@ async fn read_page(
     query: &SearchQuery,
 ) -> Result<(HeaderMap, Bytes), ApiError> {
     let page = app.store.search_calls(workspace, query, grant.sees_phone_numbers()).await?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = page_headers(app, "/search", page.next.clone(), |cursor| {
+        SearchQuery { cursor: Some(cursor), ..query.clone() }.to_query()
+    })?;
     let mut body = br#"{"hits":["#.to_vec();
     for (at, hit) in page.hits.into_iter().enumerate() {
         body.extend_from_slice(if at > 0 { br#",{"call":"# } else { br#"{"call":"# });
-        let call = grant.redact(hit.call)?;
-        if query.fields.is_empty() {
-            body.extend_from_slice(&call);
-        } else {
-            let fields = CallRecord::project(&call, &query.fields).map_err(|error| ApiError::internal(&error))?;
-            body.extend_from_slice(fields.as_bytes());
-        }
+        push_call(&mut body, grant, hit.call, &query.fields)?;
         push(&mut body, r#","evidence":"#, &hit.evidence)?;
         body.push(b'}');
     }
     body.push(b']');
     if let Some(cursor) = page.next {
         push(&mut body, r#","next":"#, &cursor)?;
-        let next = SearchQuery { cursor: Some(cursor), ..query.clone() };
-        // As in a list.
-        let base = app.public_url.as_ref().map_or_else(String::new, |url| format!("{}/search", url.calls()));
-        let link = HeaderValue::try_from(format!("<{base}?{}>; rel=\"next\"", next.to_query()));
-        headers.insert(header::LINK, link.map_err(|error| ApiError::internal(&error))?);
     }
     if let Some(total) = page.total {
         push(&mut body, r#","total":"#, &total)?;

@@ -15,7 +15,7 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// The headers of responses that a page may read.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Link, ETag, X-Total-Count, Location, Retry-After, X-Request-Id, x-callhistory-warnings, Preference-Applied, \
+    "Link, X-Next-Cursor, ETag, X-Total-Count, Location, Retry-After, X-Request-Id, x-callhistory-warnings, Preference-Applied, \
      Content-Disposition, RateLimit, RateLimit-Policy, WWW-Authenticate, Allow, Accept-Encoding",
 );
 /// How long a browser may keep a preflight response, in seconds: the most that Chromium accepts.

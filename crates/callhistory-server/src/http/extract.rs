@@ -70,9 +70,10 @@ impl<S: Send + Sync> FromRequestParts<S> for OriginalPath {
         let segment = parts.uri.path().rsplit('/').next().unwrap_or_default();
         // Each original has one URL: no sign, no leading zero.
         let is_plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && !segment.starts_with('0');
-        let number = segment.parse().ok().filter(|_| is_plain);
+        let number: Option<u32> = segment.parse().ok();
+        let number = number.filter(|number| is_plain && *number <= i32::MAX.unsigned_abs());
         number.map(Self).ok_or_else(|| {
-            let detail = "is not the number of an original: an integer from 1 to 4294967295";
+            let detail = "is not the number of an original: an integer from 1 to 2147483647";
             let error = FieldError::new(FieldErrorCode::OutOfRange, detail).in_parameter("originalNumber");
             ApiError::invalid_parameters(vec![error])
         })
@@ -82,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OriginalPath {
 impl IntoParams for OriginalPath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let members = json!({
-            "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
+            "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": i32::MAX },
             "description": "Number of the original in its record, as `list_originals` returns it.",
             "example": 1,
         });
@@ -181,7 +182,7 @@ impl IntoParams for EventStream {
                 text/event-stream`.",
             "example": CURSOR,
         });
-        vec![parameter(ParameterIn::Header, LAST_EVENT_ID.as_str(), &members).build()]
+        vec![parameter(ParameterIn::Header, "Last-Event-ID", &members).build()]
     }
 }
 
@@ -219,6 +220,6 @@ impl IntoParams for IdempotencyKeyHeader {
             "description": "Key that the client generates for this creation: 1 to 255 visible ASCII characters.",
             "example": "order-4711",
         });
-        vec![parameter(ParameterIn::Header, IDEMPOTENCY_KEY.as_str(), &members).build()]
+        vec![parameter(ParameterIn::Header, "Idempotency-Key", &members).build()]
     }
 }

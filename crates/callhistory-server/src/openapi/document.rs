@@ -1,7 +1,5 @@
 //! The OpenAPI document.
 
-use std::collections::BTreeMap;
-
 use callhistory_model::{Problem, schema::json_schemas};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -106,13 +104,12 @@ pub(crate) fn base() -> OpenApi {
         ("Changes", "Created, updated and deleted records in commit order."),
     ];
     let tags = tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
-    let server = ServerBuilder::new()
-        .url("/")
-        .description(Some(
-            "The server that this document was retrieved from. Under a path prefix of a proxy, add the prefix.",
-        ))
-        .build();
-    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).servers(Some([server])).build()
+    let servers = [
+        ("/", "The server that this document was retrieved from. Under a path prefix of a proxy, add the prefix."),
+        ("http://127.0.0.1:8080", "A server on this machine with the default settings."),
+    ];
+    let servers = servers.map(|(url, text)| ServerBuilder::new().url(url).description(Some(text)).build());
+    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).servers(Some(servers)).build()
 }
 
 /// The contract as JSON text: sorted keys except in examples, two spaces, one newline at the end.
@@ -171,24 +168,15 @@ fn refer_to_headers(response: &mut Value) {
 }
 
 /// Replaces the parameters of all operations by references, and returns them by the keys of their components: the name of the
-/// parameter, after that of the operation if two operations give it different meanings.
+/// parameter, after that of the operation if it has another meaning there than in the first operation that has it.
 fn share_parameters(document: &mut Value) -> Value {
-    let mut meanings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for operation in operations(document) {
-        for parameter in operation["parameters"].as_array().into_iter().flatten() {
-            let known = meanings.entry(parameter["name"].to_string()).or_default();
-            if !known.contains(parameter) {
-                known.push(parameter.clone());
-            }
-        }
-    }
     let mut components = Map::new();
     for operation in operations(document) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
-            let name = parameter["name"].as_str().unwrap_or_default();
-            let is_shared = meanings[&parameter["name"].to_string()].len() == 1;
-            let key = if is_shared { name.to_owned() } else { format!("{id}.{name}") };
+            let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+            let is_other = components.get(&name).is_some_and(|known| known != parameter);
+            let key = if is_other { format!("{id}.{name}") } else { name };
             let reference = json!({ "$ref": format!("#/components/parameters/{key}") });
             components.insert(key, std::mem::replace(parameter, reference));
         }
@@ -208,14 +196,25 @@ fn give_sample(operation: &mut Value) {
     }
 }
 
+/// The schema of a body that is no JSON: text in events, and otherwise bytes, for which generators of clients have a type.
+fn give_schema(media_type: &str, content: &mut Value) {
+    if content.get("schema").is_none() {
+        let is_text = media_type == "text/event-stream";
+        content["schema"] =
+            if is_text { json!({ "type": "string" }) } else { json!({ "type": "string", "format": "binary" }) };
+    }
+}
+
 /// An example for every body. Tests send each request and compare the response.
 fn give_examples(operation: &mut Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     for (media_type, content) in members(operation.pointer_mut("/requestBody/content")) {
+        give_schema(media_type, content);
         content["example"] = examples::request(&id, media_type);
     }
     for (status, response) in members(operation.get_mut("responses")) {
         for (media_type, content) in members(response.get_mut("content")) {
+            give_schema(media_type, content);
             // A workbook has no text.
             if !media_type.starts_with("application/vnd.") {
                 content["example"] = examples::response(&id, status, media_type);

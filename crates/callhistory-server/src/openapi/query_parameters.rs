@@ -33,7 +33,7 @@ fn time() -> Value {
 
 /// A number that keeps its digits.
 fn number(least: i64, most: i64) -> Value {
-    json!({ "type": "number", "minimum": least, "maximum": most, "x-max-decimal-places": 9 })
+    json!({ "type": "number", "format": "double", "minimum": least, "maximum": most, "x-max-decimal-places": 9 })
 }
 
 /// Some of a few names, each at most once, with commas between. It is a text and no array: generated clients send the items
@@ -96,14 +96,7 @@ fn describe_filter(name: &str) -> Value {
             json!("Europe/Berlin"),
             "IANA time zone of dates and times without a zone, and of the hours, days, weeks and months of metrics. See *Times*.",
         ),
-        METADATA => (
-            set(),
-            json!("A-1009"),
-            "Filter by a member of `metadata`: replace `NAME` with its name, with dots for a nested one. Matches records in \
-             which it has this value, or is an array with it. Numbers are compared as numbers; after a backslash, the value is \
-             only a text. `*` matches any value, `!*` none; `=VALUE` the only value, and `=[VALUE]` one of several. At most 16 \
-             members.",
-        ),
+        "metadata" => return describe_metadata(),
         _ => return describe_range(name),
     };
     json!({ "schema": schema, "example": example, "description": description })
@@ -146,23 +139,35 @@ fn describe_range(name: &str) -> Value {
 }
 
 /// The one filter whose name the caller completes.
-const METADATA: &str = "metadata.NAME";
+fn describe_metadata() -> Value {
+    json!({
+        "style": "deepObject",
+        "explode": true,
+        "schema": { "type": "object", "additionalProperties": set(), "maxProperties": CallFilter::MAX_METADATA },
+        "example": { "ticket": "A-1009" },
+        "description": "Filter by members of `metadata`: `metadata[NAME]=VALUE` or `metadata.NAME=VALUE`, with dots in `NAME` for a \
+            nested member. Matches records in which it has this value, or is an array with it. Numbers are compared as numbers; \
+            after a backslash, the value is only a text. `*` matches any value, `!*` none; `=VALUE` the only value, and \
+            `=[VALUE]` one of several.",
+    })
+}
 
 fn describe_list(name: &str) -> Value {
     let (limit, pages) = ((ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT), ListQuery::MAX_PAGED_RECORDS);
     match name {
         "limit" => json!({
-            "schema": { "type": "integer", "minimum": 1, "maximum": limit.1, "default": limit.0 },
+            "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": limit.1, "default": limit.0 },
             "description": "Maximum number of records per page.",
             "example": 50,
         }),
         "cursor" => json!({
             "schema": cursor_schema(),
-            "description": "Start of the page, from the header `Link` of the previous page, with the same filters and sort.",
+            "description": "Start of the page: the header `X-Next-Cursor` of the previous page, with the same filters and sort. A search \
+                has pages in the order of time only.",
             "example": CURSOR,
         }),
         "page" => json!({
-            "schema": { "type": "integer", "minimum": 1, "maximum": pages },
+            "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": pages },
             "description": "Page number, starting at 1, within the first 100,000 records; follow `Link` beyond them. Not \
                 allowed with `cursor`.",
             "example": 1,
@@ -187,7 +192,7 @@ fn describe_list(name: &str) -> Value {
         }),
         "includeTotal" => json!({
             "schema": { "type": "boolean", "default": false },
-            "description": "Include the total number of matching records in the header `X-Total-Count`.",
+            "description": "Include the total number of matching records: in the header `X-Total-Count` of a list, as `total` of a search.",
             "example": true,
         }),
         _ => Value::Null,
@@ -204,7 +209,7 @@ fn describe_search(name: &str) -> Value {
             "example": "customer engagement",
         }),
         "limit" => json!({
-            "schema": { "type": "integer", "minimum": 1, "maximum": limit.1, "default": limit.0 },
+            "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": limit.1, "default": limit.0 },
             "description": "Maximum number of hits per page.",
             "example": 10,
         }),
@@ -217,17 +222,6 @@ fn describe_search(name: &str) -> Value {
             "description": "Order of the hits. `relevance`: first those with most of the words in one text, then those with the \
                 most matches, then the newest.",
             "example": "relevance",
-        }),
-        "cursor" => json!({
-            "schema": cursor_schema(),
-            "description": "Start of the page, from `next` of the previous page, with the same words, filters and sort. Not allowed \
-                in an order by relevance.",
-            "example": CURSOR,
-        }),
-        "includeTotal" => json!({
-            "schema": { "type": "boolean", "default": false },
-            "description": "Include the total number of matching calls as `total`.",
-            "example": true,
         }),
         _ => describe_list(name),
     }
@@ -302,7 +296,7 @@ fn describe_changes(name: &str) -> Value {
     let (limit, wait) = ((ChangesQuery::DEFAULT_LIMIT, ChangesQuery::MAX_LIMIT), ChangesQuery::MAX_WAIT_SECONDS);
     match name {
         "limit" => json!({
-            "schema": { "type": "integer", "minimum": 1, "maximum": limit.1, "default": limit.0 },
+            "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": limit.1, "default": limit.0 },
             "description": "Maximum number of changes per response. Not allowed with `Accept: text/event-stream`.",
             "example": 100,
         }),
@@ -313,7 +307,7 @@ fn describe_changes(name: &str) -> Value {
             "example": CURSOR,
         }),
         "wait" => json!({
-            "schema": { "type": "integer", "minimum": 0, "maximum": wait, "default": 0 },
+            "schema": { "type": "integer", "format": "int32", "minimum": 0, "maximum": wait, "default": 0 },
             "description": "Long-poll timeout in seconds. Not allowed with `Accept: text/event-stream`.",
             "example": 30,
         }),
@@ -364,15 +358,11 @@ macro_rules! into_params {
     };
 }
 
-fn filters() -> Vec<&'static str> {
-    CallFilter::PARAMETERS.iter().copied().chain([METADATA]).collect()
-}
-
 into_params! {
-    ListQuery: describe_list, filters();
-    SearchQuery: describe_search, SearchQuery::filters().chain([METADATA]).collect();
-    MetricsQuery: describe_metrics, filters();
-    ExportQuery: describe_export, filters();
+    ListQuery: describe_list, CallFilter::PARAMETERS.to_vec();
+    SearchQuery: describe_search, SearchQuery::filters().collect();
+    MetricsQuery: describe_metrics, CallFilter::PARAMETERS.to_vec();
+    ExportQuery: describe_export, CallFilter::PARAMETERS.to_vec();
     ChangesQuery: describe_changes, Vec::new();
     UpdateQuery: describe_update, Vec::new();
     ImportQuery: describe_import, Vec::new();

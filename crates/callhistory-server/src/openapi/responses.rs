@@ -14,7 +14,7 @@ use crate::{
         rate_limit::{TOO_MANY, refused},
     },
     error::{ApiError, FAILED, FULL, UNAVAILABLE},
-    headers::{CURSOR, ETAG},
+    headers::{CURSOR, ETAG, cursor_schema},
 };
 
 const WARNINGS_EXAMPLE: &str = r#"[{"pointer":"/sentiment","code":"unknown_member"}]"#;
@@ -135,7 +135,10 @@ pub(crate) fn headers() -> Value {
     let text = &json!({ "type": "string" });
     let warnings = &json!({ "type": "string", "maxLength": 4096, "contentMediaType": "application/json" });
     let id = &json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" });
-    let (count, seconds) = (&json!({ "type": "integer", "minimum": 0 }), &json!({ "type": "integer", "minimum": 1 }));
+    let (count, seconds) = (
+        &json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+        &json!({ "type": "integer", "format": "int32", "minimum": 1 }),
+    );
     let next = format!("<?limit=50&cursor={CURSOR}>; rel=\"next\"");
     let policy = "Rate limit of the API key: `q` requests or records in `w` seconds.";
     json!({
@@ -161,6 +164,7 @@ pub(crate) fn headers() -> Value {
         "x-callhistory-warnings": header(warnings, WARNINGS_EXAMPLE, "What the write keeps in another form than it was sent, or \
             leaves out, and what contradicts itself: a JSON array of objects with `pointer` (RFC 6901) and `code`. At \
             most 4,096 bytes: further warnings are left out. Absent without warnings."),
+        "X-Next-Cursor": header(&cursor_schema(), CURSOR, "The `cursor` of the next page. Absent on the last page."),
         "X-Request-Id":
             always(header(id, REQUEST_ID, "ID of the request: the one that the client sent, or else a generated one.")),
         "X-Total-Count":

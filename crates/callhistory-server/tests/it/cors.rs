@@ -37,7 +37,7 @@ fn assert_readable(response: &Response, status: u16, case: &str) {
     assert_eq!(response.status.as_u16(), status, "{case}: {}", response.body);
     assert_eq!(response.header("access-control-allow-origin"), ORIGIN, "{case}");
     let exposed = response.header("access-control-expose-headers").to_ascii_lowercase();
-    let names = "link etag x-total-count location retry-after x-request-id x-callhistory-warnings preference-applied \
+    let names = "link x-next-cursor etag x-total-count location retry-after x-request-id x-callhistory-warnings preference-applied \
                  content-disposition ratelimit ratelimit-policy";
     for name in names.split(' ') {
         assert!(exposed.split(", ").any(|exposed| exposed == name), "{case}: {name} is not exposed");

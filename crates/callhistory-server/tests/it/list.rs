@@ -36,7 +36,7 @@ async fn an_empty_workspace_has_an_empty_list() {
         (response.status, response.body.as_str(), response.header("x-total-count")),
         (StatusCode::OK, "[]", "0")
     );
-    assert!(!response.headers.contains_key("link"));
+    assert!(!response.headers.contains_key("link") && !response.headers.contains_key("x-next-cursor"));
     let metrics = server.send(Method::GET, &format!("{CALLS}/metrics"), &[], "").await;
     let expected = r#"{"totalCalls":0,"completedCalls":0,"failedCalls":0,"averageDuration":0,"totalCost":0.00,"callsWithDuration":0,"answeredCalls":0,"averageTalkTime":0,"callsWithTalkTime":0,"distinctCallers":0,"outcomes":{}}"#;
     assert_eq!(metrics.body, expected);
@@ -72,6 +72,7 @@ async fn pages_are_reached_by_link_and_by_number() {
         seen.extend(ids(&response));
         let Some(link) = response.headers.get("link") else { break };
         let link = link.to_str().unwrap();
+        assert!(link.ends_with(&format!("cursor={}>; rel=\"next\"", response.header("x-next-cursor"))), "{link}");
         query = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
     }
     let expected: Vec<_> = (0..25).rev().map(|number| format!("c{number:03}")).collect();

@@ -48,6 +48,7 @@ async fn links_lead_through_all_hits_in_the_order_of_time() {
         let page = search(&server, &query, &[]).await;
         found.extend(ids(&page));
         let Some(next) = page.json()["next"].as_str().map(str::to_owned) else { break };
+        assert_eq!(page.header("x-next-cursor"), next);
         let link = page.headers["link"].to_str().unwrap().to_owned();
         assert!(link.contains(&format!("cursor={next}>")) && link.ends_with("rel=\"next\""), "{link}");
         query = link[2..].split_once('>').unwrap().0.to_owned();

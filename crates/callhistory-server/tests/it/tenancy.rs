@@ -22,10 +22,10 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
     move |operation: &str, name: &str| {
         let value = match name {
             "cursor" if operation == "list_call_changes" => feed_cursor.clone(),
-            "last-event-id" => feed_cursor.clone(),
+            "Last-Event-ID" => feed_cursor.clone(),
             "cursor" => list_cursor.clone(),
-            "if-match" | "if-none-match" => etag.clone(),
-            "idempotency-key" => "the-owners-key".to_owned(),
+            "If-Match" | "If-None-Match" => etag.clone(),
+            "Idempotency-Key" => "the-owners-key".to_owned(),
             "agentId" => "agent-support-en".to_owned(),
             "callFlowId" | "pathwayId" => "flow-returns".to_owned(),
             "batchId" => "batch-7".to_owned(),
@@ -41,7 +41,7 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "minDuration" | "minCost" => "0".to_owned(),
             "maxDuration" | "maxCost" => "1000".to_owned(),
             "postAnalysis" => "%7B%22sentiment%22%3A%22positive%22%7D".to_owned(),
-            "metadata.NAME" => "vip".to_owned(),
+            "metadata" => "vip".to_owned(),
             "outcome" => "completed".to_owned(),
             "currency" => "USD".to_owned(),
             "answered" | "fill" => "true".to_owned(),
@@ -54,11 +54,11 @@ async fn values(server: &Server) -> impl Fn(&str, &str) -> Option<String> {
             "timezone" => "Asia/Tokyo".to_owned(),
             "format" => "csv".to_owned(),
             "bom" => "false".to_owned(),
-            "prefer" => "handling=lenient".to_owned(),
+            "Prefer" => "handling=lenient".to_owned(),
             "upsert" | "atomic" | "restoreDeleted" => "true".to_owned(),
             "mode" => "merge".to_owned(),
             "source" => "generic".to_owned(),
-            "q" | "x-workspace-id" | "callHistoryId" | "originalNumber" | "content-encoding" => return None,
+            "q" | "x-workspace-id" | "callHistoryId" | "originalNumber" | "Content-Encoding" => return None,
             other => panic!("the matrix has no value for the parameter {other}"),
         };
         Some(value)
@@ -102,7 +102,7 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
                 let (mut path, mut headers) = (path.clone(), headers.clone());
                 match parameter["in"].as_str().unwrap() {
                     "query" => {
-                        let shown = if parameter_name == "metadata.NAME" { "metadata.tags" } else { parameter_name };
+                        let shown = if parameter_name == "metadata" { "metadata[tags]" } else { parameter_name };
                         path = format!("{path}{}{shown}={value}", if path.contains('?') { '&' } else { '?' });
                         if (name, parameter_name) == ("search_calls", "cursor") {
                             path.push_str("&sort=-startTime");
@@ -113,12 +113,12 @@ async fn probes(server: &Server, id: &str, workspace: &str) -> Vec<Probe> {
                     }
                     _ => {
                         headers.push((parameter_name.to_owned(), value));
-                        if parameter_name == "last-event-id" {
+                        if parameter_name == "Last-Event-ID" {
                             headers.push(("accept".to_owned(), "text/event-stream".to_owned()));
                         }
                     }
                 }
-                if matches!(parameter_name, "if-match" | "if-none-match") {
+                if matches!(parameter_name, "If-Match" | "If-None-Match") {
                     let mut any = headers.clone();
                     any.last_mut().unwrap().1 = "*".to_owned();
                     probe(path.clone(), any);

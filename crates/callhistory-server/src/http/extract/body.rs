@@ -141,7 +141,7 @@ pub(super) fn content_encoding() -> Vec<Parameter> {
         "description": "Compression of the body.",
         "example": "gzip",
     });
-    vec![parameter(ParameterIn::Header, header::CONTENT_ENCODING.as_str(), &members).build()]
+    vec![parameter(ParameterIn::Header, "Content-Encoding", &members).build()]
 }
 
 /// Refuses a body of one record that is not JSON in UTF-8. One without a media type is parsed as JSON, which says what is wrong with

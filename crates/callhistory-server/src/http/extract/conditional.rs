@@ -55,7 +55,7 @@ fn entity_tags<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<Vec<&'a
 }
 
 /// A header of entity tags in the contract.
-fn condition_parameter(name: &HeaderName, description: &str) -> Parameter {
+fn condition_parameter(name: &str, description: &str) -> Parameter {
     let members = json!({
         "schema": {
             "type": "string",
@@ -66,13 +66,13 @@ fn condition_parameter(name: &HeaderName, description: &str) -> Parameter {
         "description": description,
         "example": ETAG,
     });
-    parameter(ParameterIn::Header, name.as_str(), &members).build()
+    parameter(ParameterIn::Header, name, &members).build()
 }
 
 fn if_none_match() -> Parameter {
     let description = "Proceed only if the record has none of these versions, or with `*` if it does not exist. \
         Otherwise a read returns 304, a write 412.";
-    condition_parameter(&header::IF_NONE_MATCH, description)
+    condition_parameter("If-None-Match", description)
 }
 
 /// What the entity tags of a caller name besides the version of a record: the epoch of the database, the workspace, and whether
@@ -191,6 +191,6 @@ impl<S: Sync> FromRequestParts<S> for WriteCondition {
 impl IntoParams for WriteCondition {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let description = "Proceed only if the record has one of these versions, or with `*` if it exists.";
-        vec![condition_parameter(&header::IF_MATCH, description), if_none_match()]
+        vec![condition_parameter("If-Match", description), if_none_match()]
     }
 }

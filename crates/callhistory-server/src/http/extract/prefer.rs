@@ -86,6 +86,6 @@ impl IntoParams for PreferredHandling {
                 that was applied; unknown preferences are ignored.",
             "example": "handling=lenient",
         });
-        vec![parameter(ParameterIn::Header, PREFER.as_str(), &members).build()]
+        vec![parameter(ParameterIn::Header, "Prefer", &members).build()]
     }
 }
