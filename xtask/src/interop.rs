@@ -3,6 +3,8 @@
 
 mod console;
 
+pub use console::take_screenshots;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},

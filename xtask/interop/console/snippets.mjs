@@ -9,7 +9,7 @@ import { check, finish, run, server } from "./harness.mjs";
 
 const WORKSPACE = `snippets-${process.pid}`;
 const PREFIX = "/voice";
-const ID = "it's $(x) `y`";
+const ID = "it's$(x)`y`";
 const RECORD = { _id: ID, status: "completed", startTime: 1_790_000_000 };
 
 /** A proxy that serves a server below the prefix. */
