@@ -2,6 +2,7 @@
 //! and styles are embedded without comments and indentation, which are a sixth of what a browser would load.
 
 use std::{
+    collections::BTreeMap,
     env,
     error::Error,
     fmt::Write as _,
@@ -10,6 +11,9 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
+
+/// The modules that the page needs before it shows rows: the frame, and the list, which it loads when the frame runs.
+const FIRST: [&str; 2] = ["app.js", "pages/calls.js"];
 
 #[expect(clippy::disallowed_methods, reason = "cargo passes folders to build scripts in variables")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,12 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         files.push((name, bytes));
     }
     let build = hex(&all.finalize());
+    let preloads = preloads(&files)?;
     let mut table = format!("const BUILD: &str = \"build-{build}/\";\nconst ASSETS: &[Asset] = &[\n");
     for (name, mut bytes) in files {
         if name == "index.html" {
             // The page names its files below the digest of them all, so that browsers may keep them for ever. The names are
             // relative: a proxy may serve the page below a prefix.
-            let page = String::from_utf8(bytes)?;
+            let page = String::from_utf8(bytes)?.replace("    <script type=\"module\"", &preloads);
             bytes = page.replace("\"console/", &format!("\"console/build-{build}/")).into_bytes();
         }
         let file = output.join("assets").join(&name);
@@ -48,6 +53,52 @@ fn main() -> Result<(), Box<dyn Error>> {
     table.push_str("];\n");
     fs::write(output.join("assets.rs"), table)?;
     Ok(())
+}
+
+/// Links to the first modules, and what follows them in the page. Without links, a browser learns of a module when it has
+/// the one that imports it: one round trip for each level of imports.
+fn preloads(files: &[(String, Vec<u8>)]) -> Result<String, Box<dyn Error>> {
+    let files: BTreeMap<&str, &[u8]> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let mut names: Vec<String> = FIRST.map(str::to_owned).to_vec();
+    let mut at = 0;
+    while let Some(name) = names.get(at).cloned() {
+        let source = files.get(name.as_str()).ok_or_else(|| format!("there is no module {name}"))?;
+        for import in imports(str::from_utf8(source)?) {
+            let path = resolve(&name, import);
+            if !names.contains(&path) {
+                names.push(path);
+            }
+        }
+        at += 1;
+    }
+    // The page names the first one itself.
+    let links = names.iter().skip(1);
+    let mut text: String =
+        links.map(|name| format!("    <link rel=\"modulepreload\" href=\"console/{name}\">\n")).collect();
+    text.push_str("    <script type=\"module\"");
+    Ok(text)
+}
+
+/// The modules that one names, without those that it imports when it needs them.
+fn imports(source: &str) -> impl Iterator<Item = &str> {
+    ["from \"", "from\"", "import \"", "import\""].into_iter().flat_map(move |start| {
+        let ends = source.match_indices(start).filter_map(move |(at, _)| source.get(at + start.len()..));
+        ends.filter_map(|rest| rest.split('"').next()).filter(|name| name.starts_with("./") || name.starts_with("../"))
+    })
+}
+
+/// The path that a relative name has in a file.
+fn resolve(from: &str, name: &str) -> String {
+    let mut folders: Vec<&str> = from.split('/').collect();
+    folders.pop();
+    for part in name.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(folders.pop()),
+            part => folders.push(part),
+        }
+    }
+    folders.join("/")
 }
 
 /// One file as an item of the table.

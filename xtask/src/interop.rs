@@ -4,6 +4,8 @@
 mod clients;
 mod console;
 
+pub use console::take_screenshots;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},

@@ -1,6 +1,6 @@
 //! `cargo xtask`: the checks of the repository, and the commands that generate and compare `openapi/`.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{error::Error, ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use xtask::{
@@ -42,6 +42,8 @@ enum Task {
         #[arg(long, value_enum)]
         only: Option<interop::InteropPart>,
     },
+    /// Take the pictures of docs/images/ anew, from the console with generated calls; needs Node and Chromium
+    Screenshots,
     /// Fetch the libraries of the console from npm, with their licences and digests
     VendorConsole,
     /// Measure each row of docs/performance.md next to its baseline; takes the options of callhistory-bench
@@ -60,12 +62,10 @@ fn main() -> ExitCode {
         }),
         Task::Tidy => tidy::run(root()),
         Task::Openapi { action } => return openapi(&action),
-        Task::Interop { only } => {
-            let tools = interop::Tools::install(root(), only).map_err(|error| error.to_string());
-            let server = tools.and_then(|tools| Ok((tools, build_server()?)));
-            let run = |(tools, server): (_, PathBuf)| interop::run(root(), &tools, &server, only);
-            server.and_then(|server| run(server).map_err(|error| error.to_string()))
-        }
+        Task::Interop { only } => with_tools(only, |tools, server| interop::run(root(), tools, server, only)),
+        Task::Screenshots => with_tools(Some(interop::InteropPart::Console), |tools, server| {
+            interop::take_screenshots(root(), tools, server)
+        }),
         Task::VendorConsole => vendor_console::run(root()),
         Task::Bench { options } => return bench(&options),
     };
@@ -76,6 +76,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Installs the tools, builds the server, and runs something with both.
+fn with_tools(
+    only: Option<interop::InteropPart>,
+    run: impl FnOnce(&interop::Tools, &Path) -> Result<(), Box<dyn Error + Send + Sync>>,
+) -> Result<(), String> {
+    let tools = interop::Tools::install(root(), only).map_err(|error| error.to_string())?;
+    run(&tools, &build_server()?).map_err(|error| error.to_string())
 }
 
 /// Whether every check must run: CI services set `CI`, and a check that cannot run there counts as failed.

@@ -100,7 +100,7 @@ export class Api {
   /**
    * @param {string} url
    * @param {RequestInit} options
-   * @returns {Promise<Response>} a response of success
+   * @returns {Promise<Response>} a response of success, or 304 to a request with an entity tag
    */
   async fetch(url, options) {
     const headers = { ...this.identity(), .../** @type {Record<string, string>} */ (options.headers ?? {}) };
@@ -111,7 +111,7 @@ export class Api {
     } catch (error) {
       throw isAborted(error) ? error : new NetworkError();
     }
-    if (response.ok) return response;
+    if (response.ok || response.status === 304) return response;
     throw await this.refusal(response);
   }
 

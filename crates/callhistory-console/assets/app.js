@@ -140,6 +140,7 @@ class Shell {
       format: this.formatter(state),
       navigate: (hash, options) => this.navigate(hash, options),
       update: () => this.update(),
+      draw: () => this.render(),
       announce: (text) => this.announce(text),
     };
   }

@@ -72,6 +72,8 @@ declare global {
     navigate(hash: string, options?: { replace?: boolean }): void;
     /** Asks for one render in the next animation frame. */
     update(): void;
+    /** Renders at once, for what does not wait for a frame, such as printing. */
+    draw(): void;
     /** Says a text to screen readers. */
     announce(text: string): void;
     /** Aborted when the page is left. */

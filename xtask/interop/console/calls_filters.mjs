@@ -178,4 +178,31 @@ await run("damaged and unknown parameters are ignored", async ({ page, open }) =
   check(await page.locator(".calls-row").count() === 50, "the limit of the URL was used");
 }, REFUSED);
 
+await run("outcomes have German names: in the facet, in the chip, and in the editor", async ({ page, open }) => {
+  await open(`${LIST}&outcome=no-answer`);
+  const names = { facet: '.facet-value[aria-pressed="true"] .facet-label', chip: "[data-filter=outcome] .filters-summary" };
+  for (const selector of Object.values(names)) await page.locator(selector, { hasText: "Nicht angenommen" }).first().waitFor();
+  await page.locator("[data-filter=outcome] .filters-edit").click();
+  await panel(page).getByText("Anrufbeantworter").waitFor();
+  await panel(page).getByLabel("Abgebrochen").check();
+  await panel(page).getByRole("button", { name: "Anwenden" }).click();
+  await page.waitForURL(/outcome=no-answer%2Ccanceled/);
+}, { ...REFUSED, locale: "de-DE" });
+
+await run("on a phone, the chosen preset is in view", async ({ page, open }) => {
+  const isInView = () => page.waitForFunction(() => {
+    const chosen = document.querySelector('.filters-range [aria-pressed="true"]');
+    const [bar, button] = [chosen?.parentElement.getBoundingClientRect(), chosen?.getBoundingClientRect()];
+    return bar !== undefined && button.left >= bar.left - 1 && button.right <= bar.right + 1;
+  });
+  await open(`${LIST}&range=month`);
+  await isInView();
+  await open(`${LIST}`);
+  await isInView();
+  check(await page.evaluate(() => {
+    const bar = document.querySelector(".filters-range");
+    return bar.scrollWidth > bar.clientWidth;
+  }), "all presets fit, so nothing was tested");
+}, { ...REFUSED, viewport: { width: 360, height: 780 } });
+
 await finish();

@@ -104,6 +104,15 @@ await run("headers sort, and say so", async ({ page, open }) => {
   check(await page.locator("th[aria-sort=descending]", { hasText: "Started" }).count() === 1, "the usual order is not marked");
 }, REFUSED);
 
+await run("beside the counts, a usual window has room for the usual columns", async ({ page, open }) => {
+  await open(LIST);
+  await settled(page);
+  await page.waitForSelector(".facet");
+  const [inner, outer] = await page.locator(".calls-scroll").evaluate((element) => [element.scrollWidth, element.clientWidth]);
+  check(inner <= outer, `${inner} of ${outer} pixels`);
+  await page.locator("thead th", { hasText: "Summary" }).waitFor();
+}, REFUSED);
+
 await run("columns and density are kept, shared, and damaged ones ignored", async ({ page, open }) => {
   await open(LIST);
   await settled(page);

@@ -66,6 +66,18 @@ await run("what a key lacks is named", async ({ page, open }) => {
   await page.locator(".operate-facts div", { hasText: "calls:write" }).getByText("Yes").waitFor();
 }, { allow: [/status of 40[34]/, /status of 412/] });
 
+await run("another key opens the page that was refused", async ({ page, open }) => {
+  await open("#/sign-in?workspace=acme", server.keyed);
+  await signIn(page, "acme", server.keys.writeOnly);
+  await page.waitForSelector(".state-error");
+  await page.evaluate(() => { location.hash = "#/calls/some-call?workspace=acme&status=failed"; });
+  await page.getByText("calls:read").waitFor();
+  await page.getByRole("link", { name: "Use another key" }).click();
+  await signIn(page, "acme", server.keys.all);
+  await page.waitForURL("**#/calls/some-call?workspace=acme&status=failed");
+  await page.getByText("There is no such call").waitFor();
+}, { allow: [/status of 40[34]/] });
+
 await run("a key that is no longer accepted is asked for again, with the reason and the way back", async ({ page, open }) => {
   await open("#/operate?workspace=acme", server.keyed);
   await signIn(page, "acme", server.keys.all);

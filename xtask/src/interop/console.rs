@@ -32,6 +32,9 @@ const KEYS: [(&str, &str); 3] = [
 /// The script that opens each page. The others take some minutes, so not every change waits for them.
 const SHORT: &str = "shell.mjs";
 
+/// The script that is no test, but takes pictures.
+const SCREENSHOTS: &str = "screenshots.mjs";
+
 /// Checks the types of the modules, and runs the scripts of `xtask/interop/console/`, or a short one, if there is a browser.
 pub(super) fn check(
     root: &Path,
@@ -71,14 +74,38 @@ pub(super) fn check(
     }
 }
 
-/// Copies the scripts to where their packages are; returns their paths.
+/// Takes the pictures of `docs/images/` anew, from the console with the calls of a demonstration.
+///
+/// # Errors
+///
+/// Says that there is no browser, or what failed.
+pub fn take_screenshots(root: &Path, tools: &Tools, program: &Path) -> Result<(), Failure> {
+    let browser = browser().ok_or("there is no browser: install chromium")?;
+    let folder = copy_scripts(root, tools)?.0;
+    let demo = Server::demo(program, &[])?;
+    let mut node = Command::new("node");
+    node.arg(folder.join(SCREENSHOTS)).arg(root.join("docs/images")).current_dir(&tools.folder);
+    node.env("CALLHISTORY_CONSOLE", json!({ "browser": browser, "demo": demo.base }).to_string());
+    node.show(SCREENSHOTS)
+}
+
+/// The paths of the copied scripts that are tests.
 fn scripts(root: &Path, tools: &Tools) -> Result<Vec<PathBuf>, Failure> {
-    let folder = tools.folder.join("console-scripts");
-    drop(fs::remove_dir_all(&folder));
-    let mut scripts = copy(&root.join("xtask/interop/console"), &folder)?;
-    scripts.retain(|path| path.extension().is_some_and(|end| end == "mjs") && !path.ends_with("harness.mjs"));
+    let (_, mut scripts) = copy_scripts(root, tools)?;
+    scripts.retain(|path| {
+        let is_other = ["harness.mjs", SCREENSHOTS].iter().any(|name| path.ends_with(name));
+        path.extension().is_some_and(|end| end == "mjs") && !is_other
+    });
     scripts.sort();
     Ok(scripts)
+}
+
+/// Copies the scripts to where their packages are; returns the folder and their paths.
+fn copy_scripts(root: &Path, tools: &Tools) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
+    let folder = tools.folder.join("console-scripts");
+    drop(fs::remove_dir_all(&folder));
+    let scripts = copy(&root.join("xtask/interop/console"), &folder)?;
+    Ok((folder, scripts))
 }
 
 /// Checks the modules against their JSDoc, the declarations of the libraries, and types that are generated from the contract.

@@ -15,6 +15,7 @@ import { copyButton } from "../parts/call_copy.js";
 import { termsOf } from "../parts/highlight.js";
 import { isObject, parseJson } from "../parts/json.js";
 import { jsonTree, TreeState } from "../parts/json_tree.js";
+import { goesOn, Watch } from "../parts/call_watch.js";
 import { emptyState, errorState, loadingState } from "../parts/states.js";
 
 /** Members with a place of their own on the page; every other one is under "Further members". */
@@ -50,6 +51,10 @@ class Visit {
     this.tree = new TreeState(update);
     /** @type {import("../parts/call_record.js").ToolCall[]} */
     this.tools = [];
+    /** @type {Watch | null} while the call goes on */
+    this.watch = null;
+    this.stopped = new AbortController();
+    addEventListener("beforeprint", () => this.print(), { signal: AbortSignal.any([ctx.signal, this.stopped.signal]) });
   }
 
   async load() {
@@ -57,6 +62,7 @@ class Visit {
     try {
       const response = await ctx.api.fetch(urlOf(encodeURIComponent(ctx.state.id)), { signal: ctx.signal });
       this.show(await response.text());
+      if (goesOn(textOf(this.record, "status"))) this.follow(response.headers.get("etag") ?? "");
     } catch (error) {
       if (isAborted(error)) return;
       this.failure = error;
@@ -81,6 +87,45 @@ class Visit {
     const turn = numberOf(ctx, "turn") ?? (at === null ? null : turnAt(this.transcript.timed, at)?.index ?? null);
     if (turn !== null && turn < this.transcript.turns.length) this.transcript.show(turn);
     else if (this.transcript.hits.length > 0) this.transcript.toHit(1);
+  }
+
+  /** @param {string} tag of the record that is shown */
+  follow(tag) {
+    this.watch = new Watch(this.ctx, tag, {
+      take: (text) => this.renew(text),
+      fail: (error) => {
+        [this.failure, this.watch] = [error, null];
+        this.ctx.update();
+      },
+    });
+  }
+
+  /** Takes a later version of the record; what is open and where the page is stays. @param {string} text @returns {boolean} whether the call goes on */
+  renew(text) {
+    const { ctx } = this;
+    const record = parseJson(text);
+    if (!isObject(record)) return true;
+    const status = textOf(record, "status");
+    this.record = record;
+    this.raw.renew(text);
+    this.tools = functionCallsOf(record);
+    this.transcript.renew(turnsOf(record));
+    void this.originals.load();
+    ctx.announce(ctx.t(goesOn(status) ? "call.renewed" : "call.over", { status, count: this.transcript.turns.length }));
+    if (!goesOn(status)) this.watch = null;
+    ctx.update();
+    return goesOn(status);
+  }
+
+  /** The browser prints what is drawn when this returns. */
+  print() {
+    this.transcript.showAll();
+    this.ctx.draw();
+  }
+
+  end() {
+    this.watch?.stop();
+    this.stopped.abort();
   }
 
   async loadNeighbors() {
@@ -130,7 +175,8 @@ function head(ctx, now, record) {
   const title = from === "" && to === "" ? html`<bdi>${ctx.state.id}</bdi>` : html`<bdi>${from || "?"}</bdi> → <bdi>${to || "?"}</bdi>`;
   return html`<header class="call-head">
     ${steps(ctx, now)}
-    <div class="call-title"><h1>${title}</h1>${statusChip(ctx, textOf(record, "status"))}</div>
+    <div class="call-title"><h1>${title}</h1>${statusChip(ctx, textOf(record, "status"))}${
+      now.watch === null ? nothing : html`<span class="muted call-watch">${t("call.watched")}</span>`}</div>
     <div class="call-actions">${copyButton(ctx, () => permalink(ctx), t("call.permalink"), t("call.copy-link"))}
       <button class="button" type="button" @click=${() => refresh(ctx)}>${t("call.refresh")}</button></div>
   </header>`;
@@ -192,6 +238,7 @@ function failed(ctx, failure) {
 
 /** @param {Ctx} ctx */
 function refresh(ctx) {
+  visit?.end();
   visit = new Visit(ctx);
   void visit.load();
   ctx.update();
@@ -209,6 +256,7 @@ export default {
   title: (ctx) => ctx.t("call.title", { id: ctx.state.id }),
   enter: refresh,
   leave() {
+    visit?.end();
     visit = null;
   },
   render(ctx) {

@@ -262,7 +262,7 @@ class CallsPage {
     // What is empty may be so under the filter before.
     if (!model.isLoaded || (model.rows.length === 0 && model.isLoading)) return model.isSlow ? skeleton(ctx) : html`<div class="calls-pending"></div>`;
     if (model.rows.length > 0) return callsTable(ctx, this.table(ctx));
-    if (this.isNoMatch(ctx)) return this.noMatch.render(ctx, (filter, value) => this.facets.label(filter, value));
+    if (this.isNoMatch(ctx)) return this.noMatch.render(ctx, (filter, value) => this.facets.label(ctx.t, filter, value));
     return noCalls(ctx);
   }
 

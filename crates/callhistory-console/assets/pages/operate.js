@@ -1,7 +1,8 @@
 // What keeps the service running: imports, health, keys, and the ways in.
 
 import { html } from "../vendor/lit-html/lit-html.js";
-import { PREFIX } from "../api.js";
+import { PREFIX, urlOf } from "../api.js";
+import { curlCommand, shellWord } from "../parts/call_code.js";
 import { copyButton } from "../parts/copy_button.js";
 import { enterImports, importForm } from "../parts/import_form.js";
 import { keyScopes, loadHealth, serverHealth } from "../parts/server_health.js";
@@ -29,12 +30,9 @@ export default {
 
 /** @param {Ctx} ctx @returns {Template} */
 function waysIn(ctx) {
-  const { t, state, session } = ctx;
-  const key = session.key === "" ? "" : " -H \"x-api-key: $CALLHISTORY_API_KEY\"";
-  const base = `${location.origin}${PREFIX}`;
-  const curl = `curl -sS "${base}/v2/api/call-history/batch" -H "x-workspace-id: ${state.workspace}"${key}`
-    + " -H \"content-type: application/x-ndjson\" --data-binary @calls.ndjson";
-  const command = `callhistory-server import --workspace ${state.workspace} calls.csv`;
+  const { t, state } = ctx;
+  const curl = curlCommand(ctx, urlOf("batch"), ["-H 'content-type: application/x-ndjson'", "--data-binary @calls.ndjson"]);
+  const command = `callhistory-server import --workspace ${shellWord(state.workspace)} calls.csv`;
   return html`
     <section class="card" aria-labelledby="ways-title">
       <h2 id="ways-title">${t("operate.ways")}</h2>

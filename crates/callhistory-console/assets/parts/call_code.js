@@ -1,7 +1,7 @@
 // The call as a command, as code, and as the text of the response.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { urlOf } from "../api.js";
+import { PREFIX, urlOf } from "../api.js";
 import { serialize } from "../url_state.js";
 import { copyButton } from "./call_copy.js";
 import { indentJson } from "./json.js";
@@ -17,20 +17,24 @@ export const shellWord = (text) => `'${text.replace(/'/g, "'\\''")}'`;
 export const rustLiteral = (text) =>
   `"${text.replace(/["\\]/g, "\\$&").replace(/[\p{Cc}\p{Cf}]/gu, (sign) => `\\u{${(sign.codePointAt(0) ?? 0).toString(16)}}`)}"`;
 
-/** The command has no key, only the name of a variable for it. @param {Ctx} ctx */
-export function curlOf({ session, state }) {
-  const lines = [`curl -sS ${shellWord(location.origin + urlOf(encodeURIComponent(state.id)))}`, `-H ${shellWord(`x-workspace-id: ${session.workspace}`)}`];
+/**
+ * A command that asks what the page asks. It has no key, only the name of a variable for it.
+ * @param {Ctx} ctx
+ * @param {string} url as `urlOf` returns it
+ * @param {string[]} [more] arguments
+ */
+export function curlCommand({ session }, url, more = []) {
+  const lines = [`curl -sS --fail-with-body ${shellWord(location.origin + url)}`, `-H ${shellWord(`x-workspace-id: ${session.workspace}`)}`];
   if (session.key !== "") lines.push('-H "x-api-key: $CALLHISTORY_API_KEY"');
-  return lines.join(" \\\n  ");
+  return [...lines, ...more].join(" \\\n  ");
 }
 
-/** @param {Ctx} ctx */
-export function rustOf({ session, state }) {
+/** The client for this server, also behind a proxy with a prefix. @param {Ctx} ctx */
+export function rustClient({ session }) {
   const key = session.key === "" ? "" : '\n    .api_key(std::env::var("CALLHISTORY_API_KEY")?)';
-  return `let client = callhistory_client::Client::builder(${rustLiteral(location.origin)})
+  return `let client = callhistory_client::Client::builder(${rustLiteral(location.origin + PREFIX)})
     .workspace(${rustLiteral(session.workspace)})${key}
-    .build()?;
-let call = client.get_call(${rustLiteral(state.id)}).await?;`;
+    .build()?;`;
 }
 
 /** A link to the call alone, without the filters that led here. @param {Ctx} ctx */
@@ -41,7 +45,8 @@ export function permalink({ state }) {
 /** @param {Ctx} ctx @returns {Template} */
 export function codeView(ctx) {
   const { t } = ctx;
-  const [curl, rust] = [curlOf(ctx), rustOf(ctx)];
+  const curl = curlCommand(ctx, urlOf(encodeURIComponent(ctx.state.id)));
+  const rust = `${rustClient(ctx)}\nlet call = client.get_call(${rustLiteral(ctx.state.id)}).await?;`;
   return html`<section class="card call-panel"><h2>${t("call.code")}</h2>
     <details><summary>curl</summary><pre class="call-code" tabindex="0" aria-label="curl">${curl}</pre>${copyButton(ctx, () => curl, "curl", t("call.copy-text"))}</details>
     <details><summary>Rust</summary><pre class="call-code" tabindex="0" aria-label="Rust">${rust}</pre>${copyButton(ctx, () => rust, "Rust", t("call.copy-text"))}</details>
@@ -58,6 +63,12 @@ export class RawState {
     this.isWhole = false;
     /** @type {string[] | null} */
     this.lines = null;
+  }
+
+  /** Takes the text of a later version of the record. @param {string} text */
+  renew(text) {
+    this.text = text;
+    this.lines = this.isOpen ? indentJson(text).split("\n") : null;
   }
 
   /** @param {boolean} open */

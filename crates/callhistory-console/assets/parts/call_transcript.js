@@ -60,6 +60,8 @@ export class TranscriptState {
     this.current = null;
     /** @type {Set<string>} */
     this.shownInFull = new Set();
+    /** Whether long values are shown in full. */
+    this.isWhole = false;
     this.expansions = 0;
   }
 
@@ -111,6 +113,20 @@ export class TranscriptState {
     }
   }
 
+  /** Takes the turns of a later version of the record; what is drawn and open stays. @param {Turn[]} turns */
+  renew(turns) {
+    const next = new TranscriptState(turns, this.terms, this.update);
+    [this.turns, this.timed, this.hits] = [turns, next.timed, next.hits];
+    this.expansions += 1;
+  }
+
+  /** Shows all of it, for printing. */
+  showAll() {
+    this.limit = Math.max(this.limit, this.turns.length);
+    this.isWhole = true;
+    this.expansions += 1;
+  }
+
   /** @param {string} name @param {number | null} index */
   mark(name, index) {
     for (const element of document.querySelectorAll(`.turn[${name}]`)) {
@@ -149,7 +165,7 @@ export function marked(text, terms) {
 function toolValue(ctx, label, value, state, key) {
   if (value === undefined) return nothing;
   const text = valueText(value);
-  const isCut = text.length > LONG_VALUE && !state.shownInFull.has(key);
+  const isCut = text.length > LONG_VALUE && !state.isWhole && !state.shownInFull.has(key);
   return html`<div class="tool-value"><span class="tool-label">${label}</span>
     <pre tabindex="0" dir="auto" aria-label=${label}>${marked(isCut ? `${text.slice(0, LONG_VALUE)}…` : text, state.terms)}</pre>
     ${isCut ? html`<button class="link-button" type="button" @click=${() => state.showInFull(key)}>${ctx.t("call.show-all")}</button>` : nothing}</div>`;

@@ -115,6 +115,12 @@ export const COLUMNS = [
   { id: "updated", fields: ["updatedAt"], sort: "updatedAt", cell: timeCell("updatedAt") },
 ];
 const DEFAULT = ["started", "status", "direction", "agent", "callFlow", "from", "to", "duration", "cost", "summary"];
+/** The usual columns that a window has no room for beside the counts, unless it is wide. A phone has a card for each call. */
+const WIDE_ONLY = new Set(["direction", "callFlow"]);
+const ROOM = matchMedia("(max-width: 640px), (min-width: 1500px)");
+
+/** The usual columns of this window. */
+const usual = () => (ROOM.matches ? DEFAULT : DEFAULT.filter((id) => !WIDE_ONLY.has(id)));
 
 /** A column of a metadata member; the path of a nested one has dots. @param {string} path @returns {Column} */
 function metadataColumn(path) {
@@ -145,14 +151,14 @@ function columnsOf(ids) {
 export function chosenColumns(state) {
   const shared = columnsOf((state.params.get("columns") ?? "").split(",").map(unescaped));
   if (shared.length > 0) return shared;
-  const kept = columnsOf(readJson("columns", isTexts, DEFAULT));
-  return kept.length > 0 ? kept : columnsOf(DEFAULT);
+  const kept = columnsOf(readJson("columns", isTexts, usual()));
+  return kept.length > 0 ? kept : columnsOf(usual());
 }
 
 /** @param {Column[]} columns @returns {string | null} the value of the URL; null for the usual columns */
 export function keepColumns(columns) {
   const ids = columns.map((column) => column.id);
-  const isDefault = ids.join() === DEFAULT.join();
+  const isDefault = ids.join() === usual().join();
   writePreference("columns", isDefault ? null : JSON.stringify(ids));
   return isDefault ? null : ids.map((id) => id.replace(/[%,]/g, encodeURIComponent)).join(",");
 }
@@ -166,13 +172,13 @@ function unescaped(id) {
   }
 }
 
-export const defaultColumns = () => columnsOf(DEFAULT);
+export const defaultColumns = () => columnsOf(usual());
 /** @param {string} path */
 export const columnOfMetadata = (path) => columnOf(MEMBER + path);
 
-/** The members that the columns need, which is what the server is asked for. @param {Column[]} columns @returns {string} */
-export function fieldsOf(columns) {
-  return [...new Set(["_id", ...columns.flatMap((column) => column.fields)])].join(",");
+/** The members that the columns need, which is what the server is asked for. @param {Column[]} columns @param {string[]} [more] @returns {string} */
+export function fieldsOf(columns, more = []) {
+  return [...new Set(["_id", ...columns.flatMap((column) => column.fields), ...more])].join(",");
 }
 
 /** @param {Ctx} ctx @param {Column} column */

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ref } from "../vendor/lit-html/directives/ref.js";
 import { ApiError, isAborted, NetworkError, urlOf } from "../api.js";
-import { rustLiteral, shellWord } from "./call_code.js";
+import { curlCommand, rustClient, rustLiteral } from "./call_code.js";
 import { chosenColumns, fieldsOf } from "./calls_columns.js";
 import { filterOf, sortOf } from "./calls_query.js";
 import { copyButton } from "./call_copy.js";
@@ -75,32 +75,20 @@ export class ExportDialog {
   /** @param {Ctx} ctx */
   code(ctx) {
     const { t } = ctx;
-    const [curl, rust] = [this.curl(ctx), this.rust(ctx)];
+    const [curl, rust] = [curlCommand(ctx, urlOf("", this.params(ctx))), this.rust(ctx)];
     return html`<details class="calls-code"><summary>${t("calls.export.curl")}</summary>
         <pre tabindex="0" aria-label="curl">${curl}</pre>${copyButton(ctx, () => curl, "curl", t("calls.copy"))}</details>
       <details class="calls-code"><summary>${t("calls.export.rust")}</summary>
         <pre tabindex="0" aria-label="Rust">${rust}</pre>${copyButton(ctx, () => rust, "Rust", t("calls.copy"))}</details>`;
   }
 
-  /** The command has the name of a variable instead of the key. @param {Ctx} ctx */
-  curl(ctx) {
-    const { session } = ctx;
-    const lines = [`curl -sS ${shellWord(location.origin + urlOf("", this.params(ctx)))}`, `-H ${shellWord(`x-workspace-id: ${session.workspace}`)}`];
-    if (session.key !== "") lines.push('-H "x-api-key: $CALLHISTORY_API_KEY"');
-    return lines.join(" \\\n  ");
-  }
-
   /** @param {Ctx} ctx */
   rust(ctx) {
-    const { session } = ctx;
-    const key = session.key === "" ? "" : '\n    .api_key(std::env::var("CALLHISTORY_API_KEY")?)';
     const query = urlOf("", this.params(ctx)).split("?")[1] ?? "";
-    return `use callhistory_client::{Client, ListQuery};
+    return `use callhistory_client::ListQuery;
 use futures_util::TryStreamExt as _;
 
-let client = Client::builder(${rustLiteral(location.origin)})
-    .workspace(${rustLiteral(session.workspace)})${key}
-    .build()?;
+${rustClient(ctx)}
 let query = ListQuery::from_query(${rustLiteral(query)})?;
 let mut calls = std::pin::pin!(client.stream_calls(query));
 while let Some(call) = calls.try_next().await? {

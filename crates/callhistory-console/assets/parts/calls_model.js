@@ -15,6 +15,8 @@ const SLOW_AFTER = 250;
 const MAX_SELECTED = 1000;
 /** Rows that are drawn in one frame. */
 const CHUNK = 20;
+/** The members that name agents and flows in the counts and filters, whichever columns are shown. */
+const NAMES = ["agent", "agentId", "callFlowId", "callFlowName"];
 /** Hits of one page of a search. */
 const MAX_HITS = 100;
 
@@ -114,7 +116,7 @@ export class CallsModel {
   async fetch(ctx, state, signal) {
     const filter = filterOf(state, ctx.format.timeZone);
     const limit = limitOf(state);
-    const params = new Map([...filter, ["limit", String(limit)], ["fields", fieldsOf(chosenColumns(state))]]);
+    const params = new Map([...filter, ["limit", String(limit)], ["fields", fieldsOf(chosenColumns(state), NAMES)]]);
     const cursor = state.params.get("cursor");
     if (cursor !== undefined) params.set("cursor", cursor);
     if (filter.has("search") && !this.isSearchMissing) {

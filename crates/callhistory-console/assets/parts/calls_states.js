@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, isAborted, urlOf } from "../api.js";
 import { serialize, withPage } from "../url_state.js";
-import { shellWord } from "./call_code.js";
+import { curlCommand, shellWord } from "./call_code.js";
 import { filterOf } from "./calls_query.js";
 import { copyButton } from "./call_copy.js";
 import { filterName, summaryOf } from "./filter_bar.js";
@@ -23,12 +23,10 @@ export function skeleton(/** @type {Ctx} */ { t }) {
 
 /** A workspace without calls: how to write the first one. @param {Ctx} ctx @returns {Template} */
 export function noCalls(ctx) {
-  const { t, session, state } = ctx;
-  const key = session.key === "" ? "" : ' \\\n  -H "x-api-key: $CALLHISTORY_API_KEY"';
+  const { t, state } = ctx;
   const now = Math.floor(Date.now() / 1000);
-  const curl = `curl -sS -X POST ${shellWord(location.origin + urlOf(""))} \\
-  -H ${shellWord(`x-workspace-id: ${session.workspace}`)} -H 'content-type: application/json'${key} \\
-  -d '{"status": "completed", "startTime": ${now - 60}, "endTime": ${now}, "fromPhoneNumber": "+4930123456"}'`;
+  const call = `{"status": "completed", "startTime": ${now - 60}, "endTime": ${now}, "fromPhoneNumber": "+4930123456"}`;
+  const curl = curlCommand(ctx, urlOf(""), ["-H 'content-type: application/json'", `-d ${shellWord(call)}`]);
   return html`<div class="state" data-state="empty"><h2>${t("calls.empty")}</h2><p>${t("calls.empty.text")}</p>
     <pre class="calls-curl" tabindex="0" aria-label="curl">${curl}</pre>
     <div class="state-actions">${copyButton(ctx, () => curl, "curl", t("calls.copy"))}

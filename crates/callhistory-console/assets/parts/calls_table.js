@@ -110,10 +110,10 @@ function evidenceView(ctx, row, evidence) {
 /** The member that a JSON pointer names, such as `/metadata/campaign`. @param {Translate} t @param {string} pointer */
 function memberName(t, pointer) {
   const [name = "", ...path] = pointer.split("/").filter((part) => part !== "").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-  const key = `calls.member.${name}`;
-  const text = t(key);
-  const label = text === key ? name : text;
-  return name === "transcript" || path.length === 0 ? label : `${label} · ${path.join(".")}`;
+  const keys = [`calls.member.${name}`, `calls.column.${name === "callFlowName" ? "callFlow" : name}`];
+  const label = keys.map((key) => (t(key) === key ? name : t(key))).find((text) => text !== name) ?? name;
+  const names = path.filter((part) => !/^\d+$/.test(part));
+  return name === "transcript" || names.length === 0 ? label : `${label} · ${names.join(".")}`;
 }
 
 /**

@@ -7,6 +7,7 @@ import { readPreference, writePreference } from "../preferences.js";
 import { serialize } from "../url_state.js";
 import { filterOf, listKey } from "./calls_query.js";
 import { formatSet, isChosen, toggled, withChanges } from "./filters.js";
+import { OUTCOMES } from "./outcome.js";
 
 /** @typedef {{ value: string | null, count: number }} Count */
 /** @typedef {{ counts: Count[] }} Facet */
@@ -98,8 +99,9 @@ export class Facets {
     return counts.map((count) => count.value ?? "").filter((value) => value !== "");
   }
 
-  /** @param {string} filter @param {string} value @returns {string} */
-  label(filter, value) {
+  /** @param {Translate} t @param {string} filter @param {string} value @returns {string} */
+  label(t, filter, value) {
+    if (filter === "outcome" && OUTCOMES.includes(value)) return t(`call.outcome.${value}`);
     return this.names.get(`${filter} ${value}`) ?? value;
   }
 
@@ -155,7 +157,7 @@ export class Facets {
     const next = value !== null ? toggled(chosen, value) : chosen === "!*" ? null : formatSet({ mode: "absent", values: [] });
     return html`<button type="button" class="facet-value" aria-pressed=${isOn(chosen, value) ? "true" : "false"}
       @click=${() => ctx.navigate(serialize(withChanges(state, { [name]: next })))}>
-      <span class="facet-label" title=${value ?? ""}>${value === null ? t("calls.facets.absent") : this.label(name, value)}</span>
+      <span class="facet-label" title=${value ?? ""}>${value === null ? t("calls.facets.absent") : this.label(t, name, value)}</span>
       <span class="facet-count">${format.number(count)}</span>
       <meter class="facet-bar" min="0" max=${largest} value=${count} aria-hidden="true"></meter>
     </button>`;

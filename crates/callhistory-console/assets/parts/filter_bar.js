@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { ref } from "../vendor/lit-html/directives/ref.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { ApiError } from "../api.js";
 import { serialize } from "../url_state.js";
@@ -76,7 +77,7 @@ export class FilterBar {
     const { params } = ctx.state;
     const isAny = params.get("range") === "all" || !["range", "startedAfter", "startedBefore", "dateRange"].some((name) => params.has(name));
     const isOn = preset === null ? isAny : params.get("range") === preset;
-    return html`<button type="button" aria-pressed=${isOn ? "true" : "false"}
+    return html`<button type="button" aria-pressed=${isOn ? "true" : "false"} ${isOn ? ref(intoView) : nothing}
       @click=${() => this.apply(ctx, presetChanges(ctx, preset))}>${ctx.t(`filters.preset.${preset ?? "any"}`)}</button>`;
   }
 
@@ -127,7 +128,7 @@ export class FilterBar {
     const errorId = `filters-error-${filter.id}`;
     return html`<li class="filters-chip ${error === undefined ? "" : "filters-chip-invalid"}" data-filter=${filter.id}>
       ${this.popovers.render(`filter:${filter.id}`, {
-        label: html`<span class="filters-name">${name}</span> <span class="filters-summary">${summaryOf(ctx, filter, (value) => this.facets.label(filter.id, value))}</span>`,
+        label: html`<span class="filters-name">${name}</span> <span class="filters-summary">${summaryOf(ctx, filter, (value) => this.facets.label(t, filter.id, value))}</span>`,
         panelTitle: name, buttonClass: "filters-edit", describedBy: error === undefined ? "" : errorId,
       }, () => this.editor(ctx, filter))}
       <button class="filters-remove" type="button" aria-label=${t("filters.remove-one", { name })} title=${t("filters.remove-one", { name })}
@@ -167,11 +168,20 @@ export class FilterBar {
     return filterEditor({
       ctx, filter, draft: this.editing.draft,
       values: this.facets.values(filter.id),
-      label: (value) => this.facets.label(filter.id, value),
+      label: (value) => this.facets.label(ctx.t, filter.id, value),
       apply: (changes) => this.apply(ctx, changes),
       update: () => ctx.update(),
     });
   }
+}
+
+/** On a phone, the presets scroll sideways, and the chosen one may be the last. @param {Element | undefined} button */
+function intoView(button) {
+  // It is not in the document until the render is over.
+  if (button instanceof HTMLElement) requestAnimationFrame(() => {
+    const bar = button.parentElement;
+    if (bar !== null) bar.scrollLeft = button.offsetLeft - bar.offsetLeft - (bar.clientWidth - button.offsetWidth) / 2;
+  });
 }
 
 /** Escape leaves the field; a browser would clear it as well. @param {KeyboardEvent} event */

@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, NetworkError } from "../api.js";
+import { serialize, withPage } from "../url_state.js";
 
 /** @param {Ctx} ctx @returns {Template} */
 export function loadingState({ t }) {
@@ -39,9 +40,14 @@ export function errorState(ctx, error, retry) {
       <div class="state-actions">
         <button class="button" type="button" @click=${retry}>${t("state.retry")}</button>
         ${error instanceof ApiError && error.status === 403
-          ? html`<a class="button" href="#/sign-in">${t("state.other-key")}</a>` : nothing}
+          ? html`<a class="button" href=${otherKey(ctx)}>${t("state.other-key")}</a>` : nothing}
       </div>
     </div>`;
+}
+
+/** The sign-in page, which leads back to here. @param {Ctx} ctx */
+function otherKey({ state }) {
+  return serialize({ ...withPage(state, "sign-in"), params: new Map([["return", serialize(state)]]) });
 }
 
 /** The scope that a refusal names. @param {ApiError} error @returns {string} */

@@ -85,6 +85,34 @@ fn every_import_resolves() {
     assert!(count > 30, "the imports were not found");
 }
 
+/// A browser that learns of modules one level at a time shows the first rows late.
+#[test]
+fn the_page_names_the_modules_of_the_list() {
+    let page = text(&index().unwrap());
+    let links: Vec<_> = page.split("<link rel=\"modulepreload\" href=\"").skip(1).collect();
+    let named: BTreeSet<_> = links
+        .iter()
+        .map(|link| link.split('"').next().unwrap().split('/').skip(2).collect::<Vec<_>>().join("/"))
+        .collect();
+    assert_eq!(named.len(), links.len(), "a module is named twice");
+    let mut needed = BTreeSet::from(["pages/calls.js".to_owned()]);
+    let mut waiting = vec!["app.js".to_owned(), "pages/calls.js".to_owned()];
+    while let Some(path) = waiting.pop() {
+        // What is imported later is not needed for the first rows.
+        let source = text(&find(&path).unwrap()).replace("import(\"", "later(\"");
+        let next = imports(&source).into_iter().map(|name| resolve(&path, name));
+        waiting.extend(next.filter(|path| needed.insert(path.clone())));
+    }
+    needed.remove("app.js");
+    assert_eq!(named, needed);
+    assert!(named.len() > 30, "the modules were not found");
+    let (before, after) = page.split_once("<script type=\"module\"").unwrap();
+    assert!(
+        before.contains("modulepreload") && !after.contains("modulepreload"),
+        "a module is asked for before the others"
+    );
+}
+
 /// Whatever is not reached from the page would be dead weight.
 #[test]
 fn every_file_is_used() {
