@@ -28,7 +28,15 @@ pub(super) const MAX_METADATA_FILTERS: usize = 16;
 /// A filter of calls: a call matches if it matches every clause. The default matches all.
 ///
 /// Times and durations are compared exactly; [`OneOf`] describes the sets.
+///
+/// ```
+/// use callhistory_model::{CallFilter, CallStatus};
+///
+/// let filter = CallFilter::new().status(CallStatus::Completed).metadata("ticket", "A-1");
+/// assert_eq!(filter.to_query(), "status=completed&metadata.ticket=A-1");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CallFilter {
     /// ID of the agent that handled the call.
     pub agent_id: Option<OneOf>,
@@ -78,6 +86,8 @@ pub struct CallFilter {
     /// Time zone of dates and times without a zone, and of the time groups of metrics; UTC by default.
     pub time_zone: Option<TimeZone>,
 }
+
+filter_setters!(CallFilter {});
 
 impl CallFilter {
     /// The names of the filter parameters, except `metadata.NAME`.

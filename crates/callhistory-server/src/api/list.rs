@@ -70,7 +70,8 @@ async fn read_page(
         headers.insert(TOTAL_COUNT, total.into());
     }
     if let Some(cursor) = page.next {
-        let next = ListQuery { cursor: Some(cursor), page: None, ..query.clone() };
+        let mut next = query.clone().cursor(cursor);
+        next.page = None;
         // Without a public URL, the query alone: it is relative to the request, so that it holds behind a proxy under any path, and a
         // client that does not resolve references appends it.
         let base = app.public_url.as_ref().map_or("", PublicUrl::calls);

@@ -83,7 +83,7 @@ async fn read_page(
     body.push(b']');
     if let Some(cursor) = page.next {
         push(&mut body, r#","next":"#, &cursor)?;
-        let next = SearchQuery { cursor: Some(cursor), ..query.clone() };
+        let next = query.clone().cursor(cursor);
         // As in a list.
         let base = app.public_url.as_ref().map_or_else(String::new, |url| format!("{}/search", url.calls()));
         let link = HeaderValue::try_from(format!("<{base}?{}>; rel=\"next\"", next.to_query()));
