@@ -108,7 +108,7 @@ impl Sides {
         let ours = self.postgres.get_call(&workspace()?, id).await?.ok_or("a record is missing")?;
         let (client, statement) = self.sessions.first().ok_or("there are no sessions")?;
         let row = client.query_one(statement, &[&WORKSPACE, &id.as_str()]).await?;
-        let query = ListQuery { limit: Some(50), ..ListQuery::default() };
+        let query = ListQuery::new().limit(50);
         let page = self.postgres.list_calls(&workspace()?, &query).await?;
         let values: [(&(dyn ToSql + Sync), Type); 4] =
             [(&WORKSPACE, Type::TEXT), (&51_i64, Type::INT8), (&0_i64, Type::INT8), (&51_i64, Type::INT8)];
@@ -153,7 +153,7 @@ impl Sides {
             move |_| {
                 let store = Arc::clone(&store);
                 async move {
-                    let query = ListQuery { limit: Some(50), ..ListQuery::default() };
+                    let query = ListQuery::new().limit(50);
                     Ok(u64::from(store.list_calls(&workspace()?, &query).await?.calls.len() == 50))
                 }
             }

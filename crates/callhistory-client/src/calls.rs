@@ -160,7 +160,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<WrittenCall, Error> {
-        self.patch(id, patch, UpdateQuery { is_upsert: true }).await
+        self.patch(id, patch, UpdateQuery::new().upsert(true)).await
     }
 
     async fn patch(&self, id: &str, patch: &CallPatch, query: UpdateQuery) -> Result<WrittenCall, Error> {

@@ -63,14 +63,15 @@ impl Client {
         cursor: Option<String>,
     ) -> impl Stream<Item = Result<CallChangePage, Error>> + Send + use<> {
         let client = self.clone();
-        let query = ChangesQuery { cursor, limit: None, wait: Some(self.shared.max_wait_seconds) };
+        let mut query = ChangesQuery::new().wait(self.shared.max_wait_seconds);
+        query.cursor = cursor;
         let pages = stream::unfold(Some(query), move |query| {
             let client = client.clone();
             async move {
                 let query = query?;
                 match client.list_call_changes(&query).await {
                     Ok(page) => {
-                        let rest = ChangesQuery { cursor: Some(page.cursor.clone()), ..query };
+                        let rest = query.cursor(page.cursor.clone());
                         Some((Ok(page), Some(rest)))
                     }
                     Err(error) => {

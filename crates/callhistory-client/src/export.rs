@@ -117,7 +117,7 @@ impl Export {
             let sooner = filter.started_before.filter(|asked| asked.unix_nanos() < before.unix_nanos());
             filter.started_before = Some(sooner.unwrap_or(before));
         }
-        let query = ExportQuery { filter, ..ExportQuery::default() };
+        let query = ExportQuery::new().filter(filter);
         let mut request = Request::new(Method::GET, self.client.url("/export", &query.to_query()));
         *request.timeout_mut() = Some(EXPORT_TIMEOUT);
         let response = Some(self.client.open(&request).await?);

@@ -1,6 +1,6 @@
 //! Imports, in requests of bounded size.
 
-use callhistory_model::{CallInput, ImportError, ImportQuery, ImportReport, ImportWarning};
+use callhistory_model::{CallInput, ImportQuery, ImportReport};
 use reqwest::{Method, Request};
 
 use crate::{
@@ -58,7 +58,7 @@ impl Client {
     /// #     -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::{ImportMode, ImportQuery};
     ///
-    /// let query = ImportQuery { mode: ImportMode::Merge, ..ImportQuery::default() };
+    /// let query = ImportQuery::new().mode(ImportMode::Merge);
     /// let report = client.import_calls_with(&query, calls).await?;
     /// println!("{} merged", report.merged);
     /// # Ok(())
@@ -122,8 +122,14 @@ fn add(report: &mut ImportReport, part: ImportReport, sent: u64) {
     report.aborted |= part.aborted;
     let room = ImportReport::MAX_ERRORS.saturating_sub(report.errors.len());
     let errors = part.errors.into_iter().take(room);
-    report.errors.extend(errors.map(|error| ImportError { line: error.line + sent, ..error }));
+    report.errors.extend(errors.map(|mut error| {
+        error.line += sent;
+        error
+    }));
     let room = ImportReport::MAX_WARNINGS.saturating_sub(report.warnings.len());
     let warnings = part.warnings.into_iter().take(room);
-    report.warnings.extend(warnings.map(|warning| ImportWarning { line: warning.line + sent, ..warning }));
+    report.warnings.extend(warnings.map(|mut warning| {
+        warning.line += sent;
+        warning
+    }));
 }

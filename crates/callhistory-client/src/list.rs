@@ -34,8 +34,8 @@ impl Client {
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::{CallFilter, ListQuery, OneOf};
     ///
-    /// let filter = CallFilter { status: Some(OneOf::any(["failed", "busy"])), ..CallFilter::default() };
-    /// let page = client.list_calls(&ListQuery { filter, limit: Some(50), ..ListQuery::default() }).await?;
+    /// let filter = CallFilter::new().status(OneOf::any(["failed", "busy"]));
+    /// let page = client.list_calls(&ListQuery::new().filter(filter).limit(50)).await?;
     /// println!("{} calls, more at {:?}", page.calls.len(), page.next);
     /// # Ok(())
     /// # }
@@ -63,7 +63,7 @@ impl Client {
     ///     id: String,
     /// }
     ///
-    /// let query = ListQuery { fields: vec!["_id".to_owned()], ..ListQuery::default() };
+    /// let query = ListQuery::new().fields(["_id"]);
     /// for call in client.list_calls_as::<Id>(&query).await?.calls {
     ///     println!("{}", call.id);
     /// }
@@ -87,7 +87,7 @@ impl Client {
     /// use callhistory_client::ListQuery;
     /// use futures_util::TryStreamExt as _;
     ///
-    /// let mut pages = std::pin::pin!(client.stream_pages(ListQuery { limit: Some(1000), ..ListQuery::default() }));
+    /// let mut pages = std::pin::pin!(client.stream_pages(ListQuery::new().limit(1000)));
     /// while let Some(page) = pages.try_next().await? {
     ///     println!("{} calls", page.calls.len());
     /// }
@@ -105,7 +105,7 @@ impl Client {
                     return Err(Error::invalid("the service returned the same cursor twice"));
                 }
                 query.page = None;
-                let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });
+                let rest = page.next.clone().map(|next| query.cursor(next));
                 Ok(Some((page, rest)))
             }
         })

@@ -19,8 +19,8 @@ impl Client {
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::{CallFilter, GroupKey, MetricsQuery};
     ///
-    /// let filter = CallFilter { time_zone: Some("Europe/Berlin".parse().unwrap()), ..CallFilter::default() };
-    /// let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], fill: true };
+    /// let filter = CallFilter::new().time_zone("Europe/Berlin".parse().unwrap());
+    /// let query = MetricsQuery::new().filter(filter).group_by([GroupKey::Day]).fill(true);
     /// for day in client.get_call_metrics(&query).await?.groups.unwrap_or_default() {
     ///     println!("{}: {} calls, {}", day.group["day"], day.total_calls, day.total_cost);
     /// }

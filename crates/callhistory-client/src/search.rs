@@ -21,8 +21,8 @@ impl Client {
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::{CallFilter, SearchQuery};
     ///
-    /// let filter = CallFilter { search: Some("refund \"order number\"".to_owned()), ..CallFilter::default() };
-    /// for hit in client.search_calls(&SearchQuery { filter, ..SearchQuery::default() }).await?.hits {
+    /// let filter = CallFilter::new().search("refund \"order number\"".to_owned());
+    /// for hit in client.search_calls(&SearchQuery::new().filter(filter)).await?.hits {
     ///     println!("{}: {}", hit.call.id, hit.evidence.first().map_or("", |text| &text.snippet));
     /// }
     /// # Ok(())

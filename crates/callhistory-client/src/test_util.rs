@@ -105,6 +105,7 @@ fn problem(status: u16, code: ProblemCode) -> Problem {
         detail: "The error was made by a test.".to_owned(),
         request_id: REQUEST_ID.to_owned(),
         errors: Vec::new(),
+        extra: Vec::new(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Errors in members, parameters and headers of requests.
 
-use serde::{Deserialize, Serialize};
-
-use crate::value::extensible_enum::extensible_enum;
+use crate::{reply::answer, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable error code. Codes are stable; later versions may add codes.
@@ -61,28 +59,27 @@ extensible_enum! {
 /// Maximum length of the pointer and of the detail of an error, in characters.
 const MAX_FIELD_ERROR_CHARS: usize = 512;
 
-/// One error in a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[error("{}{detail}", self.location())]
-pub struct FieldError {
-    /// Location in the body, as a JSON pointer (RFC 6901).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pointer: Option<String>,
-    /// Name of the header, path or query parameter.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<String>,
-    /// Machine-readable error code.
-    pub code: FieldErrorCode,
-    /// Human-readable explanation: what is wrong and what is expected.
-    pub detail: String,
+answer! {
+    /// One error in a request.
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("{}{detail}", self.location())]
+    FieldError {
+        /// Location in the body, as a JSON pointer (RFC 6901).
+        "pointer" optional pointer: Option<String>,
+        /// Name of the header, path or query parameter.
+        "parameter" optional parameter: Option<String>,
+        /// Machine-readable error code.
+        "code" always code: FieldErrorCode,
+        /// Human-readable explanation: what is wrong and what is expected.
+        "detail" always detail: String,
+    }
 }
 
 impl FieldError {
     /// An error without a location.
     #[must_use]
     pub fn new(code: FieldErrorCode, detail: impl Into<String>) -> Self {
-        Self { pointer: None, parameter: None, code, detail: truncated(detail.into()) }
+        Self { pointer: None, parameter: None, code, detail: truncated(detail.into()), extra: Vec::new() }
     }
 
     /// The same error, with `pointer` in front of its pointer.

@@ -1,9 +1,8 @@
 //! Warnings: what a write keeps, reads in another form, or leaves out, without a refusal.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     field_error::{escape_pointer, truncated},
+    reply::answer,
     value::extensible_enum::extensible_enum,
 };
 
@@ -95,16 +94,17 @@ impl WarningCode {
     }
 }
 
-/// One warning about a document that was accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct FieldWarning {
-    /// Location in the document, as a JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// Machine-readable warning code.
-    pub code: WarningCode,
-    /// Human-readable explanation: what was found and what the service did.
-    pub detail: String,
+answer! {
+    /// One warning about a document that was accepted.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    FieldWarning {
+        /// Location in the document, as a JSON pointer (RFC 6901).
+        "pointer" always pointer: String,
+        /// Machine-readable warning code.
+        "code" always code: WarningCode,
+        /// Human-readable explanation: what was found and what the service did.
+        "detail" always detail: String,
+    }
 }
 
 impl FieldWarning {
@@ -114,7 +114,7 @@ impl FieldWarning {
     /// A warning without a location.
     #[must_use]
     pub fn new(code: WarningCode, detail: impl Into<String>) -> Self {
-        Self { pointer: String::new(), code, detail: truncated(detail.into()) }
+        Self { pointer: String::new(), code, detail: truncated(detail.into()), extra: Vec::new() }
     }
 
     /// The same warning, with `pointer` in front of its pointer.

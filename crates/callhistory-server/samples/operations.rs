@@ -11,19 +11,15 @@ use futures_util::TryStreamExt as _;
 type Failure = Box<dyn std::error::Error>;
 
 pub(crate) async fn list_calls(client: &Client) -> Result<Vec<CallRecord>, Failure> {
-    let filter = CallFilter {
-        status: Some(OneOf::any(["completed", "failed"])),
-        started_after: Some("2023-01-01T00:00:00Z".parse()?),
-        ..CallFilter::default()
-    };
-    let page = client.list_calls(&ListQuery { filter, limit: Some(50), ..ListQuery::default() }).await?;
+    let ended = OneOf::any(["completed", "failed"]);
+    let query = ListQuery::new().status(ended).started_after("2023-01-01T00:00:00Z".parse()?).limit(50);
+    let page = client.list_calls(&query).await?;
     // `page.next` is the cursor of the next page; `client.stream_calls` goes through all of them.
     Ok(page.calls)
 }
 
 pub(crate) async fn search_calls(client: &Client) -> Result<SearchPage, Failure> {
-    let filter = CallFilter { search: Some("customer engagement".to_owned()), ..CallFilter::default() };
-    let page = client.search_calls(&SearchQuery { filter, ..SearchQuery::default() }).await?;
+    let page = client.search_calls(&SearchQuery::new().search("customer engagement")).await?;
     for text in page.hits.iter().flat_map(|hit| &hit.evidence) {
         println!("{}: {}", text.member, text.snippet);
     }
@@ -56,22 +52,21 @@ pub(crate) async fn import_calls(client: &Client) -> Result<ImportReport, Failur
 }
 
 pub(crate) async fn list_call_changes(client: &Client) -> Result<Vec<CallChange>, Failure> {
-    let page = client.list_call_changes(&ChangesQuery { limit: Some(100), ..ChangesQuery::default() }).await?;
+    let page = client.list_call_changes(&ChangesQuery::new().limit(100)).await?;
     // Keep `page.cursor` and go on there; `client.follow_changes` does, and waits for what is new.
     Ok(page.changes)
 }
 
 pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Failure> {
-    let filter = CallFilter { agent_id: Some(OneOf::any(["abcdef1234567890"])), ..CallFilter::default() };
+    let filter = CallFilter::new().agent_id("abcdef1234567890");
     let calls = client.export_calls(filter).await?;
     // A history of any size: take the records one by one instead of collecting them.
     Ok(calls.try_collect().await?)
 }
 
 pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
-    let status = Some(OneOf::any(["completed", "failed"]));
-    let filter = CallFilter { status, time_zone: Some("Europe/Berlin".parse()?), ..CallFilter::default() };
-    let query = MetricsQuery { filter, group_by: vec![GroupKey::Day], fill: false };
+    let query = MetricsQuery::new().status(OneOf::any(["completed", "failed"]));
+    let query = query.group_by([GroupKey::Day]).time_zone("Europe/Berlin".parse()?);
     Ok(client.get_call_metrics(&query).await?)
 }
 

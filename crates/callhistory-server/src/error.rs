@@ -164,6 +164,7 @@ impl ApiError {
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.errors,
+            extra: Vec::new(),
         }
     }
 

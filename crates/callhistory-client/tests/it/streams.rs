@@ -32,8 +32,8 @@ fn chunk(text: &str) -> String {
 #[tokio::test]
 async fn pages_follow_the_cursor() {
     let stub = Stub::start(["x-next-cursor: one-1", "X-Next-Cursor: two", "x-none: 1"].map(page)).await;
-    let filter = CallFilter { status: Some(OneOf::any(["a", "b"])), ..CallFilter::default() };
-    let query = ListQuery { filter, limit: Some(5), page: Some(1), ..ListQuery::default() };
+    let filter = CallFilter::new().status(OneOf::any(["a", "b"]));
+    let query = ListQuery::new().filter(filter).limit(5).page(1);
     let calls: Vec<_> = client(&stub.url).stream_calls(query).try_collect().await.unwrap();
     assert_eq!(calls.len(), 3);
     let lines: Vec<_> = stub.seen().iter().map(|seen| seen.line.clone()).collect();
@@ -102,8 +102,7 @@ async fn an_atomic_import_is_one_request() {
         "rejected":1,"warned":0,"aborted":true,"errors":[],"warnings":[]}"#;
     let stub = Stub::start([Reply::json(422, report)]).await;
     let call = |number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() };
-    let query =
-        ImportQuery { mode: ImportMode::Merge, is_atomic: true, restores_deleted: true, ..ImportQuery::default() };
+    let query = ImportQuery::new().mode(ImportMode::Merge).atomic(true).restore_deleted(true);
     let client = client(&stub.url);
     assert!(client.import_calls_with(&query, (0..1200).map(call)).await.unwrap().aborted);
     let seen = &stub.seen()[0];

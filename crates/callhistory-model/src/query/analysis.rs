@@ -29,6 +29,7 @@ pub struct AnalysisClause {
 /// A test of one member. Numbers are compared exactly, strings by code points; values of different types have no
 /// order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum AnalysisOperator {
     /// Equals one of these; 1 to 100.
     In(Vec<Scalar>),

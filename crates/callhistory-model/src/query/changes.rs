@@ -5,6 +5,7 @@ use crate::FieldErrors;
 
 /// The parameters of the change feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChangesQuery {
     /// The `cursor` of the previous response. `None` starts at the first change, `latest` at the end of the feed.
     pub cursor: Option<String>,
@@ -12,6 +13,14 @@ pub struct ChangesQuery {
     pub limit: Option<u16>,
     /// Long-poll timeout in seconds, 0 to 60; 0 by default.
     pub wait: Option<u16>,
+}
+
+setters! {
+    ChangesQuery {
+        text cursor => cursor,
+        some limit => limit: u16,
+        some wait => wait: u16,
+    }
 }
 
 impl ChangesQuery {

@@ -9,6 +9,7 @@ use crate::{CallRecord, FieldError, FieldErrorCode, FieldErrors, spelling::by_na
 
 /// The parameters of an export.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct ExportQuery {
     /// The filter.
     pub filter: CallFilter,
@@ -24,6 +25,7 @@ pub struct ExportQuery {
 
 /// The output format of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum ExportFormat {
     /// One JSON record per line.
     #[default]
@@ -71,6 +73,16 @@ impl From<CallFilter> for ExportQuery {
     /// The export of all records of a filter.
     fn from(filter: CallFilter) -> Self {
         Self { filter, ..Self::default() }
+    }
+}
+
+filter_setters! {
+    ExportQuery filter {
+        value filter => filter: CallFilter,
+        value sort => sort: Sort,
+        value format => format: ExportFormat,
+        list fields => fields: String,
+        value has_bom => has_bom: bool,
     }
 }
 

@@ -29,7 +29,15 @@ const MAX_CALL_IDS: usize = 1000;
 /// A filter of calls: a call matches if it matches every clause. The default matches all.
 ///
 /// Times and durations are compared exactly; [`OneOf`] describes the sets.
+///
+/// ```
+/// use callhistory_model::{CallFilter, CallStatus};
+///
+/// let filter = CallFilter::new().status(CallStatus::Completed).metadata("ticket", "A-1");
+/// assert_eq!(filter.to_query(), "status=completed&metadata.ticket=A-1");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CallFilter {
     /// ID of the agent that handled the call.
     pub agent_id: Option<OneOf>,
@@ -83,6 +91,8 @@ pub struct CallFilter {
     /// Time zone of dates and times without a zone, and of the time groups of metrics; UTC by default.
     pub time_zone: Option<TimeZone>,
 }
+
+filter_setters!(CallFilter {});
 
 impl CallFilter {
     /// Maximum number of members of [`metadata`](Self::metadata).

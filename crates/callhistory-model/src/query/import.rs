@@ -5,6 +5,7 @@ use crate::{FieldErrors, spelling::by_name};
 
 /// The parameters of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportQuery {
     /// What happens to records that exist already.
     pub mode: ImportMode,
@@ -18,6 +19,7 @@ pub struct ImportQuery {
 
 /// What an import does with a record that exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum ImportMode {
     /// Replaces it, unless its status is final and that of the import is not.
     #[default]
@@ -30,6 +32,7 @@ pub enum ImportMode {
 
 /// Where the records of an import come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum ImportSource {
     /// Any platform: a record without an `_id` gets one from the member in which platforms send it, or from its content.
     Generic,
@@ -77,6 +80,15 @@ impl ImportSource {
         match self {
             Self::Generic => "generic",
         }
+    }
+}
+
+setters! {
+    ImportQuery {
+        value mode => mode: ImportMode,
+        value atomic => is_atomic: bool,
+        value restore_deleted => restores_deleted: bool,
+        some source => source: ImportSource,
     }
 }
 

@@ -12,7 +12,12 @@ use crate::{
 /// The parameters of a list.
 ///
 /// ```
-/// use callhistory_model::{CallFilter, ListQuery};
+/// use callhistory_model::{CallStatus, ListQuery, OneOf, Sort, SortKey};
+///
+/// let missed = OneOf::any([CallStatus::Busy, CallStatus::NoAnswer]);
+/// let query = ListQuery::new().status(missed).sort(Sort::descending(SortKey::Duration)).limit(50);
+/// assert_eq!(query.to_query(), "status=busy%2Cno-answer&sort=-duration&limit=50");
+/// assert_eq!(serde_json::to_value(&query).unwrap()["status"], "busy,no-answer");
 ///
 /// let query = ListQuery::from_query("status=completed,failed&startedAfter=2026-01-01&limit=50")?;
 /// assert_eq!(query.to_query(), "status=completed%2Cfailed&startedAfter=2026-01-01T00:00:00Z&limit=50");
@@ -20,6 +25,7 @@ use crate::{
 /// # Ok::<(), callhistory_model::FieldErrors>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct ListQuery {
     /// The filter.
     pub filter: CallFilter,
@@ -35,6 +41,18 @@ pub struct ListQuery {
     pub fields: Vec<String>,
     /// Whether to count all matching records.
     pub include_total: bool,
+}
+
+filter_setters! {
+    ListQuery filter {
+        value filter => filter: CallFilter,
+        value sort => sort: Sort,
+        some limit => limit: u16,
+        text cursor => cursor,
+        some page => page: u32,
+        list fields => fields: String,
+        value include_total => include_total: bool,
+    }
 }
 
 impl ListQuery {
@@ -134,6 +152,7 @@ pub(super) fn fields_of(text: &str, known: &[&str]) -> Result<Vec<String>, Field
 /// The order of a list. A record without the value sorts as less than all others; `_id` breaks ties, in the
 /// same direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sort {
     /// The member.
     pub key: SortKey,
@@ -143,6 +162,7 @@ pub struct Sort {
 
 /// A sort key of lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum SortKey {
     /// `startTime`, or `createdAt` if it is absent.
     #[default]
@@ -158,6 +178,18 @@ pub enum SortKey {
 }
 
 impl Sort {
+    /// From the least to the greatest.
+    #[must_use]
+    pub fn ascending(key: SortKey) -> Self {
+        Self { key, ascending: true }
+    }
+
+    /// From the greatest to the least.
+    #[must_use]
+    pub fn descending(key: SortKey) -> Self {
+        Self { key, ascending: false }
+    }
+
     /// All sort keys with their names.
     pub const KEYS: [(&'static str, SortKey); 5] = [
         ("startTime", SortKey::StartTime),

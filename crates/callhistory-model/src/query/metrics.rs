@@ -11,7 +11,16 @@ use crate::{
 };
 
 /// The parameters of metrics.
+///
+/// ```
+/// use callhistory_model::{GroupKey, MetricsQuery};
+///
+/// let query = MetricsQuery::new().group_by([GroupKey::Day]).time_zone("Europe/Berlin".parse()?).fill(true);
+/// assert_eq!(query.to_query(), "timezone=Europe/Berlin&groupBy=day&fill=true");
+/// # Ok::<(), callhistory_model::FieldError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct MetricsQuery {
     /// The filter.
     pub filter: CallFilter,
@@ -25,6 +34,7 @@ pub struct MetricsQuery {
 
 /// A dimension of metrics. The time of a call is `startTime`, or `createdAt` if it is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum GroupKey {
     /// `agentId`.
     AgentId,
@@ -85,6 +95,14 @@ impl std::fmt::Display for GroupKey {
             Self::Metadata(path) => write!(f, "metadata.{path}"),
             key => f.write_str(Self::KEYS.iter().find(|(_, known)| known == key).map_or("", |(name, _)| name)),
         }
+    }
+}
+
+filter_setters! {
+    MetricsQuery filter {
+        value filter => filter: CallFilter,
+        list group_by => group_by: GroupKey,
+        value fill => fill: bool,
     }
 }
 

@@ -27,6 +27,7 @@ pub struct OneOf {
 
 /// One value of [`OneOf`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum TextPattern {
     /// This text.
     Exact(String),

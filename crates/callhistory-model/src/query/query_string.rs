@@ -91,6 +91,12 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(&plain).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
+/// The pairs of a query string, decoded.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter_map(|(name, value)| Some((decode(name)?, decode(value)?)))
+}
+
 /// Serializes `name=value` pairs as a query string.
 pub(crate) struct QueryString(String);
 

@@ -18,6 +18,7 @@ use crate::{CallRecord, FieldError, FieldErrorCode, FieldErrors, spelling::by_na
 /// # Ok::<(), callhistory_model::FieldErrors>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SearchQuery {
     /// The filter. Its [`search`](CallFilter::search) has the words, and is required.
     pub filter: CallFilter,
@@ -35,6 +36,7 @@ pub struct SearchQuery {
 
 /// The order of hits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum SearchSort {
     /// The best first, among the newest [`SearchQuery::MAX_RANKED`] matching calls: first those with most of the words in one text,
     /// then those with the most matches, then the newest. There is no further page.
@@ -50,6 +52,17 @@ impl SearchSort {
     /// All orders with their names.
     pub const NAMES: [(&'static str, Self); 3] =
         [("relevance", Self::Relevance), ("-startTime", Self::NewestFirst), ("startTime", Self::OldestFirst)];
+}
+
+filter_setters! {
+    SearchQuery filter {
+        value filter => filter: CallFilter,
+        value sort => sort: SearchSort,
+        some limit => limit: u16,
+        text cursor => cursor,
+        list fields => fields: String,
+        value include_total => include_total: bool,
+    }
 }
 
 impl SearchQuery {

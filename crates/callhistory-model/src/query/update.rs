@@ -5,9 +5,16 @@ use crate::{FieldErrors, spelling::by_name};
 
 /// The parameters of a partial update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UpdateQuery {
     /// Whether a record that does not exist is created from the patch.
     pub is_upsert: bool,
+}
+
+setters! {
+    UpdateQuery {
+        value upsert => is_upsert: bool,
+    }
 }
 
 impl UpdateQuery {

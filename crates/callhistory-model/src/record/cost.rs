@@ -1,13 +1,14 @@
 //! The cost of a call.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde::ser::SerializeMap as _;
+use serde_json::value::RawValue;
 
 use super::rules::{MemberReader, charge_text, is_empty_container};
 use crate::{
-    Amount, FieldError, FieldErrorCode, FieldWarning, Handling, WarningCode,
-    value::raw_json::{decode_string, object, type_name},
+    Amount, FieldError, FieldErrorCode, FieldWarning, JsonText, WarningCode,
+    value::raw_json::{decode_string, object, raw_members, type_name},
 };
 
 /// The cost of a call: named exact amounts, and their currency, in the order in which they were sent.
@@ -26,6 +27,8 @@ pub struct CallCost(Vec<(String, CostMember)>);
 enum CostMember {
     Amount(Amount),
     Currency(String),
+    /// Anything else that a response has.
+    Other(JsonText),
 }
 
 impl CallCost {
@@ -67,7 +70,7 @@ impl CallCost {
     pub fn currency(&self) -> Option<&str> {
         self.0.iter().find_map(|(_, member)| match member {
             CostMember::Currency(code) => Some(code.as_str()),
-            CostMember::Amount(_) => None,
+            _ => None,
         })
     }
 
@@ -87,7 +90,21 @@ impl CallCost {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Amount)> {
         self.0.iter().filter_map(|(name, member)| match member {
             CostMember::Amount(amount) => Some((name.as_str(), amount)),
-            CostMember::Currency(_) => None,
+            _ => None,
+        })
+    }
+
+    /// The members of a response that are neither an amount nor the currency, as JSON text.
+    ///
+    /// ```
+    /// let newer: callhistory_model::CallCost = serde_json::from_str(r#"{"customer_charge": 0.10, "plan": "gold"}"#)?;
+    /// assert_eq!(newer.others().next().unwrap().1.as_str(), r#""gold""#);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn others(&self) -> impl Iterator<Item = (&str, &JsonText)> {
+        self.0.iter().filter_map(|(name, member)| match member {
+            CostMember::Other(json) => Some((name.as_str(), json)),
+            _ => None,
         })
     }
 
@@ -165,6 +182,7 @@ impl serde::Serialize for CallCost {
             match member {
                 CostMember::Amount(amount) => map.serialize_entry(name, amount)?,
                 CostMember::Currency(code) => map.serialize_entry(name, code)?,
+                CostMember::Other(json) => map.serialize_entry(name, json)?,
             }
         }
         map.end()
@@ -172,11 +190,18 @@ impl serde::Serialize for CallCost {
 }
 
 impl<'de> serde::Deserialize<'de> for CallCost {
+    /// Reads a response: a member of another type is kept as it is.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
-        // A newer service may have members of other types.
-        let mut reader = MemberReader { handling: Handling::Lenient, ..MemberReader::default() };
-        Self::read(&mut reader, raw.get()).map_err(serde::de::Error::custom)
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let members = raw_members(raw.get()).map_err(serde::de::Error::custom)?;
+        let read = |(name, json): (Cow<'_, str>, &RawValue)| {
+            let member = match name.as_ref() {
+                Self::CURRENCY => decode_string(json.get()).ok().map(CostMember::Currency),
+                _ => json.get().parse().ok().map(CostMember::Amount),
+            };
+            (name.into_owned(), member.unwrap_or_else(|| CostMember::Other(json.to_owned().into())))
+        };
+        Ok(Self(members.into_iter().map(read).collect()))
     }
 }
 

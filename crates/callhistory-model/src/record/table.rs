@@ -1,5 +1,9 @@
 //! The members of a record, one line each. The structs, their parsers, serialization and schema come from this table.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
 use super::{
     cost::CallCost,
     rules::{MAX_ENUM_BYTES, MAX_LABEL_BYTES, MAX_PHONE_BYTES, MAX_SUMMARY_BYTES, MAX_URL_BYTES, MemberReader},
@@ -15,13 +19,19 @@ macro_rules! slot {
     (optional $type:ty) => { Option<$type> };
 }
 
-/// Takes a member of [`CallRecord`] from an input that may lack it.
+/// Takes a member of [`CallRecord`] from an input that may lack it: an error, or what a response counts as.
 macro_rules! take_slot {
     (always $value:expr, $wire:literal) => {
         $value
             .ok_or_else(|| FieldError::new(FieldErrorCode::Missing, "is missing").prefix_pointer(concat!("/", $wire)))?
     };
     (optional $value:expr, $wire:literal) => {
+        $value
+    };
+    (or_unknown always $value:expr) => {
+        $value.unwrap_or_else(Unreadable::unreadable)
+    };
+    (or_unknown optional $value:expr) => {
         $value
     };
 }
@@ -39,7 +49,10 @@ macro_rules! serialize_members {
                 map.serialize_entry(name, value)?;
             }
         }
-        if let Some(value) = Option::<&$type>::from(&$record.$name) {
+        // What a response had in the place of a member is written back as it was.
+        if let Some(value) = Option::<&$type>::from(&$record.$name)
+            && ($record.extra.is_empty() || $record.extra.iter().all(|(name, _)| name != $wire))
+        {
             map.serialize_entry($wire, value)?;
         })+
         map.end()
@@ -60,7 +73,8 @@ macro_rules! members {
             $($(#[doc = $doc])+
             #[cfg_attr(feature = "schema", schemars(rename = $wire))]
             pub $name: slot!($presence $type),)+
-            /// Members that this version does not know, as JSON text: of a lenient write, or of a newer service.
+            /// Members that this version does not know, as JSON text: of a lenient write, or of a newer service. A known
+            /// member whose value this version cannot read is here under its name, and counts as absent or empty.
             #[cfg_attr(feature = "schema", schemars(skip))]
             pub extra: Vec<(String, JsonText)>,
         }
@@ -124,8 +138,8 @@ macro_rules! members {
         }
 
         impl CallRecord {
-            /// Parses a response: unknown members are kept, a null counts as absent.
-            pub(super) fn read_lenient<'de, A: serde::de::MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+            /// Reads the members of a response, if each known one has the type of this version. A null counts as absent.
+            pub(super) fn read_exact<'de, A: serde::de::MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
                 let mut input = CallInput::default();
                 while let Some(member) = map.next_key::<String>()? {
                     match member.as_str() {
@@ -134,6 +148,22 @@ macro_rules! members {
                     }
                 }
                 input.complete().map_err(serde::de::Error::custom)
+            }
+
+            /// Reads the members of a response, whatever their values are: what this version cannot read is kept as text.
+            pub(super) fn read_any(members: Vec<(Cow<'_, str>, &RawValue)>) -> Self {
+                let mut input = CallInput::default();
+                for (member, json) in members {
+                    let is_read = match member.as_ref() {
+                        $($wire => serde_json::from_str(json.get()).map(|value| input.$name = value).is_ok(),)+
+                        _ => false,
+                    };
+                    if !is_read {
+                        input.extra.push((member.into_owned(), json.to_owned().into()));
+                    }
+                }
+                let record = Self { $($name: take_slot!(or_unknown $presence input.$name),)+ extra: input.extra };
+                record.with_absent_members()
             }
         }
 
@@ -205,6 +235,35 @@ members! {
     transcript: "transcript", optional JsonArray = MemberReader::array;
 }
 
+/// What counts where a response has no value that this version can read.
+trait Unreadable {
+    fn unreadable() -> Self;
+}
+
+macro_rules! unreadable_text {
+    ($($name:ident),+) => {
+        $(impl Unreadable for $name {
+            fn unreadable() -> Self {
+                Self::of_response(String::new())
+            }
+        })+
+    };
+}
+
+unreadable_text!(CallId, WorkspaceId, Timestamp);
+
+impl Unreadable for JsonObject {
+    fn unreadable() -> Self {
+        Self::default()
+    }
+}
+
+impl Unreadable for JsonArray {
+    fn unreadable() -> Self {
+        Self::default()
+    }
+}
+
 impl CallInput {
     /// Completes the record, with `{}` and `[]` for absent free-form members.
     ///
@@ -230,6 +289,25 @@ impl CallRecord {
 
     /// Default of the maximum size of a stored record with its originals, in bytes.
     pub const DEFAULT_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+    /// The record, which is written back as it was: what it lacked stays absent, and an ID that is no text has the text of its JSON.
+    fn with_absent_members(mut self) -> Self {
+        let kept = |extra: &[(String, JsonText)], name: &str| extra.iter().position(|(known, _)| known == name);
+        if let Some(at) = kept(&self.extra, "_id") {
+            self.id = CallId::of_response(self.extra[at].1.as_str().to_owned());
+        }
+        let texts = [
+            ("workspaceId", self.workspace_id.as_str()),
+            ("createdAt", self.created_at.as_str()),
+            ("updatedAt", self.updated_at.as_str()),
+        ];
+        for (name, text) in texts {
+            if text.is_empty() && kept(&self.extra, name).is_none() {
+                self.extra.push((name.to_owned(), JsonText::null()));
+            }
+        }
+        self
+    }
 
     /// The longest duration that is known, 366 days in nanoseconds.
     pub const MAX_DURATION_NANOS: i64 = 366 * 86_400 * 1_000_000_000;

@@ -1,7 +1,5 @@
 //! The body of an error response: a problem (RFC 9457).
 
-use serde::{Deserialize, Serialize};
-
 use crate::{FieldError, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
@@ -68,29 +66,44 @@ extensible_enum! {
     }
 }
 
-/// The body of every error response, as `application/problem+json` (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Problem {
-    /// URN of the problem type: `urn:callhistory:problem:` and the code.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Short title of the problem type.
-    pub title: String,
-    /// HTTP status of the response.
-    #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
-    pub status: u16,
-    /// Machine-readable problem code.
-    pub code: ProblemCode,
-    /// Human-readable explanation of this occurrence.
-    pub detail: String,
-    /// ID of the request, also in the header `X-Request-Id` and in the log.
-    pub request_id: String,
-    /// The errors of the request, if there can be several.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
-    pub errors: Vec<FieldError>,
+answer! {
+    /// The body of every error response, as `application/problem+json` (RFC 9457).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Problem {
+        /// URN of the problem type: `urn:callhistory:problem:` and the code.
+        "type" always kind: String,
+        /// Short title of the problem type.
+        "title" always title: String,
+        /// HTTP status of the response.
+        #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
+        "status" always status: u16,
+        /// Machine-readable problem code.
+        "code" always code: ProblemCode,
+        /// Human-readable explanation of this occurrence.
+        "detail" always detail: String,
+        /// ID of the request, also in the header `X-Request-Id` and in the log.
+        "requestId" always request_id: String,
+        /// The errors of the request, if there can be several.
+        #[cfg_attr(feature = "schema", schemars(default, length(max = 100)))]
+        "errors" list errors: Vec<FieldError>,
+    }
+}
+
+impl Problem {
+    /// A problem without errors and request ID, with the URN of its code.
+    #[must_use]
+    pub fn new(status: u16, code: ProblemCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:callhistory:problem:{code}"),
+            title: title.into(),
+            status,
+            code,
+            detail: detail.into(),
+            request_id: String::new(),
+            errors: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
 }
 
 impl std::fmt::Display for Problem {

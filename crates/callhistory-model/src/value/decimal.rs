@@ -1,10 +1,15 @@
 //! Exact decimals, returned digit for digit.
 
+use std::{cmp::Ordering, time::Duration};
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::raw_json::{JsonText, type_name};
+use super::{
+    raw_json::{JsonText, type_name},
+    scalar::ExactNumber,
+};
 use crate::{FieldError, FieldErrorCode};
 
 /// Filters and sums use integer billionths, for seconds and for money.
@@ -155,7 +160,7 @@ macro_rules! exact_number {
     ($(#[$doc:meta])* $name:ident, within $bounds:expr, words $words:literal, schema $schema:tt) => {
         $(#[$doc])*
         ///
-        /// Two values are equal if their digits are: `0.1` is not `0.10`.
+        /// Two values are equal if their digits are: `0.1` is not `0.10`. They are ordered by value, and then by their digits.
         #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
         #[serde(try_from = "JsonText")]
         pub struct $name {
@@ -232,6 +237,53 @@ macro_rules! exact_number {
 
             fn try_from(json: JsonText) -> Result<Self, FieldError> {
                 json.as_str().parse()
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = FieldError;
+
+            fn try_from(text: &str) -> Result<Self, FieldError> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = FieldError;
+
+            fn try_from(text: String) -> Result<Self, FieldError> {
+                text.parse()
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                let exact = |number: &Self| number.value.filter(|_| !number.is_rounded);
+                let by_value = match (exact(self), exact(other)) {
+                    (Some(value), Some(other)) => value.cmp(&other),
+                    _ => ExactNumber::parse(self.as_str()).cmp(&ExactNumber::parse(other.as_str())),
+                };
+                by_value.then_with(|| self.as_str().cmp(other.as_str()))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl From<&$name> for f64 {
+            /// The nearest binary fraction: digits may be lost.
+            fn from(number: &$name) -> Self {
+                number.as_str().parse().unwrap_or(Self::NAN)
+            }
+        }
+
+        impl From<$name> for f64 {
+            /// The nearest binary fraction: digits may be lost.
+            fn from(number: $name) -> Self {
+                Self::from(&number)
             }
         }
 
@@ -322,6 +374,69 @@ exact_number! {
         "format": "double",
         "x-max-decimal-places": NANOS_SCALE,
         "examples": [100_000.25],
+    }
+}
+
+/// Declares how a binary fraction becomes a time or a duration: by the shortest decimal that is read as the same fraction.
+macro_rules! from_f64 {
+    ($($name:ident),+) => {
+        $(impl TryFrom<f64> for $name {
+            type Error = FieldError;
+
+            /// The shortest decimal that is read as the same binary fraction.
+            fn try_from(value: f64) -> Result<Self, FieldError> {
+                value.to_string().parse()
+            }
+        })+
+    };
+}
+
+from_f64!(UnixSeconds, Seconds);
+
+impl TryFrom<f64> for Amount {
+    type Error = FieldError;
+
+    /// The amount, if the binary fraction is exactly one: `0.25` is, `0.1` is not.
+    ///
+    /// ```
+    /// use callhistory_model::Amount;
+    ///
+    /// let error = Amount::try_from(0.1).unwrap_err();
+    /// assert!(error.detail.contains(r#"write it as text: "0.1".parse()"#));
+    /// ```
+    fn try_from(value: f64) -> Result<Self, FieldError> {
+        // A multiple of 2^-9 has at most nine decimal places.
+        if (value * 512.0).fract() == 0.0 {
+            let text = format!("{value:.9}");
+            return text.trim_end_matches('0').trim_end_matches('.').parse();
+        }
+        let detail =
+            format!("is a binary fraction, which is not exactly {value}; write it as text: \"{value}\".parse()");
+        Err(FieldError::new(FieldErrorCode::WrongType, detail))
+    }
+}
+
+impl From<Duration> for Seconds {
+    /// ```
+    /// use callhistory_model::Seconds;
+    ///
+    /// assert_eq!(Seconds::from(std::time::Duration::from_millis(1_500)).as_str(), "1.5");
+    /// ```
+    fn from(duration: Duration) -> Self {
+        let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        let value = i128::try_from(duration.as_nanos()).ok();
+        Self { json: JsonText::of_number(text), value, is_rounded: false }
+    }
+}
+
+impl TryFrom<&Seconds> for Duration {
+    type Error = FieldError;
+
+    /// The duration in nanoseconds, if it is known.
+    fn try_from(seconds: &Seconds) -> Result<Self, FieldError> {
+        seconds.check_range()?;
+        Ok(Self::from_nanos(seconds.nanos().map_or(0, i64::unsigned_abs)))
     }
 }
 

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 macro_rules! extensible_enum {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+        ///
+        /// Values are compared, ordered and hashed by their text.
+        #[derive(Clone, Debug, serde::Deserialize)]
         #[serde(from = "String")]
         #[non_exhaustive]
         pub enum $name {
@@ -55,6 +57,16 @@ macro_rules! extensible_enum {
                 Self::from(text.as_str())
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = std::convert::Infallible;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Ok(Self::from(text))
+            }
+        }
+
+        crate::value::text_traits!($name);
 
         // `anyOf: [enum, string]` becomes an empty type in common generators; a plain string with known values does not.
         #[cfg(feature = "schema")]

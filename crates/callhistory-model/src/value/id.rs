@@ -58,14 +58,29 @@ fn check_workspace_id(text: &str) -> Result<(), FieldError> {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, check $check:path, schema $schema:tt) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String")]
+        ///
+        /// The rules are those of writes: `Deserialize` keeps any text that a response has.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $name(Box<str>);
 
         impl $name {
             /// The ID as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The ID of a response, unchecked.
+            pub(crate) fn of_response(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
                 &self.0
             }
         }
@@ -87,11 +102,15 @@ macro_rules! id {
             }
         }
 
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
+        impl TryFrom<&str> for $name {
+            type Error = FieldError;
+
+            fn try_from(text: &str) -> Result<Self, FieldError> {
+                text.parse()
             }
         }
+
+        crate::value::text_traits!($name);
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -274,6 +274,19 @@ impl JsonText {
     }
 }
 
+impl JsonText {
+    /// `null`.
+    pub(crate) fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
+    /// The text of a number.
+    #[expect(clippy::expect_used, reason = "the callers format numbers")]
+    pub(super) fn of_number(text: &str) -> Self {
+        Self(RawValue::from_string(text.to_owned()).expect("a formatted number is JSON"))
+    }
+}
+
 impl From<Box<RawValue>> for JsonText {
     fn from(json: Box<RawValue>) -> Self {
         Self(json)
@@ -312,6 +325,18 @@ macro_rules! free_form {
             pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
                 serde_json::from_str(self.as_str())
             }
+
+            /// The JSON of a value of another type.
+            ///
+            /// # Errors
+            ///
+            /// Fails if the type cannot be serialized, or its JSON is of another type or breaks a rule.
+            pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, FieldError> {
+                let invalid = |error| {
+                    FieldError::new(FieldErrorCode::WrongType, format!("cannot be serialized as JSON: {error}"))
+                };
+                serde_json::to_string(value).map_err(invalid)?.parse()
+            }
         }
 
         impl Default for $name {
@@ -342,6 +367,14 @@ macro_rules! free_form {
             }
         }
 
+        impl TryFrom<serde_json::Value> for $name {
+            type Error = FieldError;
+
+            fn try_from(value: serde_json::Value) -> Result<Self, FieldError> {
+                value.to_string().parse()
+            }
+        }
+
         inline_schema!($name, $schema);
     };
 }
@@ -356,6 +389,8 @@ free_form! {
     ///
     /// let metadata: JsonObject = r#"{ "price": 1.50, "id": 12345678901234567890123 }"#.parse()?;
     /// assert_eq!(metadata.as_str(), r#"{"price":1.50,"id":12345678901234567890123}"#);
+    /// let analysis = JsonObject::try_from(serde_json::json!({"resolved": true}))?;
+    /// assert_eq!(analysis, JsonObject::from_serialize(&std::collections::BTreeMap::from([("resolved", true)]))?);
     /// # Ok::<(), callhistory_model::FieldError>(())
     /// ```
     JsonObject, "{}", "an object", { "type": "object", "additionalProperties": true }

@@ -1,7 +1,12 @@
 //! Points in time as RFC 3339 text.
 
+use std::{
+    cmp::Ordering,
+    time::{Duration, SystemTime},
+};
+
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     decimal::{FineUnit, UnixSeconds},
@@ -28,11 +33,14 @@ const END_OF_TIME_MILLIS: i64 = 9_151_488_000_000;
 /// assert!("2025-01-01 10:00:00".parse::<Timestamp>().is_err());
 /// # Ok::<(), callhistory_model::FieldError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+///
+/// The rules are those of writes: `Deserialize` keeps any text that a response has ([`is_known`](Self::is_known)). Times are ordered
+/// by instant, and equal if their texts are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timestamp {
     text: Box<str>,
     nanos: i64,
+    is_known: bool,
 }
 
 impl Timestamp {
@@ -42,10 +50,32 @@ impl Timestamp {
         &self.text
     }
 
-    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    /// Nanoseconds since 1970-01-01T00:00:00Z; 0 for a text that [this version cannot read](Self::is_known).
     #[must_use]
     pub fn unix_nanos(&self) -> i64 {
         self.nanos
+    }
+
+    /// Whether this version can read the text. Only a time of a response can be unknown: it counts as the start of 1970.
+    ///
+    /// ```
+    /// use callhistory_model::Timestamp;
+    ///
+    /// let newer: Timestamp = serde_json::from_str(r#""2026-W05-6T10:00:00Z""#)?;
+    /// assert_eq!(newer.as_str(), "2026-W05-6T10:00:00Z");
+    /// assert!(!newer.is_known());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// The time of a response, which may have any text.
+    pub(crate) fn of_response(text: String) -> Self {
+        let nanos = parse_rfc3339(&text);
+        let nanos = nanos.or_else(|| Self::parse_in_zone(&text, TimeZone::UTC).ok().map(|time| time.nanos));
+        Self { text: text.into(), nanos: nanos.unwrap_or_default(), is_known: nanos.is_some() }
     }
 
     /// The time from nanoseconds since 1970-01-01T00:00:00Z; a time before 1970 or after 2259 becomes the nearest
@@ -54,7 +84,7 @@ impl Timestamp {
     pub fn from_unix_nanos(nanos: i64) -> Self {
         let nanos = nanos.clamp(0, END_OF_TIME_MILLIS * 1_000_000 - 1);
         let text = DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        Self { text: text.into(), nanos }
+        Self { text: text.into(), nanos, is_known: true }
     }
 
     /// Parses the time of a parameter: RFC 3339 with `Z` or an offset (also `+0200`, and without seconds), Unix seconds, or a local
@@ -131,7 +161,7 @@ impl std::str::FromStr for Timestamp {
                 format!("{text:?} is not an RFC 3339 time with its zone, like \"2025-01-01T10:00:00Z\", 1970 to 2259");
             FieldError::new(FieldErrorCode::InvalidTime, detail)
         })?;
-        Ok(Self { text: text.into(), nanos })
+        Ok(Self { text: text.into(), nanos, is_known: true })
     }
 }
 
@@ -221,7 +251,38 @@ impl From<DateTime<Utc>> for Timestamp {
     fn from(time: DateTime<Utc>) -> Self {
         let nanos = time.timestamp_millis().clamp(0, END_OF_TIME_MILLIS - 1) * 1_000_000;
         let text = DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Millis, true);
-        Self { text: text.into(), nanos }
+        Self { text: text.into(), nanos, is_known: true }
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// The time in milliseconds, as that of a [`DateTime`].
+    fn from(time: SystemTime) -> Self {
+        DateTime::<Utc>::from(time).into()
+    }
+}
+
+impl From<&Timestamp> for SystemTime {
+    fn from(time: &Timestamp) -> Self {
+        Self::UNIX_EPOCH + Duration::from_nanos(time.nanos.unsigned_abs())
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        Self::from(&time)
+    }
+}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nanos.cmp(&other.nanos).then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -234,6 +295,20 @@ impl std::fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::of_response)
+    }
+}
+
+impl TryFrom<&str> for Timestamp {
+    type Error = FieldError;
+
+    fn try_from(text: &str) -> Result<Self, FieldError> {
+        text.parse()
     }
 }
 

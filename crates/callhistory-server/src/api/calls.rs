@@ -203,7 +203,7 @@ pub(crate) async fn update_call(
     CallPath(id): CallPath,
     condition: WriteCondition,
     preference: PreferredHandling,
-    Parameters(UpdateQuery { is_upsert }): Parameters<UpdateQuery>,
+    Parameters(UpdateQuery { is_upsert, .. }): Parameters<UpdateQuery>,
     PatchBody { patch, handling, sent, permit }: PatchBody,
 ) -> Result<Response, ApiError> {
     // The response is the whole record, also what the patch does not name.
@@ -342,10 +342,8 @@ fn refuse_or_warn(write: &mut CallWrite, errors: Vec<IdentityError>) -> Result<(
     if let Some(sent) = &mut write.sent {
         // What is not stored stays in the original.
         sent.is_changed = true;
-        let warning = |(_, code, pointer, detail): IdentityError| FieldWarning {
-            pointer: pointer.to_owned(),
-            code,
-            detail: format!("{detail}; it is left out"),
+        let warning = |(_, code, pointer, detail): IdentityError| {
+            FieldWarning::new(code, format!("{detail}; it is left out")).prefix_pointer(pointer)
         };
         sent.warnings.extend(errors.into_iter().map(warning));
     }

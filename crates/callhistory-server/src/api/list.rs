@@ -66,7 +66,9 @@ async fn read_page(
 ) -> Result<(HeaderMap, Bytes), ApiError> {
     let page = app.store.list_calls(workspace, query).await?;
     let mut headers = page_headers(app, "", page.next, |cursor| {
-        ListQuery { cursor: Some(cursor), page: None, ..query.clone() }.to_query()
+        let mut next = query.clone().cursor(cursor);
+        next.page = None;
+        next.to_query()
     })?;
     if let Some(total) = page.total {
         headers.insert(TOTAL_COUNT, total.into());

@@ -66,9 +66,7 @@ async fn read_page(
     query: &SearchQuery,
 ) -> Result<(HeaderMap, Bytes), ApiError> {
     let page = app.store.search_calls(workspace, query, grant.sees_phone_numbers()).await?;
-    let headers = page_headers(app, "/search", page.next.clone(), |cursor| {
-        SearchQuery { cursor: Some(cursor), ..query.clone() }.to_query()
-    })?;
+    let headers = page_headers(app, "/search", page.next.clone(), |cursor| query.clone().cursor(cursor).to_query())?;
     let mut body = br#"{"hits":["#.to_vec();
     for (at, hit) in page.hits.into_iter().enumerate() {
         body.extend_from_slice(if at > 0 { br#",{"call":"# } else { br#"{"call":"# });

@@ -45,12 +45,9 @@ pub(super) async fn import(
         (Some(store), Some(workspace)) => Target::Store(Arc::clone(store), workspace),
         (Some(_), None) => return Err("--workspace is missing: an import writes to one workspace".into()),
     };
-    let query = ImportQuery {
-        mode: settings.mode,
-        is_atomic: settings.atomic,
-        restores_deleted: settings.restore_deleted,
-        source: settings.source,
-    };
+    let query = ImportQuery::new().mode(settings.mode).atomic(settings.atomic);
+    let mut query = query.restore_deleted(settings.restore_deleted);
+    query.source = settings.source;
     let parameters = ImportParameters { query, handling: settings.handling, max_record_bytes };
     let (mut rejected, mut has_failed) = (0, false);
     for file in &settings.files {

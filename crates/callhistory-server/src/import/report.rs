@@ -1,6 +1,6 @@
 //! Counts the outcomes of an import, and lists the first errors and warnings.
 
-use callhistory_model::{FieldError, FieldErrors, FieldWarning, ImportError, ImportReport, ImportWarning, WarningCode};
+use callhistory_model::{FieldErrors, FieldWarning, ImportError, ImportReport, ImportWarning, WarningCode};
 use callhistory_store::{ImportOutcome, ImportedCall};
 
 /// Counts a record that was written, with the warnings of its document and those of the store.
@@ -29,9 +29,9 @@ fn count_warnings(report: &mut ImportReport, line: u64, warnings: impl Iterator<
     warnings.for_each(|warning| list_warning(report, line, warning));
 }
 
-fn list_warning(report: &mut ImportReport, line: u64, FieldWarning { pointer, code, detail }: FieldWarning) {
+fn list_warning(report: &mut ImportReport, line: u64, warning: FieldWarning) {
     if report.warnings.len() < ImportReport::MAX_WARNINGS {
-        report.warnings.push(ImportWarning { line, pointer, code, detail });
+        report.warnings.push(ImportWarning::new(line, warning));
     }
 }
 
@@ -46,10 +46,5 @@ pub(super) fn count_rejected(report: &mut ImportReport, line: u64, FieldErrors(e
     report.rejected += 1;
     let room = ImportReport::MAX_ERRORS.saturating_sub(report.errors.len());
     let errors = errors.into_iter().take(room);
-    report.errors.extend(errors.map(|FieldError { pointer, code, detail, .. }| ImportError {
-        line,
-        pointer,
-        code,
-        detail,
-    }));
+    report.errors.extend(errors.map(|error| ImportError::new(line, error)));
 }

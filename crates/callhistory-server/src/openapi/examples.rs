@@ -260,7 +260,7 @@ fn line() -> String {
 }
 
 fn csv() -> String {
-    let query = ExportQuery { format: ExportFormat::Csv, ..ExportQuery::default() };
+    let query = ExportQuery::new().format(ExportFormat::Csv);
     let table =
         Encoder::new(&query).and_then(|(mut encoder, head)| Ok([head, encoder.push(format!("{}\n", line()).into())?]));
     table.into_iter().flatten().map(|part| String::from_utf8_lossy(&part).into_owned()).collect()

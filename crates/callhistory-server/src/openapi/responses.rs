@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use callhistory_model::{CallInput, CallRecord, FieldErrorCode, ImportError, ImportReport, ListQuery, ProblemCode};
+use callhistory_model::{
+    CallInput, CallRecord, FieldError, FieldErrorCode, ImportError, ImportReport, ListQuery, ProblemCode,
+};
 use callhistory_store::StoreError;
 use serde_json::{Value, json};
 use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder};
@@ -85,16 +87,9 @@ const PROBLEM_RESPONSES: &[(StatusCode, &str, &str)] = &[
 const NOTHING_TAKEN: &str = "NothingTaken";
 
 fn nothing_taken() -> utoipa::openapi::Response {
-    let report = ImportReport {
-        rejected: 1,
-        errors: vec![ImportError {
-            line: 1,
-            pointer: None,
-            code: FieldErrorCode::Malformed,
-            detail: "is not valid JSON: expected `:` at line 1 column 12".to_owned(),
-        }],
-        ..ImportReport::default()
-    };
+    let detail = "is not valid JSON: expected `:` at line 1 column 12";
+    let error = FieldError::new(FieldErrorCode::Malformed, detail);
+    let report = ImportReport { rejected: 1, errors: vec![ImportError::new(1, error)], ..ImportReport::default() };
     let example = serde_json::to_value(report).unwrap_or_default();
     let schema = Ref::from_schema_name("ImportReport");
     let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();

@@ -111,8 +111,8 @@ async fn tags_and_cursors_of_another_database_mean_nothing() {
         assert_eq!(put(&server.base, "c", Some(&old)).await.0, 412, "{other}");
         // A follower gets one stable sign, and then everything that exists.
         let client = server.client(WORKSPACE);
-        let query = ChangesQuery { cursor: Some(cursor.clone()), ..ChangesQuery::default() };
-        for query in [query.clone(), ChangesQuery { wait: Some(1), ..query }] {
+        let query = ChangesQuery::new().cursor(cursor.clone());
+        for query in [query.clone(), query.wait(1)] {
             let expired = client.list_call_changes(&query).await.unwrap_err();
             assert!(expired.is_cursor_expired() && !expired.is_retryable(), "{other}: {expired:?}");
         }
@@ -121,7 +121,7 @@ async fn tags_and_cursors_of_another_database_mean_nothing() {
         assert_eq!(stream.header("last-event-id", &cursor).send().await.unwrap().status().as_u16(), 410);
         let count = if other == "new" { 1 } else { 2 };
         for limit in [count, 100] {
-            let query = ChangesQuery { limit: Some(limit), ..ChangesQuery::default() };
+            let query = ChangesQuery::new().limit(limit);
             let all = client.list_call_changes(&query).await.unwrap();
             assert!(!all.has_more && all.changes.len() == usize::from(count), "{all:?}");
         }

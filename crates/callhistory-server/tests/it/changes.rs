@@ -56,8 +56,7 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     let reopened = CallPatch::from(input(CallStatus::Ongoing));
     assert_eq!(seen.update_call("a", &reopened).await.unwrap().call.status, Some(CallStatus::Ongoing));
     assert!(seen.delete_call("a").await.unwrap_err().is_conflict());
-    let page =
-        client.list_call_changes(&ChangesQuery { cursor: Some(page.cursor), ..ChangesQuery::default() }).await.unwrap();
+    let page = client.list_call_changes(&ChangesQuery::new().cursor(page.cursor)).await.unwrap();
     assert_eq!(page.changes.len(), 1);
     let first = changes(&server, "limit=4").await;
     assert_eq!((first.json()["hasMore"].clone(), first.json()["changes"].as_array().unwrap().len()), (true.into(), 4));

@@ -17,7 +17,7 @@ use crate::{
 async fn the_demo_database_is_filled_and_deleted_at_exit() {
     let directory = TempDir::new().unwrap();
     let mut server = Running::start(directory.path(), &["demo", "--calls", "300"]);
-    let query = ListQuery { include_total: true, ..ListQuery::default() };
+    let query = ListQuery::new().include_total(true);
     assert_eq!(server.client(demo::WORKSPACE).list_calls(&query).await.unwrap().total, Some(300));
     let database = server.welcome.split("sqlite:").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     assert!(Path::new(&database).exists());

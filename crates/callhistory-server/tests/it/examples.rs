@@ -352,29 +352,22 @@ async fn use_everything(client: &Client) {
     let list = ListQuery::from_query(query).unwrap();
     client.list_calls(&list).await.unwrap();
     let fields = vec!["_id".to_owned()];
-    let (filter, cursor) = (list.filter.clone(), None);
-    let mut search = SearchQuery {
-        filter,
-        fields: fields.clone(),
-        limit: Some(5),
-        include_total: true,
-        cursor,
-        sort: SearchSort::NewestFirst,
-    };
+    let search = SearchQuery::new().filter(list.filter.clone()).sort(SearchSort::NewestFirst);
+    let mut search = search.fields(fields.clone()).limit(5).include_total(true);
     client.search_calls_as::<Value>(&search).await.unwrap();
     search.cursor = Some("none".to_owned());
     assert!(client.search_calls_as::<Value>(&search).await.unwrap_err().is_invalid_request());
-    client.list_calls_as::<Value>(&ListQuery { fields, ..ListQuery::default() }).await.unwrap();
+    client.list_calls_as::<Value>(&ListQuery::new().fields(fields)).await.unwrap();
     client.replace_call("another", &CallInput::default()).await.unwrap();
-    let pages = client.stream_pages(ListQuery { limit: Some(1), ..ListQuery::default() });
+    let pages = client.stream_pages(ListQuery::new().limit(1));
     assert_eq!(pages.try_collect::<Vec<_>>().await.unwrap().len(), 2);
-    let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], fill: true };
+    let metrics = MetricsQuery::new().filter(list.filter.clone()).group_by([GroupKey::Hour]).fill(true);
     client.get_call_metrics(&metrics).await.unwrap();
     let table = ExportQuery::from_query("format=csv&fields=_id&sort=cost&bom=true").unwrap();
     let table: Vec<_> = client.export_calls_as(&table).await.unwrap().try_collect().await.unwrap();
     assert!(table.concat().starts_with("\u{feff}_id\r\n\"".as_bytes()));
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
-    let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };
+    let changes = ChangesQuery::new().cursor("latest").limit(1).wait(0);
     client.list_call_changes(&changes).await.unwrap();
     let lenient = client.with_handling(Handling::Lenient);
     lenient.create_call(&CallInput::default()).await.unwrap();
@@ -383,8 +376,7 @@ async fn use_everything(client: &Client) {
     assert_eq!(client.list_originals("lenient").await.unwrap().len(), 0);
     assert!(client.get_original("lenient", 1).await.unwrap_err().is_not_found());
     let imported = [CallInput { id: Some("b1".parse().unwrap()), ..CallInput::default() }];
-    let query =
-        ImportQuery { mode: ImportMode::Merge, is_atomic: true, restores_deleted: true, ..ImportQuery::default() };
+    let query = ImportQuery::new().mode(ImportMode::Merge).atomic(true).restore_deleted(true);
     lenient.import_calls_with(&query, imported).await.unwrap();
     let (_, version) = client.get_call_version("another").await.unwrap();
     client.if_version(&version).replace_call("another", &CallInput::default()).await.unwrap();

@@ -411,7 +411,7 @@ async fn ids_of_the_trade_name_calls() {
     {
         assert_eq!(server.get(sent, &[]).await.json()["_id"], id, "{sent}");
     }
-    let listed = client.list_calls(&ListQuery { limit: Some(100), ..ListQuery::default() }).await.unwrap();
+    let listed = client.list_calls(&ListQuery::new().limit(100)).await.unwrap();
     assert_eq!(listed.calls.len(), ids.len(), "IDs that differ in case are two records");
     let long = "i".repeat(257);
     // A client resolves dots before it sends a URL.

@@ -228,7 +228,7 @@ async fn an_aborted_import_keeps_complete_records() {
     let client = server.client();
     drop(stream);
     // The server writes what it received, after the client has disconnected.
-    let all = || client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect::<Vec<_>>();
+    let all = || client.stream_calls(ListQuery::new().limit(1000)).try_collect::<Vec<_>>();
     let most_landed = async {
         loop {
             let landed = all().await.unwrap();
@@ -277,7 +277,7 @@ async fn an_export_can_be_imported_into_another_workspace() {
     let there = server.send(Method::GET, by_day, &[], "").await.body;
     assert_eq!(server.send_bare(Method::GET, by_day, &demo, vec![]).await.body, there);
     let some = server.send(Method::GET, &format!("{EXPORT}?status=failed"), &[], "").await;
-    let filter = CallFilter { status: Some("failed".into()), ..CallFilter::default() };
+    let filter = CallFilter::new().status("failed");
     let listed: Vec<_> = server.client().export_calls(filter).await.unwrap().try_collect().await.unwrap();
     assert_eq!(some.body.lines().count(), listed.len());
     assert!(listed.iter().all(|call| call.status.as_ref().unwrap().as_str() == "failed") && !listed.is_empty());

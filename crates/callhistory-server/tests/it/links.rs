@@ -97,7 +97,7 @@ async fn a_link_resolves_with_and_without_a_public_url() {
         // The SDK stays at its own base URL.
         let client = server.client();
         client.replace_call("d", &CallInput::default()).await.unwrap();
-        let query = ListQuery { limit: Some(2), ..ListQuery::default() };
+        let query = ListQuery::new().limit(2);
         let all: Vec<_> = client.stream_calls(query).try_collect().await.unwrap();
         assert_eq!(all.len(), 5);
     }

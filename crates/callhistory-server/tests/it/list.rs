@@ -322,30 +322,29 @@ async fn the_sdk_reads_all_pages() {
     fill(&server, 60).await;
     let client = server.client();
     // The commas must survive in the link to the next page.
-    let filter = CallFilter { agent_id: Some(OneOf::any(["a", "nobody"])), ..CallFilter::default() };
-    let query = ListQuery { filter: filter.clone(), limit: Some(7), include_total: true, ..ListQuery::default() };
+    let filter = CallFilter::new().agent_id(OneOf::any(["a", "nobody"]));
+    let query = ListQuery::new().filter(filter.clone()).limit(7).include_total(true);
     let page = client.list_calls(&query).await.unwrap();
     assert_eq!((page.calls.len(), page.total), (7, Some(30)));
-    let second = client.list_calls(&ListQuery { page: Some(2), ..query.clone() }).await.unwrap();
-    let by_cursor = client.list_calls(&ListQuery { cursor: page.next, ..query.clone() }).await.unwrap();
+    let second = client.list_calls(&query.clone().page(2)).await.unwrap();
+    let by_cursor = client.list_calls(&query.clone().cursor(page.next.unwrap())).await.unwrap();
     assert_eq!(second.calls, by_cursor.calls);
     let all: Vec<_> = client.stream_calls(query).try_collect().await.unwrap();
     let exported: Vec<_> = client.export_calls(filter.clone()).await.unwrap().try_collect().await.unwrap();
     assert_eq!((all.len(), &all), (30, &exported));
-    let by = MetricsQuery {
-        filter: CallFilter { time_zone: Some("Asia/Tokyo".parse().unwrap()), ..filter },
-        group_by: vec![GroupKey::Day, GroupKey::AgentId],
-        fill: false,
-    };
+    let by = MetricsQuery::new()
+        .filter(filter.time_zone("Asia/Tokyo".parse().unwrap()))
+        .group_by([GroupKey::Day, GroupKey::AgentId])
+        .fill(false);
     let metrics = client.get_call_metrics(&by).await.unwrap();
     assert_eq!((metrics.total_calls, metrics.total_cost.as_str()), (30, "3.00"));
     let groups = metrics.groups.unwrap();
     assert_eq!(groups.iter().map(|group| group.total_calls).sum::<u64>(), 30);
     for group in groups {
-        let query = ListQuery { include_total: true, ..ListQuery::from_query(&group.query).unwrap() };
+        let query = ListQuery::from_query(&group.query).unwrap().include_total(true);
         assert_eq!(client.list_calls(&query).await.unwrap().total, Some(group.total_calls), "{}", group.query);
     }
-    let fields = ListQuery { fields: vec!["_id".to_owned()], ..ListQuery::default() };
+    let fields = ListQuery::new().fields(["_id"]);
     assert!(client.list_calls(&fields).await.unwrap_err().is_invalid_request());
     let parts = client.list_calls_as::<Value>(&fields).await.unwrap();
     assert_eq!(parts.calls[0].to_string(), r#"{"_id":"c059"}"#);
@@ -382,17 +381,13 @@ async fn a_page_of_large_records_ends_early() {
         assert_eq!(server.put(&format!("c{number:02}"), &[], &record).await.status, StatusCode::CREATED);
     }
     let client = server.client();
-    let all: Vec<_> =
-        client.stream_calls(ListQuery { limit: Some(1000), ..ListQuery::default() }).try_collect().await.unwrap();
+    let all: Vec<_> = client.stream_calls(ListQuery::new().limit(1000)).try_collect().await.unwrap();
     assert_eq!(all.len(), 20);
-    let first = client.list_calls(&ListQuery { limit: Some(1000), ..ListQuery::default() }).await.unwrap();
+    let first = client.list_calls(&ListQuery::new().limit(1000)).await.unwrap();
     assert!((3..20).contains(&first.calls.len()) && first.next.is_some(), "{}", first.calls.len());
     let refused = list(&server, "page=1&limit=20").await;
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_parameter"));
-    let feed = client
-        .list_call_changes(&callhistory_client::ChangesQuery { limit: Some(1000), ..Default::default() })
-        .await
-        .unwrap();
+    let feed = client.list_call_changes(&callhistory_client::ChangesQuery::new().limit(1000)).await.unwrap();
     assert!((3..20).contains(&feed.changes.len()) && feed.has_more, "{}", feed.changes.len());
 }
 

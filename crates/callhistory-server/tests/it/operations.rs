@@ -106,7 +106,7 @@ async fn a_backup_during_writes_is_restored_byte_for_byte() {
     );
     // No version that was issued after the backup is issued again.
     assert!(version_of_later(&restored.base).await > later + 1_000_000);
-    let query = ChangesQuery { cursor: Some(cursor), ..ChangesQuery::default() };
+    let query = ChangesQuery::new().cursor(cursor);
     assert!(restored.client("w").list_call_changes(&query).await.unwrap_err().is_cursor_expired());
     let (code, _, errors) = run(path, &["backup", "copy.db"]);
     assert!(code == 1 && errors.contains("does not overwrite"), "{errors}");

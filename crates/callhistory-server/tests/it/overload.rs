@@ -385,7 +385,7 @@ async fn large_pages_of_one_workspace_wait_in_turn() {
     for _ in 0..24 {
         let client = server.client("big");
         readers.spawn(async move {
-            let query = ListQuery { limit: Some(1000), ..ListQuery::default() };
+            let query = ListQuery::new().limit(1000);
             client.list_calls(&query).await.unwrap().calls.len()
         });
     }

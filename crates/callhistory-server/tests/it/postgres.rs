@@ -103,10 +103,7 @@ async fn three_servers_are_one_service_and_one_may_crash() {
         assert!(seen.iter().zip(1..).all(|((sequence, _), expected)| *sequence == expected), "a gap, or out of order");
         assert_eq!(first.get_or_insert_with(|| seen.clone()), &seen);
     }
-    assert_eq!(
-        clients[0].list_calls(&ListQuery { include_total: true, ..ListQuery::default() }).await.unwrap().total,
-        Some(480)
-    );
+    assert_eq!(clients[0].list_calls(&ListQuery::new().include_total(true)).await.unwrap().total, Some(480));
 }
 
 /// The response to a creation is emptied when its record is deleted. That is no damage, which would page an operator.

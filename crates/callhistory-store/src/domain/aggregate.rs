@@ -191,6 +191,7 @@ impl Aggregate {
             outcomes: outcomes.map(|(name, count)| ((*name).to_owned(), count)).collect(),
             total_cost_by_currency: by_currency,
             groups: None,
+            extra: Vec::new(),
         }
     }
 

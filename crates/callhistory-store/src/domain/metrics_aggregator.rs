@@ -276,7 +276,8 @@ struct Labels<'a> {
 impl Labels<'_> {
     fn group(&self, aggregate: &mut Aggregate, filter: &CallFilter, currencies: Option<&[String]>) -> MetricsGroup {
         // The bounds of the filter are instants.
-        let mut filter = CallFilter { time_zone: None, ..filter.clone() };
+        let mut filter = filter.clone();
+        filter.time_zone = None;
         let mut group = std::collections::BTreeMap::new();
         for (key, part) in self.keys.iter().zip(self.parts) {
             match part {
@@ -315,6 +316,7 @@ impl Labels<'_> {
             p50_duration,
             p95_duration,
             query: filter.to_query(),
+            extra: Vec::new(),
         }
     }
 }

@@ -153,6 +153,7 @@ impl OriginalRow {
             media_type: self.media_type.clone(),
             bytes: self.bytes.unsigned_abs(),
             warnings: serde_json::from_str(&self.warnings).map_err(|_| damaged())?,
+            extra: Vec::new(),
         })
     }
 

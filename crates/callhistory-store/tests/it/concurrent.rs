@@ -52,7 +52,7 @@ pub(crate) async fn create_concurrently(stores: &[Arc<dyn CallStore>], keys: usi
     }
     assert_eq!(responses.len(), keys);
     assert!(responses.values().all(|responses| responses.len() == 1), "a copy got another response");
-    let query = ListQuery { include_total: true, ..ListQuery::default() };
+    let query = ListQuery::new().include_total(true);
     assert_eq!(stores[0].list_calls(&workspace("w"), &query).await.unwrap().total, Some(keys as u64));
 }
 
@@ -233,7 +233,7 @@ pub(crate) async fn a_follower_reconstructs_all_records(database: &impl Database
     drop(store);
     let store = database.open().await;
     follow(&*store, cursor, &mut table, &mut last).await;
-    let mut query = ListQuery { limit: Some(1000), ..ListQuery::default() };
+    let mut query = ListQuery::new().limit(1000);
     query.include_total = true;
     let page = store.list_calls(&workspace("w"), &query).await.unwrap();
     let actual: BTreeMap<_, _> = page

@@ -476,7 +476,7 @@ pub(crate) async fn a_cursor_is_valid_only_for_its_query(database: &impl Databas
     let query = |text: &str| ListQuery::from_query(text).unwrap();
     let cursor = store.list_calls(&workspace("w"), &query("agentId=a&limit=2")).await.unwrap().next.unwrap();
     let with = |ws: &'static str, text: &str| {
-        let (store, query) = (store.clone(), ListQuery { cursor: Some(cursor.clone()), ..query(text) });
+        let (store, query) = (store.clone(), query(text).cursor(cursor.clone()));
         async move { store.list_calls(&workspace(ws), &query).await }
     };
     assert_eq!(with("w", "agentId=a&limit=1000").await.unwrap().calls.len(), 3, "the size of the page may change");
@@ -486,7 +486,7 @@ pub(crate) async fn a_cursor_is_valid_only_for_its_query(database: &impl Databas
     for at in 0..cursor.len() {
         let mut forged = cursor.clone().into_bytes();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-        let query = ListQuery { cursor: String::from_utf8(forged).ok(), ..query("agentId=a") };
+        let query = query("agentId=a").cursor(String::from_utf8(forged).unwrap());
         let response = store.list_calls(&workspace("w"), &query).await;
         // The version, the epoch, and what the tag proves.
         let is_refused = match at {

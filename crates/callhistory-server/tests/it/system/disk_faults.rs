@@ -62,7 +62,7 @@ async fn a_full_disk_refuses_only_writes() {
     for id in &acknowledged {
         client.get_call(id).await.unwrap();
     }
-    let query = ListQuery { include_total: true, ..ListQuery::default() };
+    let query = ListQuery::new().include_total(true);
     assert_eq!(client.list_calls(&query).await.unwrap().total, Some(acknowledged.len() as u64));
     let mut refused = 0;
     for number in 0..20 {
@@ -339,7 +339,7 @@ async fn a_disk_fault_never_causes_a_wrong_response() {
             for id in &outcome.deleted {
                 assert_absent(&client, id, &case).await;
             }
-            let all = ListQuery { limit: Some(1000), ..ListQuery::default() };
+            let all = ListQuery::new().limit(1000);
             let listed = client.list_calls(&all).await.unwrap().calls;
             let ids: HashSet<_> = listed.iter().map(|record| record.id.as_str()).collect();
             assert_eq!(ids.len(), listed.len(), "{case}: a record exists twice");

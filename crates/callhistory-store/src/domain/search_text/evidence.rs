@@ -161,7 +161,7 @@ fn show(found: &MatchingText, turns: &[&RawValue], record: &CallRecord) -> Searc
     let role = ROLES.iter().find_map(|name| serde_json::from_str::<String>(members.get(*name)?.get()).ok());
     let time = TIMES.iter().find_map(|name| offset(members.get(*name)?.get(), record));
     let role = role.filter(|role| role.len() <= MAX_ROLE_BYTES);
-    SearchEvidence { member: found.member.clone(), turn, role, time, snippet, matches }
+    SearchEvidence { member: found.member.clone(), turn, role, time, snippet, matches, extra: Vec::new() }
 }
 
 /// The seconds from the start of the call: an offset as it is, a Unix time compared with the start.

@@ -30,7 +30,7 @@ pub(crate) fn ensure(db: &Connection) -> Result<(), StoreError> {
 
 /// Whether the segments give the same metrics as the records, for each workspace and status.
 pub(crate) fn are_consistent(db: &Connection) -> Result<bool, StoreError> {
-    let by_status = MetricsQuery { group_by: vec![GroupKey::Status], ..MetricsQuery::default() };
+    let by_status = MetricsQuery::new().group_by([GroupKey::Status]);
     let every = CallFilter::default();
     for workspace in workspaces(db)? {
         let (mut stored, mut computed) = (MetricsAggregator::new(&by_status), MetricsAggregator::new(&by_status));

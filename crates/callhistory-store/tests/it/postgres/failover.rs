@@ -117,7 +117,8 @@ async fn a_lagging_standby_repeats_no_version_and_expires_cursors() {
         let refused =
             store.replace_call(&ws, &id("new0"), input(r#"{"summary":"late"}"#).into(), condition, at(9)).await;
         assert!(matches!(refused, Err(StoreError::PreconditionFailed)), "{refused:?}");
-        let next = ListQuery { cursor: list_cursor.clone(), ..page.clone() };
+        let mut next = page.clone();
+        next.cursor = list_cursor.clone();
         let refused = store.list_calls(&ws, &next).await;
         assert!(matches!(refused, Err(StoreError::CursorExpired)), "{refused:?}");
     }

@@ -150,8 +150,7 @@ async fn use_everything(url: &str) {
         let metrics = MetricsQuery::from_query(&format!("{filter}&groupBy=day,agentId")).unwrap();
         store.get_call_metrics(&w, &metrics).await.unwrap();
         if round % 10 == 0 {
-            let mut export =
-                store.export_calls(&w, &ExportQuery { sort: query.sort, ..query.filter.into() }).await.unwrap();
+            let mut export = store.export_calls(&w, &ExportQuery::from(query.filter).sort(query.sort)).await.unwrap();
             while let Some(chunk) = export.recv().await {
                 chunk.unwrap();
             }
