@@ -39,7 +39,7 @@ use reqwest::{
     header::RETRY_AFTER,
 };
 
-use crate::error::{BodyError, Error, ResponseHead};
+use crate::error::{BodyError, Error, Malformed, ResponseHead};
 
 /// The workspace of a record that has none.
 pub const WORKSPACE: &str = "workspace";
@@ -181,7 +181,7 @@ pub fn connect_error() -> Error {
 #[must_use]
 #[expect(clippy::expect_used, reason = "the text is not JSON")]
 pub fn malformed_body_error() -> Error {
-    let error = serde_json::from_str::<CallRecord>("{").expect_err("half of an object");
+    let error = Malformed::check::<CallRecord>(b"{").expect_err("half of an object");
     Error::unreadable(head(200, None), false, BodyError::Malformed(error)).after(1)
 }
 

@@ -250,5 +250,5 @@ async fn records_that_are_made_are_those_of_a_server() {
     let mut stored = server.client(test_util::WORKSPACE).unwrap().get_call("a1").await.unwrap();
     let made = test_util::record("a1", input);
     (stored.created_at, stored.updated_at) = (made.created_at.clone(), made.updated_at.clone());
-    assert_eq!(made, stored);
+    assert_eq!(made, *stored);
 }
