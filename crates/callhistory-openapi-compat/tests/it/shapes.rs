@@ -1,0 +1,2 @@
+//! Small documents with the shapes of published ones.
+
