@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::{
+    Document,
     finding::{Finding, Rule, Side},
     references::{changed_references, escape, is_reference, target},
 };
@@ -118,11 +119,11 @@ pub(crate) struct Comparison<'a> {
 const MAX_REFERENCES: usize = 16;
 
 impl<'a> Comparison<'a> {
-    pub(crate) fn new(old: &'a Value, new: &'a Value) -> Self {
+    pub(crate) fn new(old: &'a Document, new: &'a Document) -> Self {
         let root = |value, side| Node { value, pointer: String::new(), side };
         Self {
-            old: root(old, Side::Old),
-            new: root(new, Side::New),
+            old: root(&old.value, Side::Old),
+            new: root(&new.value, Side::New),
             findings: BTreeSet::new(),
             seen: BTreeSet::new(),
             changed: changed_references(old, new),
@@ -185,12 +186,14 @@ impl<'a> Comparison<'a> {
         for name in all {
             let (before, after) = (old.at(name), new.at(name));
             let kind = known.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
-            let fits = |node: &Option<Node<'a>>| kind.is_some_and(|kind| node.as_ref().is_none_or(|n| kind.fits(n.value)));
+            let fits =
+                |node: &Option<Node<'a>>| kind.is_some_and(|kind| node.as_ref().is_none_or(|n| kind.fits(n.value)));
             if fits(&before) && fits(&after) {
                 continue;
             }
             let is_equal = before.as_ref().map(|node| node.value) == after.as_ref().map(|node| node.value);
-            let is_same = before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| self.is_same(before, after));
+            let is_same =
+                before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| self.is_same(before, after));
             let Some(node) = after.or(before) else { continue };
             if kind.is_none() && (is_hint(name) || annotations.contains(&name.as_str())) {
                 if !is_equal {

@@ -75,7 +75,8 @@ impl<'a> Comparison<'a> {
         if old.value.get("default") != new.value.get("default") {
             self.find(Rule::DefaultChanged, new, "the default of the variable changed");
         }
-        let values = |node: &Node<'a>| node.at("enum").map(|list| list.items().map(|item| item.value).collect::<Vec<_>>());
+        let values =
+            |node: &Node<'a>| node.at("enum").map(|list| list.items().map(|item| item.value).collect::<Vec<_>>());
         match (values(old), values(new)) {
             (None, Some(_)) => self.find(Rule::InputNarrowed, new, "only some values are allowed now"),
             (Some(before), Some(after)) => {

@@ -9,13 +9,19 @@ use std::{
 use semver::Version;
 use serde_json::{Value, value::RawValue};
 
-use crate::{references::escape, upgrade::upgrade, yaml};
+use crate::{
+    references::{escape, references},
+    upgrade::upgrade,
+    yaml,
+};
 
 /// A document that can be compared.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// The document as OpenAPI 3.1.
     pub(crate) value: Value,
+    /// Every reference in it, each once.
+    pub(crate) references: Vec<String>,
     lines: Lines,
 }
 
@@ -85,7 +91,14 @@ impl Document {
         if is_old {
             upgrade(&mut value);
         }
-        Ok(Self { value, lines })
+        let references = references(&value).into_iter().map(str::to_owned).collect();
+        Ok(Self { value, references, lines })
+    }
+
+    /// The document as OpenAPI 3.1.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        self.value
     }
 
     /// The version of the API, `info.version`, as it stands in the document.
@@ -107,9 +120,9 @@ impl Document {
     pub(crate) fn lines<'a>(&self, pointers: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
         match &self.lines {
             Lines::None => BTreeMap::new(),
-            Lines::Yaml(lines) => {
-                pointers.filter_map(|pointer| Some((pointer, nearest(pointer, |part| lines.get(part).copied())?))).collect()
-            }
+            Lines::Yaml(lines) => pointers
+                .filter_map(|pointer| Some((pointer, nearest(pointer, |part| lines.get(part).copied())?)))
+                .collect(),
             Lines::Json(text) => {
                 let wanted: BTreeSet<&str> = pointers.collect();
                 let mut offsets = BTreeMap::new();

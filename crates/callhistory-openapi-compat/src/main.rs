@@ -14,7 +14,10 @@ use clap::{Parser, ValueEnum};
 /// Reads OpenAPI 3.0 and 3.1 as JSON or YAML. Exit code 0 if NEW is compatible, 1 if there are breaking or unknown findings, 2 if a
 /// document or the accept file cannot be read, or an entry of the accept file fits no finding.
 #[derive(Debug, Parser)]
-#[command(version, override_usage = "callhistory-openapi-compat [OPTIONS] OLD NEW\n       callhistory-openapi-compat [OPTIONS] --against REVISION FILE...")]
+#[command(
+    version,
+    override_usage = "callhistory-openapi-compat [OPTIONS] OLD NEW\n       callhistory-openapi-compat [OPTIONS] --against REVISION FILE..."
+)]
 struct Cli {
     /// The document that callers know and the one that replaces it; with --against, documents of the work tree
     #[arg(required = true)]

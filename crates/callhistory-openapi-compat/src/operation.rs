@@ -203,7 +203,12 @@ impl<'a> Comparison<'a> {
             return;
         }
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(&old, &new, &[("required", Kind::Flag), ("schema", Kind::Any), ("content", Kind::Object)], &ANNOTATIONS);
+        self.only(
+            &old,
+            &new,
+            &[("required", Kind::Flag), ("schema", Kind::Any), ("content", Kind::Object)],
+            &ANNOTATIONS,
+        );
         self.required(&old, &new, self.is_inverted, "the header");
         self.schema_or_content(&old, &new, self.is_inverted);
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::Document;
+
 /// Whether a member of this name refers to another schema. `$recursiveRef` is none: it leads to a schema around it, which is
 /// compared itself.
 pub(crate) fn is_reference(name: &str) -> bool {
@@ -31,7 +33,8 @@ pub(crate) fn target<'a>(root: &'a Value, reference: &str) -> Option<(String, &'
 fn anchors<'a>(value: &'a Value, name: &str, pointer: String, found: &mut Vec<(String, &'a Value)>) {
     match value {
         Value::Object(members) => {
-            if ["$anchor", "$dynamicAnchor"].iter().any(|anchor| members.get(*anchor).is_some_and(|text| *text == name)) {
+            if ["$anchor", "$dynamicAnchor"].iter().any(|anchor| members.get(*anchor).is_some_and(|text| *text == name))
+            {
                 found.push((pointer.clone(), value));
             }
             for (member, below) in members {
@@ -70,23 +73,19 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 /// The references of both documents whose targets differ or are missing, and those that lead to such a reference.
-pub(crate) fn changed_references<'a>(old: &'a Value, new: &'a Value) -> BTreeSet<&'a str> {
-    let mut all = BTreeSet::new();
-    collect(old, &mut all);
-    collect(new, &mut all);
+pub(crate) fn changed_references<'a>(old: &'a Document, new: &'a Document) -> BTreeSet<&'a str> {
+    let all: BTreeSet<_> = old.references.iter().chain(&new.references).map(String::as_str).collect();
+    let (old, new) = (&old.value, &new.value);
     let mut changed = BTreeSet::new();
     // For each reference, those whose targets contain it.
     let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for reference in all {
         let targets = target(old, reference).zip(target(new, reference));
-        let Some(((_, before), (_, after))) = targets.filter(|((_, before), (_, after))| before == after) else {
+        let Some(((_, target), _)) = targets.filter(|((_, before), (_, after))| before == after) else {
             changed.insert(reference);
             continue;
         };
-        let mut used = BTreeSet::new();
-        collect(before, &mut used);
-        collect(after, &mut used);
-        for below in used {
+        for below in references(target) {
             users.entry(below).or_default().push(reference);
         }
     }
@@ -101,12 +100,21 @@ pub(crate) fn changed_references<'a>(old: &'a Value, new: &'a Value) -> BTreeSet
     changed
 }
 
-fn collect<'a>(value: &'a Value, references: &mut BTreeSet<&'a str>) {
+/// The references in a value, each once.
+pub(crate) fn references(value: &Value) -> Vec<&str> {
+    let mut references = Vec::new();
+    collect(value, &mut references);
+    references.sort_unstable();
+    references.dedup();
+    references
+}
+
+fn collect<'a>(value: &'a Value, references: &mut Vec<&'a str>) {
     match value {
         Value::Object(members) => {
             for (name, below) in members {
                 match below.as_str() {
-                    Some(text) if is_reference(name) => drop(references.insert(text)),
+                    Some(text) if is_reference(name) => references.push(text),
                     _ => collect(below, references),
                 }
             }

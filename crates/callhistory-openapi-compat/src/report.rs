@@ -46,7 +46,7 @@ pub struct Report {
 /// ```
 #[must_use]
 pub fn compare(old: &Document, new: &Document) -> Report {
-    let mut comparison = Comparison::new(&old.value, &new.value);
+    let mut comparison = Comparison::new(old, new);
     comparison.documents();
     let mut findings = comparison.into_findings();
     for (side, document) in [(Side::Old, old), (Side::New, new)] {
@@ -58,7 +58,12 @@ pub fn compare(old: &Document, new: &Document) -> Report {
         }
     }
     findings.sort_by(|one, other| {
-        (one.severity, &one.pointer, one.rule, &one.detail).cmp(&(other.severity, &other.pointer, other.rule, &other.detail))
+        (one.severity, &one.pointer, one.rule, &one.detail).cmp(&(
+            other.severity,
+            &other.pointer,
+            other.rule,
+            &other.detail,
+        ))
     });
     Report {
         findings,
@@ -180,13 +185,20 @@ impl Report {
         } else {
             (major, minor, patch + 1)
         };
-        Some(Version { major: next.0, minor: next.1, patch: next.2, pre: Prerelease::EMPTY, build: BuildMetadata::EMPTY })
+        Some(Version {
+            major: next.0,
+            minor: next.1,
+            patch: next.2,
+            pre: Prerelease::EMPTY,
+            build: BuildMetadata::EMPTY,
+        })
     }
 
     /// One line: the counts and the next version, such as `3 breaking, 2 unknown, 5 notes; next version ≥ 0.2.0`.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let [breaking, unknown, notes] = [Severity::Breaking, Severity::Unknown, Severity::Note].map(|it| self.count(it));
+        let [breaking, unknown, notes] =
+            [Severity::Breaking, Severity::Unknown, Severity::Note].map(|it| self.count(it));
         let notes = if notes == 1 { "1 note".to_owned() } else { format!("{notes} notes") };
         let accepted =
             if self.accepted.is_empty() { String::new() } else { format!(", {} accepted", self.accepted.len()) };
@@ -219,11 +231,19 @@ impl Report {
         for finding in &self.findings {
             let kind = if finding.severity == Severity::Note { "notice" } else { "error" };
             let place = place(finding, old, new, ",line=");
-            text.push_str(&format!("::{kind} file={place},title={}::{}\n", finding.rule, command_data(&finding.to_string())));
+            text.push_str(&format!(
+                "::{kind} file={place},title={}::{}\n",
+                finding.rule,
+                command_data(&finding.to_string())
+            ));
         }
         for (finding, reason) in &self.accepted {
             let data = command_data(&format!("{finding} (accepted: {reason})"));
-            text.push_str(&format!("::notice file={},title={}::{data}\n", place(finding, old, new, ",line="), finding.rule));
+            text.push_str(&format!(
+                "::notice file={},title={}::{data}\n",
+                place(finding, old, new, ",line="),
+                finding.rule
+            ));
         }
         text.push_str(&self.verdict());
         text.push('\n');

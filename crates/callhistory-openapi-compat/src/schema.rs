@@ -10,15 +10,8 @@ use crate::{
 };
 
 /// Annotations of schemas, whose changes are notes.
-const ANNOTATIONS: [&str; 7] = [
-    "title",
-    "deprecated",
-    "externalDocs",
-    "discriminator",
-    "contentMediaType",
-    "contentEncoding",
-    "contentSchema",
-];
+const ANNOTATIONS: [&str; 7] =
+    ["title", "deprecated", "externalDocs", "discriminator", "contentMediaType", "contentEncoding", "contentSchema"];
 
 /// Keywords that these rules compare, apart from the bounds. A schema can be a boolean.
 const KNOWN: [(&str, Kind); 23] = [
@@ -357,7 +350,9 @@ impl<'a> Pair<'a, '_> {
         let choices = |node: &Node<'a>| {
             let mut names = node.members().map(|(name, _)| name).filter(|name| constrains(name));
             let is_choice = names.next().is_some_and(|name| name == "anyOf") && names.next().is_none();
-            node.at("anyOf").filter(|list| is_choice && list.value.is_array()).map(|list| list.items().collect::<Vec<_>>())
+            node.at("anyOf")
+                .filter(|list| is_choice && list.value.is_array())
+                .map(|list| list.items().collect::<Vec<_>>())
         };
         let defaults = self.both("default");
         let (old, new) = match (choices(&self.old), choices(&self.new)) {
@@ -422,7 +417,8 @@ fn is_target(old: &Node<'_>, new: &Node<'_>) -> bool {
 
 /// Whether a property or what it refers to has a mark, such as `readOnly`.
 fn is_marked<'a>(comparison: &mut Comparison<'a>, property: &Node<'a>, mark: &str) -> bool {
-    property.is(mark) || comparison.reference_chain(property).is_some_and(|chain| chain.iter().any(|node| node.is(mark)))
+    property.is(mark)
+        || comparison.reference_chain(property).is_some_and(|chain| chain.iter().any(|node| node.is(mark)))
 }
 
 /// The mark of a property that is not sent in a direction.

@@ -22,7 +22,9 @@ pub(crate) fn upgrade(document: &mut Value) {
 /// Upgrades each member or item of a member.
 fn each(owner: &mut Value, name: &str, upgrade: fn(&mut Value)) {
     match owner.get_mut(name) {
-        Some(Value::Object(members)) => members.iter_mut().filter(|(name, _)| !name.starts_with("x-")).for_each(|(_, value)| upgrade(value)),
+        Some(Value::Object(members)) => {
+            members.iter_mut().filter(|(name, _)| !name.starts_with("x-")).for_each(|(_, value)| upgrade(value))
+        }
         Some(Value::Array(items)) => items.iter_mut().for_each(upgrade),
         _ => {}
     }

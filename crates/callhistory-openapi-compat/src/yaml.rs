@@ -12,7 +12,8 @@ const MAX_VALUES: usize = 10_000_000;
 
 /// A value, and the lines of all values by JSON pointer.
 pub(crate) fn parse(text: &str) -> Result<(Value, BTreeMap<String, usize>), String> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), lines: BTreeMap::new(), values: 0 };
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), lines: BTreeMap::new(), values: 0 };
     let mut document = None;
     loop {
         match reader.next()? {
@@ -51,7 +52,8 @@ impl<'a> Reader<'a> {
             Event::SequenceStart(anchor, _) => (self.sequence(pointer, depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.mapping(pointer, depth)?, anchor),
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).ok_or(format!("line {line}: the alias is inside of its anchor"))?;
+                let value =
+                    self.anchors.get(&anchor).ok_or(format!("line {line}: the alias is inside of its anchor"))?;
                 let value = value.clone();
                 self.count(size(&value), line)?;
                 return Ok(value);
@@ -74,7 +76,9 @@ impl<'a> Reader<'a> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::Array(items)),
-                (event, line) => items.push(self.value(event, line, &format!("{pointer}/{}", items.len()), depth + 1)?),
+                (event, line) => {
+                    items.push(self.value(event, line, &format!("{pointer}/{}", items.len()), depth + 1)?)
+                }
             }
         }
     }

@@ -31,7 +31,11 @@ fn every_case_has_its_expected_findings() {
                 wrong.push(format!("{:?}: found {found:?}, expected {expected:?}", case.name));
             }
         }
-        assert!(compare_values(&old, &old).findings.is_empty() || old.to_string().contains("other.json"), "{}", case.name);
+        assert!(
+            compare_values(&old, &old).findings.is_empty() || old.to_string().contains("other.json"),
+            "{}",
+            case.name
+        );
         assert!(case.redocly.is_none_or(|reason| reason.len() > 20), "{}: a disagreement has a reason", case.name);
         assert!(names.insert(case.name.clone()), "{} occurs twice", case.name);
     }
@@ -69,7 +73,9 @@ fn every_removal_from_the_contract_is_found() {
             || pointer.ends_with("/security")
             || pointer.ends_with("/431/$ref")
     };
-    pointers.retain(|pointer| !is_default(pointer));
+    // Without these it is no contract at all.
+    let is_required = |pointer: &str| matches!(pointer, "/openapi" | "/paths");
+    pointers.retain(|pointer| !is_default(pointer) && !is_required(pointer));
     assert!(pointers.len() > 1500, "only {} pointers", pointers.len());
     let halves = pointers.split_at(pointers.len() / 2);
     let unseen: Vec<_> = std::thread::scope(|scope| {
@@ -82,19 +88,26 @@ fn every_removal_from_the_contract_is_found() {
 fn unseen(contract: &Value, pointers: &[String]) -> Vec<String> {
     let mut unseen = Vec::new();
     let old = Document::from_value(contract.clone()).unwrap();
+    let mut changed = contract.clone();
     for pointer in pointers {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
-        let mut changed = contract.clone();
-        let around = changed.pointer_mut(parent).unwrap();
-        match around {
-            Value::Object(members) => drop(members.remove(&name.replace("~1", "/").replace("~0", "~"))),
-            Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let removed = match changed.pointer_mut(parent).unwrap() {
+            Value::Object(members) => members.remove(&name).unwrap(),
+            Value::Array(items) => items.remove(name.parse().unwrap()),
             _ => unreachable!(),
-        }
-        // A document that is none is not compared. A wider schema in one direction is a narrower one in the other.
-        let Ok(new) = Document::from_value(changed) else { continue };
+        };
+        // A wider schema in one direction is a narrower one in the other.
+        let new = Document::from_value(changed).unwrap();
         if compare(&old, &new).is_compatible() && compare(&new, &old).is_compatible() {
             unseen.push(pointer.clone());
+        }
+        // Restored, because a copy of the contract takes longer than a comparison.
+        changed = new.into_value();
+        match changed.pointer_mut(parent).unwrap() {
+            Value::Object(members) => drop(members.insert(name, removed)),
+            Value::Array(items) => items.insert(name.parse().unwrap(), removed),
+            _ => unreachable!(),
         }
     }
     unseen

@@ -47,7 +47,8 @@ note     new.yaml:8 #/paths/~1calls/x-beta: annotation-changed: `x-beta` changed
     let same = "0 breaking, 0 unknown, 0 notes; next version ≥ 0.1.3\n";
     assert_eq!(run(folder.path(), &["old.yaml", "old.yaml"]), (Some(0), same.to_owned()));
     let (_, github) = run(folder.path(), &["--format", "github", "old.yaml", "new.yaml"]);
-    let first = "::error file=old.yaml,line=8,title=removed::#/paths/~1calls/post: removed: the operation was removed\n";
+    let first =
+        "::error file=old.yaml,line=8,title=removed::#/paths/~1calls/post: removed: the operation was removed\n";
     assert!(github.starts_with(first) && github.ends_with("next version ≥ 0.2.0\n"), "{github}");
     let (_, json) = run(folder.path(), &["--format", "json", "old.yaml", "new.yaml"]);
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -61,7 +62,9 @@ fn what_cannot_be_read_is_exit_code_2() {
     let folder = folder();
     fs::write(folder.path().join("bad.yaml"), "openapi: [").unwrap();
     fs::write(folder.path().join("swagger.json"), r#"{"swagger": "2.0", "paths": {}}"#).unwrap();
-    for (file, message) in [("bad.yaml", "is not valid YAML"), ("swagger.json", "Swagger"), ("none.json", "none.json: ")] {
+    for (file, message) in
+        [("bad.yaml", "is not valid YAML"), ("swagger.json", "Swagger"), ("none.json", "none.json: ")]
+    {
         let (code, text) = run(folder.path(), &["old.yaml", file]);
         assert!(code == Some(2) && text.contains(message), "{file}: {text}");
     }

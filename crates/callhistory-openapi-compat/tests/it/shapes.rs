@@ -1,2 +1,1 @@
 //! Small documents with the shapes of published ones.
-
