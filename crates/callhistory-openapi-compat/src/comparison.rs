@@ -177,7 +177,7 @@ impl<'a> Comparison<'a> {
     pub(crate) fn only(&mut self, old: &Node<'a>, new: &Node<'a>, known: &[(&str, Kind)], annotations: &[&str]) {
         // An absent value has no members.
         let has_members = |node: &Node<'a>| node.value.is_object() || node.value.is_null();
-        if !(has_members(old) && has_members(new)) && !self.is_same(old, new) {
+        if !(self.is_same(old, new) || has_members(old) && has_members(new)) {
             self.find(Rule::NotUnderstood, new, "is not an object");
             return;
         }

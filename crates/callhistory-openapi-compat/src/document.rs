@@ -85,7 +85,9 @@ impl Document {
             let what = if is_swagger { "Swagger".to_owned() } else { format!("{:?}", value["openapi"].to_string()) };
             return Err(format!("is not an OpenAPI 3.0 or 3.1 document, but {what}"));
         }
-        if !value["paths"].is_object() && !(is_known && value["paths"].is_null() && value["webhooks"].is_object()) {
+        // OpenAPI 3.1 allows a document that has webhooks only.
+        let has_paths = value["paths"].is_object();
+        if !(has_paths || is_known && value["paths"].is_null() && value["webhooks"].is_object()) {
             return Err("has no paths".to_owned());
         }
         if is_old {

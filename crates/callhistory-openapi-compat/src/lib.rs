@@ -33,3 +33,8 @@ mod yaml;
 pub use document::Document;
 pub use finding::{Finding, Rule, Severity, Side};
 pub use report::{Acceptance, Report, compare};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -345,6 +345,14 @@ impl<'a> Pair<'a, '_> {
         }
     }
 
+    /// Whether a member of `anyOf` does not matter, because another one allows every value of its type: texts of which some are
+    /// known.
+    fn is_covered(&self, old: &Node<'a>, new: &Node<'a>, wide: &[&str]) -> bool {
+        let narrow = if self.is_input { old } else { new };
+        let is_known_list = |node: &Node<'a>| node.at("enum").is_some();
+        is_known_list(old) && is_known_list(new) && narrow.text("type").is_some_and(|kind| wide.contains(&kind))
+    }
+
     /// A schema that became one of several choices, or the other way round: a schema is the same as `anyOf` with it alone.
     fn became_choice(&mut self) -> bool {
         let choices = |node: &Node<'a>| {
@@ -371,6 +379,10 @@ impl<'a> Pair<'a, '_> {
     /// the fewest differences.
     fn choices(&mut self, name: &str, old: Vec<Node<'a>>, new: Vec<Node<'a>>) {
         let (before, after) = (old.len(), new.len());
+        // The types of which every value is allowed.
+        let is_plain = |node: &&Node<'a>| node.members().all(|(name, _)| name == "type" || !constrains(name));
+        let widest = if self.is_input { &new } else { &old };
+        let wide: Vec<_> = widest.iter().filter(is_plain).filter_map(|node| node.text("type")).collect();
         let (mut unpaired, mut rest, mut pairs) = (old, new, Vec::new());
         // What two equal members refer to may have changed: it is compared.
         let is_equal = |old: &Node<'a>, new: &Node<'a>| old.value == new.value || is_target(old, new);
@@ -389,7 +401,9 @@ impl<'a> Pair<'a, '_> {
         let count = unpaired.len().cmp(&rest.len());
         pairs.extend(unpaired.into_iter().zip(rest));
         for (old, new) in pairs {
-            compare_schemas(self.comparison, old, new, self.is_input);
+            if !(name == "anyOf" && self.is_covered(&old, &new, &wide)) {
+                compare_schemas(self.comparison, old, new, self.is_input);
+            }
         }
         let change = match (name, count) {
             (_, Ordering::Equal) => Change::Same,
