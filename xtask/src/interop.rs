@@ -15,16 +15,11 @@ use std::{
     time::Instant,
 };
 
+use callhistory_test_support::contract_cases::{Case, cases};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::{
-    openapi::{
-        cases::{Case, cases},
-        lint::operations,
-    },
-    server_command, target,
-};
+use crate::{openapi::lint::operations, server_command, target};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

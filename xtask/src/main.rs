@@ -31,7 +31,7 @@ enum Task {
     Setup,
     /// Check the house rules
     Tidy,
-    /// Generate, check, release or compare contracts
+    /// Generate, check or release the contract
     Openapi {
         #[command(subcommand)]
         action: Action,
@@ -95,15 +95,12 @@ fn is_complete() -> bool {
 
 /// Runs an action on the contract, and prints its report; the exit code is the outcome.
 fn openapi(action: &Action) -> ExitCode {
-    let report = match action {
-        Action::Compare { old, new, .. } => generate::compare(old, new),
-        _ => match build_server().and_then(|server| Generated::by_server(&server)) {
-            Ok(generated) => generate::run(root(), action, &generated),
-            Err(message) => {
-                eprintln!("{message}");
-                return ExitCode::from(2);
-            }
-        },
+    let report = match build_server().and_then(|server| Generated::by_server(&server)) {
+        Ok(generated) => generate::run(root(), action, &generated),
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
     };
     print!("{}", report.text());
     ExitCode::from(report.outcome() as u8)

@@ -1,5 +1,7 @@
 //! Shared by tests and measurements: a temporary PostgreSQL cluster, and generated call histories.
 
+#[cfg(feature = "contract-cases")]
+pub mod contract_cases;
 #[cfg(feature = "harness")]
 pub mod history;
 #[cfg(feature = "harness")]

@@ -2,15 +2,12 @@
 
 use std::{fs, path::Path};
 
+use callhistory_openapi_compat::{Document, Finding, Report as Comparison, Severity, compare};
 use clap::Subcommand;
 use semver::Version;
 use serde_json::Value;
 
-use super::{
-    comparison::BreakingChange,
-    compatibility::breaking_changes,
-    lint::{form_errors, lint},
-};
+use super::lint::lint;
 use crate::server_command;
 
 const CONTRACT: &str = "openapi/callhistory.json";
@@ -32,13 +29,6 @@ pub enum Action {
     Check,
     /// Make the contract the released one; needs a raised version
     Release,
-    /// Compare two contracts: exit code 0 if NEW serves the callers of OLD, 1 if not, 2 if one cannot be read
-    Compare {
-        /// The contract that callers know
-        old: std::path::PathBuf,
-        /// The contract that replaces it
-        new: std::path::PathBuf,
-    },
 }
 
 /// The result of an action: the exit code of the program.
@@ -169,7 +159,6 @@ pub fn run(root: &Path, action: &Action, generated: &Generated) -> Report {
         Action::Generate => generate(root, generated),
         Action::Check => check(root, generated),
         Action::Release => release(root, generated),
-        Action::Compare { old, new, .. } => compare(old, new),
     }
 }
 
@@ -238,38 +227,13 @@ fn read(path: &Path) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|error| format!("is not valid JSON: {error}"))
 }
 
-/// A contract that is valid OpenAPI. In an invalid one, changes could be missed.
-fn readable(path: &Path) -> Result<Value, String> {
-    let document = read(path)?;
-    if !document["paths"].is_object() {
-        return Err("has no paths".to_owned());
-    }
-    match form_errors(&document).first() {
-        Some((pointer, error)) => Err(format!("#{pointer}: {error}")),
-        None => Ok(document),
-    }
-}
-
 fn version(contract: &Value) -> Result<Version, String> {
     let text = contract["info"]["version"].as_str().unwrap_or_default();
     Version::parse(text).map_err(|error| format!("the version {text:?} is not valid: {error}"))
 }
 
-/// Whether a version may break the callers of another (SemVer): its first number that is not 0 is greater.
-fn may_break(old: &Version, new: &Version) -> bool {
-    let leading = |version: &Version| match (version.major, version.minor) {
-        (0, 0) => (0, 0, version.patch),
-        (0, minor) => (0, minor, 0),
-        (major, _) => (major, 0, 0),
-    };
-    leading(new) > leading(old)
-}
-
 fn check_compatibility(root: &Path, generated: &Generated, report: &mut Report) {
-    let new: Value = serde_json::from_str(generated.contract()).unwrap_or_default();
-    let found = readable(&root.join(RELEASED))
-        .and_then(|old| Ok((breaking_changes(&old, &new)?, version(&old)?, version(&new)?)));
-    let (findings, released, version) = match found {
+    let (comparison, released, version) = match compare_with_released(root, generated) {
         Ok(found) => found,
         Err(reason) => {
             let notice = report.add(Outcome::Unreadable, "Unreadable", RELEASED);
@@ -280,14 +244,14 @@ fn check_compatibility(root: &Path, generated: &Generated, report: &mut Report) 
             return;
         }
     };
-    if findings.is_empty() {
+    if comparison.is_compatible() {
         report.add(Outcome::Fine, "Compatible", CONTRACT);
         return;
     }
-    let allowed = may_break(&released, &version);
+    let allowed = comparison.next_version().is_some_and(|next| version >= next);
     let outcome = if allowed { Outcome::Fine } else { Outcome::Broken };
     let notice = report.add(outcome, "Breaking", CONTRACT);
-    notice.places = places(findings);
+    notice.places = places(comparison.findings);
     if allowed {
         notice.places.push((None, format!("The version {version} says that it breaks the callers of {released}.")));
     } else {
@@ -299,9 +263,19 @@ fn check_compatibility(root: &Path, generated: &Generated, report: &mut Report) 
     }
 }
 
-fn places(findings: Vec<BreakingChange>) -> Vec<(Option<String>, String)> {
-    let place = |finding: BreakingChange| (Some(finding.pointer), format!("{}: {}", finding.rule, finding.detail));
-    findings.into_iter().map(place).collect()
+/// The comparison, and the version of either contract.
+fn compare_with_released(root: &Path, generated: &Generated) -> Result<(Comparison, Version, Version), String> {
+    let old = Document::read(&root.join(RELEASED))?;
+    let new = Document::parse(generated.contract())?;
+    let version = |document: &Document| {
+        document.version().ok_or_else(|| format!("the version {:?} is not valid", document.version_text()))
+    };
+    Ok((compare(&old, &new), version(&old)?, version(&new)?))
+}
+
+fn places(findings: Vec<Finding>) -> Vec<(Option<String>, String)> {
+    let breaking = findings.into_iter().filter(|finding| finding.severity != Severity::Note);
+    breaking.map(|finding| (Some(finding.pointer), format!("{}: {}", finding.rule, finding.detail))).collect()
 }
 
 fn release(root: &Path, generated: &Generated) -> Report {
@@ -343,32 +317,6 @@ fn release(root: &Path, generated: &Generated) -> Report {
             notice
         }
     };
-    report
-}
-
-/// Compares two contracts of files.
-#[must_use]
-pub fn compare(old: &Path, new: &Path) -> Report {
-    let mut report = Report::default();
-    let mut documents = Vec::new();
-    for path in [old, new] {
-        match readable(path) {
-            Ok(document) => documents.push(document),
-            Err(reason) => {
-                let notice = report.add(Outcome::Unreadable, "Unreadable", &path.display().to_string());
-                notice.places.push((None, reason));
-            }
-        }
-    }
-    let [before, after] = documents.as_slice() else { return report };
-    let name = new.display().to_string();
-    match breaking_changes(before, after) {
-        Ok(findings) if findings.is_empty() => {
-            report.add(Outcome::Fine, "Compatible", &name);
-        }
-        Ok(findings) => report.add(Outcome::Broken, "Breaking", &name).places = places(findings),
-        Err(reason) => report.add(Outcome::Unreadable, "Unreadable", &name).places.push((None, reason)),
-    }
     report
 }
 

@@ -2,6 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod architecture;
-mod compatibility;
 mod openapi;
 mod tidy;

@@ -121,35 +121,6 @@ fn a_breaking_change_needs_a_new_version() {
     assert_eq!(check(root).outcome(), Outcome::Fine);
 }
 
-#[test]
-fn any_two_contracts_can_be_compared() {
-    let root = copy();
-    let old = root.path().join("openapi/callhistory.json");
-    let new = root.path().join("new.json");
-    fs::copy(&old, &new).unwrap();
-    let compare = |old: &Path, new: &Path| run(root.path(), &Action::Compare { old: old.into(), new: new.into() });
-    assert_eq!(compare(&old, &new).outcome(), Outcome::Fine);
-    edit(root.path(), "new.json", |contract| {
-        contract.pointer_mut(GET).unwrap()["operationId"] = "fetch_call".into();
-    });
-    let broken = compare(&old, &new);
-    assert_eq!((broken.outcome(), Outcome::Broken as u8), (Outcome::Broken, 1));
-    assert!(text(&broken).contains(&format!("#{GET}/operationId: name-changed: ")), "{}", text(&broken));
-    assert_eq!(
-        (compare(&old, &root.path().join("none.json")).outcome(), Outcome::Unreadable as u8),
-        (Outcome::Unreadable, 2)
-    );
-    assert_eq!(Outcome::Stale as u8, 3);
-    edit(root.path(), "new.json", |contract| contract.pointer_mut(GET).unwrap()["parameters"] = json!({}));
-    let malformed = compare(&old, &new);
-    assert_eq!(malformed.outcome(), Outcome::Unreadable);
-    assert!(
-        text(&malformed).contains(&format!("#{GET}/parameters: is not valid OpenAPI 3.1: ")),
-        "{}",
-        text(&malformed)
-    );
-}
-
 /// Faults of the document and its operations: a pointer, the value to set there, and the expected error.
 fn invalid_operations() -> Vec<(String, Value, &'static str)> {
     vec![

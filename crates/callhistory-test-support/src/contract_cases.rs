@@ -1,4 +1,4 @@
-//! The cases of the compatibility rules, for the tests and for a comparison with redocly.
+//! The cases of the rules of callhistory-openapi-compat, for its tests and for a comparison with redocly.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,7 +6,7 @@ use json_patch::Patch;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One case: a small edit of a contract, and the breaking changes that it must be.
+/// One case: a small edit of a contract, and what it must be found to break.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -16,8 +16,10 @@ pub struct Case {
     #[serde(default)]
     given: Patch,
     edit: Patch,
-    /// Each breaking change as `#/pointer: rule`.
+    /// Each breaking or unknown finding as `#/pointer: rule`.
     pub expect: BTreeSet<String>,
+    /// The notes in the same form, where the case is about them.
+    pub notes: Option<BTreeSet<String>>,
     /// Why the verdict of redocly differs.
     pub redocly: Option<String>,
     /// The contract that all cases edit.
@@ -41,13 +43,13 @@ impl Case {
     }
 }
 
-/// Every case of `xtask/tests/it/cases/`.
+/// Every case below the root of the repository.
 ///
 /// # Errors
 ///
 /// Says which file cannot be read.
 pub fn cases(root: &Path) -> Result<Vec<Case>, String> {
-    let folder = root.join("xtask/tests/it/cases");
+    let folder = root.join("crates/callhistory-openapi-compat/tests/it/cases");
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let base: Value = serde_json::from_str(&read(&folder.join("base.json"))?).map_err(|error| error.to_string())?;
     let mut all = Vec::new();
