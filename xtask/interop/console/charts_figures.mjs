@@ -119,6 +119,7 @@ await run("a cell of several hours leads to each of them", async ({ page, server
   const cells = page.locator(".heat button");
   const name = await cells.first().getAttribute("aria-label");
   await cells.first().click();
+  await page.waitForSelector(".heat-hours li");
   const hours = await links(page, ".heat-hours");
   check(hours.length > 1, "several hours");
   assert.equal(hours.reduce((sum, { count }) => sum + count, 0), Number(/(\d+) calls?$/.exec(name)[1]));

@@ -131,6 +131,32 @@ fn every_file_is_used() {
     assert_eq!(unused.map(|asset| asset.path).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
+/// A class is used if a module or the page has it, or its beginning in a template: `` `turn-${kind}` ``.
+#[test]
+fn each_class_of_the_styles_is_used() {
+    let modules: Vec<_> = own_files(".js").filter(|asset| !asset.path.starts_with("strings/")).map(text).collect();
+    let page = text(&index().unwrap());
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let words: BTreeSet<&str> =
+        modules.iter().chain([&page]).flat_map(|source| source.split(|c| !is_name(c))).collect();
+    let is_used = |class: &str| {
+        let begins = |at: usize| modules.iter().any(|module| module.contains(&format!("{}${{", &class[..=at])));
+        words.contains(class) || class.match_indices('-').any(|(at, _)| begins(at))
+    };
+    let mut count = 0;
+    for asset in own_files(".css") {
+        let rules = text(asset).split('}').filter_map(|rule| rule.rsplit_once('{'));
+        let selectors = rules.flat_map(|(selector, _)| selector.split('{'));
+        for class in selectors.flat_map(|selector| selector.split('.').skip(1)) {
+            let class = class.split(|c| !is_name(c)).next().unwrap();
+            // Those of uPlot have a prefix.
+            assert!(class.starts_with("u-") || is_used(class), "{}: nothing has the class {class}", asset.path);
+            count += 1;
+        }
+    }
+    assert!(count > 200, "the classes were not found");
+}
+
 #[test]
 fn nothing_is_in_a_file_that_the_policy_forbids() {
     let page = text(&index().unwrap());
