@@ -13,6 +13,7 @@ const SETS = new Set([
   "fromPhoneNumber",
   "toPhoneNumber",
   "phoneNumber",
+  "currency",
 ]);
 
 /** The paths below the records, none of which is the ID of a record. */

@@ -37,6 +37,7 @@ type SetName =
   | "fromPhoneNumber"
   | "toPhoneNumber"
   | "phoneNumber"
+  | "currency"
   | "callIds"
   | "fields"
   | "groupBy";

@@ -2,10 +2,10 @@
 
 /** The parameters of the API that a URL may have. `search` of the list is `q` here, as in the search operation. */
 const API_PARAMS = [
-  "agentId", "callFlowId", "batchId", "status", "direction", "callType", "outcome",
+  "agentId", "callFlowId", "batchId", "status", "direction", "callType", "outcome", "answered",
   "fromPhoneNumber", "toPhoneNumber", "phoneNumber", "callIds", "dateRange",
   "startedAfter", "startedBefore", "updatedAfter", "updatedBefore", "timezone",
-  "minDuration", "maxDuration", "minCost", "maxCost", "postAnalysis", "q", "sort", "groupBy", "limit",
+  "minDuration", "maxDuration", "minCost", "maxCost", "currency", "postAnalysis", "q", "sort", "groupBy", "limit",
 ];
 
 /** The console's own parameters. Append here. */

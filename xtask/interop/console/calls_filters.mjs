@@ -27,6 +27,7 @@ const times = (after, before, zone) => async (page) => {
   if (before !== "") await panel(page).getByLabel("Until").fill(before);
   await panel(page).getByLabel("Time zone").fill(zone);
 };
+const flag = (name, value) => (page) => panel(page).getByLabel(name).selectOption(value);
 const text = (value) => (page) => panel(page).locator("textarea").fill(value);
 
 const HOSTILE = "a,b\\c*d!e \"<img src=x onerror=alert(1)>'";
@@ -37,6 +38,7 @@ const CASES = [
   ["status", set("none", "completed"), { status: "!completed" }],
   ["status", set("absent"), { status: "!*" }],
   ["outcome", set("any", "voicemail", "no-answer"), { outcome: "voicemail,no-answer" }],
+  ["answered", flag("Answered", "false"), { answered: "false" }],
   ["agentId", set("any", HOSTILE), { agentId: ESCAPED }],
   ["agentId", set("none", "!x", "*"), { agentId: "!\\!x,\\*" }],
   ["callFlowId", set("present"), { callFlowId: "*" }],
@@ -51,6 +53,8 @@ const CASES = [
   ["duration", between("10", "90.5"), { minDuration: "10", maxDuration: "90.5" }],
   ["duration", between("10", ""), { minDuration: "10" }],
   ["cost", between("", "0.25"), { maxCost: "0.25" }],
+  ["currency", set("any", "CHF", "usd"), { currency: "CHF,usd" }],
+  ["currency", set("absent"), { currency: "!*" }],
   ["started", times("2026-03-29T00:00", "2026-03-30T00:00", "Europe/Berlin"),
     { startedAfter: "2026-03-29T00:00", startedBefore: "2026-03-30T00:00", timezone: "Europe/Berlin" },
     { startedAfter: "2026-03-28T23:00:00Z", startedBefore: "2026-03-29T22:00:00Z", timezone: null }],

@@ -4,6 +4,8 @@ import { check, finish, run } from "./harness.mjs";
 import { axeInBoth, get, HOSTILE, put } from "./call_data.mjs";
 
 const WORKSPACE = "console-charts-figures";
+const FACTS = "console-charts-facts";
+const TWICE = "console-charts-twice";
 const ZONE = "America/New_York";
 const DAY = 86_400;
 /** Noon of 28 October 2025 in UTC; the clocks of the zone change on 2 November. */
@@ -24,48 +26,51 @@ async function fill(base) {
 }
 
 /** Opens the charts and waits until every panel has its data. */
-async function open(page, base, query) {
+async function open(page, base, query, workspace = WORKSPACE) {
   await page.goto("about:blank");
-  await page.goto(`${base}/console#/charts?workspace=${WORKSPACE}&timezone=${ZONE}&${query}`);
+  await page.goto(`${base}/console#/charts?workspace=${workspace}&timezone=${ZONE}&${query}`);
   await page.waitForSelector(".charts[aria-busy=false]");
 }
 
-/** How many calls the API has under the filter of a link to the list. */
-async function total(base, href) {
+/** The calls that the API lists under the filter of a link to the list. */
+async function listed(base, href, workspace = WORKSPACE) {
   const params = new URLSearchParams(href.split("?")[1]);
   for (const name of ["workspace", "timezone"]) params.delete(name);
   params.set("includeTotal", "true");
-  params.set("limit", "1");
-  const { headers, status, text } = await get(base, WORKSPACE, `?${params}`);
+  params.set("limit", "100");
+  const { headers, status, text } = await get(base, workspace, `?${params}`);
   assert.equal(status, 200, text);
-  return Number(headers.get("x-total-count"));
+  return { total: Number(headers.get("x-total-count")), calls: JSON.parse(text) };
 }
+const total = async (base, href) => (await listed(base, href)).total;
+
+/** The first figure of each row of the tables with bars. */
+const CALLS_OF_BARS = ".bars:not(.time-table) td:nth-child(2)";
 
 /** The links of a part of the page whose text is a number of calls. */
 const links = (page, selector) => page.locator(`${selector} a[href^="#/calls?"]`).evaluateAll((all) =>
-  all.map((link) => ({ href: link.getAttribute("href"), count: Number(/[\d,]+(?= calls?$)|^[\d,]+$/.exec(link.textContent.trim())?.[0].replaceAll(",", "")) })));
+  all.map((link) => ({ href: link.getAttribute("href"), count: Number(/[\d,]+(?= calls?$)|(?<=^|^before: )[\d,]+$/.exec(link.textContent.trim())?.[0].replaceAll(",", "")) })));
 
 await run("every number leads to exactly its calls", async ({ page, server, axe }) => {
   await fill(server.demo);
   await open(page, server.demo, PERIOD);
   await page.getByText("As a table").click();
   await page.waitForSelector(".time-table");
-  const sets = { ".legend": 1, ".time-table": 1, ".bars:not(.time-table)": 1, ".heat": 1, ".kpi:first-child": 1 };
-  for (const selector of Object.keys(sets)) {
+  for (const selector of [".legend", ".time-table", CALLS_OF_BARS, ".heat", ".kpi:first-child"]) {
     const found = await links(page, selector);
     check(found.length > 0, `${selector}: no links`);
     for (const { href, count } of found) assert.equal(await total(server.demo, href), count, `${selector}: ${href}`);
   }
   const sum = async (selector) => (await links(page, selector)).reduce((all, { count }) => all + count, 0);
   assert.equal(await sum(".legend"), 40, "the outcomes add up to all calls");
-  assert.equal(await sum(".charts-pair .chart-panel:first-child .bars"), 40, "the agents add up to all calls");
+  assert.equal(await sum(`.charts-pair .chart-panel:first-child ${CALLS_OF_BARS}`), 40, "the agents add up to all calls");
   await axeInBoth(page, axe);
 });
 
 await run("the list of a number counts as many", async ({ page, server }) => {
   await fill(server.demo);
   await open(page, server.demo, PERIOD);
-  for (const selector of [".kpi:first-child", ".legend", ".bars", ".charts-pair .chart-panel:last-child .bars"]) {
+  for (const selector of [".kpi:first-child", ".legend", CALLS_OF_BARS, `.charts-pair .chart-panel:last-child ${CALLS_OF_BARS}`]) {
     const [{ href, count }] = (await links(page, selector)).slice(-1);
     await page.goto(`${server.demo}/console${href}`);
     await page.waitForFunction((text) => document.querySelector(".calls-total")?.textContent.trim() === text, count === 1 ? "1 call" : `${count} calls`);
@@ -84,6 +89,86 @@ await run("figures are exact and compared with the period before", async ({ page
   // Only a list that begins in the period before has calls before it.
   await open(page, server.demo, "startedAfter=2025-10-20&startedBefore=2025-10-28");
   assert.match(await tile("Calls"), /8\s+no calls in the period before/);
+});
+
+/** Calls in several currencies, some without a cost, a length or an answer: forty in the period, and eight in the one before. */
+async function fillFacts(base) {
+  for (let index = 0; index < 48; index += 1) {
+    const start = NOON + (index % 8) * DAY - (index >= 40 ? 8 * DAY : 0);
+    const currency = [{ currency: "EUR" }, { currency: "usd" }, {}, { currency: "USD" }, { currency: "EUR" }][index % 5];
+    await put(base, FACTS, `call-${index}`, {
+      status: STATUSES[index % STATUSES.length], startTime: start, agentId: `agent-${index % 2}`, ...(index % 3 === 0 ? {} : { endTime: start + 60 + index }),
+      ...(index % 4 === 0 ? {} : { fromPhoneNumber: `+4930${index % 7}` }), ...(index % 6 === 1 ? { answeredAt: start + 5 } : {}),
+      ...(index % 7 === 0 ? {} : { cost: { ...(index % 11 === 0 ? { telephony: 1 } : { customer_charge: 0.25 }), ...currency } }),
+    });
+  }
+}
+
+const isAnswered = (call) => (call.answeredAt ?? -1) >= call.startTime || isCompleted(call);
+const isCompleted = ({ status }) => ["completed", "ended"].includes(status.toLowerCase());
+const lengthOf = (call) => (call.endTime === undefined ? null : call.endTime - call.startTime);
+const clock = (seconds) => `${Math.floor(Math.round(seconds) / 60)}:${String(Math.round(seconds) % 60).padStart(2, "0")}`;
+/** What a figure says about the calls that its link lists, out of all of the period. */
+const FIGURES = {
+  Calls: (calls) => String(calls.length),
+  Answered: (calls) => (calls.every(isAnswered) ? String(calls.length) : "not answered"),
+  Completed: (calls, all) => (calls.every(isCompleted) ? `${Math.round((1000 * calls.length) / all) / 10}%` : "not completed"),
+  "Average length": (calls) => clock(calls.reduce((sum, call) => sum + lengthOf(call), 0) / Math.max(calls.length, 1)),
+  Cost: (calls) => (calls.reduce((sum, call) => sum + call.cost.customer_charge * 100, 0) / 100).toFixed(2),
+  "Distinct callers": (calls) => String(new Set(calls.map((call) => call.fromPhoneNumber)).size),
+};
+
+/** The currency of a figure, in the form of records. */
+const CURRENCIES = { "€": "EUR", $: "USD", "": undefined };
+
+/** Compares a figure with the calls that it leads to. */
+async function compareFigure(base, name, { text, href }, all) {
+  check(href !== null, `${name} ${text} has no link`);
+  const value = text.replace(/^before: /, "");
+  const { total: count, calls } = await listed(base, href, FACTS);
+  assert.equal(count, calls.length, "one page has all");
+  const [, sign, number] = /^([€$]?)(.*)$/.exec(value);
+  assert.equal(FIGURES[name](calls, all), number, `${name} ${text}: ${href}`);
+  const inCurrency = (call) => call.cost.currency?.toUpperCase() === CURRENCIES[sign];
+  if (name === "Cost") check(calls.every(inCurrency), `${text}: ${href}`);
+  return count;
+}
+
+await run("each figure and each one before leads to the calls that it is of", async ({ page, server, axe }) => {
+  await fillFacts(server.demo);
+  for (const [filter, sums] of [["", [[40, 8]]], ["&answered=true", []], ["&currency=!USD", []], ["&minCost=0.1&outcome=completed,busy", []]]) {
+    await open(page, server.demo, `${PERIOD}${filter}`, FACTS);
+    const tiles = await page.locator(".kpi").evaluateAll((all) => all.map((tile) => ({
+      name: tile.querySelector("dt").textContent,
+      figures: [...tile.querySelectorAll(".kpi-value, .kpi-before")].map((part) => ({ text: part.textContent.trim(), href: part.querySelector("a")?.getAttribute("href") ?? null })),
+    })));
+    const calls = tiles[0].figures.map(({ text }) => Number(text.replace("before: ", "")));
+    if (sums.length > 0) assert.deepEqual([calls], sums);
+    check(tiles.length >= 7, `${tiles.map(({ name }) => name)}`);
+    for (const { name, figures } of tiles) {
+      for (const [at, figure] of figures.entries()) await compareFigure(server.demo, name, figure, calls[at]);
+    }
+  }
+  await open(page, server.demo, PERIOD, FACTS);
+  const rows = await page.locator(".charts-pair .chart-panel:first-child tbody tr").evaluateAll((all) => all.map((row) => [...row.querySelectorAll("td:not(.bar-cell)")].map((cell) =>
+    [...cell.querySelectorAll("a")].map((link) => ({ text: link.textContent.trim(), href: link.getAttribute("href") })))));
+  assert.equal(rows.length, 2);
+  for (const [[calls], [completed], [length], costs] of rows) {
+    await compareFigure(server.demo, "Calls", calls, 0);
+    await compareFigure(server.demo, "Completed", completed, Number(calls.text));
+    await compareFigure(server.demo, "Average length", length, 0);
+    assert.equal(costs.length, 3, "each row has the cost of each currency");
+    for (const cost of costs) await compareFigure(server.demo, "Cost", cost, 0);
+  }
+  await axeInBoth(page, axe);
+});
+
+await run("an hour that clocks show twice is one range", async ({ page, server }) => {
+  const before = 1_762_061_400; // 2 November 2025, 1:30 in New York before the change, and an hour later after it
+  for (const at of [0, 3_600, 3_700]) await put(server.demo, TWICE, `call-${at}`, { startTime: before + at });
+  await open(page, server.demo, "startedAfter=2025-11-01&startedBefore=2025-11-05", TWICE);
+  const [{ href, count }] = await links(page, ".heat");
+  assert.deepEqual([count, (await listed(server.demo, href, TWICE)).total], [3, 3]);
 });
 
 await run("answered calls, callers, and the exact sum of each currency", async ({ page, server }) => {

@@ -3,14 +3,14 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ApiError, isAborted } from "../api.js";
 import { serialize, withPage, withParam } from "../url_state.js";
-import { boundedPeriod, bucketsOf, byOutcome, chartParams, intervalOf, INTERVALS, listHash, metrics, namesOf, outcomeKey, wholeList } from "../parts/chart_data.js";
+import { boundedPeriod, bucketsOf, byOutcome, chartParams, figureLinks, intervalOf, INTERVALS, metrics, namesOf, wholeList } from "../parts/chart_data.js";
 import { barsView, STEP } from "../parts/chart_bars.js";
 import { ChartFilters } from "../parts/chart_filters.js";
 import { heatView } from "../parts/chart_heat.js";
 import { kpiView } from "../parts/chart_kpis.js";
 import { TABLE_STEP, timeData, timeView } from "../parts/chart_time.js";
 import { Facets } from "../parts/facets.js";
-import { apiTime, filtersOf, periodBefore } from "../parts/period.js";
+import { apiTime, filtersOf, periodBefore, withPeriod } from "../parts/period.js";
 import { Popovers } from "../parts/popover.js";
 import { emptyState, errorState, loadingState } from "../parts/states.js";
 
@@ -92,7 +92,7 @@ class Visit {
     return [
       ["names", namesOf(ctx, filters, period)],
       ["total", byOutcome(ctx, filters, period)],
-      ["before", before === null ? Promise.resolve(null) : metrics(ctx, filters, before)],
+      ["before", before === null ? Promise.resolve(null) : metrics(ctx, filters, before).then(({ total }) => ({ total, period: before }))],
       ["time", time.then(({ groups }) => timeData(ctx, groups, buckets, interval))],
       ...MEMBERS.map((name) => /** @type {[string, Promise<any>]} */ ([name, metrics(ctx, filters, period, { groupBy: name }).then(({ groups }) => groups)])),
       ["heat", length > MAX_HEAT_LENGTH ? Promise.resolve(null) : metrics(ctx, filters, period, { groupBy: "hour", timezone: zone }).then(({ groups }) => groups)],
@@ -161,9 +161,9 @@ function kpis(ctx, now) {
   const [total, before] = [now.parts.get("total"), now.parts.get("before")];
   if (total === undefined) return html`<p class="muted">${ctx.t("state.loading")}</p>`;
   if (total.failure !== null) return errorState(ctx, total.failure, () => reload(ctx));
-  const completed = /** @type {Group[]} */ (total.data.groups).find((one) => outcomeKey(one) === "completed");
-  const href = completed === undefined ? null : listHash(ctx, completed.query);
-  return kpiView(ctx, total.data.total, before?.data?.total ?? null, now.period, href);
+  const side = (/** @type {Figures} */ figures, /** @type {import("../parts/period.js").Period} */ period) =>
+    ({ figures, links: figureLinks(ctx, withPeriod(now.filters, period), figures) });
+  return kpiView(ctx, side(total.data.total, now.period), before?.data ? side(before.data.total, before.data.period) : null);
 }
 
 /** @param {Ctx} ctx @param {Visit} now */
@@ -189,7 +189,7 @@ function content(ctx, now) {
   if (total?.data?.total.calls === 0) {
     return emptyState(t("charts.empty"), t("charts.empty.text"), html`
       <a class="button" href=${serialize({ ...ctx.state, params: new Map([...ctx.state.params].filter(([name]) => !["startedAfter", "startedBefore", "dateRange", "interval"].includes(name)).concat([["range", "all"]])) })}>${t("charts.range.all")}</a>
-      <a class="button" href=${wholeList(ctx, now.period)}>${t("call.to-list")}</a>`);
+      <a class="button" href=${wholeList(ctx, now.filters, now.period)}>${t("call.to-list")}</a>`);
   }
   return html`${kpis(ctx, now)}${panels(ctx, now)}`;
 }

@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { exactMoney } from "./call_facts.js";
-import { listHash } from "./chart_data.js";
+import { figureLinks } from "./chart_data.js";
 import { permille } from "./decimal.js";
 
 /** Rows that are shown at once. */
@@ -33,13 +33,15 @@ function row(ctx, one, name, largest, names) {
   const { t, format } = ctx;
   const value = one.key.get(name);
   const label = names.get(`${name} ${value}`);
+  const links = figureLinks(ctx, one.query, one);
+  const linked = (/** @type {string | null} */ href, /** @type {string} */ text) => (href === null ? text : html`<a href=${href}>${text}</a>`);
   const share = permille({ units: BigInt(one.completed), scale: 0 }, { units: BigInt(one.calls), scale: 0 });
   return html`<tr><th scope="row">${value === undefined ? html`<span class="muted">${t("charts.no-value")}</span>` : html`${label === undefined ? nothing : html`<bdi>${label}</bdi> `}<bdi class=${label === undefined ? "" : "muted"}>${value}</bdi>`}</th>
-    <td class="number"><a href=${listHash(ctx, one.query)}>${format.number(one.calls)}</a></td>
+    <td class="number">${linked(links.calls, format.number(one.calls))}</td>
     <td class="bar-cell"><svg class="bar" aria-hidden="true" viewBox="0 0 1000 10" preserveAspectRatio="none"><rect width=${Math.max(Math.round((one.calls / largest) * 1000), 4)} height="10"></rect></svg></td>
-    <td class="number">${share === null ? "–" : format.percent(share / 1000)}</td>
-    <td class="number">${format.duration(one.duration)}</td>
-    <td class="number">${one.costs.map(([currency, amount], index) => html`${index === 0 ? nothing : html`<br>`}${exactMoney(ctx, amount, currency === "unknown" ? "" : currency)}`)}</td></tr>`;
+    <td class="number">${share === null ? "–" : linked(links.completed, format.percent(share / 1000))}</td>
+    <td class="number">${linked(links.duration, format.duration(one.duration))}</td>
+    <td class="number">${one.costs.map(([currency, amount]) => html`<div class="bar-cost">${linked(links.cost(currency), exactMoney(ctx, amount, currency === "unknown" ? "" : currency))}</div>`)}</td></tr>`;
 }
 
 export { STEP };

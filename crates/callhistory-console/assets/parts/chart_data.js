@@ -2,6 +2,7 @@
 
 import { isAborted, urlOf } from "../api.js";
 import { serialize } from "../url_state.js";
+import { LEAST_COST, LEAST_DURATION } from "./filters.js";
 import { JsonNumber, member, parseJson } from "./json.js";
 import { OUTCOMES } from "./outcome.js";
 import { addDays, filtersOf, localDate, localParts, localTime, periodOf, withPeriod } from "./period.js";
@@ -134,8 +135,34 @@ export function listHash({ state }, query) {
   return serialize({ page: "calls", id: "", workspace: state.workspace, params });
 }
 
-/** The list of the page itself. @param {Ctx} ctx @param {Period} period @param {Record<string, string>} [more] */
-export const wholeList = (ctx, period, more = {}) => listHash(ctx, new Map([...withPeriod(filtersOf(ctx.state.params), period), ...Object.entries(more)]));
+/** The list of the page itself. @param {Ctx} ctx @param {Map<string, string>} filters @param {Period} period */
+export const wholeList = (ctx, filters, period) => listHash(ctx, withPeriod(filters, period));
+
+/**
+ * The lists of the calls that figures count. Null where a filter excludes all of them, so that no other one can ask for them.
+ * @param {Ctx} ctx
+ * @param {string | Map<string, string>} query of the calls of the figures
+ * @param {Figures} figures
+ */
+export function figureLinks(ctx, query, figures) {
+  const filters = new Map(typeof query === "string" ? new URLSearchParams(query) : query);
+  /** The calls with this value: if there are any, the filter that the query has allows it. */
+  const having = (/** @type {string} */ name, /** @type {string} */ value, /** @type {number} */ count) =>
+    (filters.has(name) && count === 0 ? null : listHash(ctx, new Map([...filters, [name, value]])));
+  /** The calls with a number: a bound of it asks for them already. */
+  const known = (/** @type {string[]} */ bounds, /** @type {string} */ least) =>
+    new Map(bounds.some((name) => filters.has(name)) ? filters : [...filters, [bounds[0] ?? "", least]]);
+  const costs = known(["minCost", "maxCost"], LEAST_COST);
+  return {
+    calls: listHash(ctx, filters),
+    answered: having("answered", "true", figures.answered),
+    completed: having("outcome", "completed", figures.completed),
+    duration: listHash(ctx, known(["minDuration", "maxDuration"], LEAST_DURATION)),
+    /** @param {string} currency empty if all costs have the same one */
+    cost: (currency) => listHash(ctx, currency === "" ? costs : new Map([...costs, ["currency", currency === "unknown" ? "!*" : currency]])),
+    callers: filters.has("fromPhoneNumber") ? null : listHash(ctx, new Map([...filters, ["fromPhoneNumber", "*"]])),
+  };
+}
 
 /** @param {number} time @param {Interval} interval @param {string} zone @returns {number} the start of the bucket of a time */
 function bucketStart(time, interval, zone) {

@@ -1,4 +1,4 @@
-// Calls by weekday and hour of the zone. A cell opens its hours, each of which leads to its calls.
+// Calls by weekday and hour of the zone. A cell leads to its calls, or opens its dates, each of which does.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { listHash } from "./chart_data.js";
@@ -26,6 +26,18 @@ export function cellsOf(groups) {
     cells[weekday * 24 + Number(key.slice(11, 13))]?.push(one);
   }
   return cells;
+}
+
+/**
+ * The query of groups that are one range of time: at the end of summer time, clocks show an hour twice.
+ * @param {Group[]} groups in their order
+ * @returns {Map<string, string> | null} null if there is time between them
+ */
+function joined(groups) {
+  const queries = groups.map((one) => new Map(new URLSearchParams(one.query)));
+  const isOne = queries.every((query, at) => at === 0 || query.get("startedAfter") === queries[at - 1]?.get("startedBefore"));
+  const [first, last] = [queries[0], queries.at(-1)];
+  return isOne && first !== undefined && last !== undefined ? first.set("startedBefore", last.get("startedBefore") ?? "") : null;
 }
 
 /** @param {Group[]} groups */
@@ -61,9 +73,9 @@ function cell(ctx, groups, { weekday, hour }, largest, view, name) {
   const text = ctx.format.number(calls);
   const label = ctx.t("charts.heat-cell", { name, count: calls });
   const isOpen = view.cell?.weekday === weekday && view.cell.hour === hour;
-  const first = groups[0];
-  const content = first === undefined ? html`<span class="visually-hidden">0</span>`
-    : groups.length === 1 ? html`<a href=${listHash(ctx, first.query)} aria-label=${label}>${text}</a>`
+  const query = joined(groups);
+  const content = groups.length === 0 ? html`<span class="visually-hidden">0</span>`
+    : query !== null ? html`<a href=${listHash(ctx, query)} aria-label=${label}>${text}</a>`
     : html`<button type="button" aria-label=${label} aria-expanded=${isOpen ? "true" : "false"} @click=${() => view.open(isOpen ? null : { weekday, hour })}>${text}</button>`;
   return html`<td class=${`heat-${level}`}>${content}</td>`;
 }

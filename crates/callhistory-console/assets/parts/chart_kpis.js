@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { exactMoney } from "./call_facts.js";
-import { wholeList } from "./chart_data.js";
+import { figureLinks } from "./chart_data.js";
 import { change, decimal, permille } from "./decimal.js";
 
 /** @typedef {import("./chart_data.js").Figures} Figures */
@@ -27,52 +27,74 @@ function pointsText({ t, format }, before, now) {
   return points === 0 ? t("charts.same") : `${points > 0 ? "▲ +" : "▼ −"}${text}`;
 }
 
-/**
- * @param {Ctx} ctx
- * @param {{ key: string, value: string, href?: string, change: string | null, before: string | null }} tile
- */
-function tile({ t }, { key, value, href, change: text, before }) {
+/** A figure, and the list of the calls that it counts. @typedef {{ value: string, href: string | null }} Figure */
+/** @typedef {{ key: string, now: Figure, change: string | null, before: Figure | null }} Tile */
+/** The figures of a period, and their lists. @typedef {{ figures: Figures, links: ReturnType<typeof figureLinks> }} Side */
+
+/** @param {Figure} figure @param {string} [text] */
+const linked = ({ value, href }, text = value) => (href === null ? text : html`<a href=${href}>${text}</a>`);
+
+/** @param {Ctx} ctx @param {Tile} tile */
+function tileView({ t }, { key, now, change: text, before }) {
   return html`<div class="card kpi"><dt>${t(`charts.kpi.${key}`)}</dt>
-    <dd><span class="kpi-value">${href === undefined ? value : html`<a href=${href}>${value}</a>`}</span>
+    <dd><span class="kpi-value">${linked(now)}</span>
       ${text === null ? nothing : html`<span class="kpi-change"><span>${text}</span>${
-        before === null ? nothing : html` <span class="muted">${t("charts.before", { value: before })}</span>`}</span>`}</dd></div>`;
+        before === null ? nothing : html` <span class="kpi-before muted">${linked(before, t("charts.before", { value: before.value }))}</span>`}</span>`}</dd></div>`;
 }
 
-/** @param {Ctx} ctx @param {Figures} now @param {Figures | null} before */
+/** @param {Ctx} ctx @param {Side} now @param {Side | null} before @returns {Tile[]} */
 function costTiles(ctx, now, before) {
-  return now.costs.map(([currency, amount]) => {
-    const was = before?.costs.find(([other]) => other === currency)?.[1] ?? (before === null ? null : "0");
+  return now.figures.costs.map(([currency, amount]) => {
     const money = (/** @type {string} */ text) => exactMoney(ctx, text, currency === "unknown" ? "" : currency);
-    return { key: "cost", value: money(amount), change: was === null ? null : changeText(ctx, was, amount), before: was === null ? null : money(was) };
+    const tile = { key: "cost", now: { value: money(amount), href: now.links.cost(currency) }, change: null, before: null };
+    if (before === null) return tile;
+    const was = costBefore(before.figures, currency);
+    if (was === null) return { ...tile, change: ctx.t("charts.no-comparison") };
+    return { ...tile, change: changeText(ctx, was, amount), before: { value: money(was), href: before.links.cost(currency) } };
   });
 }
 
 /**
+ * The cost in a currency; null if it is not known, because the costs of one of the periods all have the same currency, which has no name.
+ * @param {Figures} before @param {string} currency
+ */
+function costBefore({ costs }, currency) {
+  const found = costs.find(([name]) => name === currency);
+  if (found !== undefined) return found[1];
+  const areNamed = costs.every(([name, amount]) => name !== "" || decimal(amount)?.units === 0n);
+  return currency !== "" && areNamed ? "0" : null;
+}
+
+/**
  * @param {Ctx} ctx
- * @param {Figures} now
- * @param {Figures | null} before null without a period before
- * @param {import("./period.js").Period} period
- * @param {string | null} completedHref
+ * @param {Side} now
+ * @param {Side | null} before null without a period before
  * @returns {Template}
  */
-export function kpiView(ctx, now, before, period, completedHref) {
+export function kpiView(ctx, now, before) {
   const { format, t } = ctx;
-  const list = wholeList(ctx, period);
-  const counted = (/** @type {string} */ key, /** @type {number} */ value, /** @type {number | undefined} */ was, /** @type {string | undefined} */ href) => ({
-    key, value: format.number(value), ...(href === undefined ? {} : { href }),
-    change: was === undefined ? null : changeText(ctx, String(was), String(value)), before: was === undefined ? null : format.number(was),
-  });
-  const [share, shareBefore] = [completedShare(now), before === null ? null : completedShare(before)];
   const percent = (/** @type {number | null} */ part) => (part === null ? "–" : format.percent(part / 1000));
-  const timed = ctx.state.params.has("minDuration") ? {} : { minDuration: "0" };
+  const [share, shareBefore] = [completedShare(now.figures), before === null ? null : completedShare(before.figures)];
+  /**
+   * @param {"calls" | "answered" | "completed" | "duration" | "callers"} key
+   * @param {(figures: Figures) => string} value
+   * @param {(before: Figures) => string} compared
+   * @returns {Tile}
+   */
+  const tile = (key, value, compared) => ({
+    key, now: { value: value(now.figures), href: now.links[key] }, change: before === null ? null : compared(before.figures),
+    before: before === null ? null : { value: value(before.figures), href: before.links[key] },
+  });
+  const counted = (/** @type {"calls" | "answered" | "callers"} */ key) =>
+    tile(key, (figures) => format.number(figures[key] ?? 0), (was) => changeText(ctx, String(was[key] ?? 0), String(now.figures[key] ?? 0)));
   const tiles = [
-    counted("calls", now.calls, before?.calls, list),
-    counted("answered", now.answered, before?.answered, undefined),
-    { key: "completed", value: percent(share), ...(completedHref === null ? {} : { href: completedHref }), change: before === null ? null : pointsText(ctx, shareBefore, share), before: percent(shareBefore) },
-    { key: "duration", value: format.duration(now.duration), href: wholeList(ctx, period, timed), change: before === null ? null : changeText(ctx, before.duration, now.duration), before: before === null ? null : format.duration(before.duration) },
+    counted("calls"),
+    counted("answered"),
+    tile("completed", (figures) => percent(completedShare(figures)), () => pointsText(ctx, shareBefore, share)),
+    tile("duration", ({ duration }) => format.duration(duration), (was) => changeText(ctx, was.duration, now.figures.duration)),
     ...costTiles(ctx, now, before),
-    ...(now.callers === null ? [] : [counted("callers", now.callers, before?.callers ?? undefined, undefined)]),
+    ...(now.figures.callers === null ? [] : [counted("callers")]),
   ];
-  if (before?.calls === 0) for (const one of tiles) [one.change, one.before] = [t("charts.none-before"), null];
-  return html`<section class="charts-kpis" aria-label=${t("charts.kpis")}><dl class="kpis">${tiles.map((one) => tile(ctx, one))}</dl></section>`;
+  if (before?.figures.calls === 0) for (const one of tiles) [one.change, one.before] = [t("charts.none-before"), null];
+  return html`<section class="charts-kpis" aria-label=${t("charts.kpis")}><dl class="kpis">${tiles.map((one) => tileView(ctx, one))}</dl></section>`;
 }

@@ -212,7 +212,8 @@ export function summaryOf(ctx, filter, label) {
       return t(`filters.summary.${set.mode}`, { values: shown + more });
     }
     case "ids": return t("filters.summary.ids", { count: parseIds(first).length });
-    case "number": return second === "" ? `≥ ${first}` : first === "" ? `≤ ${second}` : `${first} – ${second}`;
+    case "flag": return filter.known?.includes(first) ? t(`filters.${filter.id}.${first}`) : first;
+    case "number": return second === "" && first === filter.least ? t("filters.summary.present") : second === "" ? `≥ ${first}` : first === "" ? `≤ ${second}` : `${first} – ${second}`;
     case "time": return timeSummary(ctx, filter, first, second);
     default: return first === "" ? second : first;
   }

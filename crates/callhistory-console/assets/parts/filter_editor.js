@@ -54,6 +54,7 @@ export function filterEditor(editing) {
 function inputs(editing) {
   switch (editing.filter.kind) {
     case "set": case "phone": return setInputs(editing);
+    case "flag": return flagInput(editing);
     case "number": return numberInputs(editing);
     case "time": return timeInputs(editing);
     case "metadata": return metadataInputs(editing);
@@ -143,6 +144,14 @@ function addValue({ draft, update }, event) {
   field.value = "";
   field.focus();
   update();
+}
+
+/** @param {Editing} editing @returns {Template} */
+function flagInput({ ctx: { t, state }, filter }) {
+  const [name = ""] = filter.params;
+  return html`<select class="input" name="text" aria-label=${t(`filters.${filter.id}`)} data-autofocus>
+    ${filter.known?.map((value) => html`<option value=${value} ?selected=${value === state.params.get(name)}>${t(`filters.${filter.id}.${value}`)}</option>`)}
+  </select>`;
 }
 
 /** @param {Editing} editing @returns {Template} */

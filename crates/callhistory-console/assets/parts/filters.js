@@ -1,12 +1,13 @@
 // The filters of the API: what a URL has of each, how it is read, and how it is written.
 
-/** @typedef {"set" | "phone" | "ids" | "number" | "time" | "json" | "metadata" | "raw"} FilterKind */
+/** @typedef {"set" | "flag" | "phone" | "ids" | "number" | "time" | "json" | "metadata" | "raw"} FilterKind */
 /**
  * @typedef {object} Filter
  * @property {string} id its name in texts: `filters.ID`
  * @property {FilterKind} kind
  * @property {string[]} params the parameters of the URL that it has
  * @property {string[]} [known] values that every workspace can have
+ * @property {string} [least] the least value of a number: from it on, it is known
  */
 /** @typedef {"any" | "none" | "present" | "absent"} SetMode */
 /** @typedef {{ mode: SetMode, values: string[] }} ValueSet */
@@ -16,12 +17,16 @@ export const OUTCOMES = ["completed", "failed", "no-answer", "busy", "canceled",
 export const PRESETS = ["today", "yesterday", "7d", "30d", "month"];
 export const METADATA = "metadata.";
 const MAX_METADATA_FILTERS = 16;
+export const LEAST_DURATION = "0";
+/** The service knows no smaller amount. */
+export const LEAST_COST = "-1000000000";
 
 /** @type {Filter[]} */
 export const FILTERS = [
   { id: "started", kind: "time", params: ["range", "startedAfter", "startedBefore"] },
   { id: "status", kind: "set", params: ["status"], known: ["completed", "failed", "busy", "no-answer", "canceled", "ongoing", "queued", "ringing"] },
   { id: "outcome", kind: "set", params: ["outcome"], known: OUTCOMES },
+  { id: "answered", kind: "flag", params: ["answered"], known: ["true", "false"] },
   { id: "agentId", kind: "set", params: ["agentId"] },
   { id: "callFlowId", kind: "set", params: ["callFlowId"] },
   { id: "direction", kind: "set", params: ["direction"], known: ["inbound", "outbound", "bidirectional"] },
@@ -31,8 +36,9 @@ export const FILTERS = [
   { id: "fromPhoneNumber", kind: "phone", params: ["fromPhoneNumber"] },
   { id: "toPhoneNumber", kind: "phone", params: ["toPhoneNumber"] },
   { id: "callIds", kind: "ids", params: ["callIds"] },
-  { id: "duration", kind: "number", params: ["minDuration", "maxDuration"] },
-  { id: "cost", kind: "number", params: ["minCost", "maxCost"] },
+  { id: "duration", kind: "number", params: ["minDuration", "maxDuration"], least: LEAST_DURATION },
+  { id: "cost", kind: "number", params: ["minCost", "maxCost"], least: LEAST_COST },
+  { id: "currency", kind: "set", params: ["currency"], known: ["EUR", "USD", "GBP"] },
   { id: "updated", kind: "time", params: ["updatedAfter", "updatedBefore"] },
   { id: "postAnalysis", kind: "json", params: ["postAnalysis"] },
   { id: "metadata", kind: "metadata", params: [] },
