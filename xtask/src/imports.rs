@@ -1,8 +1,11 @@
 //! Imports inside a crate: no cycle of files, and no import of a higher layer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, LexError, TokenStream, TokenTree};
 
 use crate::repository::Tree;
 
@@ -105,6 +108,15 @@ struct Reference {
     is_reexport: bool,
 }
 
+/// The references of a file, or why it is not Rust.
+struct References(Result<Vec<Reference>, String>);
+
+impl References {
+    fn iter(&self) -> impl Iterator<Item = &Reference> {
+        self.0.iter().flatten()
+    }
+}
+
 /// Checks the imports of every crate of the tree.
 pub(crate) fn check(tree: &Tree) -> Vec<String> {
     let roots: BTreeSet<&str> = tree.keys().filter_map(|path| path.split_once("/src/")).map(|(root, _)| root).collect();
@@ -127,8 +139,9 @@ fn check_crate(tree: &Tree, root: &str) -> Vec<String> {
         } else {
             name.split('/').map(str::to_owned).collect()
         };
-        match text.parse::<TokenStream>() {
-            Ok(tokens) => drop(references.insert(module.clone(), read_references(tokens, &module))),
+        let parsed = text.read_once(|text| References(read_references(text, &module)));
+        match &parsed.0 {
+            Ok(_) => drop(references.insert(module.clone(), Arc::clone(&parsed))),
             Err(error) => faults.push(format!("{path}: is not Rust: {error}")),
         }
         files.insert(module, path.as_str());
@@ -237,10 +250,11 @@ impl Crate<'_> {
 
 /// Every path that starts with `crate`, `self` or `super`, in imports and in code. A path that starts with a child module
 /// counts only in imports.
-fn read_references(tokens: TokenStream, module: &ModulePath) -> Vec<Reference> {
+fn read_references(text: &str, module: &ModulePath) -> Result<Vec<Reference>, String> {
+    let tokens: TokenStream = text.parse().map_err(|error: LexError| error.to_string())?;
     let mut references = Vec::new();
     collect(&tokens.into_iter().collect::<Vec<_>>(), module, &mut references);
-    references
+    Ok(references)
 }
 
 fn collect(tokens: &[TokenTree], module: &ModulePath, references: &mut Vec<Reference>) {

@@ -1,9 +1,50 @@
 //! The files of the repository as paths and texts, which a test can change.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeMap, HashMap},
+    fs,
+    ops::Deref,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Every file that git tracks or would add, with its text.
-pub type Tree = BTreeMap<String, String>;
+pub type Tree = BTreeMap<String, File>;
+
+/// The text of a file, and what rules have read from it. A copy of a tree shares both, so only a file that is replaced is read again.
+#[derive(Debug, Clone)]
+pub struct File(Arc<(String, Mutex<Facts>)>);
+
+type Facts = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+impl From<String> for File {
+    fn from(text: String) -> Self {
+        Self(Arc::new((text, Mutex::default())))
+    }
+}
+
+impl Deref for File {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0.0
+    }
+}
+
+impl File {
+    /// What `read` makes of the text, which is read once for each type of result.
+    pub(crate) fn read_once<T: Send + Sync + 'static>(&self, read: impl FnOnce(&str) -> T) -> Arc<T> {
+        let mut facts = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = facts.get(&TypeId::of::<T>()).and_then(|fact| Arc::clone(fact).downcast().ok()) {
+            return known;
+        }
+        let fact = Arc::new(read(self));
+        facts.insert(TypeId::of::<T>(), Arc::clone(&fact) as Arc<dyn Any + Send + Sync>);
+        fact
+    }
+}
 
 /// Reads the files of a repository.
 ///
@@ -19,7 +60,7 @@ pub fn read_tree(root: &Path) -> Result<Tree, String> {
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
     // A deleted file that is still in the index is left out; a file that is not text has an empty text.
     let read = |name: &str| Some(String::from_utf8(fs::read(root.join(name)).ok()?).unwrap_or_default());
-    Ok(names.split_terminator('\0').filter_map(|name| Some((name.to_owned(), read(name)?))).collect())
+    Ok(names.split_terminator('\0').filter_map(|name| Some((name.to_owned(), read(name)?.into()))).collect())
 }
 
 /// The crate of a source file, and its path inside `src` without the extension.
@@ -29,6 +70,6 @@ pub(crate) fn source(path: &str) -> Option<(&str, &str)> {
 }
 
 /// The source files of the crates.
-pub(crate) fn sources(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
+pub(crate) fn sources(tree: &Tree) -> impl Iterator<Item = (&String, &File)> {
     tree.iter().filter(|(path, _)| source(path).is_some())
 }

@@ -24,6 +24,13 @@ const SQL_MODULES: [&str; 12] = [
 /// and the row of its epoch.
 const SQL_EXCEPTIONS: [&str; 4] = ["sql", "sqlite/open", "postgres/open", "postgres/epoch"];
 const SQL_WORDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+
+/// The first word of SQL in a file.
+struct SqlWord(Option<String>);
+
+/// The types and traits that a file defines.
+struct TypeNames(Vec<String>);
+
 /// Checks that SQL is in the modules for SQL only.
 pub(crate) fn sql(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
@@ -32,8 +39,11 @@ pub(crate) fn sql(tree: &Tree) -> Vec<String> {
         if SQL_MODULES.iter().any(|module| inside.starts_with(module)) {
             continue;
         }
-        let mut words = code_lines(inside, text).flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()));
-        match (words.find(|word| SQL_WORDS.contains(word)), SQL_EXCEPTIONS.contains(&inside)) {
+        let found = text.read_once(|text| {
+            let mut words = code_lines(inside, text).flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()));
+            SqlWord(words.find(|word| SQL_WORDS.contains(word)).map(str::to_owned))
+        });
+        match (&found.0, SQL_EXCEPTIONS.contains(&inside)) {
             (Some(word), false) => {
                 faults.push(format!("{path}: contains SQL ({word}); move the statement into a module for SQL"));
             }
@@ -46,22 +56,25 @@ pub(crate) fn sql(tree: &Tree) -> Vec<String> {
 
 /// Checks that the sources of a crate define no two types or traits with the same name.
 pub(crate) fn type_names(tree: &Tree) -> Vec<String> {
-    let mut definitions: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let mut definitions: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for (path, text) in sources(tree) {
         let Some((owner, inside)) = source(path) else { continue };
-        for line in code_lines(inside, text) {
-            let line = line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map_or(line, |(_, item)| item);
-            let line = line.strip_prefix("pub ").unwrap_or(line);
-            let name = ["struct ", "enum ", "trait "].iter().find_map(|keyword| line.strip_prefix(keyword));
-            // A macro defines `$name`, which is not a name here.
-            let name = name.and_then(|rest| rest.split(|c: char| !c.is_alphanumeric()).next());
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                definitions.entry((owner, name)).or_default().push(path);
-            }
+        for name in &text.read_once(|text| TypeNames(code_lines(inside, text).filter_map(type_name).collect())).0 {
+            definitions.entry((owner, name.clone())).or_default().push(path);
         }
     }
     let repeated = definitions.into_iter().filter(|(_, paths)| paths.len() > 1);
     repeated.map(|((_, name), paths)| format!("{}: each define {name}; rename one", paths.join(", "))).collect()
+}
+
+/// The type or trait that a line defines.
+fn type_name(line: &str) -> Option<String> {
+    let line = line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map_or(line, |(_, item)| item);
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let rest = ["struct ", "enum ", "trait "].iter().find_map(|keyword| line.strip_prefix(keyword))?;
+    // A macro defines `$name`, which is not a name here.
+    let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+    Some(name.to_owned()).filter(|name| !name.is_empty())
 }
 
 /// The lines of a file without indentation, comments and tests. The formatter puts each definition on a line of its own.

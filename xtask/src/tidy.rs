@@ -1,6 +1,10 @@
 //! The house rules. Each rule looks at the tree as paths and texts, so that a test can seed a fault for each.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use toml::Table;
 
@@ -80,26 +84,30 @@ pub fn run(root: &Path) -> Result<(), String> {
 /// Every broken rule of a tree.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
+    let of_files = tree.iter().flat_map(|(path, file)| {
+        let faults = file
+            .read_once(|text| FileFaults([words, old_words, layout, inclusions].map(|rule| rule(path, text)).concat()));
+        faults.0.clone()
+    });
     let rules = [
         sizes,
         folders,
         names,
-        words,
-        old_words,
-        layout,
         manifests,
         edges,
         imports::check,
         source_rules::sql,
         source_rules::type_names,
-        inclusions,
         operations,
         migrations,
         readme,
         built,
     ];
-    rules.into_iter().flat_map(|rule| rule(tree)).collect()
+    of_files.chain(rules.into_iter().flat_map(|rule| rule(tree))).collect()
 }
+
+/// What is wrong in a file, whatever is in the others.
+struct FileFaults(Vec<String>);
 
 fn sizes(tree: &Tree) -> Vec<String> {
     let long = sources(tree).filter(|(_, text)| text.lines().count() > MAX_FILE_LINES);
@@ -138,7 +146,7 @@ fn names(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-fn words(tree: &Tree) -> Vec<String> {
+fn words(path: &str, text: &str) -> Vec<String> {
     // In two parts, so that this file does not find itself.
     let words = [
         (concat!("#[al", "low("), "use #[expect(…, reason = \"…\")]"),
@@ -154,18 +162,15 @@ fn words(tree: &Tree) -> Vec<String> {
         let endings = [".rs", ".toml", ".yml", ".yaml", ".md", ".js", ".mjs", ".css", ".html", ".ts", ".py"];
         endings.iter().any(|end| path.ends_with(end)) && !path.contains(VENDORED)
     };
-    let rust = tree.iter().filter(|(path, _)| is_checked(path));
-    let lines = rust.flat_map(|(path, text)| text.lines().zip(1..).map(move |(line, number)| (path, number, line)));
-    lines
-        .flat_map(|(path, number, line)| {
-            let found = words.iter().filter(move |(word, _)| line.contains(word));
-            found.map(move |(word, mend)| format!("{path}:{number}: {word}: {mend}"))
-        })
-        .collect()
+    if !is_checked(path) {
+        return Vec::new();
+    }
+    let found = words.iter().flat_map(|(word, mend)| text.match_indices(word).map(move |(at, _)| (at, word, mend)));
+    found.map(|(at, word, mend)| format!("{path}:{}: {word}: {mend}", text[..at].matches('\n').count() + 1)).collect()
 }
 
 /// Old names and phrases, each with its replacement. A phrase is found in names too, such as `so_long` or `SoLong`.
-fn old_words(tree: &Tree) -> Vec<String> {
+fn old_words(path: &str, text: &str) -> Vec<String> {
     // In two parts, so that this file does not find itself.
     let phrases = [
         (concat!("under", " way"), "in flight, or in progress"),
@@ -202,19 +207,19 @@ fn old_words(tree: &Tree) -> Vec<String> {
         let has_words = endings.iter().any(|end| path.ends_with(end)) && !path.contains(VENDORED);
         has_words && !path.starts_with("fuzz/seeds/") && !path.ends_with("package-lock.json")
     };
+    if !is_checked(path) {
+        return Vec::new();
+    }
     let mut faults = Vec::new();
-    for (path, text) in tree.iter().filter(|(path, _)| is_checked(path)) {
-        let starts = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
-        let found =
-            names.iter().flat_map(|(name, better)| text.match_indices(name).map(move |(at, _)| (at, name, better)));
-        let found = found.filter(|(at, ..)| starts(*at)).map(|(at, name, better)| (at, *name, better));
-        let in_phrases = phrases.iter().flat_map(|(forms, better)| {
-            find_phrase(text, forms).into_iter().map(move |at| (at, forms[0].as_str(), better))
-        });
-        for (at, word, better) in found.chain(in_phrases) {
-            let line = text[..at].matches('\n').count() + 1;
-            faults.push(format!("{path}:{line}: {word:?}: write {better:?}"));
-        }
+    let starts = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let found = names.iter().flat_map(|(name, better)| text.match_indices(name).map(move |(at, _)| (at, name, better)));
+    let found = found.filter(|(at, ..)| starts(*at)).map(|(at, name, better)| (at, *name, better));
+    let in_phrases = phrases.iter().flat_map(|(forms, better)| {
+        find_phrase(text, forms).into_iter().map(move |at| (at, forms[0].as_str(), better))
+    });
+    for (at, word, better) in found.chain(in_phrases) {
+        let line = text[..at].matches('\n').count() + 1;
+        faults.push(format!("{path}:{line}: {word:?}: write {better:?}"));
     }
     faults
 }
@@ -237,34 +242,40 @@ fn find_phrase(text: &str, forms: &[String; 3]) -> Vec<usize> {
     found
 }
 
-fn layout(tree: &Tree) -> Vec<String> {
+fn layout(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     // The inputs of the fuzz targets and the libraries of others are what they are to the byte.
-    let is_written = |path: &str| !path.starts_with("fuzz/seeds/") && !path.contains(VENDORED);
-    let written = tree.iter().filter(|(path, text)| !text.is_empty() && is_written(path));
-    for (path, text) in written {
-        if !text.ends_with('\n') || text.ends_with("\n\n") {
-            faults.push(format!("{path}: must end with exactly one newline"));
-        }
-        if path.starts_with("LICENSE") {
-            continue;
-        }
-        for (line, number) in text.lines().zip(1..) {
-            if line.ends_with([' ', '\t', '\r']) || (path.ends_with(".rs") && line.contains('\t')) {
-                faults.push(format!("{path}:{number}: has a tab or white space at its end"));
-            }
+    if text.is_empty() || path.starts_with("fuzz/seeds/") || path.contains(VENDORED) {
+        return faults;
+    }
+    if !text.ends_with('\n') || text.ends_with("\n\n") {
+        faults.push(format!("{path}: must end with exactly one newline"));
+    }
+    let lines = text.lines().zip(1..).filter(|_| !path.starts_with("LICENSE"));
+    for (line, number) in lines {
+        if line.ends_with([' ', '\t', '\r']) || (path.ends_with(".rs") && line.contains('\t')) {
+            faults.push(format!("{path}:{number}: has a tab or white space at its end"));
         }
     }
     faults
 }
 
-/// The manifests of the members, each with the name of its crate. The fuzz targets are a workspace of their own.
-fn members(tree: &Tree) -> impl Iterator<Item = (&String, String, Table)> {
+/// The manifest of a member, with the name of its crate.
+struct Manifest {
+    name: String,
+    table: Table,
+}
+
+/// The manifests of the members. The fuzz targets are a workspace of their own.
+fn members(tree: &Tree) -> impl Iterator<Item = (&String, Arc<Option<Manifest>>)> {
     let manifests = tree.iter().filter(|(path, _)| path.ends_with("/Cargo.toml") && !path.starts_with("fuzz/"));
-    manifests.filter_map(|(path, text)| {
-        let manifest: Table = text.parse().ok()?;
-        let name = manifest.get("package")?.get("name")?.as_str()?.to_owned();
-        Some((path, name, manifest))
+    manifests.map(|(path, file)| {
+        let read = |text: &str| {
+            let table: Table = text.parse().ok()?;
+            let name = table.get("package")?.get("name")?.as_str()?.to_owned();
+            Some(Manifest { name, table })
+        };
+        (path, file.read_once(read))
     })
 }
 
@@ -277,9 +288,10 @@ fn dependencies<'a>(manifest: &'a Table, kind: &'a str) -> impl Iterator<Item = 
 
 fn manifests(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    for (path, _, manifest) in members(tree) {
+    for (path, manifest) in members(tree) {
+        let Some(Manifest { table: manifest, .. }) = &*manifest else { continue };
         for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            for (name, _) in dependencies(&manifest, kind).filter(|(_, value)| !inherits(value)) {
+            for (name, _) in dependencies(manifest, kind).filter(|(_, value)| !inherits(value)) {
                 faults.push(format!("{path}: {name}: versions stand in the root manifest; write workspace = true"));
             }
         }
@@ -302,17 +314,18 @@ fn inherits(value: &toml::Value) -> bool {
 
 fn edges(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
-    for (path, name, manifest) in members(tree) {
-        let Some((_, may_have_driver, forbidden)) = FORBIDDEN.iter().find(|(owner, ..)| *owner == name) else {
+    for (path, manifest) in members(tree) {
+        let Some(Manifest { name, table: manifest }) = &*manifest else { continue };
+        let Some((_, may_have_driver, forbidden)) = FORBIDDEN.iter().find(|(owner, ..)| owner == name) else {
             continue;
         };
         let drivers: &[&str] = if *may_have_driver { &[] } else { &DRIVERS };
-        for (dependency, _) in dependencies(&manifest, "dependencies") {
+        for (dependency, _) in dependencies(manifest, "dependencies") {
             if forbidden.contains(&dependency.as_str()) || drivers.contains(&dependency.as_str()) {
                 faults.push(format!("{path}: {name} must never depend on {dependency}"));
             }
         }
-        if matches!(name.as_str(), "callhistory-client" | "callhistory-store") && asks_for_schemas(&manifest) {
+        if matches!(name.as_str(), "callhistory-client" | "callhistory-store") && asks_for_schemas(manifest) {
             faults.push(format!("{path}: {name} must not compile the schemas of the model"));
         }
     }
@@ -320,22 +333,23 @@ fn edges(tree: &Tree) -> Vec<String> {
 }
 
 /// A crate is what lies in its folder: no file of another one is compiled into it.
-fn inclusions(tree: &Tree) -> Vec<String> {
+fn inclusions(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    for (path, text) in tree.iter().filter(|(path, _)| path.ends_with(".rs")) {
-        let depth_of_crate = if path.starts_with("crates/") { 2 } else { 1 };
-        let depth = path.matches('/').count().saturating_sub(depth_of_crate);
-        // A formatter may break the line before the name of the file.
-        let text: String = text.split_whitespace().collect();
-        for start in [concat!("include_", "str!("), concat!("include_", "bytes!("), concat!("#[pa", "th=")] {
-            for rest in text.split(start).skip(1) {
-                let Some(file) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
-                    faults.push(format!("{path}: {start} takes more than a name; write the name of the file"));
-                    continue;
-                };
-                if file.matches("../").count() > depth || file.starts_with('/') {
-                    faults.push(format!("{path}: {file} lies outside of this crate; move it, or depend on its crate"));
-                }
+    if !path.ends_with(".rs") {
+        return faults;
+    }
+    let depth_of_crate = if path.starts_with("crates/") { 2 } else { 1 };
+    let depth = path.matches('/').count().saturating_sub(depth_of_crate);
+    // A formatter may break the line before the name of the file.
+    let text: String = text.split_whitespace().collect();
+    for start in [concat!("include_", "str!("), concat!("include_", "bytes!("), concat!("#[pa", "th=")] {
+        for rest in text.split(start).skip(1) {
+            let Some(file) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
+                faults.push(format!("{path}: {start} takes more than a name; write the name of the file"));
+                continue;
+            };
+            if file.matches("../").count() > depth || file.starts_with('/') {
+                faults.push(format!("{path}: {file} lies outside of this crate; move it, or depend on its crate"));
             }
         }
     }
@@ -354,10 +368,9 @@ fn asks_for_schemas(manifest: &Table) -> bool {
 }
 
 /// The operations of the API by their ids; those for operators lie outside `/v2/`.
-fn operation_ids(tree: &Tree) -> Result<Vec<String>, String> {
-    let text = tree
-        .get("openapi/callhistory.json")
-        .ok_or("openapi/callhistory.json: is missing; run cargo xtask openapi generate")?;
+struct OperationIds(Result<Vec<String>, String>);
+
+fn operation_ids(text: &str) -> Result<Vec<String>, String> {
     let contract: serde_json::Value =
         serde_json::from_str(text).map_err(|error| format!("openapi/callhistory.json: {error}"))?;
     let paths = contract["paths"]
@@ -369,21 +382,42 @@ fn operation_ids(tree: &Tree) -> Result<Vec<String>, String> {
     Ok(paths.filter_map(|(_, operation)| Some(operation["operationId"].as_str()?.to_owned())).collect())
 }
 
+/// The asynchronous functions of a file, each with the word before it.
+struct AsyncFunctions(BTreeSet<String>);
+
+fn async_functions(text: &str) -> BTreeSet<String> {
+    let start = "async fn ";
+    let functions = text.match_indices(start).filter_map(|(at, _)| {
+        let name = text.get(at + start.len()..)?.split('(').next()?;
+        Some(format!("{}{start}{name}", if text[..at].ends_with("pub ") { "pub " } else { "" }))
+    });
+    functions.collect()
+}
+
 fn operations(tree: &Tree) -> Vec<String> {
-    let ids = match operation_ids(tree) {
+    let Some(contract) = tree.get("openapi/callhistory.json") else {
+        return vec!["openapi/callhistory.json: is missing; run cargo xtask openapi generate".to_owned()];
+    };
+    let ids = contract.read_once(|text| OperationIds(operation_ids(text)));
+    let ids = match &ids.0 {
         Ok(ids) => ids,
-        Err(fault) => return vec![fault],
+        Err(fault) => return vec![fault.clone()],
     };
     let places = [
-        ("crates/callhistory-server/src/", "async fn", "handler"),
-        ("crates/callhistory-store/src/store.rs", "async fn", "store method"),
-        ("crates/callhistory-client/src/", "pub async fn", "SDK method"),
+        ("crates/callhistory-server/src/", "", "handler"),
+        ("crates/callhistory-store/src/store.rs", "", "store method"),
+        ("crates/callhistory-client/src/", "pub ", "SDK method"),
     ];
     let mut faults = Vec::new();
     for id in ids {
-        for (prefix, function, role) in places {
+        for (prefix, visibility, role) in places {
+            let [private, public] = ["", "pub "].map(|word| format!("{word}async fn {id}"));
             let mut files = sources(tree).filter(|(path, _)| path.starts_with(prefix));
-            if !files.any(|(_, text)| text.contains(&format!("{function} {id}("))) {
+            let has_function = files.any(|(_, file)| {
+                let functions = file.read_once(|text| AsyncFunctions(async_functions(text)));
+                functions.0.contains(&public) || visibility.is_empty() && functions.0.contains(&private)
+            });
+            if !has_function {
                 faults.push(format!("{prefix}: the operation {id} has no {role} of this name"));
             }
         }
@@ -408,7 +442,7 @@ fn migrations(tree: &Tree) -> Vec<String> {
 }
 
 fn readme(tree: &Tree) -> Vec<String> {
-    let text = tree.get("README.md").map_or("", String::as_str);
+    let text = tree.get("README.md").map_or("", |file| file);
     let mut faults = Vec::new();
     if text.lines().count() > MAX_README_LINES {
         faults.push(format!("README.md: has {} lines; at most {MAX_README_LINES} are read", text.lines().count()));

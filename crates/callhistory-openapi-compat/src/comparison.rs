@@ -120,13 +120,14 @@ const MAX_REFERENCES: usize = 16;
 
 impl<'a> Comparison<'a> {
     pub(crate) fn new(old: &'a Document, new: &'a Document) -> Self {
+        let all = old.references.iter().chain(&new.references).map(String::as_str).collect();
         let root = |value, side| Node { value, pointer: String::new(), side };
         Self {
             old: root(&old.value, Side::Old),
             new: root(&new.value, Side::New),
             findings: BTreeSet::new(),
             seen: BTreeSet::new(),
-            changed: changed_references(old, new),
+            changed: changed_references(&all, &old.value, &new.value),
             is_inverted: false,
         }
     }

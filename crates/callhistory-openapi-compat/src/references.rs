@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::Document;
-
 /// Whether a member of this name refers to another schema. `$recursiveRef` is none: it leads to a schema around it, which is
 /// compared itself.
 pub(crate) fn is_reference(name: &str) -> bool {
@@ -72,14 +70,12 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The references of both documents whose targets differ or are missing, and those that lead to such a reference.
-pub(crate) fn changed_references<'a>(old: &'a Document, new: &'a Document) -> BTreeSet<&'a str> {
-    let all: BTreeSet<_> = old.references.iter().chain(&new.references).map(String::as_str).collect();
-    let (old, new) = (&old.value, &new.value);
+/// Of the references of two documents, those whose targets differ or are missing, and those that lead to such a reference.
+pub(crate) fn changed_references<'a>(all: &BTreeSet<&'a str>, old: &'a Value, new: &'a Value) -> BTreeSet<&'a str> {
     let mut changed = BTreeSet::new();
     // For each reference, those whose targets contain it.
     let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for reference in all {
+    for &reference in all {
         let targets = target(old, reference).zip(target(new, reference));
         let Some(((_, target), _)) = targets.filter(|((_, before), (_, after))| before == after) else {
             changed.insert(reference);

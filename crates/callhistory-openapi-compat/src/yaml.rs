@@ -49,8 +49,11 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 (scalar(&text, style, tag.as_deref()).map_err(|error| format!("line {line}: {error}"))?, anchor)
             }
-            Event::SequenceStart(anchor, _) => (self.sequence(pointer, depth)?, anchor),
-            Event::MappingStart(anchor, _) => (self.mapping(pointer, depth)?, anchor),
+            Event::SequenceStart(_, Some(tag)) | Event::MappingStart(_, Some(tag)) => {
+                return Err(format!("line {line}: the tag {tag} is not supported"));
+            }
+            Event::SequenceStart(anchor, None) => (self.sequence(pointer, depth)?, anchor),
+            Event::MappingStart(anchor, None) => (self.mapping(pointer, depth)?, anchor),
             Event::Alias(anchor) => {
                 let value =
                     self.anchors.get(&anchor).ok_or(format!("line {line}: the alias is inside of its anchor"))?;

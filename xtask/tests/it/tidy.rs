@@ -22,8 +22,8 @@ fn the_repository_is_tidy() {
 /// Changes one file of the real tree and returns what the rules then say.
 fn seeded(path: &str, change: impl FnOnce(&str) -> String) -> Vec<String> {
     let mut tree = tree();
-    let text = change(tree.get(path).map_or("", String::as_str));
-    tree.insert(path.to_owned(), text);
+    let text = change(tree.get(path).map_or("", |file| file));
+    tree.insert(path.to_owned(), text.into());
     check(&tree)
 }
 
