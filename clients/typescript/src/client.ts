@@ -23,6 +23,7 @@ import type {
   ExportQuery,
   FollowOptions,
   Handling,
+  ImportedCall,
   ImportOptions,
   ImportReport,
   ListQuery,
@@ -182,7 +183,7 @@ export class Client {
    * written before; the whole import can be repeated.
    */
   async importCalls(
-    calls: Iterable<CallInput> | AsyncIterable<CallInput>,
+    calls: Iterable<ImportedCall> | AsyncIterable<ImportedCall>,
     options: ImportOptions = {},
   ): Promise<ImportReport> {
     const { handling, onProgress, workspace, timeout, maxRetries, headers, signal, ...query } = options;

@@ -1,7 +1,7 @@
 import { CallHistoryError, invalid } from "./errors.js";
 import { hasMediaType } from "./transport.js";
 import type { Outgoing } from "./transport.js";
-import type { CallInput, ImportProgress, ImportReport, JsonCodec } from "./types.js";
+import type { ImportedCall, ImportProgress, ImportReport, JsonCodec } from "./types.js";
 
 const REQUEST_RECORDS = 500;
 const REQUEST_BYTES = 4 * 1024 * 1024;
@@ -20,7 +20,7 @@ interface Import {
 export async function importCalls(
   send: (request: Outgoing) => Promise<ImportReport>,
   { request, json, isAtomic, onProgress }: Import,
-  calls: Iterable<CallInput> | AsyncIterable<CallInput>,
+  calls: Iterable<ImportedCall> | AsyncIterable<ImportedCall>,
 ): Promise<ImportReport> {
   const encoder = new TextEncoder();
   let written: ImportProgress = { records: 0, report: emptyReport() };

@@ -1,20 +1,7 @@
 import { invalid } from "./errors.js";
 
-/** Filters whose texts are sets of values: `a,b`, `!a`, `*`. */
-const SETS = new Set([
-  "agentId",
-  "callFlowId",
-  "pathwayId",
-  "batchId",
-  "status",
-  "outcome",
-  "direction",
-  "callType",
-  "fromPhoneNumber",
-  "toPhoneNumber",
-  "phoneNumber",
-  "currency",
-]);
+/** Lists of names. Every other list is a set of values: `a,b`, `!a`, `*`. */
+const NAMES = ["fields", "groupBy"];
 
 /** The paths below the records, none of which is the ID of a record. */
 const ROUTES = [".", "..", "batch", "changes", "export", "metrics", "search"];
@@ -45,7 +32,7 @@ function textOf(name: string, value: unknown): string {
     // The service would read a list without items as no filter at all.
     if (value.length === 0) throw invalid(`${name} has no values`);
     if (name === "callIds") return JSON.stringify(value);
-    return value.map((item) => (SETS.has(name) ? literal(String(item)) : String(item))).join(",");
+    return value.map((item) => (NAMES.includes(name) ? String(item) : literal(String(item)))).join(",");
   }
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

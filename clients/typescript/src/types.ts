@@ -5,8 +5,10 @@ type Schemas = components["schemas"];
 
 /** A call record, as the service returns it. Members that this version does not know are there as well. */
 export type CallRecord = Schemas["CallRecord"];
-/** A call record to write: without `_id` in {@link Client.replaceCall}, with it in {@link Client.importCalls}. */
+/** A call record to write. */
 export type CallInput = Schemas["CallInput"];
+/** A record to import: one of this service, or of another platform. */
+export type ImportedCall = CallInput | Record<string, unknown>;
 /** A call record to create. */
 export type CallCreate = Schemas["CallCreate"];
 /** A JSON Merge Patch (RFC 7396): `null` removes a member, objects are merged. */

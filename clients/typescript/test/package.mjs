@@ -10,6 +10,13 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const project = mkdtempSync(join(tmpdir(), "callhistory-"));
 const run = (cwd, program, ...args) => execFileSync(program, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 
+// The type of a list of values is written by hand for each filter that takes one.
+const contract = JSON.parse(readFileSync(join(root, "../../openapi/callhistory.json"), "utf8"));
+const types = readFileSync(join(root, "src/types.ts"), "utf8");
+for (const { name, description = "" } of Object.values(contract.components.parameters)) {
+  if (description.includes("*Filter syntax*") && !types.includes(`| "${name}"`)) throw new Error(`SetName of src/types.ts lacks ${name}`);
+}
+
 try {
   const [packed] = JSON.parse(run(root, "npm", "pack", "--json", "--ignore-scripts", "--pack-destination", project));
   const files = packed.files.map(({ path }) => path);
@@ -28,8 +35,8 @@ try {
   });
   if (names.length < 5) throw new Error("the README has too few programs");
   const strict = "--strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --target es2022 --module nodenext --types node";
-  const types = ["--typeRoots", join(root, "node_modules/@types")];
-  run(project, join(root, "node_modules/.bin/tsc"), ...strict.split(" "), ...types, ...names);
+  const roots = ["--typeRoots", join(root, "node_modules/@types")];
+  run(project, join(root, "node_modules/.bin/tsc"), ...strict.split(" "), ...roots, ...names);
   console.log(`${packed.filename}: ${files.length} files, ${packed.size} bytes; ${names.length} programs of the README compile`);
 } finally {
   rmSync(project, { recursive: true });

@@ -11,13 +11,32 @@ const SHARED: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "openapi/callhistory
 /// Copies the clients below `target/`, because what their builds make is not committed, and runs their tests there.
 pub(super) fn check(root: &Path, tools: &Tools, server: &Path) -> Result<(), Failure> {
     copy(root, &tools.folder)?;
-    let typescript = tools.folder.join("clients/typescript");
-    install(&typescript, "package-lock.json", || {
-        Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&typescript).step("npm ci")
+    typescript(tools, server)?;
+    python(tools, server)
+}
+
+fn typescript(tools: &Tools, server: &Path) -> Result<(), Failure> {
+    let folder = tools.folder.join("clients/typescript");
+    install(&folder, "package-lock.json", || {
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).step("npm ci")
     })?;
     let mut test = Command::new("npm");
-    test.arg("test").current_dir(&typescript).env("SERVER_PROGRAM", server);
+    test.arg("test").current_dir(&folder).env("SERVER_PROGRAM", server);
     test.step("tests of the TypeScript client")
+}
+
+fn python(tools: &Tools, server: &Path) -> Result<(), Failure> {
+    let folder = tools.folder.join("clients/python");
+    let venv = folder.join("venv");
+    install(&folder, "requirements-dev.txt", || {
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv).step("python3 -m venv")?;
+        let mut pip = Command::new(venv.join("bin/pip"));
+        pip.args(["install", "--quiet", "--requirement", "requirements-dev.txt"]).current_dir(&folder);
+        pip.step("pip install")
+    })?;
+    let mut check = Command::new(venv.join("bin/python"));
+    check.arg("check.py").current_dir(&folder).env("SERVER_PROGRAM", server);
+    check.step("tests of the Python client")
 }
 
 /// Writes the files again, and leaves what the tools have installed beside them.
