@@ -25,13 +25,14 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "crates/callhistory-client",
         &[
-            &["retry"],
+            &["retry", "time"],
             &["error"],
-            &["client"],
+            &["options", "stream", "tls", "trace", "version"],
+            &["client", "builder"],
             &["transport"],
             &["calls"],
             &["originals", "list", "search", "metrics", "import", "export", "changes"],
-            &["test_util"],
+            &["blocking", "test_util"],
             &["lib"],
         ],
     ),

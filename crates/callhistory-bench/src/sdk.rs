@@ -31,7 +31,7 @@ pub(crate) async fn overhead(bench: &Bench) -> Outcome {
     let timed = reqwest::Client::builder().timeout(ClientBuilder::TIMEOUT).read_timeout(ClientBuilder::READ_TIMEOUT);
     let timed = timed.build()?;
     let body = read(&bare, &target).await?;
-    if serde_json::from_slice::<CallRecord>(&body)? != client.get_call(id).await? {
+    if serde_json::from_slice::<CallRecord>(&body)? != client.get_call(id).await?.call {
         return Err("the SDK and bare reqwest read different records".into());
     }
     let (mut ours, mut theirs, mut in_time) = (Vec::new(), Vec::new(), Vec::new());

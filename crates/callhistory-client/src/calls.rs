@@ -1,45 +1,24 @@
 //! Operations on single call records.
 
-use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, Handling, UpdateQuery, WarningCode};
+use callhistory_model::{CallId, CallInput, CallPatch, CallRecord, UpdateQuery};
 use reqwest::{
-    Method, Request, Url,
-    header::{ETAG, HeaderMap, HeaderName, HeaderValue},
+    Method, Response, StatusCode, Url,
+    header::{HeaderName, HeaderValue, IF_NONE_MATCH},
 };
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::{
-    client::{Client, ClientBuilder, Version},
+    builder::ClientBuilder,
+    client::{Client, Operation},
     error::Error,
-    transport::{encode, with_body},
+    transport::{encode, is_success},
+    version::{Version, Versioned},
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-const WARNINGS: HeaderName = HeaderName::from_static("x-callhistory-warnings");
-
-/// A record as a write has stored it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WrittenCall {
-    /// The record.
-    pub call: CallRecord,
-    /// Its version, for the [precondition](Client::if_version) of the next write.
-    pub version: Option<Version>,
-    /// What the service stored in another form than it was sent, or left out, and what contradicts itself. The service
-    /// names as many as fit into a header of 4 KiB.
-    pub warnings: Vec<WriteWarning>,
-}
-
-/// A warning about a write that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct WriteWarning {
-    /// Location in the document that was sent, as a JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// Machine-readable warning code.
-    pub code: WarningCode,
-}
 
 impl Client {
-    /// Retrieves a call record.
+    /// Retrieves a call record with its version.
     ///
     /// # Errors
     ///
@@ -52,20 +31,58 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn get_call(&self, id: &str) -> Result<CallRecord, Error> {
-        self.send(&Request::new(Method::GET, self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?.json()
+    pub async fn get_call(&self, id: &str) -> Result<Versioned, Error> {
+        self.get_call_as(id).await
     }
 
-    /// Retrieves a call record with its version, for optimistic concurrency: see
-    /// [`if_version`](Self::if_version).
+    /// Retrieves a call record as another type.
     ///
     /// # Errors
     ///
-    /// Those of [`get_call`](Self::get_call), and a response without an `ETag`.
-    pub async fn get_call_version(&self, id: &str) -> Result<(CallRecord, Version), Error> {
-        let reply = self.send(&Request::new(Method::GET, self.call_url(id)?), ClientBuilder::MAX_RECORD_BYTES).await?;
-        let version = version(&reply.headers).ok_or_else(|| Error::invalid("the response has no ETag"))?;
-        Ok((reply.json()?, version))
+    /// Those of [`get_call`](Self::get_call), and a response that does not fit the type.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Summary {
+    ///     summary: Option<String>,
+    /// }
+    ///
+    /// let call = client.get_call_as::<Summary>("1234567890abcdef").await?;
+    /// println!("{:?}", call.summary);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_call_as<T: DeserializeOwned>(&self, id: &str) -> Result<Versioned<T>, Error> {
+        let operation = self.operation("get_call", Method::GET, self.call_url(id)?);
+        let reply = self.send(&operation, ClientBuilder::MAX_RECORD_BYTES).await?;
+        Ok(Versioned::new(reply.json()?, &reply.headers))
+    }
+
+    /// Retrieves a call record if it has another version than this one; `None` if it has not changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_call`](Self::get_call).
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// let mut call = client.get_call("1234567890abcdef").await?;
+    /// if let Some(newer) = client.get_call_if_changed("1234567890abcdef", call.version()?).await? {
+    ///     call = newer;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_call_if_changed(&self, id: &str, version: &Version) -> Result<Option<Versioned>, Error> {
+        let mut operation = self.operation("get_call", Method::GET, self.call_url(id)?);
+        operation.request.headers_mut().insert(IF_NONE_MATCH, version.header());
+        let is_expected = |response: &Response| is_success(response) || response.status() == StatusCode::NOT_MODIFIED;
+        let reply = self.send_for(&operation, is_expected, ClientBuilder::MAX_RECORD_BYTES).await?;
+        if reply.head.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        Ok(Some(Versioned::new(reply.json::<CallRecord>()?, &reply.headers)))
     }
 
     /// Creates or replaces the record with this ID, and returns the stored record.
@@ -84,18 +101,20 @@ impl Client {
     ///
     /// let input = CallInput { status: Some(CallStatus::Busy), ..CallInput::default() };
     /// let written = client.replace_call("1234567890abcdef", &input).await?;
-    /// println!("{:?}", written.call.status);
+    /// println!("{:?}", written.status);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<WrittenCall, Error> {
-        self.write(with_body(self.conditional(Method::PUT, id)?, "application/json", encode(call)?)).await
+    pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<Versioned, Error> {
+        let operation = self.conditional("replace_call", Method::PUT, id)?;
+        self.write(operation.with_body("application/json", encode(call)?)).await
     }
 
     /// Creates a record with an ID that the service generates, and returns it. The input has no `_id`.
     ///
     /// The retries of one call create one record: they share an `Idempotency-Key`. Another call after an error creates
-    /// another record; to avoid that, choose the ID and use [`replace_call`](Self::replace_call).
+    /// another record, unless it has the same [key](crate::RequestOptions::idempotency_key); or choose the ID, and use
+    /// [`replace_call`](Self::replace_call).
     ///
     /// # Errors
     ///
@@ -108,15 +127,16 @@ impl Client {
     ///
     /// let input = CallInput { direction: Some(Direction::Inbound), ..CallInput::default() };
     /// let written = client.create_call(&input).await?;
-    /// println!("created {}", written.call.id);
+    /// println!("created {}", written.id);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn create_call(&self, call: &CallInput) -> Result<WrittenCall, Error> {
-        let request = Request::new(Method::POST, self.shared.calls_url.clone());
-        let mut request = with_body(request, "application/json", encode(call)?);
-        request.headers_mut().insert(IDEMPOTENCY_KEY, idempotency_key()?);
-        self.write(request).await
+    pub async fn create_call(&self, call: &CallInput) -> Result<Versioned, Error> {
+        let operation = self.operation("create_call", Method::POST, self.shared.calls_url.clone());
+        let mut operation = operation.with_body("application/json", encode(call)?);
+        let key = self.options.idempotency_key.clone().map_or_else(idempotency_key, Ok)?;
+        operation.request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        self.write(operation).await
     }
 
     /// Changes a record in part, and returns it as it is stored.
@@ -135,8 +155,8 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<WrittenCall, Error> {
-        self.patch(id, patch, UpdateQuery::default()).await
+    pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<Versioned, Error> {
+        self.patch("update_call", id, patch, UpdateQuery::default()).await
     }
 
     /// Changes a record in part, or creates it from the patch if it does not exist: events of a call may arrive in any
@@ -154,40 +174,34 @@ impl Client {
     /// let ringing = CallInput { status: Some(CallStatus::Ringing), ..CallInput::default() };
     /// match client.upsert_call("1234567890abcdef", &CallPatch::from(ringing)).await {
     ///     Err(error) if error.is_conflict() => println!("the call has ended already"),
-    ///     written => println!("{:?}", written?.call.status),
+    ///     written => println!("{:?}", written?.status),
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<WrittenCall, Error> {
-        self.patch(id, patch, UpdateQuery { is_upsert: true }).await
+    pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<Versioned, Error> {
+        self.patch("upsert_call", id, patch, UpdateQuery { is_upsert: true }).await
     }
 
-    async fn patch(&self, id: &str, patch: &CallPatch, query: UpdateQuery) -> Result<WrittenCall, Error> {
-        let mut request = self.conditional(Method::PATCH, id)?;
+    async fn patch(
+        &self,
+        name: &'static str,
+        id: &str,
+        patch: &CallPatch,
+        query: UpdateQuery,
+    ) -> Result<Versioned, Error> {
+        let mut operation = self.conditional(name, Method::PATCH, id)?;
         if query.is_upsert {
-            request.url_mut().set_query(Some(&query.to_query()));
+            operation.request.url_mut().set_query(Some(&query.to_query()));
         }
-        self.write(with_body(request, "application/merge-patch+json", patch.to_json())).await
+        self.write(operation.with_body("application/merge-patch+json", patch.to_json())).await
     }
 
     /// Sends a write of one record.
-    async fn write(&self, request: Request) -> Result<WrittenCall, Error> {
-        let reply = self.send(&self.prefer(request), ClientBuilder::MAX_RECORD_BYTES).await?;
-        let version = version(&reply.headers);
-        // A proxy may remove or shorten headers; the record says what is stored.
-        let warnings = reply.headers.get(WARNINGS).and_then(|json| serde_json::from_slice(json.as_bytes()).ok());
-        Ok(WrittenCall { version, warnings: warnings.unwrap_or_default(), call: reply.json()? })
-    }
-
-    /// The same request, with the preferred handling.
-    pub(crate) fn prefer(&self, mut request: Request) -> Request {
-        let preference = self.handling.map(|handling| match handling {
-            Handling::Strict => HeaderValue::from_static("handling=strict"),
-            Handling::Lenient => HeaderValue::from_static("handling=lenient"),
-        });
-        request.headers_mut().extend(preference.map(|preference| (PREFER, preference)));
-        request
+    async fn write(&self, operation: Operation) -> Result<Versioned, Error> {
+        let operation = operation.with_handling(self.options.handling);
+        let reply = self.send(&operation, ClientBuilder::MAX_RECORD_BYTES).await?;
+        Ok(Versioned::new(reply.json()?, &reply.headers))
     }
 
     /// Deletes a record. If a retry does not find the record, an earlier attempt has deleted it: the result is success.
@@ -203,17 +217,17 @@ impl Client {
     /// # }
     /// ```
     pub async fn delete_call(&self, id: &str) -> Result<(), Error> {
-        match self.send(&self.conditional(Method::DELETE, id)?, ClientBuilder::MAX_RECORD_BYTES).await {
+        match self.send(&self.conditional("delete_call", Method::DELETE, id)?, ClientBuilder::MAX_RECORD_BYTES).await {
             Err(error) if !(error.is_not_found() && error.attempts() > 1) => Err(error),
             _ => Ok(()),
         }
     }
 
     /// A request on one record, under the precondition of this client.
-    fn conditional(&self, method: Method, id: &str) -> Result<Request, Error> {
-        let mut request = Request::new(method, self.call_url(id)?);
-        request.headers_mut().extend(self.condition.clone());
-        Ok(request)
+    fn conditional(&self, name: &'static str, method: Method, id: &str) -> Result<Operation, Error> {
+        let mut operation = self.operation(name, method, self.call_url(id)?);
+        operation.request.headers_mut().extend(self.options.condition.clone());
+        Ok(operation)
     }
 
     pub(crate) fn call_url(&self, id: &str) -> Result<Url, Error> {
@@ -232,11 +246,6 @@ impl Client {
         url.set_query((!query.is_empty()).then_some(query));
         url
     }
-}
-
-/// The version that a response names.
-fn version(headers: &HeaderMap) -> Option<Version> {
-    headers.get(ETAG).cloned().map(Version)
 }
 
 /// 128 random bits in hexadecimal, from the operating system: a generator that is seeded by the clock repeats itself on

@@ -2,8 +2,9 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use callhistory_model::{Problem, ProblemCode};
+use callhistory_model::{ImportReport, Problem, ProblemCode};
 use reqwest::{Response, StatusCode, header::HeaderName};
+use serde::de::DeserializeOwned;
 
 use crate::retry;
 
@@ -11,6 +12,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 256;
 const MAX_SHOWN_CHARS: usize = 300;
 const MAX_SHOWN_ERRORS: usize = 3;
+const NO_RESPONSE: &str = "the service did not respond in time";
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -33,6 +35,7 @@ struct ErrorData {
     kind: ErrorKind,
     head: Option<ResponseHead>,
     attempts: u32,
+    report: Option<ImportReport>,
 }
 
 enum ErrorKind {
@@ -42,6 +45,8 @@ enum ErrorKind {
     Setup(Source),
     /// No response arrived.
     Transport(reqwest::Error),
+    /// No response arrived in time.
+    TimedOut,
     /// The response is an error.
     Status(Option<Problem>),
     /// The response is a success, and its body cannot be read.
@@ -51,9 +56,49 @@ enum ErrorKind {
 /// Why a body cannot be read.
 pub(crate) enum BodyError {
     Broken(reqwest::Error),
+    TimedOut,
     CutOff,
     TooLarge(usize),
-    Malformed(serde_json::Error),
+    Malformed(Malformed),
+}
+
+/// JSON that is not what was expected.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    error: serde_json::Error,
+    path: String,
+}
+
+impl Malformed {
+    /// Deserializes, and finds the path of an error. A second pass finds it, because tracking a path takes time.
+    pub(crate) fn check<T: DeserializeOwned>(json: &[u8]) -> Result<T, Self> {
+        serde_json::from_slice(json).map_err(|error| {
+            let again = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(json));
+            Self { error, path: again.err().map(|error| error.path().to_string()).unwrap_or_default() }
+        })
+    }
+
+    /// The path without the names below a member of the record, which are data of the caller.
+    fn shown_path(&self) -> String {
+        let is_outer = |part: &str| part.starts_with('[') || matches!(part, "changes" | "call" | "hits");
+        let path = self.path.replace('[', ".[");
+        let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty() && *part != "?").collect();
+        let outer = parts.iter().take_while(|part| is_outer(part)).count();
+        let shown = parts.iter().take(outer + 1);
+        one_line(&shown.copied().collect::<Vec<_>>().join(".").replace(".[", "["))
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.error)
+    }
+}
+
+impl StdError for Malformed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.error)
+    }
 }
 
 impl BodyError {
@@ -63,10 +108,10 @@ impl BodyError {
 }
 
 /// The parts of a response head that an error needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ResponseHead {
-    status: StatusCode,
-    request_id: Option<String>,
+    pub(crate) status: StatusCode,
+    pub(crate) request_id: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -84,7 +129,7 @@ impl ResponseHead {
 
 impl Error {
     fn new(kind: ErrorKind, head: Option<ResponseHead>) -> Self {
-        Self(Box::new(ErrorData { kind, head, attempts: 0 }))
+        Self(Box::new(ErrorData { kind, head, attempts: 0, report: None }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -95,6 +140,10 @@ impl Error {
         Self::new(ErrorKind::Invalid { message: message.to_owned(), source: Some(source.into()) }, None)
     }
 
+    pub(crate) fn repeated_cursor() -> Self {
+        Self::invalid("the service returned the same cursor twice")
+    }
+
     pub(crate) fn setup(source: impl Into<Source>) -> Self {
         Self::new(ErrorKind::Setup(source.into()), None)
     }
@@ -102,6 +151,10 @@ impl Error {
     pub(crate) fn transport(error: reqwest::Error) -> Self {
         // The URL of an operation can contain a phone number.
         Self::new(ErrorKind::Transport(error.without_url()), None)
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::new(ErrorKind::TimedOut, None)
     }
 
     pub(crate) fn status_error(head: ResponseHead, problem: Option<Problem>) -> Self {
@@ -114,6 +167,11 @@ impl Error {
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
+        self
+    }
+
+    pub(crate) fn with_report(mut self, report: ImportReport) -> Self {
+        self.0.report = Some(report);
         self
     }
 }
@@ -132,23 +190,36 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Invalid { .. }) || self.has_status(&[400, 413, 415, 422])
     }
 
-    /// The API key is missing or invalid, or lacks a permission: 401 or 403.
+    /// The API key is missing, invalid or expired: 401.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {
-        self.has_status(&[401, 403])
+        self.has_status(&[401])
     }
 
-    /// The state of the record does not allow the request: 409 or 412.
+    /// The API key lacks a permission, or belongs to another workspace: 403.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.has_status(&[403])
+    }
+
+    /// The state of the record does not allow the request, whatever its version: 409. Reading it again does not help.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.has_status(&[409, 412])
+        self.has_status(&[409])
+    }
+
+    /// The record has another version than [`if_version`](crate::Client::if_version) requires, or exists in spite of
+    /// [`if_absent`](crate::Client::if_absent): 412. Read it again, and repeat the change.
+    #[must_use]
+    pub fn is_precondition_failed(&self) -> bool {
+        self.has_status(&[412])
     }
 
     /// The cursor has expired, because the database was restored or lost commits in a fail-over: 410 with the code
     /// `cursor_expired`. Start again without it.
     #[must_use]
     pub fn is_cursor_expired(&self) -> bool {
-        self.has_status(&[410]) && self.problem().is_some_and(|problem| problem.code == ProblemCode::CursorExpired)
+        self.has_status(&[410]) && self.code() == Some(&ProblemCode::CursorExpired)
     }
 
     /// The rate limit is exceeded: 429. See [`retry_after`](Self::retry_after).
@@ -160,13 +231,21 @@ impl Error {
     /// A timeout of the client, or of the service or a proxy (408, 504).
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.transport_error().is_some_and(reqwest::Error::is_timeout) || self.has_status(&[408, 504])
+        let is_own =
+            matches!(self.0.kind, ErrorKind::TimedOut | ErrorKind::Unreadable { error: BodyError::TimedOut, .. });
+        is_own || self.transport_error().is_some_and(reqwest::Error::is_timeout) || self.has_status(&[408, 504])
     }
 
     /// The connection failed; nothing was sent.
     #[must_use]
     pub fn is_connect(&self) -> bool {
-        self.transport_error().is_some_and(reqwest::Error::is_connect)
+        self.transport_error().is_some_and(is_connect)
+    }
+
+    /// The TLS handshake failed, for example because the certificate of the service is not trusted. A retry does not help.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.transport_error().is_some_and(|error| retry::is_tls_fault(error))
     }
 
     /// The error is transient: the same call can succeed later. The client has already made its retries.
@@ -176,10 +255,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match &self.0.kind {
             ErrorKind::Invalid { .. } | ErrorKind::Setup(_) => false,
-            ErrorKind::Transport(error) => !error.is_builder(),
+            ErrorKind::Transport(error) => !error.is_builder() && !retry::is_tls_fault(error),
+            ErrorKind::TimedOut => true,
             ErrorKind::Status(_) => self.0.head.as_ref().is_some_and(|head| retry::is_transient(head.status)),
             ErrorKind::Unreadable { is_write, error } => {
-                !is_write && matches!(error, BodyError::Broken(_) | BodyError::CutOff)
+                !is_write && matches!(error, BodyError::Broken(_) | BodyError::TimedOut | BodyError::CutOff)
             }
         }
     }
@@ -203,6 +283,18 @@ impl Error {
             ErrorKind::Status(problem) => problem.as_ref(),
             _ => None,
         }
+    }
+
+    /// The code of the problem. The response of a proxy has none.
+    #[must_use]
+    pub fn code(&self) -> Option<&ProblemCode> {
+        self.problem().map(|problem| &problem.code)
+    }
+
+    /// What was imported before this error: the report of the requests that succeeded.
+    #[must_use]
+    pub fn import_report(&self) -> Option<&ImportReport> {
+        self.0.report.as_ref()
     }
 
     /// The request ID of the last attempt in the log of the service, from the header `x-request-id`.
@@ -241,10 +333,11 @@ impl fmt::Display for Error {
             ErrorKind::Invalid { message, source: None } => f.write_str(message)?,
             ErrorKind::Invalid { message, source: Some(source) } => write!(f, "{message}: {source}")?,
             ErrorKind::Setup(source) => write!(f, "the client cannot be built: {}", root_cause(source.as_ref()))?,
-            ErrorKind::Transport(error) if error.is_connect() => {
+            ErrorKind::Transport(error) if is_connect(error) => {
                 write!(f, "cannot connect to the service: {}", root_cause(error))?
             }
-            ErrorKind::Transport(error) if error.is_timeout() => f.write_str("the service did not respond in time")?,
+            ErrorKind::Transport(error) if error.is_timeout() => f.write_str(NO_RESPONSE)?,
+            ErrorKind::TimedOut => f.write_str(NO_RESPONSE)?,
             ErrorKind::Transport(error) => write!(f, "the connection to the service failed: {}", root_cause(error))?,
             ErrorKind::Status(problem) => self.write_status(f, problem.as_ref())?,
             ErrorKind::Unreadable { is_write, error } => {
@@ -290,12 +383,18 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(error) if error.is_timeout() => f.write_str("it did not arrive in time"),
+            Self::TimedOut => f.write_str("it did not arrive in time"),
             Self::Broken(error) => write!(f, "{}", root_cause(error)),
             Self::CutOff => f.write_str("it ends in the middle of a record"),
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
             // The text of the parser can quote a value.
-            Self::Malformed(error) => {
-                write!(f, "it is not the expected JSON at line {} column {}", error.line(), error.column())
+            Self::Malformed(malformed) => {
+                let Malformed { error, .. } = malformed;
+                write!(f, "it is not the expected JSON at line {} column {}", error.line(), error.column())?;
+                match malformed.shown_path() {
+                    path if path.is_empty() => Ok(()),
+                    path => write!(f, ", in {path}"),
+                }
             }
         }
     }
@@ -322,10 +421,19 @@ impl StdError for Error {
             ErrorKind::Setup(source) => Some(source.as_ref()),
             ErrorKind::Transport(error) | ErrorKind::Unreadable { error: BodyError::Broken(error), .. } => Some(error),
             ErrorKind::Unreadable { error: BodyError::Malformed(error), .. } => Some(error),
-            ErrorKind::Unreadable { error: BodyError::TooLarge(_) | BodyError::CutOff, .. } | ErrorKind::Status(_) => {
-                None
-            }
+            ErrorKind::Unreadable { .. } | ErrorKind::TimedOut | ErrorKind::Status(_) => None,
         }
+    }
+}
+
+/// Whether no connection was made. A browser does not say it.
+fn is_connect(error: &reqwest::Error) -> bool {
+    #[cfg(not(target_arch = "wasm32"))]
+    return error.is_connect();
+    #[cfg(target_arch = "wasm32")]
+    {
+        let _ = error;
+        false
     }
 }
 

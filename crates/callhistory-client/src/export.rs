@@ -4,12 +4,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use callhistory_model::{CallFilter, CallRecord, ExportQuery, Timestamp};
-use futures_util::{Stream, stream};
-use reqwest::{Method, Request, Response};
+use futures_util::stream;
+use reqwest::Method;
 
 use crate::{
-    client::{Client, ClientBuilder},
-    error::{BodyError, Error, ResponseHead},
+    builder::ClientBuilder,
+    client::{Client, Operation},
+    error::{BodyError, Error, Malformed},
+    stream::ItemStream,
+    transport::ResponseParts,
 };
 
 /// The read timeout bounds an export; the service ends it after an hour.
@@ -19,15 +22,14 @@ impl Client {
     /// Exports all matching records, newest first, from one snapshot and in constant memory.
     ///
     /// After a broken connection the stream reconnects and resumes after the last record; the later records are from a
-    /// later snapshot. An error that retries do not resolve ends the stream. [`export_calls_as`](Self::export_calls_as) exports
-    /// tables.
+    /// later snapshot. An error that retries do not resolve ends the stream. [`export_file`](Self::export_file) exports
+    /// tables, and raw bytes.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::CallFilter;
-    /// use futures_util::TryStreamExt as _;
     ///
-    /// let mut calls = std::pin::pin!(client.export_calls(CallFilter::default()).await?);
+    /// let mut calls = client.export_calls(CallFilter::default()).await?;
     /// while let Some(call) = calls.try_next().await? {
     ///     println!("{}", call.id);
     /// }
@@ -38,13 +40,11 @@ impl Client {
     /// # Errors
     ///
     /// As in the [crate](crate#errors), if the export does not start.
-    pub async fn export_calls(
-        &self,
-        filter: CallFilter,
-    ) -> Result<impl Stream<Item = Result<CallRecord, Error>> + Send + use<>, Error> {
+    pub async fn export_calls(&self, filter: CallFilter) -> Result<ItemStream<CallRecord>, Error> {
         let mut export = Export { client: self.clone(), filter, lines: LineReader::default(), last: None, breaks: 0 };
         export.connect().await?;
-        Ok(stream::try_unfold(export, |mut export| async move { Ok(export.next().await?.map(|call| (call, export))) }))
+        let next = |mut export: Export| async move { Ok(export.next().await?.map(|call| (call, export))) };
+        Ok(ItemStream::new(stream::try_unfold(export, next)))
     }
 }
 
@@ -56,15 +56,10 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use callhistory_client::ExportQuery;
-    /// use futures_util::TryStreamExt as _;
-    /// use std::io::Write as _;
     ///
     /// let query = ExportQuery::from_query("format=xlsx&startedAfter=2026-01-01&timezone=Europe/Berlin")?;
-    /// let mut file = std::fs::File::create("calls.xlsx")?;
-    /// let mut parts = std::pin::pin!(client.export_calls_as(&query).await?);
-    /// while let Some(part) = parts.try_next().await? {
-    ///     file.write_all(&part)?;
-    /// }
+    /// let mut file = tokio::fs::File::create("calls.xlsx").await?;
+    /// client.export_file(&query).await?.write_to(&mut file).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -72,21 +67,20 @@ impl Client {
     /// # Errors
     ///
     /// As in the [crate](crate#errors), if the export does not start.
-    pub async fn export_calls_as(
-        &self,
-        query: &ExportQuery,
-    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
-        let mut request = Request::new(Method::GET, self.url("/export", &query.to_query()));
-        *request.timeout_mut() = Some(EXPORT_TIMEOUT);
-        let response = self.open(&request).await?;
-        Ok(stream::try_unfold(response, |mut response| async move {
-            match response.chunk().await {
-                Ok(part) => Ok(part.map(|part| (part, response))),
-                Err(error) => {
-                    Err(Error::unreadable(ResponseHead::of(&response), false, BodyError::broken(error)).after(1))
-                }
+    pub async fn export_file(&self, query: &ExportQuery) -> Result<ItemStream<Bytes>, Error> {
+        let parts = self.open(&self.export(query)).await?;
+        Ok(ItemStream::new(stream::try_unfold(parts, |mut parts| async move {
+            match parts.next().await {
+                Ok(part) => Ok(part.map(|part| (part, parts))),
+                Err(error) => Err(parts.unreadable(error)),
             }
-        }))
+        })))
+    }
+
+    fn export(&self, query: &ExportQuery) -> Operation {
+        let mut operation = self.operation("export_calls", Method::GET, self.url("/export", &query.to_query()));
+        *operation.request.timeout_mut() = Some(EXPORT_TIMEOUT);
+        operation
     }
 }
 
@@ -103,7 +97,7 @@ struct Export {
 /// The lines of a response body, read incrementally.
 #[derive(Default)]
 struct LineReader {
-    response: Option<Response>,
+    response: Option<ResponseParts>,
     text: Vec<u8>,
     ready: VecDeque<Vec<u8>>,
 }
@@ -118,9 +112,7 @@ impl Export {
             filter.started_before = Some(sooner.unwrap_or(before));
         }
         let query = ExportQuery { filter, ..ExportQuery::default() };
-        let mut request = Request::new(Method::GET, self.client.url("/export", &query.to_query()));
-        *request.timeout_mut() = Some(EXPORT_TIMEOUT);
-        let response = Some(self.client.open(&request).await?);
+        let response = Some(self.client.open(&self.client.export(&query)).await?);
         self.lines = LineReader { response, ..LineReader::default() };
         Ok(())
     }
@@ -135,7 +127,7 @@ impl Export {
                     return Ok(Some(call));
                 }
                 Ok(Some(_)) => {}
-                Err(error) if error.is_retryable() && self.breaks < self.client.shared.max_retries => {
+                Err(error) if error.is_retryable() && self.breaks < self.client.options.max_retries => {
                     self.breaks += 1;
                     self.connect().await?;
                 }
@@ -154,10 +146,8 @@ impl Export {
 impl LineReader {
     async fn next(&mut self) -> Result<Option<CallRecord>, Error> {
         let Some(response) = &mut self.response else { return Ok(None) };
-        let unreadable =
-            |error, response: &Response| Error::unreadable(ResponseHead::of(response), false, error).after(1);
         while self.ready.is_empty() {
-            match response.chunk().await {
+            match response.next().await {
                 Ok(Some(chunk)) => {
                     let mut parts = chunk.split(|byte| *byte == b'\n');
                     self.text.extend_from_slice(parts.next().unwrap_or_default());
@@ -166,17 +156,17 @@ impl LineReader {
                     }
                     if self.text.len() > ClientBuilder::MAX_RECORD_BYTES {
                         let error = BodyError::TooLarge(ClientBuilder::MAX_RECORD_BYTES);
-                        return Err(unreadable(error, response));
+                        return Err(response.unreadable(error));
                     }
                 }
                 Ok(None) if self.text.is_empty() => return Ok(None),
                 // An incomplete line: the end of the response is lost.
-                Ok(None) => return Err(unreadable(BodyError::CutOff, response)),
-                Err(error) => return Err(unreadable(BodyError::broken(error), response)),
+                Ok(None) => return Err(response.unreadable(BodyError::CutOff)),
+                Err(error) => return Err(response.unreadable(error)),
             }
         }
         let line = self.ready.pop_front().unwrap_or_default();
-        let call = serde_json::from_slice(&line).map_err(|error| unreadable(BodyError::Malformed(error), response))?;
+        let call = Malformed::check(&line).map_err(|error| response.unreadable(BodyError::Malformed(error)))?;
         Ok(Some(call))
     }
 }

@@ -1,12 +1,16 @@
 //! Imports, in requests of bounded size.
 
+use std::{error::Error as StdError, fmt, pin::pin};
+
 use callhistory_model::{CallInput, ImportError, ImportQuery, ImportReport, ImportWarning};
-use reqwest::{Method, Request};
+use futures_util::{Stream, StreamExt as _};
+use reqwest::Method;
 
 use crate::{
-    client::{Client, ClientBuilder},
+    builder::ClientBuilder,
+    client::Client,
     error::Error,
-    transport::{encode, with_body},
+    transport::{encode, is_report},
 };
 
 /// Maximum number of records per request.
@@ -14,18 +18,25 @@ const IMPORT_RECORDS: usize = 500;
 /// Size from which a request is sent, in bytes.
 const IMPORT_BYTES: usize = 4 * 1024 * 1024;
 
+#[cfg(not(target_arch = "wasm32"))]
+type Progress = Box<dyn FnMut(&ImportReport) + Send>;
+#[cfg(target_arch = "wasm32")]
+type Progress = Box<dyn FnMut(&ImportReport)>;
+
 impl Client {
-    /// Imports call records: creates or replaces each one by its `_id`, and returns a report.
+    /// Imports call records: creates or replaces each one by its `_id`, and returns a report. [`import`](Self::import) has
+    /// parameters, takes streams, and reports progress.
     ///
     /// The records are sent in requests of 500, of which each counts its own repeated IDs. A failed request is retried:
     /// the operation is idempotent. A rejected record is reported with its position, starting at 1, and does not prevent
     /// the others from being written. The handling is lenient by default: see
-    /// [`with_handling`](Self::with_handling). A late record that would undo a final status is not written, and counts
-    /// as stale; so does a deleted one, as deleted.
+    /// [`RequestOptions::handling`](crate::RequestOptions::handling). A late record that would undo a final status is not
+    /// written, and counts as stale; so does a deleted one, as deleted.
     ///
     /// # Errors
     ///
-    /// As in the [crate](crate#errors). Earlier requests stay written; the whole import can be repeated.
+    /// As in the [crate](crate#errors). Earlier requests stay written, and [`Error::import_report`] is their report; the whole
+    /// import can be repeated.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,71 +50,177 @@ impl Client {
     /// # }
     /// ```
     pub async fn import_calls(&self, calls: impl IntoIterator<Item = CallInput>) -> Result<ImportReport, Error> {
-        self.import_calls_with(&ImportQuery::default(), calls).await
+        self.import(ImportQuery::default()).calls(calls).await
     }
 
-    /// Imports call records with parameters: merges them into those that exist, creates only, restores deleted ones, or
-    /// writes all or none.
+    /// Prepares an import with parameters: it merges records into those that exist, only creates records, restores deleted ones,
+    /// or writes all or none.
     ///
     /// An atomic import is one request of up to [`ImportQuery::MAX_ATOMIC_RECORDS`] records and
     /// [`ImportQuery::MAX_ATOMIC_BYTES`] bytes: [`ImportReport::aborted`] says whether a rejected record prevented it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_invalid_request`] if an atomic import is too large; otherwise those of
-    /// [`import_calls`](Self::import_calls).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client, calls: Vec<callhistory_client::CallInput>)
     /// #     -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::{ImportMode, ImportQuery};
     ///
-    /// let query = ImportQuery { mode: ImportMode::Merge, ..ImportQuery::default() };
-    /// let report = client.import_calls_with(&query, calls).await?;
-    /// println!("{} merged", report.merged);
+    /// let import = client.import(ImportQuery { mode: ImportMode::Merge, ..ImportQuery::default() });
+    /// let import = import.on_progress(|report| println!("{} records processed", report.processed()));
+    /// match import.calls(calls).await {
+    ///     Ok(report) => println!("{} merged", report.merged),
+    ///     Err(error) => println!("{error}; before: {:?}", error.import_report()),
+    /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn import_calls_with(
-        &self,
-        query: &ImportQuery,
-        calls: impl IntoIterator<Item = CallInput>,
-    ) -> Result<ImportReport, Error> {
-        let mut report = ImportReport::default();
-        let (mut lines, mut records, mut sent) = (Vec::new(), 0, 0);
-        for call in calls {
-            lines.extend(encode(&call)?);
-            lines.push(b'\n');
-            records += 1;
-            let is_too_large = records > ImportQuery::MAX_ATOMIC_RECORDS || lines.len() > ImportQuery::MAX_ATOMIC_BYTES;
-            if query.is_atomic && is_too_large {
-                return Err(Error::invalid("an atomic import has at most 10,000 records and 32 MiB"));
-            }
-            if !query.is_atomic && (records == IMPORT_RECORDS || lines.len() >= IMPORT_BYTES) {
-                self.send_lines(query, std::mem::take(&mut lines), sent, &mut report).await?;
-                sent += records as u64;
-                records = 0;
-            }
-        }
-        if !lines.is_empty() {
-            self.send_lines(query, lines, sent, &mut report).await?;
-        }
-        Ok(report)
+    pub fn import(&self, query: ImportQuery) -> Import {
+        Import { client: self.clone(), query, progress: None }
+    }
+}
+
+/// An import that is being prepared; returned by [`Client::import`].
+#[must_use = "an import does nothing until it has records"]
+pub struct Import {
+    client: Client,
+    query: ImportQuery,
+    progress: Option<Progress>,
+}
+
+impl Import {
+    /// Calls a function after each request, with the report of what was written so far.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn on_progress(mut self, progress: impl FnMut(&ImportReport) + Send + 'static) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
     }
 
-    async fn send_lines(
-        &self,
-        query: &ImportQuery,
-        lines: Vec<u8>,
-        sent: u64,
-        report: &mut ImportReport,
-    ) -> Result<(), Error> {
-        let request = Request::new(Method::POST, self.url("/batch", &query.to_query()));
-        let request = self.prefer(with_body(request, "application/x-ndjson", lines));
-        // A part of which nothing was taken has the status of an error, and a report like any other.
-        let part: ImportReport = self.send_for_report(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()?;
-        add(report, part, sent);
+    /// Calls a function after each request, with the report of what was written so far.
+    #[cfg(target_arch = "wasm32")]
+    pub fn on_progress(mut self, progress: impl FnMut(&ImportReport) + 'static) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Imports the records of an iterator.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_request`] if an atomic import is too large; otherwise those of
+    /// [`import_calls`](Client::import_calls).
+    pub async fn calls(self, calls: impl IntoIterator<Item = CallInput>) -> Result<ImportReport, Error> {
+        let mut parts = Parts::new(self);
+        for call in calls {
+            parts.push(&call).await?;
+        }
+        parts.finish().await
+    }
+
+    /// Imports the records of a stream, such as a file or the cursor of a database, which is not read ahead.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`calls`](Self::calls), and the first error of the stream: what came before it is written.
+    ///
+    /// ```no_run
+    /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
+    /// # let archive = client.clone();
+    /// use callhistory_client::{CallFilter, ImportQuery};
+    /// use futures_util::TryStreamExt as _;
+    ///
+    /// let calls = archive.export_calls(CallFilter::default()).await?;
+    /// let report = client.import(ImportQuery::default()).stream(calls.map_ok(Into::into)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stream<E: Into<Box<dyn StdError + Send + Sync>>>(
+        self,
+        calls: impl Stream<Item = Result<CallInput, E>>,
+    ) -> Result<ImportReport, Error> {
+        let (mut parts, mut calls) = (Parts::new(self), pin!(calls));
+        while let Some(call) = calls.next().await {
+            match call {
+                Ok(call) => parts.push(&call).await?,
+                Err(error) => {
+                    let error = Error::invalid_source("the source of the import failed", error);
+                    return Err(parts.fail(error).await);
+                }
+            }
+        }
+        parts.finish().await
+    }
+}
+
+impl fmt::Debug for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+/// The requests of an import.
+struct Parts {
+    import: Import,
+    report: ImportReport,
+    /// The records of the next request.
+    lines: Vec<u8>,
+    records: usize,
+    /// Records that were sent before.
+    sent: u64,
+}
+
+impl Parts {
+    fn new(import: Import) -> Self {
+        Self { import, report: ImportReport::default(), lines: Vec::new(), records: 0, sent: 0 }
+    }
+
+    /// Adds a record, and sends a request if it is full.
+    async fn push(&mut self, call: &CallInput) -> Result<(), Error> {
+        let line = encode(call).map_err(|error| error.with_report(self.report.clone()))?;
+        self.lines.extend(line);
+        self.lines.push(b'\n');
+        self.records += 1;
+        if !self.import.query.is_atomic {
+            let is_full = self.records == IMPORT_RECORDS || self.lines.len() >= IMPORT_BYTES;
+            return if is_full { self.send().await } else { Ok(()) };
+        }
+        if self.records > ImportQuery::MAX_ATOMIC_RECORDS || self.lines.len() > ImportQuery::MAX_ATOMIC_BYTES {
+            return Err(Error::invalid("an atomic import has at most 10,000 records and 32 MiB"));
+        }
         Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Error> {
+        let Import { client, query, progress } = &mut self.import;
+        let operation = client.operation("import_calls", Method::POST, client.url("/batch", &query.to_query()));
+        let operation = operation.with_body("application/x-ndjson", std::mem::take(&mut self.lines));
+        let operation = operation.with_handling(client.options.handling);
+        // A part of which nothing was taken has the status of an error, and a report like any other.
+        let reply = client.send_for(&operation, is_report, ClientBuilder::MAX_PAGE_BYTES).await;
+        let part: Result<ImportReport, Error> = reply.and_then(|reply| reply.json());
+        let part = part.map_err(|error| error.with_report(self.report.clone()))?;
+        add(&mut self.report, part, self.sent);
+        self.sent += self.records as u64;
+        self.records = 0;
+        if let Some(progress) = progress {
+            progress(&self.report);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<ImportReport, Error> {
+        if self.records > 0 {
+            self.send().await?;
+        }
+        Ok(self.report)
+    }
+
+    /// Sends what came before an error of the source, and returns that error. An atomic import sends nothing.
+    async fn fail(mut self, error: Error) -> Error {
+        if self.records > 0 && !self.import.query.is_atomic {
+            if let Err(error) = self.send().await {
+                return error;
+            }
+        }
+        error.with_report(self.report)
     }
 }
 

@@ -10,14 +10,18 @@
 //!   [`delete_call`](Client::delete_call), and what was sent: [`list_originals`](Client::list_originals),
 //!   [`get_original`](Client::get_original). For many: [`list_calls`](Client::list_calls), [`search_calls`](Client::search_calls), [`get_call_metrics`](Client::get_call_metrics),
 //!   [`export_calls`](Client::export_calls), [`import_calls`](Client::import_calls),
-//!   [`import_calls_with`](Client::import_calls_with) and
+//!   [`import`](Client::import) and
 //!   [`list_call_changes`](Client::list_call_changes).
-//! * [`Client::stream_calls`] reads all pages of a list, [`Client::follow_changes`] follows the change feed.
+//! * [`Client::stream_calls`] reads all pages of a list, [`Client::follow_changes`] follows the change feed. Streams have a name, so
+//!   they fit into a struct, and a `next()` of their own.
+//! * [`Client::with`] sets a timeout, a header, an idempotency key or the retries of one call, [`Client::for_workspace`] another
+//!   workspace, [`Client::if_version`] a precondition. All share one connection pool.
 //! * Parameters are plain structs with a `Default`: [`ListQuery`], [`CallFilter`], [`MetricsQuery`],
 //!   [`ChangesQuery`].
 //! * [`CallRecord`] is the record in a response, [`CallInput`] the record in a request. Numbers keep their digits, and
 //!   members and values that this version does not know are kept, also when a record is written back.
-//! * [`Client::with_handling`] selects strict or lenient handling of what breaks a rule; [`WrittenCall`] has the warnings.
+//! * [`Versioned`] is a record with its version, and the warnings of its write; [`RequestOptions::handling`] selects strict or lenient
+//!   handling of what breaks a rule.
 //! * [`Error`] is one opaque type with predicates.
 //!
 //! # Quick start
@@ -67,17 +71,32 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | `rustls` (default) | rustls with its default cryptography provider |
+//! | `rustls-ring` (default) | rustls with the cryptography of ring; no C compiler besides the one that ring needs |
+//! | `rustls-aws-lc` | rustls with the cryptography of AWS-LC |
 //! | `rustls-no-provider` | rustls with the provider that the program installs before it builds a client |
-//! | `native-tls` | the TLS library of the platform |
+//! | `native-tls` | the TLS library of the platform, unless one of the above is enabled |
 //!
+//! A provider that the program has installed goes before those of the features.
 //! Without these features only `http` works.
+//!
+//! # Other features
+//!
+//! | feature | |
+//! |---|---|
+//! | `tracing` | a span `callhistory` for each operation, with its name, the number of the attempt, the status and the request ID of the last response, and an event for each retry; no key and no content of a record |
+//! | `blocking` | [`ClientBuilder::build_blocking`] |
+//!
+//! In a browser (`wasm32-unknown-unknown`), the connections, proxies and certificates are those of the browser, the timeout of an
+//! attempt is the only one, and an export arrives as a whole.
 //!
 //! # Tests
 //!
 //! The feature `test-util` adds the module `test_util`: records, and errors of every kind, without a server. The crate
 //! `callhistory-test-server` starts a server with the real routes, in one line, which can be told to fail.
 
+#[cfg(all(feature = "blocking", not(target_arch = "wasm32")))]
+pub mod blocking;
+mod builder;
 mod calls;
 mod changes;
 mod client;
@@ -86,24 +105,37 @@ mod export;
 mod import;
 mod list;
 mod metrics;
+mod options;
 mod originals;
 mod retry;
 mod search;
+mod stream;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod time;
+mod tls;
+mod trace;
 mod transport;
+mod version;
 
+pub use builder::ClientBuilder;
 pub use callhistory_model as model;
 pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
     CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
-    ExportFormat, ExportQuery, GroupKey, Handling, ImportError, ImportMode, ImportQuery, ImportReport, ImportSource,
-    ImportWarning, ListQuery, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, SearchEvidence,
-    SearchHit, SearchPage, SearchQuery, SearchSort, Seconds, Sort, SortKey, TimeZone, Timestamp, UnixSeconds,
-    WarningCode, WorkspaceId,
+    ExportFormat, ExportQuery, FieldError, FieldErrorCode, FieldErrors, FieldWarning, GroupKey, Handling, ImportError,
+    ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, JsonArray, JsonObject, JsonText, ListQuery,
+    MetadataTest, MetadataValue, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Scalar,
+    SearchEvidence, SearchHit, SearchPage, SearchQuery, SearchSort, Seconds, Sort, SortKey, TextPattern, TimeZone,
+    Timestamp, UnixSeconds, WarningCode, WorkspaceId,
 };
-pub use calls::{WriteWarning, WrittenCall};
-pub use client::{Client, ClientBuilder, Version};
+pub use changes::Changes;
+pub use client::Client;
 pub use error::Error;
+pub use import::Import;
 pub use list::CallPage;
+pub use options::RequestOptions;
 pub use originals::Original;
+pub use reqwest;
+pub use stream::ItemStream;
+pub use version::{Version, Versioned, WriteWarning};

@@ -1,17 +1,15 @@
 //! Lists: one page, or a stream of all pages.
 
 use callhistory_model::{CallRecord, ListQuery};
-use futures_util::{Stream, TryStreamExt as _, stream};
-use reqwest::{Method, Request};
+use futures_util::{TryStreamExt as _, stream};
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 
-use crate::{
-    client::{Client, ClientBuilder},
-    error::Error,
-};
+use crate::{builder::ClientBuilder, client::Client, error::Error, stream::ItemStream};
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CallPage<T = CallRecord> {
     /// The records, in the order of the list.
     pub calls: Vec<T>,
@@ -71,61 +69,75 @@ impl Client {
     /// # }
     /// ```
     pub async fn list_calls_as<T: DeserializeOwned>(&self, query: &ListQuery) -> Result<CallPage<T>, Error> {
-        let request = Request::new(Method::GET, self.url("", &query.to_query()));
-        let reply = self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?;
+        let operation = self.operation("list_calls", Method::GET, self.url("", &query.to_query()));
+        let reply = self.send(&operation, ClientBuilder::MAX_PAGE_BYTES).await?;
         let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
         let total = header("x-total-count").and_then(|total| total.parse().ok());
         let next = header("x-next-cursor").map(str::to_owned);
         Ok(CallPage { calls: reply.json()?, next, total })
     }
 
-    /// Streams pages, starting at the page of the query. A page is requested when the previous one was taken. An error
-    /// ends the stream.
+    /// Streams pages, starting at the page of the query. A page is requested when the previous one was taken.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::ListQuery;
-    /// use futures_util::TryStreamExt as _;
     ///
-    /// let mut pages = std::pin::pin!(client.stream_pages(ListQuery { limit: Some(1000), ..ListQuery::default() }));
+    /// let mut pages = client.stream_pages(ListQuery { limit: Some(1000), ..ListQuery::default() });
     /// while let Some(page) = pages.try_next().await? {
     ///     println!("{} calls", page.calls.len());
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn stream_pages(&self, query: ListQuery) -> impl Stream<Item = Result<CallPage, Error>> + Send + use<> {
-        let client = self.clone();
-        stream::try_unfold(Some(query), move |query| {
-            let client = client.clone();
-            async move {
-                let Some(mut query) = query else { return Ok(None) };
-                let page = client.list_calls(&query).await?;
-                if page.next.is_some() && page.next == query.cursor {
-                    return Err(Error::invalid("the service returned the same cursor twice"));
-                }
-                query.page = None;
-                let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });
-                Ok(Some((page, rest)))
-            }
-        })
+    pub fn stream_pages(&self, query: ListQuery) -> ItemStream<CallPage> {
+        if query.fields.is_empty() {
+            return self.pages(query);
+        }
+        let refused = Error::invalid("stream_pages has whole records; use stream_calls_as with fields");
+        ItemStream::new(stream::once(std::future::ready(Err(refused))))
     }
 
-    /// Streams all records of the query, page by page. An error ends the stream.
+    /// Streams all records of the query, page by page.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
     /// use callhistory_client::ListQuery;
-    /// use futures_util::TryStreamExt as _;
     ///
-    /// let mut calls = std::pin::pin!(client.stream_calls(ListQuery::default()));
+    /// let mut calls = client.stream_calls(ListQuery::default());
     /// while let Some(call) = calls.try_next().await? {
     ///     println!("{}", call.id);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn stream_calls(&self, query: ListQuery) -> impl Stream<Item = Result<CallRecord, Error>> + Send + use<> {
-        self.stream_pages(query).map_ok(|page| stream::iter(page.calls.into_iter().map(Ok))).try_flatten()
+    pub fn stream_calls(&self, query: ListQuery) -> ItemStream<CallRecord> {
+        flatten(self.stream_pages(query))
     }
+
+    /// Streams all records of the query as another type, for [`ListQuery::fields`].
+    pub fn stream_calls_as<T: DeserializeOwned + Send + 'static>(&self, query: ListQuery) -> ItemStream<T> {
+        flatten(self.pages(query))
+    }
+
+    fn pages<T: DeserializeOwned + Send + 'static>(&self, query: ListQuery) -> ItemStream<CallPage<T>> {
+        let client = self.clone();
+        ItemStream::new(stream::try_unfold(Some(query), move |query| {
+            let client = client.clone();
+            async move {
+                let Some(mut query) = query else { return Ok(None) };
+                let page = client.list_calls_as(&query).await?;
+                if page.next.is_some() && page.next == query.cursor {
+                    return Err(Error::repeated_cursor());
+                }
+                query.page = None;
+                let rest = page.next.clone().map(|next| ListQuery { cursor: Some(next), ..query });
+                Ok(Some((page, rest)))
+            }
+        }))
+    }
+}
+
+fn flatten<T: Send + 'static>(pages: ItemStream<CallPage<T>>) -> ItemStream<T> {
+    ItemStream::new(pages.map_ok(|page| stream::iter(page.calls.into_iter().map(Ok))).try_flatten())
 }

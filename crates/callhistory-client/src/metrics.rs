@@ -1,12 +1,9 @@
 //! Metrics of calls.
 
 use callhistory_model::{CallMetrics, MetricsQuery};
-use reqwest::{Method, Request};
+use reqwest::Method;
 
-use crate::{
-    client::{Client, ClientBuilder},
-    error::Error,
-};
+use crate::{builder::ClientBuilder, client::Client, error::Error};
 
 impl Client {
     /// Gets the metrics of the matching calls.
@@ -28,7 +25,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn get_call_metrics(&self, query: &MetricsQuery) -> Result<CallMetrics, Error> {
-        let request = Request::new(Method::GET, self.url("/metrics", &query.to_query()));
-        self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
+        let operation = self.operation("get_call_metrics", Method::GET, self.url("/metrics", &query.to_query()));
+        self.send(&operation, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
 }

@@ -1,12 +1,9 @@
 //! Originals: what was sent, byte for byte.
 
 use callhistory_model::OriginalInfo;
-use reqwest::{Method, Request, Url, header::CONTENT_TYPE};
+use reqwest::{Method, Url, header::CONTENT_TYPE};
 
-use crate::{
-    client::{Client, ClientBuilder},
-    error::Error,
-};
+use crate::{builder::ClientBuilder, client::Client, error::Error};
 
 /// A document of a record as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +30,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn list_originals(&self, id: &str) -> Result<Vec<OriginalInfo>, Error> {
-        let request = Request::new(Method::GET, self.originals_url(id, None)?);
-        self.send(&request, ClientBuilder::MAX_PAGE_BYTES).await?.json()
+        let operation = self.operation("list_originals", Method::GET, self.originals_url(id, None)?);
+        self.send(&operation, ClientBuilder::MAX_PAGE_BYTES).await?.json()
     }
 
     /// Retrieves an original by its number in the record.
@@ -52,8 +49,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn get_original(&self, id: &str, number: u32) -> Result<Original, Error> {
-        let request = Request::new(Method::GET, self.originals_url(id, Some(number))?);
-        let reply = self.send(&request, ClientBuilder::MAX_RECORD_BYTES).await?;
+        let operation = self.operation("get_original", Method::GET, self.originals_url(id, Some(number))?);
+        let reply = self.send(&operation, ClientBuilder::MAX_RECORD_BYTES).await?;
         let media_type = reply.headers.get(CONTENT_TYPE).and_then(|media_type| media_type.to_str().ok());
         let media_type = media_type.unwrap_or("application/octet-stream").to_owned();
         Ok(Original { body: reply.body, media_type })

@@ -6,7 +6,6 @@ use callhistory_client::{
     Direction, Error, GroupKey, ImportReport, ListQuery, MetricsQuery, OneOf, Original, OriginalInfo, SearchPage,
     SearchQuery,
 };
-use futures_util::TryStreamExt as _;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -64,8 +63,8 @@ pub(crate) async fn list_call_changes(client: &Client) -> Result<Vec<CallChange>
 pub(crate) async fn export_calls(client: &Client) -> Result<Vec<CallRecord>, Failure> {
     let filter = CallFilter { agent_id: Some(OneOf::any(["abcdef1234567890"])), ..CallFilter::default() };
     let calls = client.export_calls(filter).await?;
-    // A history of any size: take the records one by one instead of collecting them.
-    Ok(calls.try_collect().await?)
+    // A history of any size: take the records one by one with `calls.try_next()` instead of collecting them.
+    Ok(calls.collect().await?)
 }
 
 pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Failure> {
@@ -77,7 +76,7 @@ pub(crate) async fn get_call_metrics(client: &Client) -> Result<CallMetrics, Fai
 
 pub(crate) async fn get_call(client: &Client) -> Result<Option<CallRecord>, Error> {
     match client.get_call("1234567890abcdef").await {
-        Ok(call) => Ok(Some(call)),
+        Ok(call) => Ok(Some(call.call)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

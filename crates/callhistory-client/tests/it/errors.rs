@@ -26,7 +26,7 @@ async fn not_found_carries_the_problem() {
     let (error, requests) = get(Reply::problem(404, body)).await;
     assert!(error.is_not_found() && !error.is_retryable() && !error.is_invalid_request());
     assert_eq!((error.status(), requests, error.attempts()), (Some(404), 1, 1));
-    assert_eq!(error.problem().unwrap().code, ProblemCode::CallNotFound);
+    assert_eq!(error.code(), Some(&ProblemCode::CallNotFound));
     assert_eq!(error.request_id(), Some("req-404"));
     assert_eq!(error.to_string(), "the service responded 404 call_not_found: No such record (request id req-404)");
 }
@@ -49,9 +49,9 @@ async fn each_status_has_its_predicate() {
         (413, Error::is_invalid_request),
         (415, Error::is_invalid_request),
         (401, Error::is_unauthorized),
-        (403, Error::is_unauthorized),
+        (403, Error::is_forbidden),
         (409, Error::is_conflict),
-        (412, Error::is_conflict),
+        (412, Error::is_precondition_failed),
         (429, Error::is_rate_limited),
         (504, Error::is_timeout),
         (503, Error::is_retryable),
@@ -105,6 +105,7 @@ async fn an_invalid_record_is_not_quoted_in_the_error() {
     let (error, requests) = get(Reply::json(200, &wrong)).await;
     assert_eq!((error.status(), requests, error.was_accepted()), (Some(200), 1, false));
     assert!(!error.to_string().contains("+15550100"), "{error}");
+    assert!(error.to_string().contains(", in startTime"), "{error}");
     assert!(error.source().is_some());
 }
 

@@ -2,14 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod blocking;
 mod errors;
+mod follow;
 mod handling;
 mod operations;
+mod options;
 mod quickstart;
 mod retries;
 mod setup;
 mod streams;
 mod stub;
+mod tls;
+mod trace;
 
 use callhistory_client::{CallInput, CallRecord, Client, ClientBuilder, model::examples};
 

@@ -11,7 +11,7 @@ use crate::{
 async fn get_sends_the_documented_request() {
     let stub = Stub::start([Reply::json(200, examples::SOURCE_EXAMPLE)]).await;
     let call = builder(&stub.url).api_key("secret-key").build().unwrap().get_call(ID).await.unwrap();
-    assert_eq!(call, record());
+    assert_eq!(call.call, record());
     let seen = &stub.seen()[0];
     assert_eq!(seen.line, format!("GET /v2/api/call-history/{ID}"));
     assert_eq!(seen.header("x-workspace-id"), Some(WORKSPACE));

@@ -20,7 +20,7 @@ async fn transient_failures_are_retried() {
     let truncated = Reply::raw(200, &["content-length: 1000"], "{");
     for failure in [html, truncated, Reply::nothing(), Reply::new(408, &[], ""), Reply::new(429, &[], "")] {
         let stub = Stub::start([failure.clone(), good()]).await;
-        assert_eq!(client(&stub.url).get_call(ID).await.unwrap(), record(), "{failure:?}");
+        assert_eq!(client(&stub.url).get_call(ID).await.unwrap().call, record(), "{failure:?}");
         assert_eq!(stub.seen().len(), 2);
     }
 }

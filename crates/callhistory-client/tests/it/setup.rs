@@ -23,7 +23,7 @@ fn an_unusable_base_url_is_refused() {
     for url in ["http://localhost", "http://[::1]:8080/", "https://example.com/calls"] {
         assert_eq!(
             builder(url).build().is_ok(),
-            url.starts_with("http:") || cfg!(any(feature = "rustls", feature = "native-tls")),
+            url.starts_with("http:") || cfg!(any(feature = "rustls-no-provider", feature = "native-tls")),
             "{url}"
         );
     }

@@ -1,7 +1,12 @@
 //! The requests of operations on many records, and the resumption of their streams.
 
-use callhistory_client::{CallFilter, CallInput, ImportMode, ImportQuery, ListQuery, OneOf, model::examples};
-use futures_util::TryStreamExt as _;
+use std::sync::{Arc, Mutex};
+
+use callhistory_client::{
+    CallFilter, CallInput, CallRecord, Error, ExportFormat, ExportQuery, ImportMode, ImportQuery, ItemStream,
+    ListQuery, OneOf, SearchQuery, SearchSort, model::examples,
+};
+use futures_util::{TryStreamExt as _, stream};
 
 use crate::{
     ID, builder, client,
@@ -105,11 +110,11 @@ async fn an_atomic_import_is_one_request() {
     let query =
         ImportQuery { mode: ImportMode::Merge, is_atomic: true, restores_deleted: true, ..ImportQuery::default() };
     let client = client(&stub.url);
-    assert!(client.import_calls_with(&query, (0..1200).map(call)).await.unwrap().aborted);
+    assert!(client.import(query.clone()).calls((0..1200).map(call)).await.unwrap().aborted);
     let seen = &stub.seen()[0];
     assert_eq!(seen.line, "POST /v2/api/call-history/batch?mode=merge&atomic=true&restoreDeleted=true");
     assert_eq!(seen.body.lines().count(), 1200);
-    let large = client.import_calls_with(&query, (0..10_001).map(call)).await.unwrap_err();
+    let large = client.import(query).calls((0..10_001).map(call)).await.unwrap_err();
     assert!(large.is_invalid_request() && large.attempts() == 0, "{large:?}");
     assert_eq!(stub.seen().len(), 1);
 }
@@ -131,17 +136,101 @@ async fn a_retried_deletion_that_finds_no_record_succeeds() {
     assert_eq!(stub.seen()[0].line, format!("DELETE /v2/api/call-history/{ID}"));
 }
 
-/// A follower with an expired cursor gets one error that says so, and its stream ends.
+/// A follower with an expired cursor gets an error that says so, without a retry.
 #[tokio::test]
-async fn an_expired_cursor_ends_the_stream_of_changes() {
+async fn an_expired_cursor_is_an_error_of_the_follower() {
     let body = r#"{"type": "urn:callhistory:problem:cursor_expired", "title": "The cursor has expired", "status": 410,
         "code": "cursor_expired", "detail": "Start again without the cursor.", "requestId": "req-410"}"#;
     let stub = Stub::start([Reply::problem(410, body), Reply::new(410, &["content-type: text/html"], "gone")]).await;
-    let mut pages = std::pin::pin!(client(&stub.url).follow_changes(Some("old".to_owned())));
+    let mut pages = client(&stub.url).follow_changes(Some("old".to_owned()));
     let expired = pages.try_next().await.unwrap_err();
     assert!(expired.is_cursor_expired() && !expired.is_retryable() && !expired.is_invalid_request(), "{expired:?}");
-    assert!(pages.try_next().await.unwrap().is_none());
     assert_eq!(stub.seen().len(), 1);
     let other = client(&stub.url).get_call(ID).await.unwrap_err();
     assert!(!other.is_cursor_expired(), "a proxy said that the page is gone: {other:?}");
+}
+
+fn report(written: u64) -> Reply {
+    let body = format!(
+        r#"{{"created":{written},"replaced":0,"merged":0,"unchanged":0,"stale":0,"deleted":0,"repeated":0,"skipped":0,
+        "rejected":0,"warned":0,"aborted":false,"errors":[],"warnings":[]}}"#
+    );
+    Reply::json(200, &body)
+}
+
+fn calls(count: usize) -> impl Iterator<Item = CallInput> {
+    (0..count).map(|number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() })
+}
+
+#[tokio::test]
+async fn an_import_reports_what_was_written_before_it_failed() {
+    let stub = Stub::start([report(500), report(499), Reply::new(413, &[], "")]).await;
+    let progress = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&progress);
+    let import = client(&stub.url).import(ImportQuery::default());
+    let import = import.on_progress(move |report| seen.lock().unwrap().push(report.created));
+    let error = import.calls(calls(1200)).await.unwrap_err();
+    assert_eq!((error.status(), error.import_report().unwrap().created), (Some(413), 999));
+    assert_eq!(*progress.lock().unwrap(), [500, 999]);
+}
+
+#[tokio::test]
+async fn an_import_from_a_stream_ends_with_the_error_of_its_source() {
+    let stub = Stub::start([report(500), report(7), report(507)]).await;
+    let client = client(&stub.url);
+    let rows = |end: Option<&'static str>| stream::iter(calls(507).map(Ok).chain(end.map(Err)));
+    let error = client.import(ImportQuery::default()).stream(rows(Some("the database is gone"))).await.unwrap_err();
+    assert!(error.to_string().contains("the database is gone"), "{error}");
+    assert_eq!(error.import_report().unwrap().created, 507);
+    let counts: Vec<_> = stub.seen().iter().map(|seen| seen.body.lines().count()).collect();
+    assert_eq!(counts, [500, 7], "what came before the error is written");
+    // An atomic import writes all or none.
+    let atomic = ImportQuery { is_atomic: true, ..ImportQuery::default() };
+    assert!(client.import(atomic.clone()).stream(rows(Some("gone"))).await.is_err());
+    assert_eq!(stub.seen().len(), 2);
+    assert_eq!(client.import(atomic).stream(rows(None)).await.unwrap().created, 507);
+}
+
+#[tokio::test]
+async fn streams_have_names_and_a_next_of_their_own() {
+    struct Reader {
+        calls: ItemStream<CallRecord>,
+    }
+    let stub = Stub::start([page("x-none: 1"), page("x-none: 1")]).await;
+    let client = client(&stub.url);
+    let mut reader = Reader { calls: client.stream_calls(ListQuery::default()) };
+    assert_eq!(reader.calls.next().await.unwrap().unwrap().id.as_str(), ID);
+    assert!(reader.calls.try_next().await.unwrap().is_none() && reader.calls.next().await.is_none());
+    let partial = ListQuery { fields: vec!["_id".to_owned()], ..ListQuery::default() };
+    let ids: Vec<serde_json::Value> = client.stream_calls_as(partial.clone()).collect().await.unwrap();
+    assert_eq!(ids[0]["_id"], ID);
+    assert!(client.stream_pages(partial).try_next().await.unwrap_err().is_invalid_request());
+}
+
+#[tokio::test]
+async fn an_export_is_written_as_it_is() {
+    let whole = chunk("_id,status\n") + &chunk("a,busy\n") + "0\r\n\r\n";
+    let reply = || Reply::raw(200, &["content-type: text/csv", "transfer-encoding: chunked"], &whole);
+    let stub = Stub::start([reply(), export(200, &chunk("_id"))]).await;
+    let client = client(&stub.url);
+    let query = ExportQuery { format: ExportFormat::Csv, ..ExportQuery::default() };
+    let mut file = Vec::new();
+    assert_eq!(client.export_file(&query).await.unwrap().write_to(&mut file).await.unwrap(), 18);
+    assert_eq!(file, b"_id,status\na,busy\n");
+    assert_eq!(stub.seen()[0].line, "GET /v2/api/call-history/export?format=csv");
+    let broken = client.export_file(&query).await.unwrap().write_to(&mut file).await.unwrap_err();
+    assert!(broken.get_ref().unwrap().downcast_ref::<Error>().unwrap().is_retryable());
+}
+
+#[tokio::test]
+async fn hits_are_streamed_over_pages() {
+    let page = |next: &str| {
+        let hit = format!(r#"{{"call":{},"evidence":[]}}"#, examples::SOURCE_EXAMPLE);
+        Reply::json(200, &format!(r#"{{"hits":[{hit}]{next}}}"#))
+    };
+    let stub = Stub::start([page(r#","next":"two""#), page("")]).await;
+    let filter = CallFilter { search: Some("a".to_owned()), ..CallFilter::default() };
+    let query = SearchQuery { filter, sort: SearchSort::NewestFirst, ..SearchQuery::default() };
+    assert_eq!(client(&stub.url).stream_search_hits(query).collect().await.unwrap().len(), 2);
+    assert!(stub.seen()[1].line.contains("cursor=two"));
 }

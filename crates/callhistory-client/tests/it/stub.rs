@@ -14,6 +14,7 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
+    delay: Duration,
     hold: Duration,
 }
 
@@ -27,7 +28,7 @@ impl Reply {
     pub(crate) fn raw(status: u16, headers: &[&str], body: &str) -> Self {
         let head = format!("HTTP/1.1 {status} Scripted\r\nconnection: close\r\nx-request-id: req-{status}\r\n");
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        Self { bytes: format!("{head}{headers}\r\n{body}").into_bytes(), hold: Duration::ZERO }
+        Self { bytes: format!("{head}{headers}\r\n{body}").into_bytes(), delay: Duration::ZERO, hold: Duration::ZERO }
     }
 
     pub(crate) fn json(status: u16, body: &str) -> Self {
@@ -40,7 +41,12 @@ impl Reply {
 
     /// No bytes: the connection is closed, or stays open with [`Reply::hold`].
     pub(crate) fn nothing() -> Self {
-        Self { bytes: Vec::new(), hold: Duration::ZERO }
+        Self { bytes: Vec::new(), delay: Duration::ZERO, hold: Duration::ZERO }
+    }
+
+    pub(crate) fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
     }
 
     pub(crate) fn hold(mut self) -> Self {
@@ -101,6 +107,7 @@ async fn serve(mut stream: TcpStream, reply: Reply, log: Arc<Mutex<Vec<Seen>>>) 
         }
     };
     log.lock().unwrap().push(seen);
+    tokio::time::sleep(reply.delay).await;
     // A client that rejects a response disconnects before its end.
     let _ = stream.write_all(&reply.bytes).await;
     tokio::time::sleep(reply.hold).await;

@@ -38,8 +38,8 @@ async fn the_sdk_reads_what_it_wrote() {
     let written = client.replace_call(ID, &examples::source_input()).await.unwrap().call;
     assert_eq!(written, examples::source_example());
     let read = client.get_call(ID).await.unwrap();
-    assert_eq!(read, examples::source_example());
-    assert_eq!(read.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
+    assert_eq!(read.call, examples::source_example());
+    assert_eq!(read.call.cost.unwrap().customer_charge().unwrap().as_str(), "0.10");
     let missing = client.get_call("absent").await.unwrap_err();
     assert!(missing.is_not_found());
     assert_eq!(missing.problem().unwrap().code.as_str(), "call_not_found");
@@ -55,7 +55,7 @@ async fn created_ids_are_hexadecimal_and_increase() {
     for _ in 0..20 {
         let created = client.create_call(&input).await.unwrap().call;
         assert_eq!(created.created_at.as_str(), "2026-01-01T00:00:00.000Z");
-        assert_eq!(client.get_call(created.id.as_str()).await.unwrap(), created);
+        assert_eq!(client.get_call(created.id.as_str()).await.unwrap().call, created);
         ids.push(created.id.to_string());
     }
     assert!(ids.iter().all(|id| id.len() == 24 && id.chars().all(|c| c.is_ascii_hexdigit() && !c.is_uppercase())));

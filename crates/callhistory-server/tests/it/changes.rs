@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use callhistory_client::{CallInput, CallPatch, CallStatus, ChangesQuery};
-use futures_util::TryStreamExt as _;
 use reqwest::{Method, StatusCode};
 
 use crate::{
@@ -37,8 +36,9 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     let late = client.update_call("a", &CallPatch::from(input(CallStatus::Ongoing))).await.unwrap_err();
     assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "final_status", "{late:?}");
     assert!(client.delete_call("b").await.unwrap_err().is_not_found());
-    assert!(client.if_absent().replace_call("a", &CallInput::default()).await.unwrap_err().is_conflict());
-    let (_, version) = client.get_call_version("a").await.unwrap();
+    assert!(client.if_absent().replace_call("a", &CallInput::default()).await.unwrap_err().is_precondition_failed());
+    let read = client.get_call("a").await.unwrap();
+    let version = read.version().unwrap();
     let page = client.list_call_changes(&ChangesQuery::default()).await.unwrap();
     let seen: Vec<_> = page
         .changes
@@ -52,10 +52,10 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     assert_eq!(page.changes[2].call.as_ref().unwrap().status, Some(CallStatus::Completed));
     assert!(!page.has_more);
     // With the version of the final status as precondition, the status can be reopened once.
-    let seen = client.if_version(&version);
+    let seen = client.if_version(version);
     let reopened = CallPatch::from(input(CallStatus::Ongoing));
-    assert_eq!(seen.update_call("a", &reopened).await.unwrap().call.status, Some(CallStatus::Ongoing));
-    assert!(seen.delete_call("a").await.unwrap_err().is_conflict());
+    assert_eq!(seen.update_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
+    assert!(seen.delete_call("a").await.unwrap_err().is_precondition_failed());
     let page =
         client.list_call_changes(&ChangesQuery { cursor: Some(page.cursor), ..ChangesQuery::default() }).await.unwrap();
     assert_eq!(page.changes.len(), 1);
@@ -138,7 +138,7 @@ async fn the_sdk_follows_changes_during_writes() {
         let (mut seen, mut cursor) = (Vec::new(), None);
         while seen.len() < 50 {
             // Each iteration opens a new stream at the last cursor.
-            let mut pages = std::pin::pin!(client.follow_changes(cursor.clone()));
+            let mut pages = client.follow_changes(cursor.clone());
             let page = pages.try_next().await.unwrap().unwrap();
             seen.extend(page.changes.iter().map(|change| change.version));
             cursor = Some(page.cursor);

@@ -290,12 +290,13 @@ async fn the_sdk_asks_for_compression_if_it_should() {
         let sdk = Sdk::builder(&server.url("")).workspace(WORKSPACE).compression(compression).build().unwrap();
         let call = CallInput { summary: Some("again ".repeat(1000)), ..CallInput::default() };
         sdk.replace_call("c", &call).await.unwrap();
-        let (record, version) = sdk.get_call_version("c").await.unwrap();
+        let record = sdk.get_call("c").await.unwrap();
+        let version = record.version().unwrap().clone();
         assert_eq!(record.summary, call.summary);
-        assert_eq!(sdk.list_calls(&ListQuery::default()).await.unwrap().calls, [record]);
+        assert_eq!(sdk.list_calls(&ListQuery::default()).await.unwrap().calls, [record.call]);
         let change = CallPatch::from(CallInput { summary: Some(format!("{compression}")), ..CallInput::default() });
         sdk.if_version(&version).update_call("c", &change).await.unwrap();
-        assert!(sdk.if_version(&version).update_call("c", &change).await.unwrap_err().is_conflict());
+        assert!(sdk.if_version(&version).update_call("c", &change).await.unwrap_err().is_precondition_failed());
         let asked = server.observer.exchanges.lock().unwrap().last().unwrap().sent.contains_key("accept-encoding");
         assert_eq!(asked, compression);
     }

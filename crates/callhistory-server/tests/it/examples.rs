@@ -371,12 +371,12 @@ async fn use_everything(client: &Client) {
     let metrics = MetricsQuery { filter: list.filter.clone(), group_by: vec![GroupKey::Hour], fill: true };
     client.get_call_metrics(&metrics).await.unwrap();
     let table = ExportQuery::from_query("format=csv&fields=_id&sort=cost&bom=true").unwrap();
-    let table: Vec<_> = client.export_calls_as(&table).await.unwrap().try_collect().await.unwrap();
+    let table: Vec<_> = client.export_file(&table).await.unwrap().try_collect().await.unwrap();
     assert!(table.concat().starts_with("\u{feff}_id\r\n\"".as_bytes()));
     assert_eq!(client.export_calls(list.filter).await.unwrap().count().await, 0);
     let changes = ChangesQuery { cursor: Some("latest".to_owned()), limit: Some(1), wait: Some(0) };
     client.list_call_changes(&changes).await.unwrap();
-    let lenient = client.with_handling(Handling::Lenient);
+    let lenient = client.with(|options| options.handling(Handling::Lenient));
     lenient.create_call(&CallInput::default()).await.unwrap();
     lenient.replace_call("lenient", &CallInput::default()).await.unwrap();
     lenient.upsert_call("upsert", &CallPatch::default()).await.unwrap();
@@ -385,10 +385,11 @@ async fn use_everything(client: &Client) {
     let imported = [CallInput { id: Some("b1".parse().unwrap()), ..CallInput::default() }];
     let query =
         ImportQuery { mode: ImportMode::Merge, is_atomic: true, restores_deleted: true, ..ImportQuery::default() };
-    lenient.import_calls_with(&query, imported).await.unwrap();
-    let (_, version) = client.get_call_version("another").await.unwrap();
-    client.if_version(&version).replace_call("another", &CallInput::default()).await.unwrap();
-    client.if_version(&version).update_call("another", &CallPatch::default().without("roomName")).await.unwrap();
-    client.if_version(&version).delete_call("another").await.unwrap();
+    lenient.import(query).calls(imported).await.unwrap();
+    let read = client.get_call("another").await.unwrap();
+    let version = read.version().unwrap();
+    client.if_version(version).replace_call("another", &CallInput::default()).await.unwrap();
+    client.if_version(version).update_call("another", &CallPatch::default().without("roomName")).await.unwrap();
+    client.if_version(version).delete_call("another").await.unwrap();
     client.if_absent().replace_call("another", &CallInput::default()).await.unwrap();
 }

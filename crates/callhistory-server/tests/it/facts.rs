@@ -462,7 +462,7 @@ async fn a_long_call_goes_in_and_comes_out() {
     assert!(written.body.ends_with(&format!(r#""transcript":[{turns}]}}"#)));
     assert!(server.get("long", &[]).await.body == written.body);
     let read = server.client().get_call("long").await.unwrap();
-    assert_eq!(read.transcript.unwrap().as_str().len(), turns.len() + 2);
+    assert_eq!(read.call.transcript.unwrap().as_str().len(), turns.len() + 2);
     // A list of other members does not read the transcript, which takes many times as long.
     let after = time_lists(&server, 21).await;
     assert!(after < 3 * before, "{before:?} before, {after:?} after");

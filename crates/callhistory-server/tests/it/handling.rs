@@ -126,7 +126,7 @@ async fn unknown_members_survive_a_strict_round_trip() {
     let mut read = client.get_call("c").await.unwrap();
     assert_eq!(read.extra.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["sentiment", "x"]);
     read.summary = Some("s".to_owned());
-    let written = client.replace_call("c", &CallInput::from(read)).await.unwrap();
+    let written = client.replace_call("c", &CallInput::from(read.call)).await.unwrap();
     assert_eq!(written.warnings, []);
     let body = server.get("c", &[]).await.body;
     assert!(body.contains(r#""sentiment":{"score":2.50},"x":[1e2],"transcript":"#), "{body}");
@@ -149,21 +149,21 @@ async fn the_sdk_prefers_a_handling_and_returns_warnings() {
     let client = server.client();
     let input = CallInput::parse(br#"{"status":"ringing","sentiment":1}"#, Handling::Lenient).unwrap().input;
     assert!(client.replace_call("c", &input).await.unwrap_err().is_invalid_request());
-    let lenient = client.with_handling(Handling::Lenient);
+    let lenient = client.with(|options| options.handling(Handling::Lenient));
     let written = lenient.replace_call("c", &input).await.unwrap();
     let found: Vec<_> = written.warnings.iter().map(|w| format!("{} {}", w.pointer, w.code)).collect();
     assert_eq!(found, ["/sentiment unknown_member"]);
     assert_eq!(lenient.create_call(&input).await.unwrap().warnings.len(), 1);
     // The version of a write is the one of the next precondition.
     let ended = CallPatch::from(CallInput { status: Some(CallStatus::Completed), ..CallInput::default() });
-    let version = written.version.unwrap();
-    let ended = client.if_version(&version).update_call("c", &ended).await.unwrap();
+    let version = written.version().unwrap();
+    let ended = client.if_version(version).update_call("c", &ended).await.unwrap();
     let live = CallPatch::from(CallInput { status: Some(CallStatus::Ringing), ..CallInput::default() });
     let refused = client.update_call("c", &live).await.unwrap_err();
     assert_eq!(refused.problem().unwrap().code.as_str(), "final_status");
-    client.if_version(&ended.version.unwrap()).update_call("c", &live).await.unwrap();
+    client.if_version(ended.version().unwrap()).update_call("c", &live).await.unwrap();
     assert!(client.update_call("first", &live).await.unwrap_err().is_not_found());
-    assert_eq!(client.upsert_call("first", &live).await.unwrap().call.status, Some(CallStatus::Ringing));
+    assert_eq!(client.upsert_call("first", &live).await.unwrap().status, Some(CallStatus::Ringing));
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ async fn originals_need_the_scope_of_phone_numbers() {
 #[tokio::test]
 async fn ids_are_encoded_in_the_paths_of_originals() {
     let server = Server::start().await;
-    let client = server.client().with_handling(Handling::Lenient);
+    let client = server.client().with(|options| options.handling(Handling::Lenient));
     for id in ["a84b@host.example", "通話", "a+b=c"] {
         let input = callhistory_client::CallInput::default();
         client.replace_call(id, &input).await.unwrap();

@@ -5,11 +5,11 @@ use callhistory_test_server::{Fault, TestServer};
 
 /// The code under test: closes a call, unless somebody else has changed it in the meantime.
 async fn close(client: &Client, id: &str) -> Result<&'static str, Error> {
-    let (_, version) = client.get_call_version(id).await?;
+    let call = client.get_call(id).await?;
     let completed = CallInput { status: Some(CallStatus::Completed), ..CallInput::default() };
-    match client.if_version(&version).update_call(id, &completed.into()).await {
+    match client.if_version(call.version()?).update_call(id, &completed.into()).await {
         Ok(_) => Ok("closed"),
-        Err(error) if error.is_conflict() => Ok("changed by somebody else"),
+        Err(error) if error.is_precondition_failed() => Ok("changed by somebody else"),
         Err(error) => Err(error),
     }
 }
