@@ -39,7 +39,10 @@ use reqwest::{
     header::RETRY_AFTER,
 };
 
-use crate::error::{BodyError, Error, Malformed, ResponseHead};
+use crate::{
+    error::{BodyError, Error, Malformed, ResponseHead},
+    tls::{Certificates, configure},
+};
 
 /// The workspace of a record that has none.
 pub const WORKSPACE: &str = "workspace";
@@ -147,7 +150,7 @@ pub fn rate_limit_error(retry_after: Duration) -> Error {
 /// ```
 #[must_use]
 pub fn timeout_error() -> Error {
-    Error::transport(failed_read(io::ErrorKind::TimedOut)).after(1)
+    Error::timed_out().after(1)
 }
 
 /// The error of a request whose connection was lost: the service may have processed it.
@@ -248,6 +251,7 @@ impl Resolve for NoHosts {
 
 #[expect(clippy::expect_used, reason = "the resolver fails at once, without waiting")]
 fn failed_connect() -> reqwest::Error {
-    let client = reqwest::Client::builder().no_proxy().dns_resolver(NoHosts).build().expect("a client");
+    let client = reqwest::Client::builder().no_proxy().dns_resolver(NoHosts);
+    let client = configure(client, &Certificates::default()).expect("a provider").build().expect("a client");
     client.get("http://test.invalid").send().now_or_never().expect("no wait").expect_err("no host")
 }

@@ -56,7 +56,7 @@ fn copy(root: &Path, folder: &Path) -> Result<(), Failure> {
     for (path, text) in clients.chain(shared) {
         let to = folder.join(path);
         fs::create_dir_all(to.parent().ok_or("a file has no folder")?)?;
-        fs::write(to, text)?;
+        fs::write(to, text.as_bytes())?;
     }
     Ok(())
 }
