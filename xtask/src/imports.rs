@@ -15,7 +15,8 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "crates/callhistory-model",
         &[
-            &["value/extensible_enum"],
+            &["value/json_text", "value/text_traits"],
+            &["answer", "value/extensible_enum"],
             &["field_error", "field_warning", "spelling"],
             &["value"],
             &["record"],

@@ -1,6 +1,6 @@
 //! Errors in members, parameters and headers of requests.
 
-use crate::{reply::answer, value::extensible_enum::extensible_enum};
+use crate::{answer::answer, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable error code. Codes are stable; later versions may add codes.

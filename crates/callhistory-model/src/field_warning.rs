@@ -1,8 +1,8 @@
 //! Warnings: what a write keeps, reads in another form, or leaves out, without a refusal.
 
 use crate::{
+    answer::answer,
     field_error::{escape_pointer, truncated},
-    reply::answer,
     value::extensible_enum::extensible_enum,
 };
 

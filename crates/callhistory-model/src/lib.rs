@@ -30,6 +30,7 @@
 //! # Ok::<(), callhistory_model::FieldErrors>(())
 //! ```
 
+mod answer;
 pub mod examples;
 mod field_error;
 mod field_warning;
@@ -72,7 +73,8 @@ pub use value::{
     decimal::{Amount, ExactDecimal, Seconds, UnixSeconds},
     extensible_enum::{CallType, Direction, normalize_enum_value},
     id::{CallId, RESERVED_CALL_IDS, WorkspaceId},
-    raw_json::{JsonArray, JsonObject, JsonText, MAX_JSON_DEPTH},
+    json_text::JsonText,
+    raw_json::{JsonArray, JsonObject, MAX_JSON_DEPTH},
     scalar::{ExactNumber, MAX_PATH_BYTES, Scalar, visit_members, visit_scalars},
     time_zone::{MAX_TIME_ZONE_CHARS, TimeZone},
     timestamp::Timestamp,

@@ -7,6 +7,7 @@ mod merge;
 mod patch;
 mod projection;
 mod repair;
+mod response;
 mod rules;
 mod table;
 

@@ -1,16 +1,11 @@
-//! The two parsers of a record: one for requests, strict or lenient, and one for responses.
+//! The parser of records in requests, strict or lenient.
 
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
-    fmt,
     sync::LazyLock,
 };
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
 use super::{repair::repair, rules::MemberReader, table::span_nanos};
@@ -463,41 +458,4 @@ fn unknown_detail(name: &str, otherwise: &str) -> String {
 fn unknown_member(name: &str) -> FieldError {
     let otherwise = "put custom data into \"metadata\", or send it with Prefer: handling=lenient";
     FieldError::new(FieldErrorCode::Unknown, unknown_detail(name, otherwise))
-}
-
-impl<'de> Deserialize<'de> for CallRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let exact = serde_json::from_str::<ExactRecord>(json.get());
-        exact.map(|ExactRecord(record)| record).or_else(|error| {
-            // Something is not as this version expects it. Without an ID it is no record at all.
-            match serde_json::from_str::<Members<'_>>(json.get()) {
-                Ok(Members(members)) if members.iter().any(|(name, _)| name == "_id") => Ok(Self::read_any(members)),
-                _ => Err(serde::de::Error::custom(error)),
-            }
-        })
-    }
-}
-
-/// A record of a response in which each known member has the type of this version.
-struct ExactRecord(CallRecord);
-
-impl<'de> Deserialize<'de> for ExactRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RecordVisitor;
-
-        impl<'de> Visitor<'de> for RecordVisitor {
-            type Value = CallRecord;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a call record")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CallRecord, A::Error> {
-                CallRecord::read_exact(map)
-            }
-        }
-
-        deserializer.deserialize_map(RecordVisitor).map(Self)
-    }
 }

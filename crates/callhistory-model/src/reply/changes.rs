@@ -2,7 +2,7 @@
 
 #[cfg(feature = "schema")]
 use crate::ChangesQuery;
-use crate::{CallId, CallRecord, Timestamp, value::extensible_enum::extensible_enum};
+use crate::{CallId, CallRecord, Timestamp, answer::answer, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Type of a change.

@@ -1,6 +1,6 @@
 //! The report of an import.
 
-use crate::{FieldError, FieldErrorCode, FieldWarning, WarningCode};
+use crate::{FieldError, FieldErrorCode, FieldWarning, WarningCode, answer::answer};
 
 answer! {
     /// Result of an import. A rejected record does not prevent the others from being written, unless the import is atomic.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ExactDecimal;
+use crate::{ExactDecimal, answer::answer};
 
 /// Declares an answer with the figures of some calls, between other members: generators have no word for a flattened struct.
 macro_rules! with_figures {

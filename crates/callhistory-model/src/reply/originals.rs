@@ -1,6 +1,6 @@
 //! Originals: documents of a record as they were sent.
 
-use crate::{FieldWarning, Timestamp};
+use crate::{FieldWarning, Timestamp, answer::answer};
 
 answer! {
     /// What is known of an original: a document that the record does not repeat value for value, kept byte for byte.

@@ -1,6 +1,6 @@
 //! The body of an error response: a problem (RFC 9457).
 
-use crate::{FieldError, value::extensible_enum::extensible_enum};
+use crate::{FieldError, answer::answer, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable problem code. Codes are stable; later versions may add codes.
@@ -84,7 +84,7 @@ answer! {
         /// ID of the request, also in the header `X-Request-Id` and in the log.
         "requestId" always request_id: String,
         /// The errors of the request, if there can be several.
-        #[cfg_attr(feature = "schema", schemars(default, length(max = 100)))]
+        #[cfg_attr(feature = "schema", schemars(default, skip_serializing_if = "Vec::is_empty", length(max = 100)))]
         "errors" list errors: Vec<FieldError>,
     }
 }

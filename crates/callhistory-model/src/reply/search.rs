@@ -2,7 +2,7 @@
 
 #[cfg(feature = "schema")]
 use crate::SearchQuery;
-use crate::{CallRecord, Seconds};
+use crate::{CallRecord, Seconds, answer::answer};
 
 answer! {
     /// A text of a call that a search matches.

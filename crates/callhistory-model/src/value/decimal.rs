@@ -1,15 +1,12 @@
 //! Exact decimals, returned digit for digit.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{
-    raw_json::{JsonText, type_name},
-    scalar::ExactNumber,
-};
+use super::{json_text::JsonText, raw_json::type_name};
 use crate::{FieldError, FieldErrorCode};
 
 /// Filters and sums use integer billionths, for seconds and for money.
@@ -253,23 +250,6 @@ macro_rules! exact_number {
 
             fn try_from(text: String) -> Result<Self, FieldError> {
                 text.parse()
-            }
-        }
-
-        impl Ord for $name {
-            fn cmp(&self, other: &Self) -> Ordering {
-                let exact = |number: &Self| number.value.filter(|_| !number.is_rounded);
-                let by_value = match (exact(self), exact(other)) {
-                    (Some(value), Some(other)) => value.cmp(&other),
-                    _ => ExactNumber::parse(self.as_str()).cmp(&ExactNumber::parse(other.as_str())),
-                };
-                by_value.then_with(|| self.as_str().cmp(other.as_str()))
-            }
-        }
-
-        impl PartialOrd for $name {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                Some(self.cmp(other))
             }
         }
 

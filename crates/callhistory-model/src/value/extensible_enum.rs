@@ -66,7 +66,7 @@ macro_rules! extensible_enum {
             }
         }
 
-        crate::value::text_traits!($name);
+        crate::value::text_traits::text_traits!($name);
 
         // `anyOf: [enum, string]` becomes an empty type in common generators; a plain string with known values does not.
         #[cfg(feature = "schema")]

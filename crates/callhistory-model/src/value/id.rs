@@ -110,7 +110,7 @@ macro_rules! id {
             }
         }
 
-        crate::value::text_traits!($name);
+        crate::value::text_traits::text_traits!($name);
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

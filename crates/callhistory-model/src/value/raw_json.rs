@@ -12,6 +12,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::json_text::JsonText;
 use crate::{FieldError, FieldErrorCode, field_error::escape_pointer};
 
 /// Maximum nesting depth of arrays and objects inside a free-form member.
@@ -200,7 +201,7 @@ fn compact(json: &str) -> Result<String, FieldError> {
 /// Any JSON value without the white space between its tokens, under the rules of [`JsonObject`].
 pub(crate) fn free_form_text(json: &str) -> Result<JsonText, FieldError> {
     let invalid = |error| FieldError::new(FieldErrorCode::WrongType, format!("is not valid JSON: {error}"));
-    RawValue::from_string(compact(json)?).map(JsonText).map_err(invalid)
+    RawValue::from_string(compact(json)?).map(JsonText::from).map_err(invalid)
 }
 
 /// The length of the JSON string at the start of the text, quotes included.
@@ -261,47 +262,6 @@ fn pointer_of(open: &[Container<'_>]) -> String {
     })
 }
 
-/// Any JSON value as text, unchecked. A client keeps unknown members in this form.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JsonText(Box<RawValue>);
-
-impl JsonText {
-    /// The JSON text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-}
-
-impl JsonText {
-    /// `null`.
-    pub(crate) fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
-    }
-
-    /// The text of a number.
-    #[expect(clippy::expect_used, reason = "the callers format numbers")]
-    pub(super) fn of_number(text: &str) -> Self {
-        Self(RawValue::from_string(text.to_owned()).expect("a formatted number is JSON"))
-    }
-}
-
-impl From<Box<RawValue>> for JsonText {
-    fn from(json: Box<RawValue>) -> Self {
-        Self(json)
-    }
-}
-
-impl PartialEq for JsonText {
-    /// Equal if the texts are: `{"a":1}` is not `{"a":1.0}`.
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for JsonText {}
-
 /// Declares the type of a free-form value from its documentation, name, empty value, JSON type and schema.
 macro_rules! free_form {
     ($(#[$doc:meta])* $name:ident, $empty:literal, $type_name:literal, $schema:tt) => {
@@ -341,7 +301,7 @@ macro_rules! free_form {
 
         impl Default for $name {
             fn default() -> Self {
-                Self(JsonText(RawValue::from_string($empty.to_owned()).expect("the literal is JSON")))
+                Self(RawValue::from_string($empty.to_owned()).expect("the literal is JSON").into())
             }
         }
 
@@ -355,7 +315,7 @@ macro_rules! free_form {
                 if type_name(json) != $type_name {
                     return Err(wrong_type(json, $type_name));
                 }
-                Ok(Self(JsonText(RawValue::from_string(compact(json)?).map_err(invalid)?)))
+                Ok(Self(RawValue::from_string(compact(json)?).map_err(invalid)?.into()))
             }
         }
 

@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    decimal::NumberParts,
+    decimal::{Amount, ExactDecimal, NumberParts, Seconds, UnixSeconds},
     raw_json::{decode_string, raw_members, string_text},
 };
 use crate::{FieldError, FieldErrorCode, field_error::escape_pointer};
@@ -86,6 +86,26 @@ impl PartialOrd for ExactNumber {
         Some(self.cmp(other))
     }
 }
+
+/// Orders a number by value, and then by its digits.
+macro_rules! ordered {
+    ($($name:ident),+) => {
+        $(impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                let by_value = ExactNumber::parse(self.as_str()).cmp(&ExactNumber::parse(other.as_str()));
+                by_value.then_with(|| self.as_str().cmp(other.as_str()))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        })+
+    };
+}
+
+ordered!(Amount, ExactDecimal, Seconds, UnixSeconds);
 
 impl fmt::Display for ExactNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,12 +16,12 @@ fn record(changes: Value) -> Value {
     record
 }
 
-fn read(record: &Value) -> CallRecord {
-    serde_json::from_value(record.clone()).unwrap_or_else(|error| panic!("{error}: {record}"))
+fn answer<T: DeserializeOwned>(sent: &Value) -> T {
+    serde_json::from_value(sent.clone()).map_err(|error| format!("{error}: {sent}")).unwrap()
 }
 
 fn is_kept<T: DeserializeOwned + Serialize>(sent: &Value) -> T {
-    let read: T = serde_json::from_value(sent.clone()).unwrap_or_else(|error| panic!("{error}: {sent}"));
+    let read: T = answer(sent);
     assert_eq!(serde_json::to_value(&read).unwrap(), *sent);
     read
 }
@@ -46,18 +46,18 @@ fn a_value_of_another_type_is_kept_and_counts_as_absent() {
     let kept = call.extra.iter().find(|(name, _)| name == "startTime").unwrap();
     assert_eq!(kept.1.as_str(), "\"2023-03-28T10:40:00Z\"");
     // Written back as well.
-    let input = CallInput::from(read(&odd));
+    let input = CallInput::from(answer::<CallRecord>(&odd));
     assert_eq!(serde_json::to_value(&input).unwrap(), odd);
 }
 
 #[test]
 fn a_required_member_may_be_null_or_missing() {
     for name in CallRecord::MEMBERS.iter().filter(|name| **name != "_id") {
-        let call = read(&record(json!({ *name: null })));
+        let call: CallRecord = answer(&record(json!({ *name: null })));
         assert_eq!(call.id, "1234567890abcdef");
         let mut without = record(json!({}));
         without.as_object_mut().unwrap().remove(*name);
-        let call = read(&without);
+        let call: CallRecord = answer(&without);
         let written = serde_json::to_value(&call).unwrap();
         let is_free_form = ["metadata", "functionCalls", "analyzedData"].contains(name);
         assert!(is_free_form || written[*name].is_null(), "{written}");
@@ -65,7 +65,7 @@ fn a_required_member_may_be_null_or_missing() {
     }
     // Without an ID it is something else, such as the page of a proxy.
     assert!(serde_json::from_value::<CallRecord>(json!({"ok": true})).is_err());
-    assert_eq!(read(&record(json!({"_id": 17}))).id, "17");
+    assert_eq!(answer::<CallRecord>(&record(json!({"_id": 17}))).id, "17");
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn a_cost_of_other_members_is_kept() {
 #[test]
 fn an_odd_record_does_not_fail_its_page() {
     let odd = record(json!({"_id": "odd", "metadata": null, "cost": {"currency": 978}, "createdAt": 0}));
-    let page: Vec<CallRecord> = is_page(&json!([record(json!({})), odd, record(json!({}))]));
+    let page: Vec<CallRecord> = answer(&json!([record(json!({})), odd, record(json!({}))]));
     assert_eq!(page[1].id, "odd");
     let hits = json!({
         "hits": [{"call": odd, "evidence": [{"member": "/summary", "snippet": "a", "matches": [], "time": "00:12", "score": 0.5}]}],
         "next": {"cursor": "c"},
         "took": 12,
     });
-    let page: SearchPage = is_page(&hits);
+    let page: SearchPage = answer(&hits);
     assert_eq!(page.hits[0].evidence[0].time, None);
     let evidence: Vec<_> = page.hits[0].evidence[0].extra.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(evidence, ["score", "time"]);
@@ -115,14 +115,10 @@ fn an_odd_record_does_not_fail_its_page() {
         {"type": "archived", "_id": "a b", "version": 7, "at": "tomorrow", "call": odd, "by": "retention"},
         {"type": "deleted", "_id": "b", "version": 8, "at": "2026-01-01T00:00:00Z", "call": "gone"},
     ], "cursor": "c", "hasMore": false, "lag": 1.50});
-    let page: CallChangePage = is_page(&changes);
+    let page: CallChangePage = answer(&changes);
     assert_eq!(page.changes[0].kind, ChangeType::Other("archived".to_owned()));
     assert_eq!(page.changes[0].call.as_ref().unwrap().id, "odd");
     assert_eq!(page.changes[1].call, None);
-}
-
-fn is_page<T: DeserializeOwned>(sent: &Value) -> T {
-    serde_json::from_value(sent.clone()).unwrap_or_else(|error| panic!("{error}: {sent}"))
 }
 
 #[test]
