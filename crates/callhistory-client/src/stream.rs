@@ -21,7 +21,7 @@ pub(crate) type BoxFuture<T> = AnyFuture<'static, T>;
 
 /// What may move between threads. In a browser there is one.
 #[cfg(target_arch = "wasm32")]
-trait MaybeSend {}
+pub(crate) trait MaybeSend {}
 #[cfg(target_arch = "wasm32")]
 impl<T> MaybeSend for T {}
 
