@@ -38,7 +38,7 @@
 //! # use callhistory_client::{Client, Error, Versioned};
 //! async fn find(client: &Client, id: &str) -> Result<Option<Versioned>, Error> {
 //!     match client.get_call(id).await {
-//!         Ok(read) => Ok(Some(read.call)),
+//!         Ok(call) => Ok(Some(call)),
 //!         Err(error) if error.is_not_found() => Ok(None),
 //!         Err(error) => Err(error),
 //!     }
