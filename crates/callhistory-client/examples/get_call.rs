@@ -8,7 +8,10 @@ async fn main() -> Result<(), callhistory_client::Error> {
     let id = std::env::args().nth(1).unwrap_or_else(|| "1234567890abcdef".to_owned());
     let call = match client.get_call(&id).await {
         Ok(call) => call,
-        Err(error) if error.is_not_found() => return Ok(println!("there is no call {id}")),
+        Err(error) if error.is_not_found() => {
+            println!("there is no call {id}");
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     println!("{}: {:?}", call.id, call.status);

@@ -38,7 +38,7 @@ use crate::{
 /// Its methods are those of [`crate::Client`]. What is not here is in [`asynchronous`](Self::asynchronous), with
 /// [`wait`](Self::wait) and [`iterate`](Self::iterate).
 #[derive(Clone)]
-pub struct Client {
+pub struct BlockingClient {
     client: crate::Client,
     runtime: Arc<OwnRuntime>,
 }
@@ -69,15 +69,15 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// Those of [`build`](Self::build), and a thread that cannot be started.
-    pub fn build_blocking(self) -> Result<Client, Error> {
+    pub fn build_blocking(self) -> Result<BlockingClient, Error> {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("callhistory-client").enable_all().build();
         let runtime = runtime.map_err(Error::setup)?;
-        Ok(Client { client: self.build()?, runtime: Arc::new(OwnRuntime(Some(runtime))) })
+        Ok(BlockingClient { client: self.build()?, runtime: Arc::new(OwnRuntime(Some(runtime))) })
     }
 }
 
-impl Client {
+impl BlockingClient {
     /// The asynchronous client with the same options.
     #[must_use]
     pub fn asynchronous(&self) -> &crate::Client {
@@ -130,7 +130,7 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for BlockingClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.client.fmt(f)
     }
@@ -139,7 +139,7 @@ impl fmt::Debug for Client {
 /// Declares methods that wait for the method of the same name of the asynchronous client.
 macro_rules! waiting {
     ($(fn $name:ident $(<$of:ident>)? (&self $(, $argument:ident: $type:ty)*) -> $output:ty;)*) => {
-        impl Client {
+        impl BlockingClient {
             $(
                 #[doc = concat!("Like [`", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
                 ///
@@ -175,7 +175,7 @@ waiting! {
 }
 
 /// Streams, as iterators.
-impl Client {
+impl BlockingClient {
     /// Like [`stream_pages`](crate::Client::stream_pages).
     pub fn stream_pages(&self, query: ListQuery) -> Items<ItemStream<CallPage>> {
         self.iterate(self.client.stream_pages(query))
@@ -216,7 +216,7 @@ impl Client {
     }
 }
 
-/// A stream as an iterator; returned by [`Client::iterate`].
+/// A stream as an iterator; returned by [`BlockingClient::iterate`].
 #[must_use = "an iterator does nothing until it is read"]
 pub struct Items<S> {
     stream: S,

@@ -21,6 +21,26 @@ use crate::{
 const CALLS_PATH: &str = "/v2/api/call-history";
 const HAS_TLS: bool = cfg!(any(feature = "rustls-no-provider", feature = "native-tls", target_arch = "wasm32"));
 
+impl Client {
+    /// Returns a builder for the service at `base_url`: `http` or `https`, a host, and the path prefix of a proxy.
+    /// [`ClientBuilder::build`] reports an invalid URL.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use callhistory_client::Client;
+    ///
+    /// let client = Client::builder("http://127.0.0.1:8080")
+    ///     .workspace("abcdef1234567890")
+    ///     .timeout(Duration::from_secs(5))
+    ///     .max_retries(0)
+    ///     .build()?;
+    /// # Ok::<(), callhistory_client::Error>(())
+    /// ```
+    pub fn builder(base_url: &str) -> ClientBuilder {
+        ClientBuilder::new(base_url)
+    }
+}
+
 /// Builds a [`Client`]; returned by [`Client::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]

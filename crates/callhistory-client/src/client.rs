@@ -12,7 +12,7 @@ use reqwest::{
     header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH},
 };
 
-use crate::{builder::ClientBuilder, error::Error, options::RequestOptions, version::Version};
+use crate::{error::Error, options::RequestOptions, version::Version};
 
 pub(crate) const WORKSPACE_HEADER: HeaderName = HeaderName::from_static("x-workspace-id");
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -53,24 +53,6 @@ pub(crate) struct Operation {
 }
 
 impl Client {
-    /// Returns a builder for the service at `base_url`: `http` or `https`, a host, and the path prefix of a proxy.
-    /// [`ClientBuilder::build`] reports an invalid URL.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use callhistory_client::Client;
-    ///
-    /// let client = Client::builder("http://127.0.0.1:8080")
-    ///     .workspace("abcdef1234567890")
-    ///     .timeout(Duration::from_secs(5))
-    ///     .max_retries(0)
-    ///     .build()?;
-    /// # Ok::<(), callhistory_client::Error>(())
-    /// ```
-    pub fn builder(base_url: &str) -> ClientBuilder {
-        ClientBuilder::new(base_url)
-    }
-
     /// Uses another API key from the next request on, in all clones of this client: for keys that are rotated.
     ///
     /// # Errors

@@ -245,7 +245,7 @@ impl Error {
     /// The TLS handshake failed, for example because the certificate of the service is not trusted. A retry does not help.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.transport_error().is_some_and(|error| retry::is_tls_fault(error))
+        self.transport_error().is_some_and(is_tls)
     }
 
     /// The error is transient: the same call can succeed later. The client has already made its retries.
@@ -255,7 +255,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match &self.0.kind {
             ErrorKind::Invalid { .. } | ErrorKind::Setup(_) => false,
-            ErrorKind::Transport(error) => !error.is_builder() && !retry::is_tls_fault(error),
+            ErrorKind::Transport(error) => !error.is_builder() && !is_tls(error),
             ErrorKind::TimedOut => true,
             ErrorKind::Status(_) => self.0.head.as_ref().is_some_and(|head| retry::is_transient(head.status)),
             ErrorKind::Unreadable { is_write, error } => {
@@ -435,6 +435,11 @@ fn is_connect(error: &reqwest::Error) -> bool {
         let _ = error;
         false
     }
+}
+
+/// Whether no connection was made because of TLS.
+fn is_tls(error: &reqwest::Error) -> bool {
+    is_connect(error) && retry::is_tls_fault(error)
 }
 
 /// The innermost cause, which names the failure.

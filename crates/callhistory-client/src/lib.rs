@@ -35,10 +35,10 @@
 //! Use the predicates of [`Error`]:
 //!
 //! ```no_run
-//! # use callhistory_client::{CallRecord, Client, Error};
-//! async fn find(client: &Client, id: &str) -> Result<Option<CallRecord>, Error> {
+//! # use callhistory_client::{Client, Error, Versioned};
+//! async fn find(client: &Client, id: &str) -> Result<Option<Versioned>, Error> {
 //!     match client.get_call(id).await {
-//!         Ok(read) => Ok(Some(read.call)),
+//!         Ok(call) => Ok(Some(call)),
 //!         Err(error) if error.is_not_found() => Ok(None),
 //!         Err(error) => Err(error),
 //!     }
@@ -84,7 +84,7 @@
 //! | feature | |
 //! |---|---|
 //! | `tracing` | a span `callhistory` for each operation, with its name, the number of the attempt, the status and the request ID of the last response, and an event for each retry; no key and no content of a record |
-//! | `blocking` | [`ClientBuilder::build_blocking`] |
+//! | `blocking` | `ClientBuilder::build_blocking`: a client that blocks the thread, whose streams are iterators |
 //!
 //! In a browser (`wasm32-unknown-unknown`), the connections, proxies and certificates are those of the browser, the timeout of an
 //! attempt is the only one, and an export arrives as a whole.

@@ -58,16 +58,16 @@ pub(crate) fn is_tls_fault(error: &(dyn StdError + 'static)) -> bool {
 }
 
 #[cfg_attr(
-    not(any(feature = "rustls-no-provider", feature = "native-tls")),
+    any(target_arch = "wasm32", not(any(feature = "rustls-no-provider", feature = "native-tls"))),
     expect(unused_variables, reason = "without TLS there is no such error")
 )]
 fn is_tls_error(error: &(dyn StdError + 'static)) -> bool {
-    #[cfg(feature = "rustls-no-provider")]
+    #[cfg(all(feature = "rustls-no-provider", not(target_arch = "wasm32")))]
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         use rustls::AlertDescription::{CloseNotify, InternalError};
         return !matches!(error, rustls::Error::AlertReceived(CloseNotify | InternalError));
     }
-    #[cfg(feature = "native-tls")]
+    #[cfg(all(feature = "native-tls", not(target_arch = "wasm32")))]
     if error.is::<native_tls::Error>() {
         return true;
     }

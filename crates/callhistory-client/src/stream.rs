@@ -1,5 +1,7 @@
 //! Streams with a name.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::marker::Send as MaybeSend;
 use std::{
     fmt,
     pin::Pin,
@@ -18,10 +20,6 @@ use futures_util::{future::LocalBoxFuture as AnyFuture, stream::LocalBoxStream a
 pub(crate) type BoxFuture<T> = AnyFuture<'static, T>;
 
 /// What may move between threads. In a browser there is one.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) trait MaybeSend: Send {}
-#[cfg(not(target_arch = "wasm32"))]
-impl<T: Send> MaybeSend for T {}
 #[cfg(target_arch = "wasm32")]
 pub(crate) trait MaybeSend {}
 #[cfg(target_arch = "wasm32")]

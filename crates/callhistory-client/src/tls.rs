@@ -2,7 +2,6 @@
 
 /// Certificates of the program, as PEM.
 #[derive(Clone, Default)]
-#[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "the browser has its own certificates"))]
 pub(crate) struct Certificates {
     pub(crate) roots: Vec<Vec<u8>>,
     /// The chain and the key of the client.

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use callhistory_model::{CallRecord, WarningCode};
+use callhistory_model::{CallChange, CallRecord, WarningCode};
 use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -34,6 +34,21 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
+    }
+
+    /// The version of a record after a change. The [precondition](crate::Client::if_version) fails if it has changed again since;
+    /// `None` for a deleted record.
+    ///
+    /// ```
+    /// # fn example(change: callhistory_client::CallChange, client: callhistory_client::Client) {
+    /// use callhistory_client::Version;
+    ///
+    /// let client = Version::of_change(&change).map(|version| client.if_version(&version));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn of_change(change: &CallChange) -> Option<Self> {
+        change.etag.as_deref()?.parse().ok()
     }
 
     pub(crate) fn header(&self) -> HeaderValue {

@@ -27,6 +27,8 @@ answer! {
         /// Sequence number of the change in its workspace, with which the ETag of the resulting record begins. It starts at 1
         /// without gaps; a restore or a fail-over that lost commits leaves one.
         "version" always version: u64,
+        /// Entity tag of the record after the change, for `If-Match` of a write. Absent if the record was deleted.
+        "etag" optional etag: Option<String>,
         /// Time of the change (RFC 3339, UTC), not before that of an earlier change.
         "at" always at: Timestamp,
         /// The record after the change. Absent if the record was deleted, or has changed again since; a later change then
@@ -39,7 +41,7 @@ impl CallChange {
     /// A change without a record.
     #[must_use]
     pub fn new(kind: ChangeType, id: CallId, version: u64, at: Timestamp) -> Self {
-        Self { kind, id, version, at, call: None, extra: Vec::new() }
+        Self { kind, id, version, etag: None, at, call: None, extra: Vec::new() }
     }
 }
 

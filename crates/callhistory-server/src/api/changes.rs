@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use callhistory_model::{CallChangePage, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
+use callhistory_model::{CallChangePage, ChangeType, ChangesQuery, FieldError, FieldErrorCode, WorkspaceId};
 use callhistory_store::{ChangeBatch, StoredChange};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,7 +21,7 @@ use crate::{
     },
     error::ApiError,
     followers::{FollowerPermit, Position, SharedBatch},
-    http::extract::{EventStream, Parameters},
+    http::extract::{EventStream, Parameters, TagScope},
     openapi::responses::CursorProblems,
     state::AppState,
 };
@@ -77,12 +77,13 @@ pub(crate) async fn list_call_changes(
     }
     let limit = usize::from(query.limit.unwrap_or(ChangesQuery::DEFAULT_LIMIT));
     grant.charge_records(limit)?;
+    let scope = TagScope::of(&app, &workspace, &grant);
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
     let read = |cursor: Option<String>| {
-        let (app, workspace, grant) = (&app, &workspace, &grant);
+        let (app, workspace, grant, scope) = (&app, &workspace, &grant, &scope);
         async move {
             let batch = app.store.list_call_changes(workspace, cursor.as_deref(), limit).await?;
-            Ok::<_, ApiError>((page(grant, &batch)?, batch))
+            Ok::<_, ApiError>((page(grant, scope, &batch)?, batch))
         }
     };
     let (mut body, ChangeBatch { mut start, cursor, changes, .. }) = read(query.cursor.clone()).await?;
@@ -91,7 +92,7 @@ pub(crate) async fn list_call_changes(
     if is_empty && query.wait.is_some_and(|seconds| seconds > 0) {
         let position = Position { workspace: workspace.clone(), cursor, limit };
         if let Some(read) = wait(&app, &grant, position, deadline).await? {
-            (body, start) = (page(&grant, &read.batch)?, read.batch.start.clone());
+            (body, start) = (page(&grant, &scope, &read.batch)?, read.batch.start.clone());
         }
     }
     let again = || async { Ok(((), read(Some(start.clone())).await?.0)) };
@@ -117,23 +118,29 @@ async fn wait(
     timeout_at(deadline, change).await.unwrap_or(Ok(None))
 }
 
-fn page(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
+fn page(grant: &Grant, scope: &TagScope, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::from(b"{\"changes\":[");
     for (at, change) in batch.changes.iter().enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        write_change(&mut body, grant, change)?;
+        write_change(&mut body, grant, scope, change)?;
     }
     body.extend(format!("],\"cursor\":\"{}\",\"hasMore\":{}}}", batch.cursor, batch.has_more).as_bytes());
     Ok(body)
 }
 
 /// Adds one change as JSON, with the stored bytes of the record as they are. Ids, times and types need no escapes.
-fn write_change(json: &mut Vec<u8>, grant: &Grant, change: &StoredChange) -> Result<(), ApiError> {
+fn write_change(json: &mut Vec<u8>, grant: &Grant, scope: &TagScope, change: &StoredChange) -> Result<(), ApiError> {
     let StoredChange { kind, id, sequence, at, body, .. } = change;
-    let start = format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence},\"at\":\"{at}\"");
+    let start = format!("{{\"type\":\"{kind}\",\"_id\":\"{id}\",\"version\":{sequence}");
     json.extend_from_slice(start.as_bytes());
+    if *kind != ChangeType::Deleted {
+        let tag = scope.etag(*sequence);
+        let tag = tag.to_str().unwrap_or_default().trim_matches('"');
+        json.extend_from_slice(format!(r#","etag":"\"{tag}\"""#).as_bytes());
+    }
+    json.extend_from_slice(format!(",\"at\":\"{at}\"").as_bytes());
     if let Some(body) = body {
         json.extend_from_slice(b",\"call\":");
         json.extend_from_slice(&grant.redact(body.clone())?);
@@ -143,12 +150,12 @@ fn write_change(json: &mut Vec<u8>, grant: &Grant, change: &StoredChange) -> Res
 }
 
 /// One event for each change. The JSON of a record has no line breaks.
-fn write_events(grant: &Grant, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
+fn write_events(grant: &Grant, scope: &TagScope, batch: &ChangeBatch) -> Result<Vec<u8>, ApiError> {
     let mut events = Vec::new();
     for change in &batch.changes {
         let head = format!("event: {}\nid: {}\ndata: ", change.kind, change.cursor);
         events.extend_from_slice(head.as_bytes());
-        write_change(&mut events, grant, change)?;
+        write_change(&mut events, grant, scope, change)?;
         events.extend_from_slice(b"\n\n");
     }
     Ok(events)
@@ -193,7 +200,8 @@ impl Follower {
         }
         let read = self.batch.take()?;
         self.position.advance(&read.batch);
-        read.events(grant.sees_phone_numbers(), |batch| write_events(&grant, batch))
+        let scope = TagScope::of(&app, &self.position.workspace, &grant);
+        read.events(grant.sees_phone_numbers(), |batch| write_events(&grant, &scope, batch))
     }
 }
 

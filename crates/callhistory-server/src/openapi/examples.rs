@@ -268,7 +268,7 @@ fn csv() -> String {
 
 fn events() -> String {
     let call = line();
-    let change = r#"{"type":"created","_id":"1234567890abcdef","version":1,"at":"2026-01-01T00:00:00Z","call":"#;
+    let change = r#"{"type":"created","_id":"1234567890abcdef","version":1,"etag":"\"1-9f86d081884c7d65\"","at":"2026-01-01T00:00:00Z","call":"#;
     format!("event: created\nid: {CURSOR}\ndata: {change}{call}}}\n\n")
 }
 
@@ -281,6 +281,7 @@ fn changes() -> String {
       "type": "created",
       "_id": "1234567890abcdef",
       "version": 1,
+      "etag": "\"1-9f86d081884c7d65\"",
       "at": "2026-01-01T00:00:00Z",
       "call": {call}
     }}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callhistory_client::{CallInput, CallPatch, CallStatus, ChangesQuery};
+use callhistory_client::{CallInput, CallPatch, CallStatus, ChangesQuery, Version};
 use reqwest::{Method, StatusCode};
 
 use crate::{
@@ -37,8 +37,6 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     assert!(late.is_conflict() && late.problem().unwrap().code.as_str() == "final_status", "{late:?}");
     assert!(client.delete_call("b").await.unwrap_err().is_not_found());
     assert!(client.if_absent().replace_call("a", &CallInput::default()).await.unwrap_err().is_precondition_failed());
-    let read = client.get_call("a").await.unwrap();
-    let version = read.version().unwrap();
     let page = client.list_call_changes(&ChangesQuery::default()).await.unwrap();
     let seen: Vec<_> = page
         .changes
@@ -51,8 +49,11 @@ async fn changes_are_ordered_and_the_last_one_has_the_record() {
     );
     assert_eq!(page.changes[2].call.as_ref().unwrap().status, Some(CallStatus::Completed));
     assert!(!page.has_more);
+    assert_eq!(Version::of_change(&page.changes[3]), None);
+    let version = Version::of_change(&page.changes[2]).unwrap();
+    assert_eq!(client.get_call("a").await.unwrap().version().unwrap(), &version);
     // With the version of the final status as precondition, the status can be reopened once.
-    let seen = client.if_version(version);
+    let seen = client.if_version(&version);
     let reopened = CallPatch::from(input(CallStatus::Ongoing));
     assert_eq!(seen.update_call("a", &reopened).await.unwrap().status, Some(CallStatus::Ongoing));
     assert!(seen.delete_call("a").await.unwrap_err().is_precondition_failed());

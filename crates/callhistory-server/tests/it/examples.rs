@@ -123,8 +123,12 @@ async fn send(
     server.send_bare(method.clone(), &path, &headers, body.into_bytes()).await
 }
 
-/// A body without values that differ each time: cursors, and the ID of a creation.
+/// A body without values that differ each time: cursors, what entity tags name besides versions, and the ID of a creation.
 fn without_random_values(operation: &str, body: &str) -> String {
+    let body = &match body.split_once("\"etag\":\"\\\"1-") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once('\\').unwrap().1),
+        None => body.to_owned(),
+    };
     let name = match operation {
         "list_call_changes" if body.starts_with('{') => "\"cursor\":\"",
         "list_call_changes" => {
@@ -275,7 +279,10 @@ async fn every_code_sample_sends_its_example() {
         let content = &operation["responses"].as_object().unwrap().values().next().unwrap()["content"];
         let mut response = content["application/json"]["example"].clone();
         match id {
-            "list_call_changes" => response = response["changes"].clone(),
+            "list_call_changes" => {
+                response = response["changes"].clone();
+                read[0]["etag"] = response[0]["etag"].clone();
+            }
             "export_calls" => {
                 response = json!([serde_json::from_str::<Value>(
                     content["application/x-ndjson"]["example"].as_str().unwrap()

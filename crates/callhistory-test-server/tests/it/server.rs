@@ -20,8 +20,8 @@ async fn keys_records_and_the_clock_are_chosen() {
     let key = server.api_key("one", &[Scope::CallsRead]).unwrap();
     let client = |workspace: &str| server.client_builder(workspace).api_key(&key).build().unwrap();
     assert_eq!(client("one").list_calls(&ListQuery::default()).await.unwrap().calls.len(), 1);
-    assert!(client("one").delete_call("a1").await.unwrap_err().is_unauthorized());
-    assert!(client("two").get_call("a2").await.unwrap_err().is_unauthorized());
+    assert!(client("one").delete_call("a1").await.unwrap_err().is_forbidden());
+    assert!(client("two").get_call("a2").await.unwrap_err().is_forbidden());
 }
 
 #[test]
