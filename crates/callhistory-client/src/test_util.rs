@@ -100,16 +100,8 @@ pub fn problem_error(status: u16, code: ProblemCode) -> Error {
 }
 
 fn problem(status: u16, code: ProblemCode) -> Problem {
-    Problem {
-        kind: format!("urn:callhistory:problem:{code}"),
-        title: "A problem of a test".to_owned(),
-        status,
-        code,
-        detail: "The error was made by a test.".to_owned(),
-        request_id: REQUEST_ID.to_owned(),
-        errors: Vec::new(),
-        extra: Vec::new(),
-    }
+    let problem = Problem::new(status, code, "A problem of a test", "The error was made by a test.");
+    Problem { request_id: REQUEST_ID.to_owned(), ..problem }
 }
 
 /// The error of a response with this status and without a problem document, as of a proxy, after one attempt.
