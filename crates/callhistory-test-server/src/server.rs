@@ -59,7 +59,7 @@ struct Keys {
 /// let key = server.api_key("workspace", &[Scope::CallsRead])?;
 /// let reader = server.client_builder("workspace").api_key(key).build()?;
 /// assert_eq!(reader.get_call("a1").await?.status, Some(CallStatus::Busy));
-/// assert!(reader.delete_call("a1").await.unwrap_err().is_unauthorized());
+/// assert!(reader.delete_call("a1").await.unwrap_err().is_forbidden());
 /// # Ok(())
 /// # }
 /// ```

@@ -213,7 +213,7 @@ fn questions(error: &Error) -> String {
         ("accepted", error.was_accepted()),
     ];
     let yes: Vec<_> = answers.iter().filter(|(_, is_so)| *is_so).map(|(name, _)| *name).collect();
-    let (code, attempts) = (error.problem().map(|problem| problem.code.clone()), error.attempts());
+    let (code, attempts) = (error.code().cloned(), error.attempts());
     let has_id = error.request_id().is_some();
     format!("{yes:?} {:?} {code:?} {:?} {has_id} {attempts}", error.status(), error.retry_after())
 }
@@ -252,5 +252,5 @@ async fn records_that_are_made_are_those_of_a_server() {
     let mut stored = server.client(test_util::WORKSPACE).unwrap().get_call("a1").await.unwrap();
     let made = test_util::record("a1", input);
     (stored.created_at, stored.updated_at) = (made.created_at.clone(), made.updated_at.clone());
-    assert_eq!(made, *stored);
+    assert_eq!(made, stored.call);
 }

@@ -14,8 +14,8 @@ async fn keys_records_and_the_clock_are_chosen() {
     let busy = CallInput { status: Some(CallStatus::Busy), ..CallInput::default() };
     let builder = TestServer::builder().require_keys().record("one", "a1", busy.clone()).record("two", "a2", busy);
     let server = builder.clock(|| DateTime::from_timestamp(1_767_225_600, 0).unwrap()).start().unwrap();
-    let call = server.client("one").unwrap().get_call("a1").await.unwrap();
-    assert_eq!((call.status.clone(), call.created_at.as_str()), (Some(CallStatus::Busy), "2026-01-01T00:00:00.000Z"));
+    let call = server.client("one").unwrap().get_call("a1").await.unwrap().call;
+    assert_eq!((call.status, call.created_at.as_str()), (Some(CallStatus::Busy), "2026-01-01T00:00:00.000Z"));
 
     let key = server.api_key("one", &[Scope::CallsRead]).unwrap();
     let client = |workspace: &str| server.client_builder(workspace).api_key(&key).build().unwrap();
