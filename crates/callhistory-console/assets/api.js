@@ -2,6 +2,8 @@
 
 /** The path in front of every route: empty unless a proxy adds a prefix. */
 export const PREFIX = new URL(import.meta.url).pathname.replace(/\/console\/.*$/, "");
+/** Events that are taken at once; frames are drawn in between. */
+const EVENTS_AT_ONCE = 200;
 export const BASE = `${PREFIX}/v2/api/call-history`;
 
 /** The service refused a request: a problem document of RFC 9457, or a response of something between. */
@@ -62,8 +64,13 @@ export function urlOf(path, params) {
 /** @param {number} milliseconds @param {AbortSignal | undefined} signal */
 function pause(milliseconds, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(undefined); }, { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve(undefined);
+    };
+    const timer = setTimeout(end, milliseconds);
+    signal?.addEventListener("abort", end, { once: true });
   });
 }
 
@@ -191,7 +198,7 @@ export class Api {
    */
   async stream(path, params, { signal, onEvent, onState, lastEventId = "" }) {
     let last = lastEventId;
-    let wait = 1000;
+    let [wait, taken] = [1000, 0];
     while (!signal.aborted) {
       try {
         /** @type {Record<string, string>} */
@@ -203,6 +210,8 @@ export class Api {
           if (event.retry !== undefined) wait = Math.min(Math.max(event.retry, 100), 30_000);
           if (event.id !== undefined) last = event.id;
           if (event.data !== "") onEvent(event);
+          taken += 1;
+          if (taken % EVENTS_AT_ONCE === 0) await pause(0, signal);
         }
       } catch (error) {
         if (signal.aborted || isAborted(error)) return;

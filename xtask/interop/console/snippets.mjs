@@ -1,6 +1,6 @@
 // Commands and code that the pages offer: they run as they are, with a key, and behind a proxy that adds a prefix.
 import { execFile } from "node:child_process";
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,6 +72,7 @@ await run("each command runs as it is shown, also behind a proxy", async ({ page
     isClient(await code("Rust"));
   } finally {
     proxy.close();
+    await rm(folder, { recursive: true });
   }
 }, { allow: [/status of 40[0134]/] });
 

@@ -103,4 +103,37 @@ await run("ten thousand followed changes are few renders of few rows, and no mem
   check(after.usedSize - before.usedSize < 4_000_000 && after.nodes < before.nodes * 2, `${JSON.stringify(before)} ${JSON.stringify(after)}`);
 }, REFUSED);
 
+/** Answers for the change feed with one chunk, and counts the events that are taken without a pause: each is read as JSON. */
+function burst(count) {
+  const text = Array.from({ length: count }, (_, at) => `id: c${at}\nevent: deleted\ndata: {"_id":"gone-${at}"}\n\n`).join("");
+  const [fetched, parse, channel] = [globalThis.fetch, JSON.parse, new MessageChannel()];
+  let atOnce = 0;
+  globalThis.burst = { taken: 0, largest: 0 };
+  globalThis.fetch = (url, options) => {
+    if (!String(url).includes("/changes?")) return fetched(url, options);
+    return Promise.resolve(new Response(new ReadableStream({ start: (stream) => stream.enqueue(new TextEncoder().encode(text)) })));
+  };
+  JSON.parse = (json) => {
+    if (json.includes("gone-")) {
+      atOnce += 1;
+      globalThis.burst.taken += 1;
+      globalThis.burst.largest = Math.max(globalThis.burst.largest, atOnce);
+    }
+    return parse(json);
+  };
+  channel.port1.onmessage = () => {
+    atOnce = 0;
+    channel.port2.postMessage(null);
+  };
+  channel.port2.postMessage(null);
+}
+
+await run("changes that arrive at once are taken in parts", async ({ page, open }) => {
+  await page.addInitScript(burst, CHANGES);
+  await open(`#/calls?workspace=${WORKSPACE}&follow=1`);
+  await page.waitForFunction((count) => globalThis.burst.taken === count, CHANGES);
+  const { largest } = await page.evaluate(() => globalThis.burst);
+  check(largest <= 200, `${largest} changes without a pause`);
+}, REFUSED);
+
 await finish();
