@@ -35,6 +35,9 @@ pub(crate) fn check(root: &Path, package: &str, write: bool) -> Result<(), Strin
     Err(format!("{}\n{advice}", differences.join("\n")))
 }
 
+/// Traits of the compiler that no program can name.
+const INTERNAL: [&str; 3] = ["Freeze", "StructuralPartialEq", "UnsafeUnpin"];
+
 struct Api<'a> {
     index: &'a Value,
     lines: BTreeSet<String>,
@@ -98,7 +101,7 @@ impl<'a> Api<'a> {
         for id in inner["impls"].as_array().into_iter().flatten() {
             let Some(implemented) = self.find(id).map(|item| &item["inner"]["impl"]) else { continue };
             // Those of the compiler and of other crates for every type are no decision of this crate, except `Send` and the like.
-            if !implemented["blanket_impl"].is_null() {
+            if !implemented["blanket_impl"].is_null() || INTERNAL.contains(&named(&implemented["trait"]).as_str()) {
                 continue;
             }
             if implemented["trait"].is_null() {
@@ -132,6 +135,8 @@ fn signature(kind: &str, inner: &Value) -> String {
 /// The parameters of an item with their bounds.
 fn generics(generics: &Value) -> String {
     let params = generics["params"].as_array().into_iter().flatten();
+    // `impl Trait` is shown where it stands.
+    let params = params.filter(|param| param.pointer("/kind/type/is_synthetic") != Some(&Value::Bool(true)));
     let bounds = |kind: &Value| kind.pointer("/type/bounds").map(list_of_bounds).unwrap_or_default();
     let params = params.map(|param| format!("{}{}", text(&param["name"]), bounds(&param["kind"])));
     let wheres = generics["where_predicates"].as_array().into_iter().flatten().map(|predicate| {
