@@ -43,7 +43,7 @@ enum Task {
         only: Option<interop::InteropPart>,
     },
     /// Check the crates that are published: packages, features, minimum version of Rust, WebAssembly, public API
-    Package(package::Options),
+    Package(package::PackageOptions),
     /// Take the pictures of docs/images/ anew, from the console with generated calls; needs Node and Chromium
     Screenshots,
     /// Fetch the libraries of the console from npm, with their licences and digests

@@ -12,7 +12,7 @@ const WASM: &str = "wasm32-unknown-unknown";
 
 /// Which checks to run, and how.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct PackageOptions {
     /// Write the public APIs that are committed, in place of comparing with them
     #[arg(long)]
     write_api: bool,
@@ -25,7 +25,7 @@ pub struct Options {
 }
 
 /// A crate that is published, as cargo describes it.
-struct Package {
+struct PublishedCrate {
     name: String,
     features: Vec<String>,
     rust_version: String,
@@ -34,10 +34,10 @@ struct Package {
 /// A check of this name: the commands of cargo, or the comparison of an API.
 struct Check {
     name: String,
-    run: Run,
+    run: Means,
 }
 
-enum Run {
+enum Means {
     Cargo(String),
     /// With another version of Rust.
     Rustup(String, String),
@@ -51,7 +51,7 @@ enum Run {
 /// # Errors
 ///
 /// Names the checks that failed.
-pub fn run(root: &Path, options: &Options, complete: bool) -> Result<(), String> {
+pub fn run(root: &Path, options: &PackageOptions, complete: bool) -> Result<(), String> {
     let mut checks = checks(&packages()?);
     checks.retain(|check| options.only.as_ref().is_none_or(|text| check.name.contains(text.as_str())));
     let (mut failed, mut not_checked) = (Vec::new(), Vec::new());
@@ -61,15 +61,15 @@ pub fn run(root: &Path, options: &Options, complete: bool) -> Result<(), String>
             continue;
         }
         let result = match run {
-            Run::Cargo(arguments) => finish(&mut cargo(&arguments)),
-            Run::Rustup(version, arguments) => {
+            Means::Cargo(arguments) => finish(&mut cargo(&arguments)),
+            Means::Rustup(version, arguments) => {
                 let mut command = Command::new("rustup");
                 command.args(["run", &version, "cargo"]).args(arguments.split(' ')).current_dir(root);
                 // This process is started by another version, which set them.
                 finish(command.env_remove("RUSTC").env_remove("RUSTDOC").env_remove("CARGO"))
             }
-            Run::Api(package) => public_api::check(root, &package, options.write_api),
-            Run::Not(reason) => {
+            Means::Api(package) => public_api::check(root, &package, options.write_api),
+            Means::Not(reason) => {
                 println!("    NOT CHECKED: {reason}");
                 not_checked.push(name);
                 continue;
@@ -100,13 +100,13 @@ fn finish(command: &mut Command) -> Result<(), String> {
 }
 
 /// The members that may be published.
-fn packages() -> Result<Vec<Package>, String> {
+fn packages() -> Result<Vec<PublishedCrate>, String> {
     let output = cargo("metadata --no-deps --format-version 1").output().map_err(|error| error.to_string())?;
     let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
     let all = metadata["packages"].as_array().into_iter().flatten();
     // `publish = false` is an empty list of registries.
     let published = all.filter(|package| package["publish"].is_null());
-    let packages = published.map(|package| Package {
+    let packages = published.map(|package| PublishedCrate {
         name: package["name"].as_str().unwrap_or_default().to_owned(),
         features: package["features"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect(),
         rust_version: package["rust_version"].as_str().unwrap_or_default().to_owned(),
@@ -114,22 +114,22 @@ fn packages() -> Result<Vec<Package>, String> {
     Ok(packages.collect())
 }
 
-fn checks(packages: &[Package]) -> Vec<Check> {
+fn checks(packages: &[PublishedCrate]) -> Vec<Check> {
     let names: Vec<String> = packages.iter().map(|package| format!("-p {}", package.name)).collect();
     let names = names.join(" ");
-    let check = |name: String, run: Run| Check { name, run };
+    let check = |name: String, run: Means| Check { name, run };
     // Together, because none of them is on a registry before the first release. Each is built from its package.
     let dry_run = format!("publish --dry-run --locked --allow-dirty {names}");
-    let mut checks = vec![check("cargo publish --dry-run".to_owned(), Run::Cargo(dry_run))];
-    for Package { name, features, .. } in packages {
+    let mut checks = vec![check("cargo publish --dry-run".to_owned(), Means::Cargo(dry_run))];
+    for PublishedCrate { name, features, .. } in packages {
         let one =
             features.iter().filter(|feature| *feature != "default").map(|feature| format!("--features {feature}"));
         for feature in std::iter::once(String::new()).chain(one) {
             let arguments = format!("check --locked -p {name} --no-default-features {feature}");
             let run = if feature == "--features native-tls" && cfg!(target_os = "linux") && !has_openssl() {
-                Run::Not("install the headers of OpenSSL (libssl-dev)".to_owned())
+                Means::Not("install the headers of OpenSSL (libssl-dev)".to_owned())
             } else {
-                Run::Cargo(arguments.trim_end().to_owned())
+                Means::Cargo(arguments.trim_end().to_owned())
             };
             checks.push(check(arguments.trim_end().replace("check --locked -p ", "feature of "), run));
         }
@@ -140,21 +140,21 @@ fn checks(packages: &[Package]) -> Vec<Check> {
     checks.push(check(
         format!("Rust {version}"),
         if has_version {
-            Run::Rustup(version.to_owned(), format!("check --locked {names}"))
+            Means::Rustup(version.to_owned(), format!("check --locked {names}"))
         } else {
-            Run::Not(format!("rustup toolchain install {version} --profile minimal"))
+            Means::Not(format!("rustup toolchain install {version} --profile minimal"))
         },
     ));
     let libraries = packages.iter().filter(|package| package.name != "callhistory-openapi-compat");
-    for Package { name, .. } in libraries {
+    for PublishedCrate { name, .. } in libraries {
         let wasm = format!("check --locked -p {name} --no-default-features --target {WASM}");
         let run = if installed(&["target", "list", "--installed"], WASM) {
-            Run::Cargo(wasm)
+            Means::Cargo(wasm)
         } else {
-            Run::Not(format!("rustup target add {WASM}"))
+            Means::Not(format!("rustup target add {WASM}"))
         };
         checks.push(check(format!("{WASM} {name}"), run));
-        checks.push(check(format!("public API of {name}"), Run::Api(name.clone())));
+        checks.push(check(format!("public API of {name}"), Means::Api(name.clone())));
     }
     checks
 }
