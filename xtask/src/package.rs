@@ -10,6 +10,9 @@ use crate::{cargo, public_api};
 /// The platform of browsers, on which the SDK and the model must compile.
 const WASM: &str = "wasm32-unknown-unknown";
 
+/// A feature that takes `non_exhaustive` away, for the crates of this repository.
+const EXHAUSTIVE: &str = "exhaustive";
+
 /// Which checks to run, and how.
 #[derive(Debug, Args)]
 pub struct PackageOptions {
@@ -41,7 +44,8 @@ enum Means {
     Cargo(String),
     /// With another version of Rust.
     Rustup(String, String),
-    Api(String),
+    /// The public API of a crate with these features.
+    Api(String, String),
     /// Why it cannot run here.
     Not(String),
 }
@@ -68,7 +72,7 @@ pub fn run(root: &Path, options: &PackageOptions, complete: bool) -> Result<(), 
                 // This process is started by another version, which set them.
                 finish(command.env_remove("RUSTC").env_remove("RUSTDOC").env_remove("CARGO"))
             }
-            Means::Api(package) => public_api::check(root, &package, options.write_api),
+            Means::Api(package, features) => public_api::check(root, &package, &features, options.write_api),
             Means::Not(reason) => {
                 println!("    NOT CHECKED: {reason}");
                 not_checked.push(name);
@@ -146,7 +150,7 @@ fn checks(packages: &[PublishedCrate]) -> Vec<Check> {
         },
     ));
     let libraries = packages.iter().filter(|package| package.name != "callhistory-openapi-compat");
-    for PublishedCrate { name, .. } in libraries {
+    for PublishedCrate { name, features, .. } in libraries {
         let wasm = format!("check --locked -p {name} --no-default-features --target {WASM}");
         let run = if installed(&["target", "list", "--installed"], WASM) {
             Means::Cargo(wasm)
@@ -154,7 +158,8 @@ fn checks(packages: &[PublishedCrate]) -> Vec<Check> {
             Means::Not(format!("rustup target add {WASM}"))
         };
         checks.push(check(format!("{WASM} {name}"), run));
-        checks.push(check(format!("public API of {name}"), Means::Api(name.clone())));
+        let shown: Vec<&str> = features.iter().map(String::as_str).filter(|feature| *feature != EXHAUSTIVE).collect();
+        checks.push(check(format!("public API of {name}"), Means::Api(name.clone(), shown.join(","))));
     }
     checks
 }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::cargo;
 
 /// Compares the public API of a crate with its `public-api.txt`, or writes it.
-pub(crate) fn check(root: &Path, package: &str, write: bool) -> Result<(), String> {
-    let mut rustdoc = cargo("rustdoc --locked --quiet --lib --all-features");
-    rustdoc.args(["-p", package, "--target-dir"]).arg(root.join("target/public-api"));
+pub(crate) fn check(root: &Path, package: &str, features: &str, write: bool) -> Result<(), String> {
+    let mut rustdoc = cargo("rustdoc --locked --quiet --lib");
+    rustdoc.args(["-p", package, "--features", features, "--target-dir"]).arg(root.join("target/public-api"));
     // The JSON of rustdoc is unstable; the variable unlocks it in any version.
     rustdoc.args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"]);
     let status = rustdoc.env("RUSTC_BOOTSTRAP", "1").status().map_err(|error| error.to_string())?;
