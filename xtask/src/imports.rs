@@ -11,7 +11,7 @@ use crate::repository::Tree;
 
 /// The layers of a crate from bottom to top. A file belongs to the layer with the longest matching prefix, and imports from its
 /// own layer or from lower ones. Files of one layer must not form a cycle.
-const LAYERS: [(&str, &[&[&str]]); 4] = [
+const LAYERS: [(&str, &[&[&str]]); 5] = [
     (
         "crates/callhistory-model",
         &[
@@ -38,6 +38,20 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["calls"],
             &["originals", "list", "search", "metrics", "import", "export", "changes"],
             &["blocking", "test_util"],
+            &["lib"],
+        ],
+    ),
+    (
+        "crates/callhistory-openapi-compat",
+        &[
+            &["finding", "references"],
+            &["yaml", "upgrade"],
+            &["document"],
+            &["comparison"],
+            &["schema", "security"],
+            &["operation"],
+            &["contract"],
+            &["report"],
             &["lib"],
         ],
     ),

@@ -4,6 +4,8 @@ pub mod ci;
 mod imports;
 pub mod interop;
 pub mod openapi;
+pub mod package;
+mod public_api;
 pub mod repository;
 pub mod setup;
 mod source_rules;

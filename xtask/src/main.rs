@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use xtask::{
     build_server, cargo, ci, interop,
     openapi::generate::{self, Action, Generated},
-    root, setup, system, tidy, vendor_console,
+    package, root, setup, system, tidy, vendor_console,
 };
 
 /// The project's own checks and generators.
@@ -42,6 +42,8 @@ enum Task {
         #[arg(long, value_enum)]
         only: Option<interop::InteropPart>,
     },
+    /// Check the crates that are published: packages, features, minimum version of Rust, WebAssembly, public API
+    Package(package::PackageOptions),
     /// Take the pictures of docs/images/ anew, from the console with generated calls; needs Node and Chromium
     Screenshots,
     /// Fetch the libraries of the console from npm, with their licences and digests
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ci { only } => ci::run(root(), only, is_complete()),
         Task::System(options) => system::run(root(), &options, is_complete()),
+        Task::Package(options) => package::run(root(), &options, is_complete()),
         Task::Setup => setup::install_postgres(root()).map(|installed| {
             println!("{}", installed.as_deref().unwrap_or("PostgreSQL is installed"));
         }),

@@ -93,6 +93,7 @@
 //!
 //! The feature `test-util` adds the module `test_util`: records, and errors of every kind, without a server. The crate
 //! `callhistory-test-server` starts a server with the real routes, in one line, which can be told to fail.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(all(feature = "blocking", not(target_arch = "wasm32")))]
 pub mod blocking;
@@ -139,3 +140,8 @@ pub use originals::Original;
 pub use reqwest;
 pub use stream::ItemStream;
 pub use version::{Version, Versioned, WriteWarning};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,6 +29,7 @@
 //! assert_eq!(errors[1].pointer.as_deref(), Some("/statu"));
 //! # Ok::<(), callhistory_model::FieldErrors>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
 pub mod examples;
@@ -79,3 +80,8 @@ pub use value::{
     time_zone::{MAX_TIME_ZONE_CHARS, TimeZone},
     timestamp::Timestamp,
 };
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -350,7 +350,11 @@ impl<'a> Pair<'a, '_> {
     fn is_covered(&self, old: &Node<'a>, new: &Node<'a>, wide: &[&str]) -> bool {
         let narrow = if self.is_input { old } else { new };
         let is_known_list = |node: &Node<'a>| node.at("enum").is_some();
-        is_known_list(old) && is_known_list(new) && narrow.text("type").is_some_and(|kind| wide.contains(&kind))
+        let has_same_default = old.value.get("default") == new.value.get("default");
+        has_same_default
+            && is_known_list(old)
+            && is_known_list(new)
+            && narrow.text("type").is_some_and(|kind| wide.contains(&kind))
     }
 
     /// A schema that became one of several choices, or the other way round: a schema is the same as `anyOf` with it alone.

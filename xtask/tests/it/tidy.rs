@@ -147,6 +147,8 @@ fn each_edge_is_guarded() {
         ("test-server", "rusqlite"),
         ("client", "schemars"),
         ("client", "tokio-postgres"),
+        ("openapi-compat", "jsonschema"),
+        ("openapi-compat", "callhistory-model"),
         ("test-support", "callhistory-model"),
     ];
     for (owner, dependency) in cases {
