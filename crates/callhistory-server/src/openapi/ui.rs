@@ -71,7 +71,7 @@ fn problems() -> Response {
 }
 
 fn problems_page() -> String {
-    const TEXT: &str = include_str!("../../../../docs/problems.md");
+    const TEXT: &str = include_str!("problems.md");
     let mut page =
         String::from("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n<title>Problems</title>\n");
     for block in TEXT.trim().split("\n\n") {
@@ -128,7 +128,7 @@ mod tests {
         for code in ProblemCode::KNOWN {
             let problem = ApiError::new(ProblemCode::from(*code), "").problem("r");
             let section = format!("<h2 id=\"{code}\">{code}</h2>\n<p>{}. {}. ", problem.status, problem.title);
-            assert!(page.contains(&section), "docs/problems.md has no {section}");
+            assert!(page.contains(&section), "problems.md has no {section}");
         }
         assert_eq!(page.matches("<h2").count(), ProblemCode::KNOWN.len());
         assert!(!page.contains('`') && page.contains("<code>Retry-After</code>"), "{page}");
