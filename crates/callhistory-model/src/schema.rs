@@ -134,7 +134,7 @@ named_schema!(CallList, |generator| {
     schemars::json_schema!({
         "description": "One page of call records, in the order of the list.",
         "type": "array",
-        "items": generator.subschema_for::<CallSummary>(),
+        "items": generator.subschema_for::<CallRecord>(),
         "maxItems": ListQuery::MAX_LIMIT,
     })
 });
@@ -156,18 +156,7 @@ named_schema!(OriginalList, |generator| {
 #[derive(Clone, Copy, Debug)]
 pub struct CallSearchPage;
 
-named_schema!(CallSearchPage, |generator| { crate::SearchPage::<CallSummary>::json_schema(generator) });
-
-/// The schema of a record of a list.
-struct CallSummary;
-
-named_schema!(CallSummary, |generator| {
-    let mut schema = CallRecord::json_schema(generator);
-    schema.remove("required");
-    let description = "A call record of a list: a whole `CallRecord`, or with `fields` only the selected members.";
-    schema.insert("description".into(), description.into());
-    schema
-});
+named_schema!(CallSearchPage, |generator| { crate::SearchPage::<CallRecord>::json_schema(generator) });
 
 named_schema!(CallPatch, |generator| {
     let mut schema = CallInput::json_schema(generator);

@@ -188,11 +188,7 @@ impl Rules<'_> {
         if items(&operation["tags"]).count() != 1 || !items(&operation["tags"]).all(described) {
             self.error("/tags", "has no tag that the document describes, or several");
         }
-        let samples: Vec<_> = items(&operation["x-codeSamples"]).collect();
-        let method = format!(".{id}(");
-        if !samples.iter().any(|sample| sample["source"].as_str().is_some_and(|source| source.contains(&method))) {
-            self.error("/x-codeSamples", "has no sample that calls the SDK's method");
-        }
+        self.samples(operation, id);
         for (index, parameter) in items(&operation["parameters"]).enumerate() {
             self.refers("parameters", parameter, &format!("/parameters/{index}"));
         }
@@ -215,6 +211,22 @@ impl Rules<'_> {
         }
         if let Some(body) = operation.get("requestBody") {
             self.body(body, "/requestBody");
+        }
+    }
+
+    /// Each operation has a sample in each language, which sends its request.
+    fn samples(&mut self, operation: &Value, id: &str) {
+        let path = self.place.split('/').nth(2).unwrap_or_default().replace("~1", "/");
+        let path = path.split('{').next().unwrap_or_default();
+        // In Python, the start of the path is a constant; the SDK has a method.
+        let (constant, method) = (path.replace("/v2/api/call-history", "CALLS}"), format!(".{id}("));
+        let samples = [("Shell", path), ("Rust", &method), ("TypeScript", path), ("Python", &constant)];
+        for (language, part) in samples {
+            let sample = items(&operation["x-codeSamples"]).find(|sample| sample["lang"] == language);
+            let source = sample.and_then(|sample| sample["source"].as_str()).unwrap_or_default();
+            if !source.contains(part) && !source.contains(&format!("{}\"", path)) {
+                self.error("/x-codeSamples", format!("has no sample in {language} that sends its request"));
+            }
         }
     }
 
@@ -247,7 +259,9 @@ impl Rules<'_> {
         if says_nothing(&value["description"]) {
             self.error("", "has no description");
         }
-        if value["schema"]["type"].as_str().is_none() {
+        let target =
+            value["schema"]["$ref"].as_str().and_then(|reference| self.contract.pointer(reference.strip_prefix('#')?));
+        if target.unwrap_or(&value["schema"])["type"].as_str().is_none() {
             self.error("", "has no single type");
         }
         match value.get("example") {

@@ -70,7 +70,7 @@ answer! {
     /// The body of every error response, as `application/problem+json` (RFC 9457).
     #[derive(Clone, Debug, PartialEq, Eq)]
     Problem {
-        /// URN of the problem type: `urn:callhistory:problem:` and the code.
+        /// URN of the problem type: `urn:callhistory:problem:` and the code, which `/docs/problems` of the server explains.
         "type" always kind: String,
         /// Short title of the problem type.
         "title" always title: String,

@@ -188,7 +188,10 @@ pub(crate) async fn replace_call(
     tag = "Calls",
     params(Caller<Writes>, CallPath, WriteCondition, PreferredHandling, Parameters<UpdateQuery>, PatchBody),
     security((), ("apiKey" = ["calls:write", "calls:read"]), ("bearer" = ["calls:write", "calls:read"])),
-    request_body(content = CallPatch, content_type = "application/merge-patch+json", description = "The merge patch."),
+    request_body(
+        content((CallPatch = "application/merge-patch+json"), (CallPatch = "application/json")),
+        description = "The merge patch.",
+    ),
     responses(
         (status = 200, description = "The updated record.", body = CallRecord,
             headers(("ETag"), ("Preference-Applied"), ("x-callhistory-warnings"))),

@@ -96,8 +96,8 @@ impl IntoParams for CallPath {
         let members = json!({
             "schema": CallId::schema(),
             "description": "ID of the call record: 1 to 256 bytes of UTF-8, percent-encoded, without blanks, control \
-                characters and `/ \\ ? # % \"`; not `.` or `..`, nor a word of another route: `batch`, `changes`, `export` \
-                and `metrics`.",
+                characters and `/ \\ ? # % \"`; not `.` or `..`, nor a word of another route: `batch`, `changes`, \
+                `export`, `metrics` and `search`.",
             "example": "1234567890abcdef",
         });
         vec![parameter(ParameterIn::Path, "callHistoryId", &members).build()]

@@ -13,18 +13,26 @@ use utoipa::{
 
 use super::{
     examples,
+    query_parameters::metadata_filter,
     responses::{headers, problem_components},
 };
 
 const DESCRIPTION: &str = r#"The call history of voice-agent platforms: one record per call, stored exactly as it was written.
 
-Numbers are exact: an amount of `0.10` is returned as `0.10`. Unknown header values and parameters are rejected with a
-problem that names them. Every error is `application/problem+json` (RFC 9457) with a stable `code`, and every response has
-the header `X-Request-Id`.
+Unknown header values and parameters are rejected with a problem that names them. Every error is `application/problem+json`
+(RFC 9457) with a stable `code`, which `/docs/problems` of the server explains, and every response has the header
+`X-Request-Id`.
 
 Bodies of requests may be compressed with gzip, and responses are, except event streams, if `Accept-Encoding` names it. A
 slash at the end of a path changes nothing. A body without `Content-Type` is parsed as JSON; in an import, its first bytes say what
 it is.
+
+## Numbers
+
+Numbers are exact: an amount of `0.10` is returned as `0.10`. Their format is `double`, because generators of clients read `decimal`,
+or no format, as 32 bits in some languages, which damages times and amounts that are read and written back; 64 bits keep
+15 digits. A client that needs each digit maps the format to a decimal type: with openapi-generator,
+`--type-mappings double=BigDecimal` for Java and Kotlin, `--type-mappings double=decimal` for C#.
 
 ## Strict and lenient writes
 
@@ -120,7 +128,7 @@ pub(crate) fn finish(document: OpenApi) -> String {
     let mut document = serde_json::to_value(document).expect("the contract serialises");
     for operation in operations(&mut document) {
         give_examples(operation);
-        give_sample(operation);
+        give_samples(operation);
         members(operation.get_mut("responses"))
             .filter(|(_, response)| response.get("$ref").is_none())
             .for_each(|(_, response)| refer_to_headers(response));
@@ -131,6 +139,7 @@ pub(crate) fn finish(document: OpenApi) -> String {
         .for_each(|(_, response)| refer_to_headers(response));
     document["components"]["parameters"] = share_parameters(&mut document);
     document["components"]["headers"] = headers();
+    document["components"]["schemas"]["MetadataFilter"] = metadata_filter();
     let text = serde_json::to_string_pretty(&document).expect("the contract serialises");
     text.lines().map(|line| format!("{}\n", examples::unquote(line))).collect()
 }
@@ -184,15 +193,39 @@ fn share_parameters(document: &mut Value) -> Value {
     components.into()
 }
 
-/// The function of the SDK's samples that calls the operation.
-fn give_sample(operation: &mut Value) {
-    const SAMPLES: &str = include_str!("../../samples/operations.rs");
-    let start = format!("async fn {}(", operation["operationId"].as_str().unwrap_or_default());
-    let lines = SAMPLES.lines().skip_while(|line| !line.contains(&start));
-    let source: String = lines.take_while(|line| *line != "}").map(|line| format!("{line}\n")).collect();
-    if !source.is_empty() {
-        let source = format!("{}}}\n", source.trim_start_matches("pub(crate) "));
-        operation["x-codeSamples"] = json!([{ "lang": "Rust", "label": "Rust SDK", "source": source }]);
+/// The samples of each language: a function for each operation.
+const SAMPLES: [(&str, &str, &str); 4] = [
+    ("Shell", "curl", include_str!("../../samples/operations.sh")),
+    ("Rust", "Rust SDK", include_str!("../../samples/operations.rs")),
+    ("TypeScript", "TypeScript with openapi-fetch", include_str!("../../samples/operations.ts")),
+    ("Python", "Python with requests", include_str!("../../samples/operations.py")),
+];
+
+/// The samples that call the operation.
+fn give_samples(operation: &mut Value) {
+    let name = format!("{}(", operation["operationId"].as_str().unwrap_or_default());
+    operation["x-codeSamples"] = SAMPLES
+        .iter()
+        .map(|(language, label, file)| json!({ "lang": language, "label": label, "source": sample(language, file, &name) }))
+        .collect();
+}
+
+/// The function of an operation, after what it needs of the start of its file; for a shell, the commands of the function.
+fn sample(language: &str, file: &str, name: &str) -> String {
+    let is_inside = |line: &&str| line.is_empty() || line.starts_with(' ');
+    let lines = file.lines().skip_while(|line| line.starts_with(' ') || !line.contains(name));
+    let (first, rest) = (lines.clone().next().unwrap_or_default(), lines.skip(1));
+    let body: Vec<&str> = rest.clone().take_while(is_inside).collect();
+    let text = body.join("\n");
+    let text = text.trim_end();
+    let end = rest.skip(body.len()).next().filter(|line| *line == "}").map_or("", |_| "\n}");
+    match language {
+        "Shell" => format!("{}\n", text.trim_start().replace("\n  ", "\n")),
+        "Rust" => format!("{}\n{text}{end}\n", first.trim_start_matches("pub(crate) ")),
+        _ => {
+            let start = file.lines().skip(1).take_while(|line| !line.contains("def ") && !line.contains("function "));
+            format!("{}\n\n{first}\n{text}{end}\n", start.collect::<Vec<_>>().join("\n").trim_end())
+        }
     }
 }
 

@@ -138,12 +138,22 @@ fn describe_range(name: &str) -> Value {
     json!({ "schema": schema, "example": example, "description": description })
 }
 
+/// The schema of the filter by members of `metadata`. It has a name, because some generators need a class of their own in its place.
+pub(super) fn metadata_filter() -> Value {
+    json!({
+        "description": "Values by the names of members of `metadata`.",
+        "type": "object",
+        "additionalProperties": set(),
+        "maxProperties": CallFilter::MAX_METADATA,
+    })
+}
+
 /// The one filter whose name the caller completes.
 fn describe_metadata() -> Value {
     json!({
         "style": "deepObject",
         "explode": true,
-        "schema": { "type": "object", "additionalProperties": set(), "maxProperties": CallFilter::MAX_METADATA },
+        "schema": { "$ref": "#/components/schemas/MetadataFilter" },
         "example": { "ticket": "A-1009" },
         "description": "Filter by members of `metadata`: `metadata[NAME]=VALUE` or `metadata.NAME=VALUE`, with dots in `NAME` for a \
             nested member. Matches records in which it has this value, or is an array with it. Numbers are compared as numbers; \
@@ -185,7 +195,9 @@ fn describe_list(name: &str) -> Value {
         "fields" => json!({
             "schema": names(CallRecord::MEMBERS),
             "description": format!(
-                "Comma-separated list of the members to return; all by default. They are `{}`.",
+                "Comma-separated list of the members to return; all by default. Records are then partial: they lack members \
+                 that `CallRecord` requires, so a client that checks them must read the response as plain JSON. The members \
+                 are `{}`.",
                 CallRecord::MEMBERS.join("`, `")
             ),
             "example": "_id,status,startTime",

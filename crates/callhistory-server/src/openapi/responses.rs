@@ -149,8 +149,7 @@ pub(crate) fn headers() -> Value {
             has a `public_url`, otherwise relative to the request.")),
         "Preference-Applied": header(text, "handling=lenient", "The preference of `Prefer` that was applied, if there \
             was one."),
-        "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining requests (`r`), and the seconds until there are \
-            more (`t`)."),
+        "RateLimit": header(text, "\"requests\";r=99;t=1", "Remaining quota (`r`), and seconds until it resets (`t`)."),
         "RateLimit-Policy":
             header(text, "\"requests\";q=100;w=1", &format!("{policy} Sent if the server limits the key.")),
         "Retry-After": always(header(seconds, 1, "Seconds to wait before a retry.")),

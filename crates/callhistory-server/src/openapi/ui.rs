@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
 use callhistory_model::ProblemCode;
@@ -33,6 +33,7 @@ pub(crate) fn routes(document: &'static str) -> Router<Arc<AppState>> {
             get(async move |condition: ReadCondition, _: NoQuery| openapi_json(document, &condition)),
         )
         .route("/docs", get(|_: NoQuery| async { Redirect::permanent("docs/") }))
+        .route("/docs/problems", get(|_: NoQuery| async { problems() }))
         .route("/docs/", get(|_: NoQuery| async { docs_file("index.html") }))
         .route(
             "/docs/{file}",
@@ -62,6 +63,33 @@ fn openapi_json(document: &'static str, condition: &ReadCondition) -> Response {
     (headers, [(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
+/// The page of the codes of problems: its headings are the codes, and their anchors.
+fn problems() -> Response {
+    let headers =
+        [(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))];
+    (headers, [(header::CACHE_CONTROL, PUBLIC)], Html(problems_page())).into_response()
+}
+
+fn problems_page() -> String {
+    const TEXT: &str = include_str!("problems.md");
+    let mut page =
+        String::from("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n<title>Problems</title>\n");
+    for block in TEXT.trim().split("\n\n") {
+        let block = block.replace('&', "&amp;").replace('<', "&lt;");
+        page += &match (block.strip_prefix("# "), block.strip_prefix("## ")) {
+            (Some(title), _) => format!("<h1>{title}</h1>\n"),
+            (_, Some(code)) => format!("<h2 id=\"{code}\">{code}</h2>\n"),
+            _ => {
+                let parts = block.split('`').enumerate();
+                let parts =
+                    parts.map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() });
+                format!("<p>{}</p>\n", parts.collect::<String>())
+            }
+        };
+    }
+    page
+}
+
 /// One file of the reference page. It is part of this binary and needs no network; the policy forbids all other sources.
 fn docs_file(name: &str) -> Response {
     // The page draws its icons from `data:` URLs.
@@ -87,5 +115,22 @@ fn docs_file(name: &str) -> Response {
         Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
         Ok(None) => ApiError::new(ProblemCode::RouteNotFound, "The reference has no such file.").into_response(),
         Err(error) => ApiError::internal(&error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_problems_has_each_code_with_its_status_and_title() {
+        let page = problems_page();
+        for code in ProblemCode::KNOWN {
+            let problem = ApiError::new(ProblemCode::from(*code), "").problem("r");
+            let section = format!("<h2 id=\"{code}\">{code}</h2>\n<p>{}. {}. ", problem.status, problem.title);
+            assert!(page.contains(&section), "problems.md has no {section}");
+        }
+        assert_eq!(page.matches("<h2").count(), ProblemCode::KNOWN.len());
+        assert!(!page.contains('`') && page.contains("<code>Retry-After</code>"), "{page}");
     }
 }

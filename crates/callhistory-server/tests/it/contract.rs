@@ -76,16 +76,24 @@ pub(crate) fn operations() -> impl Iterator<Item = (&'static str, Method, &'stat
 /// Compiled validators by the JSON of their schemas.
 static SCHEMAS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-fn validator(schema: &Value) -> Arc<Validator> {
+fn validator(schema: &Value, is_partial: bool) -> Arc<Validator> {
     let build = || {
-        let root = json!({ "allOf": [schema], "components": CONTRACT["components"] });
+        let mut root = json!({ "allOf": [schema], "components": CONTRACT["components"] });
+        if is_partial {
+            root["components"]["schemas"]["CallRecord"]["required"] = json!([]);
+        }
         Arc::new(jsonschema::options().should_validate_formats(true).build(&root).unwrap())
     };
-    Arc::clone(SCHEMAS.lock().unwrap().entry(schema.to_string()).or_insert_with(build))
+    Arc::clone(SCHEMAS.lock().unwrap().entry(format!("{is_partial} {schema}")).or_insert_with(build))
 }
 
 fn fits(schema: &Value, value: &Value) -> Result<(), String> {
-    validator(schema).validate(value).map_err(|error| format!("{error} in {value}"))
+    fits_whole_or_partial(schema, value, false)
+}
+
+/// With `fields`, records have some of their members.
+fn fits_whole_or_partial(schema: &Value, value: &Value, is_partial: bool) -> Result<(), String> {
+    validator(schema, is_partial).validate(value).map_err(|error| format!("{error} in {value}"))
 }
 
 /// Panics if a JSON text does not fit the schema of a component.
@@ -193,7 +201,7 @@ pub(crate) async fn observe(State(observer): State<Arc<ContractObserver>>, reque
         if is_record && status.is_success() {
             log_redaction::add_canaries(read);
         }
-        if let Err(violation) = check(&method, uri.path(), status, &headers, read) {
+        if let Err(violation) = check(&method, &uri, status, &headers, read) {
             let uri: String = uri.to_string().chars().take(200).collect();
             observer.violations.lock().unwrap().push(format!("{method} {uri} returned {status}: {violation}"));
         }
@@ -215,7 +223,8 @@ pub(crate) fn template(path: &str) -> Option<&'static str> {
 }
 
 /// Checks the status, media type, headers and body of a response against the contract.
-fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+fn check(method: &Method, uri: &Uri, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+    let (path, is_partial) = (uri.path(), uri.query().is_some_and(|query| query.contains("fields=")));
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("not ASCII"));
     let plain;
     let body = match text("content-encoding") {
@@ -260,7 +269,7 @@ fn check(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, b
     if headers.contains_key("content-encoding") || media_type.starts_with("application/vnd.") {
         return Ok(());
     }
-    check_body(media_type, &content["schema"], body)
+    check_body(media_type, &content["schema"], body, is_partial)
 }
 
 fn check_headers(response: &Value, headers: &HeaderMap) -> Result<(), String> {
@@ -286,15 +295,14 @@ fn check_headers(response: &Value, headers: &HeaderMap) -> Result<(), String> {
     }
 }
 
-fn check_body(media_type: &str, schema: &Value, body: &[u8]) -> Result<(), String> {
+fn check_body(media_type: &str, schema: &Value, body: &[u8], is_partial: bool) -> Result<(), String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     let json = |text: &str| serde_json::from_str::<Value>(text).map_err(|error| format!("{error} in {text}"));
     match media_type {
-        "application/x-ndjson" => text.lines().try_for_each(|line| {
-            // With `fields`, a record has some of its members.
-            let name = if line.contains(r#","updatedAt":"#) { "CallRecord" } else { "CallSummary" };
-            fits(&component(name), &json(line)?)
-        }),
+        "application/x-ndjson" => {
+            let fits = |line| fits_whole_or_partial(&component("CallRecord"), &json(line)?, is_partial);
+            text.lines().try_for_each(fits)
+        }
         "text/event-stream" => {
             // The last event may be incomplete.
             let events = text.rfind("\n\n").map_or("", |end| &text[..end]);
@@ -310,7 +318,7 @@ fn check_body(media_type: &str, schema: &Value, body: &[u8]) -> Result<(), Strin
                 Err(format!("a table begins with {header}"))
             }
         }
-        _ => fits(schema, &json(text)?),
+        _ => fits_whole_or_partial(schema, &json(text)?, is_partial),
     }
 }
 
@@ -326,7 +334,7 @@ fn component(name: &str) -> Value {
 
 #[test]
 fn the_observer_reports_each_violation() {
-    let (get, path) = (Method::GET, "/v2/api/call-history/1234567890abcdef");
+    let (get, path) = (Method::GET, Uri::from_static("/v2/api/call-history/1234567890abcdef"));
     let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
         let pairs = pairs.iter();
         pairs.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -336,7 +344,7 @@ fn the_observer_reports_each_violation() {
     let problem = ("content-type", "application/problem+json");
     let record = callhistory_client::model::examples::SOURCE_EXAMPLE;
     let judge = |status: u16, pairs: &[(&'static str, &'static str)], body: &str| {
-        check(&get, path, StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes())
+        check(&get, &path, StatusCode::from_u16(status).unwrap(), &headers(pairs), body.as_bytes())
     };
     assert_eq!(judge(200, &[id, json, tag], record), Ok(()));
     let cases = [
@@ -354,12 +362,16 @@ fn the_observer_reports_each_violation() {
         (judge(503, &[id, problem], "{}"), "Retry-After is missing"),
     ];
     let bodies = [
-        (check_body("text/event-stream", &Value::Null, b"id: 1\ndata: {}\n\ndata: {\"_i"), "is a required property"),
         (
-            check_body("application/x-ndjson", &Value::Null, b"{\"a\":1,\"updatedAt\":\"2026-01-01T00:00:00Z\"}\n"),
+            check_body("text/event-stream", &Value::Null, b"id: 1\ndata: {}\n\ndata: {\"_i", false),
             "is a required property",
         ),
-        (check_body("text/csv", &Value::Null, b"_id,statu\n"), "a table begins with"),
+        (
+            check_body("application/x-ndjson", &Value::Null, b"{\"updatedAt\":\"2026-01-01T00:00:00Z\"}\n", false),
+            "is a required property",
+        ),
+        (check_body("application/x-ndjson", &Value::Null, b"{\"updatedAt\":1}\n", true), "1 is not of type"),
+        (check_body("text/csv", &Value::Null, b"_id,statu\n", false), "a table begins with"),
     ];
     for (severity, expected) in cases.into_iter().chain(bodies) {
         assert!(severity.as_ref().is_err_and(|violation| violation.contains(expected)), "{severity:?}, not {expected}");
@@ -427,5 +439,8 @@ async fn the_reference_page_is_complete() {
     assert!(files >= 3, "the page was expected to need its script and style files");
     assert!(!page.body.contains("<script>"), "the policy forbids scripts inside the page");
     let start = server.send(Method::GET, "/docs/swagger-initializer.js", &[], "").await;
+    let problems = server.send(Method::GET, "/docs/problems", &[], "").await;
+    assert!(problems.header("content-type").starts_with("text/html"), "{}", problems.body);
+    assert!(problems.body.contains("<h2 id=\"cursor_expired\">"), "{}", problems.body);
     assert!(start.body.contains("\"../openapi.json\"") && start.body.contains("x-codeSamples"), "{}", start.body);
 }
