@@ -215,10 +215,11 @@ impl Parts {
 
     /// Sends what came before an error of the source, and returns that error. An atomic import sends nothing.
     async fn fail(mut self, error: Error) -> Error {
-        if self.records > 0 && !self.import.query.is_atomic {
-            if let Err(error) = self.send().await {
-                return error;
-            }
+        if self.records > 0
+            && !self.import.query.is_atomic
+            && let Err(error) = self.send().await
+        {
+            return error;
         }
         error.with_report(self.report)
     }
