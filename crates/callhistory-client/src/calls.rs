@@ -106,8 +106,12 @@ impl Client {
     /// # }
     /// ```
     pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<Versioned, Error> {
+        self.replace_json(id, encode(call)?).await
+    }
+
+    pub(crate) async fn replace_json(&self, id: &str, json: Vec<u8>) -> Result<Versioned, Error> {
         let operation = self.conditional("replace_call", Method::PUT, id)?;
-        self.write(operation.with_body("application/json", encode(call)?)).await
+        self.write(operation.with_body("application/json", json)).await
     }
 
     /// Creates a record with an ID that the service generates, and returns it. The input has no `_id`.
@@ -132,8 +136,12 @@ impl Client {
     /// # }
     /// ```
     pub async fn create_call(&self, call: &CallInput) -> Result<Versioned, Error> {
+        self.create_json(encode(call)?).await
+    }
+
+    pub(crate) async fn create_json(&self, json: Vec<u8>) -> Result<Versioned, Error> {
         let operation = self.operation("create_call", Method::POST, self.shared.calls_url.clone());
-        let mut operation = operation.with_body("application/json", encode(call)?);
+        let mut operation = operation.with_body("application/json", json);
         let key = self.options.idempotency_key.clone().map_or_else(idempotency_key, Ok)?;
         operation.request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         self.write(operation).await
@@ -156,7 +164,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<Versioned, Error> {
-        self.patch("update_call", id, patch, UpdateQuery::default()).await
+        self.patch_json(id, patch.to_json(), UpdateQuery::default()).await
     }
 
     /// Changes a record in part, or creates it from the patch if it does not exist: events of a call may arrive in any
@@ -180,21 +188,16 @@ impl Client {
     /// # }
     /// ```
     pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<Versioned, Error> {
-        self.patch("upsert_call", id, patch, UpdateQuery::new().upsert(true)).await
+        self.patch_json(id, patch.to_json(), UpdateQuery::new().upsert(true)).await
     }
 
-    async fn patch(
-        &self,
-        name: &'static str,
-        id: &str,
-        patch: &CallPatch,
-        query: UpdateQuery,
-    ) -> Result<Versioned, Error> {
+    pub(crate) async fn patch_json(&self, id: &str, json: String, query: UpdateQuery) -> Result<Versioned, Error> {
+        let name = if query.is_upsert { "upsert_call" } else { "update_call" };
         let mut operation = self.conditional(name, Method::PATCH, id)?;
         if query.is_upsert {
             operation.request.url_mut().set_query(Some(&query.to_query()));
         }
-        self.write(operation.with_body("application/merge-patch+json", patch.to_json())).await
+        self.write(operation.with_body("application/merge-patch+json", json)).await
     }
 
     /// Sends a write of one record.
@@ -251,7 +254,7 @@ impl Client {
 /// 128 random bits in hexadecimal, from the operating system: a generator that is seeded by the clock repeats itself on
 /// machines that start together, and a repeated key returns the record of another call.
 #[expect(clippy::disallowed_methods, reason = "the SDK generates the key")]
-fn idempotency_key() -> Result<HeaderValue, Error> {
+pub(crate) fn idempotency_key() -> Result<HeaderValue, Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(Error::setup)?;
     HeaderValue::from_str(&format!("{:032x}", u128::from_ne_bytes(bits))).map_err(Error::setup)

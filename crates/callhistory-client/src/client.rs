@@ -64,6 +64,11 @@ impl Client {
         Ok(())
     }
 
+    /// The ID of the workspace.
+    pub(crate) fn workspace(&self) -> &str {
+        self.options.headers.get(WORKSPACE_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
     /// A request of an operation, with the headers and timeouts of this client.
     pub(crate) fn operation(&self, name: &'static str, method: Method, url: Url) -> Operation {
         let mut request = Request::new(method, url);
@@ -145,10 +150,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let workspace = self.options.headers.get(WORKSPACE_HEADER).and_then(|id| id.to_str().ok());
         f.debug_struct("Client")
             .field("calls_url", &self.shared.calls_url.as_str())
-            .field("workspace", &workspace.unwrap_or_default())
+            .field("workspace", &self.workspace())
             .finish_non_exhaustive()
     }
 }

@@ -85,6 +85,7 @@
 //! |---|---|
 //! | `tracing` | a span `callhistory` for each operation, with its name, the number of the attempt, the status and the request ID of the last response, and an event for each retry; no key and no content of a record |
 //! | `blocking` | `ClientBuilder::build_blocking`: a client that blocks the thread, whose streams are iterators |
+//! | `spool` | the module `spool`: writes go to a bounded file first, and survive an outage and a restart |
 //!
 //! In a browser (`wasm32-unknown-unknown`), the connections, proxies and certificates are those of the browser, the timeout of an
 //! attempt is the only one, and an export arrives as a whole.
@@ -110,6 +111,8 @@ mod options;
 mod originals;
 mod retry;
 mod search;
+#[cfg(all(feature = "spool", not(target_arch = "wasm32")))]
+pub mod spool;
 mod stream;
 #[cfg(feature = "test-util")]
 pub mod test_util;

@@ -11,6 +11,7 @@ mod options;
 mod quickstart;
 mod retries;
 mod setup;
+mod spool;
 mod streams;
 mod stub;
 mod tls;

@@ -109,7 +109,7 @@ async fn an_atomic_import_is_one_request() {
     let call = |number| CallInput { id: Some(format!("c{number}").parse().unwrap()), ..CallInput::default() };
     let query = ImportQuery::new().mode(ImportMode::Merge).atomic(true).restore_deleted(true);
     let client = client(&stub.url);
-    assert!(client.import(query).calls((0..1200).map(call)).await.unwrap().aborted);
+    assert!(client.import(query.clone()).calls((0..1200).map(call)).await.unwrap().aborted);
     let seen = &stub.seen()[0];
     assert_eq!(seen.line, "POST /v2/api/call-history/batch?mode=merge&atomic=true&restoreDeleted=true");
     assert_eq!(seen.body.lines().count(), 1200);
@@ -185,7 +185,7 @@ async fn an_import_from_a_stream_ends_with_the_error_of_its_source() {
     assert_eq!(counts, [500, 7], "what came before the error is written");
     // An atomic import writes all or none.
     let atomic = ImportQuery::new().atomic(true);
-    assert!(client.import(atomic).stream(rows(Some("gone"))).await.is_err());
+    assert!(client.import(atomic.clone()).stream(rows(Some("gone"))).await.is_err());
     assert_eq!(stub.seen().len(), 2);
     assert_eq!(client.import(atomic).stream(rows(None)).await.unwrap().created, 507);
 }

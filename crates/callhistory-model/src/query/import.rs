@@ -4,7 +4,7 @@ use super::query_string::{QueryString, read_parameters};
 use crate::{FieldErrors, spelling::by_name};
 
 /// The parameters of an import.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportQuery {
     /// What happens to records that exist already.

@@ -4,7 +4,7 @@ use super::query_string::{QueryString, read_parameters};
 use crate::{FieldErrors, spelling::by_name};
 
 /// The parameters of a partial update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpdateQuery {
     /// Whether a record that does not exist is created from the patch.

@@ -51,7 +51,7 @@ pub(super) async fn import(
     let parameters = ImportParameters { query, handling: settings.handling, max_record_bytes };
     let (mut rejected, mut has_failed) = (0, false);
     for file in &settings.files {
-        let report = import_file(&target, parameters, file, &now).await;
+        let report = import_file(&target, parameters.clone(), file, &now).await;
         let rest = if store.is_some() { "; what was written before stays" } else { "" };
         let report = report.map_err(|error| format!("{}: {error}{rest}", file.display()))?;
         let name = file.display().to_string();
@@ -63,7 +63,7 @@ pub(super) async fn import(
     match (rejected, store) {
         (0, _) if has_failed => Err("a file has no records".into()),
         (0, _) => Ok(()),
-        (count, Some(_)) if query.is_atomic => {
+        (count, Some(_)) if parameters.query.is_atomic => {
             Err(format!("{count} records were rejected; nothing of their files was written").into())
         }
         (count, Some(_)) => Err(format!("{count} records were rejected; the others are written").into()),

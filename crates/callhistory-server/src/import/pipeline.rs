@@ -45,7 +45,7 @@ struct BatchInFlight {
 }
 
 /// How an import treats its records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ImportParameters {
     /// The parameters of the import.
     pub query: ImportQuery,
@@ -77,7 +77,6 @@ impl Import {
     pub fn new(target: Target, format: ImportFormat, gzip: bool, settings: ImportParameters) -> Self {
         let ImportParameters { query, handling, max_record_bytes } = settings;
         Self {
-            query,
             parser: RecordParser {
                 target,
                 grant: None,
@@ -87,6 +86,7 @@ impl Import {
                 media_type: format.media_type_of_record(),
                 max_record_bytes,
             },
+            query,
             gzip: gzip.then(Gunzip::new),
             stream: RecordStream::new(format, max_record_bytes),
             waiting: VecDeque::new(),
