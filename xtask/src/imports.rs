@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&[&str]]); 5] = [
         "crates/callhistory-model",
         &[
             &["value/json_text", "value/text_traits"],
-            &["answer", "value/extensible_enum"],
+            &["reply_struct", "value/extensible_enum"],
             &["field_error", "field_warning", "spelling"],
             &["value"],
             &["record"],

@@ -1,6 +1,6 @@
 //! Errors in members, parameters and headers of requests.
 
-use crate::{answer::answer, value::extensible_enum::extensible_enum};
+use crate::{reply_struct::reply_struct, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable error code. Codes are stable; later versions may add codes.
@@ -59,7 +59,7 @@ extensible_enum! {
 /// Maximum length of the pointer and of the detail of an error, in characters.
 const MAX_FIELD_ERROR_CHARS: usize = 512;
 
-answer! {
+reply_struct! {
     /// One error in a request.
     #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
     #[error("{}{detail}", self.location())]

@@ -1,8 +1,8 @@
 //! Warnings: what a write keeps, reads in another form, or leaves out, without a refusal.
 
 use crate::{
-    answer::answer,
     field_error::{escape_pointer, truncated},
+    reply_struct::reply_struct,
     value::extensible_enum::extensible_enum,
 };
 
@@ -94,7 +94,7 @@ impl WarningCode {
     }
 }
 
-answer! {
+reply_struct! {
     /// One warning about a document that was accepted.
     #[derive(Clone, Debug, PartialEq, Eq)]
     FieldWarning {

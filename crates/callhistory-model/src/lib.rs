@@ -31,13 +31,13 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod answer;
 pub mod examples;
 mod field_error;
 mod field_warning;
 mod query;
 mod record;
 mod reply;
+mod reply_struct;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod spelling;

@@ -60,7 +60,9 @@ class Visit {
   async load() {
     const { ctx } = this;
     try {
-      const response = await ctx.api.fetch(urlOf(encodeURIComponent(ctx.state.id)), { signal: ctx.signal });
+      // A page that was ended while it loaded must not begin to follow.
+      const signal = AbortSignal.any([ctx.signal, this.stopped.signal]);
+      const response = await ctx.api.fetch(urlOf(encodeURIComponent(ctx.state.id)), { signal });
       this.show(await response.text());
       if (goesOn(textOf(this.record, "status"))) this.follow(response.headers.get("etag") ?? "");
     } catch (error) {

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "schema")]
 use crate::ChangesQuery;
-use crate::{CallId, CallRecord, Timestamp, answer::answer, value::extensible_enum::extensible_enum};
+use crate::{CallId, CallRecord, Timestamp, reply_struct::reply_struct, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Type of a change.
@@ -16,7 +16,7 @@ extensible_enum! {
     }
 }
 
-answer! {
+reply_struct! {
     /// A change of one call record.
     #[derive(Clone, Debug, PartialEq)]
     CallChange {
@@ -45,7 +45,7 @@ impl CallChange {
     }
 }
 
-answer! {
+reply_struct! {
     /// A page of changes in commit order.
     #[derive(Clone, Debug, PartialEq)]
     CallChangePage {

@@ -1,8 +1,8 @@
 //! The report of an import.
 
-use crate::{FieldError, FieldErrorCode, FieldWarning, WarningCode, answer::answer};
+use crate::{FieldError, FieldErrorCode, FieldWarning, WarningCode, reply_struct::reply_struct};
 
-answer! {
+reply_struct! {
     /// Result of an import. A rejected record does not prevent the others from being written, unless the import is atomic.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     ImportReport {
@@ -38,7 +38,7 @@ answer! {
     }
 }
 
-answer! {
+reply_struct! {
     /// One error in one record of an import.
     #[derive(Clone, Debug, PartialEq, Eq)]
     ImportError {
@@ -53,7 +53,7 @@ answer! {
     }
 }
 
-answer! {
+reply_struct! {
     /// One warning about one record of an import.
     #[derive(Clone, Debug, PartialEq, Eq)]
     ImportWarning {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ExactDecimal, answer::answer};
+use crate::{ExactDecimal, reply_struct::reply_struct};
 
 /// Declares an answer with the figures of some calls, between other members: generators have no word for a flattened struct.
 macro_rules! with_figures {
     ($(#[$meta:meta])* $name:ident { $($before:tt)* } figures { $($after:tt)* }) => {
-        answer! {
+        reply_struct! {
             $(#[$meta])*
             #[derive(Clone, Debug, Default, PartialEq, Eq)]
             $name {

@@ -1,13 +1,13 @@
 //! Originals: documents of a record as they were sent.
 
-use crate::{FieldWarning, Timestamp, answer::answer};
+use crate::{FieldWarning, Timestamp, reply_struct::reply_struct};
 
-answer! {
+reply_struct! {
     /// What is known of an original: a document that the record does not repeat value for value, kept byte for byte.
     #[derive(Clone, Debug, PartialEq, Eq)]
     OriginalInfo {
         /// Number of the original in its record, in the order of arrival: the first change has the number 1.
-        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = u32::MAX)))]
+        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = i32::MAX)))]
         "number" always number: u32,
         /// Time when the document was received (RFC 3339, UTC).
         "receivedAt" always received_at: Timestamp,

@@ -1,6 +1,6 @@
 //! The body of an error response: a problem (RFC 9457).
 
-use crate::{FieldError, answer::answer, value::extensible_enum::extensible_enum};
+use crate::{FieldError, reply_struct::reply_struct, value::extensible_enum::extensible_enum};
 
 extensible_enum! {
     /// Machine-readable problem code. Codes are stable; later versions may add codes.
@@ -66,7 +66,7 @@ extensible_enum! {
     }
 }
 
-answer! {
+reply_struct! {
     /// The body of every error response, as `application/problem+json` (RFC 9457).
     #[derive(Clone, Debug, PartialEq, Eq)]
     Problem {

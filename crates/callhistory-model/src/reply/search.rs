@@ -2,9 +2,9 @@
 
 #[cfg(feature = "schema")]
 use crate::SearchQuery;
-use crate::{CallRecord, Seconds, answer::answer};
+use crate::{CallRecord, Seconds, reply_struct::reply_struct};
 
-answer! {
+reply_struct! {
     /// A text of a call that a search matches.
     #[derive(Clone, Debug, PartialEq)]
     SearchEvidence {
@@ -41,7 +41,7 @@ impl SearchEvidence {
     pub const MAX: usize = 5;
 }
 
-answer! {
+reply_struct! {
     /// A call that a search found.
     #[derive(Clone, Debug, PartialEq)]
     #[cfg_attr(feature = "schema", schemars(rename = "SearchHit"))]
@@ -62,7 +62,7 @@ impl<T> SearchHit<T> {
     }
 }
 
-answer! {
+reply_struct! {
     /// A page of hits.
     #[derive(Clone, Debug, PartialEq)]
     #[cfg_attr(feature = "schema", schemars(rename = "SearchPage"))]

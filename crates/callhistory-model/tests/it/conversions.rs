@@ -101,6 +101,8 @@ fn queries_are_made_by_setters_and_are_parameters() {
     assert_eq!(ListQuery::from_query(&query.to_query()).unwrap(), query);
     let parameters = serde_json::to_value(&query).unwrap();
     assert_eq!(parameters, json!({"agentId": "a&b", "metadata.ticket": "A-1", "sort": "cost"}));
+    let query = ListQuery::new().answered(true).currency(OneOf::any(["USD", "EUR"]));
+    assert_eq!(query.to_query(), "answered=true&currency=USD,EUR");
     let metrics = MetricsQuery::new().group_by([GroupKey::Hour]).fill(true);
     assert_eq!(metrics.to_query(), "groupBy=hour&fill=true");
 }

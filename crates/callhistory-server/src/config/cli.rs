@@ -218,7 +218,7 @@ pub struct DemoSettings {
     /// Seed of the generator: the same seed generates the same calls
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Make requests fail: [OPERATION:]FAULT[*COUNT][,OPTION=VALUE...], such as list_calls:429*2,retry-after=1; repeatable. Also adds
+    /// Make requests fail: a fault, for an operation and a number of requests, such as list_calls:429*2,retry-after=1; repeatable. Adds
     /// the route /faults, which does the same while the server runs; without a value, only the route. See docs/testing.md
     #[arg(long, value_name = "FAULT", num_args = 0..=1)]
     pub faults: Option<Vec<Fault>>,

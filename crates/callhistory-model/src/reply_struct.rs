@@ -1,9 +1,9 @@
-//! Answers that keep what a newer service adds to them.
+//! Replies that keep what a newer service adds to them.
 
-/// Declares an answer from its members: `always` there, an `optional` one, one that is `defaulted` if a response lacks it, or a `list`
+/// Declares a reply from its members: `always` there, an `optional` one, one that is `defaulted` if a response lacks it, or a `list`
 /// that is not written if it is empty. Members that this version does not know are kept in `extra`, and so is a known member that need not be
 /// there and whose value it cannot read. A flattened map would lose the digits of numbers.
-macro_rules! answer {
+macro_rules! reply_struct {
     ($(#[$meta:meta])* $name:ident $(<$record:ident = $default:ty>)? {
         $($(#[$member_meta:meta])* $wire:literal $presence:ident $member:ident: $type:ty,)+
     }) => {
@@ -23,7 +23,7 @@ macro_rules! answer {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
-                $(crate::answer::write_slot!($presence map, self, $member, $wire);)+
+                $(crate::reply_struct::write_slot!($presence map, self, $member, $wire);)+
                 for (name, value) in &self.extra {
                     map.serialize_entry(name, value)?;
                 }
@@ -47,11 +47,11 @@ macro_rules! answer {
                         let mut extra: Vec<(String, crate::JsonText)> = Vec::new();
                         while let Some(name) = map.next_key::<String>()? {
                             match name.as_str() {
-                                $($wire => crate::answer::read_slot!($presence $member, name, map, extra, $type),)+
+                                $($wire => crate::reply_struct::read_slot!($presence $member, name, map, extra, $type),)+
                                 _ => extra.push((name, map.next_value()?)),
                             }
                         }
-                        Ok($name { $($member: crate::answer::take_slot!($presence $member, $wire),)+ extra })
+                        Ok($name { $($member: crate::reply_struct::take_slot!($presence $member, $wire),)+ extra })
                     }
                 }
 
@@ -63,22 +63,22 @@ macro_rules! answer {
 
 /// Writes a member, unless it is absent.
 macro_rules! write_slot {
-    (always $map:ident, $answer:ident, $member:ident, $wire:literal) => {
-        $map.serialize_entry($wire, &$answer.$member)?;
+    (always $map:ident, $reply:ident, $member:ident, $wire:literal) => {
+        $map.serialize_entry($wire, &$reply.$member)?;
     };
-    (optional $map:ident, $answer:ident, $member:ident, $wire:literal) => {
-        if let Some(value) = &$answer.$member {
+    (optional $map:ident, $reply:ident, $member:ident, $wire:literal) => {
+        if let Some(value) = &$reply.$member {
             $map.serialize_entry($wire, value)?;
         }
     };
-    (defaulted $map:ident, $answer:ident, $member:ident, $wire:literal) => {
-        if $answer.extra.iter().all(|(name, _)| name != $wire) {
-            $map.serialize_entry($wire, &$answer.$member)?;
+    (defaulted $map:ident, $reply:ident, $member:ident, $wire:literal) => {
+        if $reply.extra.iter().all(|(name, _)| name != $wire) {
+            $map.serialize_entry($wire, &$reply.$member)?;
         }
     };
-    (list $map:ident, $answer:ident, $member:ident, $wire:literal) => {
-        if !$answer.$member.is_empty() {
-            $map.serialize_entry($wire, &$answer.$member)?;
+    (list $map:ident, $reply:ident, $member:ident, $wire:literal) => {
+        if !$reply.$member.is_empty() {
+            $map.serialize_entry($wire, &$reply.$member)?;
         }
     };
 }
@@ -107,4 +107,4 @@ macro_rules! take_slot {
     };
 }
 
-pub(crate) use {answer, read_slot, take_slot, write_slot};
+pub(crate) use {read_slot, reply_struct, take_slot, write_slot};
