@@ -218,7 +218,7 @@ fn sample(language: &str, file: &str, name: &str) -> String {
     let body: Vec<&str> = rest.clone().take_while(is_inside).collect();
     let text = body.join("\n");
     let text = text.trim_end();
-    let end = rest.skip(body.len()).next().filter(|line| *line == "}").map_or("", |_| "\n}");
+    let end = rest.clone().nth(body.len()).filter(|line| *line == "}").map_or("", |_| "\n}");
     match language {
         "Shell" => format!("{}\n", text.trim_start().replace("\n  ", "\n")),
         "Rust" => format!("{}\n{text}{end}\n", first.trim_start_matches("pub(crate) ")),
