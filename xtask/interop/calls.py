@@ -4,13 +4,14 @@ import sys
 
 from callhistory_api import Client
 from callhistory_api.api.calls import get_call, list_calls, replace_call
-from callhistory_api.models import CallInput, CallRecord, CallCost, Problem
+from callhistory_api.models import CallCost, CallInput, CallInputMetadata, CallRecord, MetadataFilter, Problem
 
 WORKSPACE = "python"
 client = Client(base_url=sys.argv[1])
 
 for call_id, status in (("py-1", "completed"), ("py-2", "busy")):
-    input_ = CallInput(status=status, start_time=1680000000, cost=CallCost(customer_charge=0.1))
+    metadata = CallInputMetadata.from_dict({"ticket": call_id})
+    input_ = CallInput(status=status, start_time=1680000000, cost=CallCost(customer_charge=0.1), metadata=metadata)
     written = replace_call.sync_detailed(call_id, client=client, body=input_, x_workspace_id=WORKSPACE)
     assert written.status_code in (200, 201), written
 
@@ -23,8 +24,9 @@ page = list_calls.sync(
     x_workspace_id=WORKSPACE,
     status="busy,failed",
     started_after="2023-01-01",
+    # The generator sends the names of the members without that of their parameter.
+    metadata=MetadataFilter.from_dict({"metadata[ticket]": "py-2"}),
     limit=50,
-    fields="_id,status",
 )
 assert isinstance(page, list) and [listed.field_id for listed in page] == ["py-2"], page
 print(f"list_calls: {page[0].field_id} {page[0].status}")

@@ -1,6 +1,6 @@
 // Real calls with the types that openapi-typescript makes of the contract. The first argument is the service.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./api.js";
+import type { components, paths } from "./callhistory.js";
 
 declare const process: { argv: string[] };
 

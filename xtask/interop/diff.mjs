@@ -7,8 +7,6 @@ const program = new URL("./node_modules/@redocly/cli/lib/index.js", import.meta.
 const pairs = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const exit = process.exit;
 const write = process.stdout.write.bind(process.stdout);
-// The program draws a notice of Node's age for each pair.
-process.stderr.write = () => true;
 
 async function breakingChanges(pair, index) {
   let output = "";
@@ -17,6 +15,11 @@ async function breakingChanges(pair, index) {
   process.stdout.write = (text, encoding, callback) => {
     output += text;
     (typeof encoding === "function" ? encoding : callback)?.();
+    return true;
+  };
+  // The program draws a notice of Node's age for each pair. If it fails, it prints a stack and does not exit.
+  process.stderr.write = (text) => {
+    ended ||= /^ +at /m.test(text);
     return true;
   };
   process.exit = () => {

@@ -3,6 +3,7 @@
 
 mod clients;
 mod console;
+mod generated;
 
 pub use console::take_screenshots;
 
@@ -15,11 +16,9 @@ use std::{
     time::Instant,
 };
 
+use crate::{server_command, target};
 use callhistory_test_support::contract_cases::{Case, cases};
 use clap::ValueEnum;
-use serde_json::Value;
-
-use crate::{openapi::lint::operations, server_command, target};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,6 +48,9 @@ const PROGRAMS: [(&str, &[&str], &str); 5] = [
     ("javac", &["-version"], "a JDK, such as default-jdk-headless"),
 ];
 
+/// How many random requests schemathesis makes of each operation and phase in a short run, instead of 100.
+const SHORT_EXAMPLES: &str = "10";
+
 /// Parts of the messages of npm and pip when they reach no registry.
 const UNREACHABLE: [&str; 11] = [
     "ENOTFOUND",
@@ -64,11 +66,6 @@ const UNREACHABLE: [&str; 11] = [
     "ProxyError",
 ];
 
-/// Generated code imports this annotation, which the libraries of the generator lack.
-const GENERATED: &str = "package javax.annotation;
-public @interface Generated { String[] value(); String date() default \"\"; String comments() default \"\"; }
-";
-
 /// Runs every tool on the committed contract and on a server of this checkout.
 ///
 /// # Errors
@@ -78,7 +75,7 @@ pub fn run(root: &Path, tools: &Tools, server: &Path, only: Option<InteropPart>)
     let started = Instant::now();
     let contract = root.join("openapi/callhistory.json");
     if !matches!(only, Some(InteropPart::Console | InteropPart::Clients)) {
-        tools.contract(root, &contract, server)?;
+        tools.contract(root, &contract, server, only == Some(InteropPart::Short))?;
     }
     if matches!(only, None | Some(InteropPart::Clients)) {
         clients::check(root, tools, server)?;
@@ -179,6 +176,8 @@ impl Tools {
             "requirements.txt",
             "browser.mjs",
             "calls.ts",
+            "fetch.ts",
+            "samples.mjs",
             "caches.mjs",
             "diff.mjs",
         ] {
@@ -212,23 +211,19 @@ impl Tools {
         Command::new(self.folder.join("venv/bin").join(program))
     }
 
-    /// Validates the contract, generates clients from it, and calls a server with them.
-    fn contract(&self, root: &Path, contract: &Path, server: &Path) -> Result<(), Failure> {
+    /// Validates the contract, generates clients from it, and calls a server with them. The short run has fewer random requests and
+    /// generators.
+    fn contract(&self, root: &Path, contract: &Path, server: &Path, is_short: bool) -> Result<(), Failure> {
         self.python("openapi-spec-validator").arg(contract).step("openapi-spec-validator")?;
         self.node("redocly").args(["lint", "--extends", "recommended"]).arg(contract).step("redocly lint")?;
         self.compare_cases(root)?;
-        self.typescript(contract)?;
-        self.python_client(contract)?;
-        self.java(contract)?;
+        generated::generate(self, root, contract, is_short)?;
 
         let directory = tempfile::tempdir()?;
         self.caches(root, server, &directory.path().join("caches"))?;
         let server = Server::start(server, &directory.path().join("data"), &[])?;
         let base = &server.base;
-        Command::new("node").arg(self.folder.join("calls.js")).arg(base).show("calls of the TypeScript client")?;
-        let mut calls = self.python("python3");
-        calls.arg(root.join("xtask/interop/calls.py")).arg(base).env("PYTHONPATH", &self.folder);
-        calls.show("calls of the Python client")?;
+        generated::call(self, root, base, is_short)?;
         let mut exports = self.python("python3");
         exports.arg(root.join("xtask/interop/exports.py")).arg(base).current_dir(directory.path());
         exports.show("exports read by other programs")?;
@@ -236,8 +231,11 @@ impl Tools {
         schemathesis.env("SCHEMATHESIS_HOOKS", root.join(".ci/schemathesis_hooks.py")).current_dir(directory.path());
         schemathesis.arg("--config-file").arg(root.join(".ci/schemathesis.toml"));
         // All checks are on by default. `--checks all` would also turn on those that the file turns off for an operation.
-        schemathesis.args(["run", &format!("{base}/openapi.json"), "--seed", "1"]).show("schemathesis")?;
-        Ok(())
+        schemathesis.args(["run", &format!("{base}/openapi.json"), "--seed", "1"]);
+        if is_short {
+            schemathesis.args(["--max-examples", SHORT_EXAMPLES]);
+        }
+        schemathesis.show("schemathesis")
     }
 
     /// Compares our result with that of redocly for each case of our rules: a case in which they differ says why.
@@ -294,52 +292,6 @@ impl Tools {
             .args([&server.base, &keys[0], &browser])
             .args(ports.map(|port| port.to_string()));
         pages.show("pages of other origins in a browser")
-    }
-
-    fn typescript(&self, contract: &Path) -> Result<(), Failure> {
-        let source = self.folder.join("calls.ts");
-        let types = self.folder.join("api.d.ts");
-        self.node("openapi-typescript").arg(contract).arg("--output").arg(types).step("openapi-typescript")?;
-        let options =
-            "--strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --target es2022 --module nodenext";
-        self.node("tsc").args(options.split(' ')).arg(source).current_dir(&self.folder).step("tsc --strict")
-    }
-
-    fn python_client(&self, contract: &Path) -> Result<(), Failure> {
-        let output = self.folder.join("callhistory_api");
-        let mut generate = self.python("openapi-python-client");
-        generate.args(["generate", "--meta", "none", "--overwrite", "--path"]).arg(contract);
-        generate.arg("--output-path").arg(&output).step("openapi-python-client")?;
-        // The generator only warns of an operation that it leaves out.
-        let modules = files(&output.join("api"))?;
-        let document: Value = serde_json::from_str(&fs::read_to_string(contract)?)?;
-        for (_, operation) in operations(&document) {
-            let module = format!("{}.py", operation["operationId"].as_str().unwrap_or_default());
-            if !modules.iter().any(|path| path.ends_with(&module)) {
-                return Err(format!("openapi-python-client left {module} out").into());
-            }
-        }
-        Ok(())
-    }
-
-    fn java(&self, contract: &Path) -> Result<(), Failure> {
-        let output = self.folder.join("java");
-        drop(fs::remove_dir_all(&output));
-        let properties =
-            "--additional-properties=openApiNullable=false,annotationLibrary=none,documentationProvider=none";
-        let mut generate = self.python("openapi-generator-cli");
-        generate.args(["generate", "-g", "java", "--library", "native", properties, "-i"]).arg(contract);
-        generate.arg("-o").arg(&output).step("openapi-generator-cli -g java")?;
-        let annotation = output.join("src/main/java/javax/annotation");
-        fs::create_dir_all(&annotation)?;
-        fs::write(annotation.join("Generated.java"), GENERATED)?;
-        // The libraries that the client needs are part of the generator.
-        let mut libraries = files(&self.folder.join("venv/lib"))?.into_iter();
-        let jar = libraries.find(|path| path.ends_with("openapi-generator.jar"));
-        let jar = jar.ok_or("the jar of openapi-generator-cli is missing")?;
-        let sources = files(&output.join("src/main/java"))?;
-        let mut compile = Command::new("javac");
-        compile.arg("-d").arg(output.join("classes")).arg("-cp").arg(jar).args(sources).step("javac")
     }
 }
 

@@ -39,8 +39,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// every change at least once, under concurrent writes as well. A cursor expires only if the database was restored or
 /// lost commits in a fail-over: the response is then 410 `cursor_expired`, and the reader starts again without a cursor,
 /// because changes that it has seen can be undone. The event of the last change of a record contains the record; events
-/// that a later one supersedes do not. `wait` makes the request a long poll. With `Accept: text/event-stream` the
-/// changes are sent as server-sent events: `event` is the type, `data` the change as one line of JSON, and `id` the
+/// that a later one supersedes do not. `wait` makes the request a long poll. With `Accept: text/event-stream`, and not
+/// also `application/json`, the changes are sent as server-sent events: `event` is the type, `data` the change as one line of JSON, and `id` the
 /// cursor, which `Last-Event-ID` returns to resume. A comment every 15 seconds keeps the connection alive.
 #[utoipa::path(
     get,

@@ -161,7 +161,9 @@ impl<S: Sync> FromRequestParts<S> for EventStream {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let wanted = weight(&parts.headers, &header::ACCEPT, "text/event-stream").is_some_and(|weight| weight > 0.0);
+        let accepts = |media_type| weight(&parts.headers, &header::ACCEPT, media_type).unwrap_or(0.0);
+        // Generated clients name every media type of the operation, and wait for the end of the body.
+        let wanted = accepts("text/event-stream") > accepts("application/json");
         let last_event = single(parts, &LAST_EVENT_ID)?.map(|value| value.to_str().map(str::to_owned)).transpose();
         let malformed = |detail| {
             ApiError::invalid_header(FieldError::new(FieldErrorCode::Malformed, detail).in_parameter("last-event-id"))
