@@ -136,12 +136,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn create_call(&self, call: &CallInput) -> Result<Versioned, Error> {
-        self.create_json(encode(call)?).await
-    }
-
-    pub(crate) async fn create_json(&self, json: Vec<u8>) -> Result<Versioned, Error> {
         let operation = self.operation("create_call", Method::POST, self.shared.calls_url.clone());
-        let mut operation = operation.with_body("application/json", json);
+        let mut operation = operation.with_body("application/json", encode(call)?);
         let key = self.options.idempotency_key.clone().map_or_else(idempotency_key, Ok)?;
         operation.request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         self.write(operation).await
@@ -251,11 +247,15 @@ impl Client {
     }
 }
 
-/// 128 random bits in hexadecimal, from the operating system: a generator that is seeded by the clock repeats itself on
-/// machines that start together, and a repeated key returns the record of another call.
-#[expect(clippy::disallowed_methods, reason = "the SDK generates the key")]
-pub(crate) fn idempotency_key() -> Result<HeaderValue, Error> {
+fn idempotency_key() -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(&format!("{:032x}", random_bits()?)).map_err(Error::setup)
+}
+
+/// 128 random bits from the operating system: a generator that is seeded by the clock repeats itself on
+/// machines that start together, and a repeated key or ID belongs to another call.
+#[expect(clippy::disallowed_methods, reason = "the SDK generates keys and IDs")]
+pub(crate) fn random_bits() -> Result<u128, Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(Error::setup)?;
-    HeaderValue::from_str(&format!("{:032x}", u128::from_ne_bytes(bits))).map_err(Error::setup)
+    Ok(u128::from_ne_bytes(bits))
 }

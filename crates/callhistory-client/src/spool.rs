@@ -11,7 +11,7 @@
 //! let ended = CallPatch::from(CallInput { status: Some(CallStatus::Completed), ..CallInput::default() });
 //! match writer.upsert_call("1234567890abcdef", &ended).await {
 //!     // It is on the disk, and will be sent.
-//!     Ok(number) => println!("write {number} is taken"),
+//!     Ok(()) => println!("the call is safe"),
 //!     Err(error) if error.is_full() => eprintln!("the service was away for too long: {error}"),
 //!     Err(error) => return Err(error.into()),
 //! }
@@ -26,10 +26,8 @@
 //!
 //! * **Nothing is lost.** A write that was taken is on the disk (`fsync`), also after `kill -9` or a power cut. It is removed once
 //!   the service has stored it or refused it for good. Checksums detect what the disk has damaged.
-//! * **Nothing is doubled.** A write whose response was lost is sent again: a creation with the same `Idempotency-Key`, the others
-//!   by the ID of their record. A conditional write that is refused then counts as sent if the record is as it would have left it.
-//!   The service keeps a key for a limited time; for outages that are longer, choose the ID and use
-//!   [`replace_call`](SpoolingWriter::replace_call).
+//! * **Nothing is doubled.** A write whose response was lost is sent again, by the ID of its record, which the spool gives to a
+//!   creation. A conditional write that is refused then counts as sent if the record is as it would have left it.
 //! * **Writes of one record are sent in their order,** one after the other. Writes of several records are sent at the same time.
 //! * **One process at a time.** Another one that opens the spool gets [`SpoolError::is_locked`].
 //!
@@ -79,7 +77,7 @@ pub use self::{
     error::SpoolError,
     status::SpoolStatus,
 };
-use crate::{calls::idempotency_key, client::Client, error::Error, transport::encode, version::Version};
+use crate::{calls::random_bits, client::Client, error::Error, transport::encode, version::Version};
 
 /// Opens a spool; returned by [`SpoolingWriter::builder`].
 #[derive(Debug)]
@@ -178,14 +176,6 @@ impl SpoolingWriter {
         SpoolBuilder { client, directory: directory.into(), max_bytes: SpoolBuilder::MAX_BYTES }
     }
 
-    /// The same spool, whose creations have this `Idempotency-Key`, such as the ID of a job. By default, each has a random one.
-    #[must_use]
-    pub fn with_idempotency_key(&self, key: impl Into<String>) -> Self {
-        let mut writer = self.clone();
-        writer.options.key = Some(key.into());
-        writer
-    }
-
     /// The same spool, whose writes prefer this handling of what breaks a rule.
     #[must_use]
     pub fn with_handling(&self, handling: Handling) -> Self {
@@ -210,14 +200,20 @@ impl SpoolingWriter {
         writer
     }
 
-    /// Takes a creation of a record with an ID that the service generates.
+    /// Takes the creation of a record, and returns its ID: 24 hexadecimal digits that sort by time, as those of the service. The
+    /// record can be changed by it at once. An `Idempotency-Key` would expire in a long outage; the ID does not.
     ///
     /// # Errors
     ///
     /// [`SpoolError::is_full`], [`SpoolError::is_closed`], [`SpoolError::is_invalid_request`], or an error of the file system:
     /// the write was not taken.
-    pub async fn create_call(&self, call: &CallInput) -> Result<u64, SpoolError> {
-        self.take(SpooledOperation::Create, None, Some(encode(call)?)).await
+    #[expect(clippy::disallowed_methods, reason = "an ID starts with its time")]
+    pub async fn create_call(&self, call: &CallInput) -> Result<CallId, SpoolError> {
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let id = format!("{seconds:08x}{:016x}", random_bits()? >> 64);
+        let id: CallId = id.parse().map_err(|error| Error::invalid_source("the call ID is invalid", error))?;
+        self.if_absent().take(SpooledOperation::Create, &id, Some(encode(call)?)).await?;
+        Ok(id)
     }
 
     /// Takes the creation or replacement of a record.
@@ -225,8 +221,8 @@ impl SpoolingWriter {
     /// # Errors
     ///
     /// Those of [`create_call`](Self::create_call).
-    pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<u64, SpoolError> {
-        self.take(SpooledOperation::Replace, Some(id), Some(encode(call)?)).await
+    pub async fn replace_call(&self, id: &str, call: &CallInput) -> Result<(), SpoolError> {
+        self.take(SpooledOperation::Replace, id, Some(encode(call)?)).await
     }
 
     /// Takes a change of a record in part.
@@ -234,8 +230,8 @@ impl SpoolingWriter {
     /// # Errors
     ///
     /// Those of [`create_call`](Self::create_call).
-    pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<u64, SpoolError> {
-        self.take(SpooledOperation::Update, Some(id), Some(patch.to_json().into_bytes())).await
+    pub async fn update_call(&self, id: &str, patch: &CallPatch) -> Result<(), SpoolError> {
+        self.take(SpooledOperation::Update, id, Some(patch.to_json().into_bytes())).await
     }
 
     /// Takes a change of a record in part, which creates the record if it does not exist.
@@ -243,8 +239,8 @@ impl SpoolingWriter {
     /// # Errors
     ///
     /// Those of [`create_call`](Self::create_call).
-    pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<u64, SpoolError> {
-        self.take(SpooledOperation::Upsert, Some(id), Some(patch.to_json().into_bytes())).await
+    pub async fn upsert_call(&self, id: &str, patch: &CallPatch) -> Result<(), SpoolError> {
+        self.take(SpooledOperation::Upsert, id, Some(patch.to_json().into_bytes())).await
     }
 
     /// Takes the deletion of a record. A record that does not exist counts as deleted.
@@ -252,35 +248,22 @@ impl SpoolingWriter {
     /// # Errors
     ///
     /// Those of [`create_call`](Self::create_call).
-    pub async fn delete_call(&self, id: &str) -> Result<u64, SpoolError> {
-        self.take(SpooledOperation::Delete, Some(id), None).await
+    pub async fn delete_call(&self, id: &str) -> Result<(), SpoolError> {
+        self.take(SpooledOperation::Delete, id, None).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the age of a write is a figure of the spool")]
-    async fn take(
-        &self,
-        operation: SpooledOperation,
-        id: Option<&str>,
-        body: Option<Vec<u8>>,
-    ) -> Result<u64, SpoolError> {
-        if let Some(id) = id {
-            let valid = id.parse::<CallId>();
-            valid.map_err(|error| Error::invalid_source("the call ID is invalid", error))?;
-        }
+    async fn take(&self, operation: SpooledOperation, id: &str, body: Option<Vec<u8>>) -> Result<(), SpoolError> {
+        let id: CallId = id.parse().map_err(|error| Error::invalid_source("the call ID is invalid", error))?;
         let invalid = |error| Error::invalid_source("the record cannot be serialized", error);
         let body = body.map(|body| serde_json::from_slice::<JsonText>(&body)).transpose().map_err(invalid)?;
-        let WriteOptions { key, condition, handling } = self.options.clone();
-        let key = match operation {
-            SpooledOperation::Create => Some(key.map_or_else(random_key, Ok)?),
-            _ => None,
-        };
+        let WriteOptions { condition, handling } = self.options.clone();
         let entry = Entry {
             sequence: 0,
             at: Timestamp::from(SystemTime::now()),
             operation,
-            id: id.map(str::to_owned),
-            key,
-            condition: condition.filter(|_| operation != SpooledOperation::Create),
+            id: id.into(),
+            condition,
             is_lenient: handling == Some(Handling::Lenient),
             is_strict: handling == Some(Handling::Strict),
             body,
@@ -328,9 +311,4 @@ impl SpoolingWriter {
             let _ = task.await;
         }
     }
-}
-
-fn random_key() -> Result<String, Error> {
-    let key = idempotency_key()?;
-    Ok(key.to_str().unwrap_or_default().to_owned())
 }

@@ -16,7 +16,7 @@ const CHECKSUM_DIGITS: usize = 16;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum SpooledOperation {
-    /// Creates a record with an ID that the service generates.
+    /// Creates a record with an ID that the spool generates.
     Create,
     /// Creates or replaces a record.
     Replace,
@@ -39,7 +39,6 @@ pub(super) enum Condition {
 /// What a writer adds to each of its writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WriteOptions {
-    pub(super) key: Option<String>,
     pub(super) condition: Option<Condition>,
     pub(super) handling: Option<Handling>,
 }
@@ -52,10 +51,8 @@ pub(super) struct Entry {
     pub(super) sequence: u64,
     pub(super) at: Timestamp,
     pub(super) operation: SpooledOperation,
-    #[serde(rename = "_id", default, skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) key: Option<String>,
+    #[serde(rename = "_id")]
+    pub(super) id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) condition: Option<Condition>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -81,7 +78,7 @@ impl Entry {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RejectedWrite {
-    /// The number of the write in its spool, which [`SpoolingWriter`](super::SpoolingWriter) returned.
+    /// The number of the write in its spool, in the order in which they were taken.
     pub sequence: u64,
     /// When the program wrote.
     pub at: Timestamp,
@@ -89,9 +86,9 @@ pub struct RejectedWrite {
     pub rejected_at: Timestamp,
     /// The operation.
     pub operation: SpooledOperation,
-    /// The ID of the record; absent for a creation.
-    #[serde(rename = "_id", default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    /// The ID of the record.
+    #[serde(rename = "_id")]
+    pub id: String,
     /// The record or the patch as JSON text; absent for a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<JsonText>,

@@ -35,7 +35,7 @@ pub(super) struct Place {
 pub(super) struct Queued {
     pub(super) sequence: u64,
     pub(super) place: Place,
-    pub(super) id: Option<String>,
+    pub(super) id: String,
     /// An earlier process may have sent it.
     pub(super) is_repeat: bool,
 }

@@ -12,7 +12,7 @@ use super::{
 
 /// Commands for the thread of the files.
 pub(super) enum Command {
-    Append(Box<Entry>, oneshot::Sender<Result<u64, SpoolError>>),
+    Append(Box<Entry>, oneshot::Sender<Result<(), SpoolError>>),
     Finish(u64),
     Reject(Box<RejectedWrite>),
     /// Ends the thread, and releases the lock before it answers.

@@ -23,12 +23,9 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn push(&mut self, queued: Queued) {
         let sequence = queued.sequence;
-        let is_first = queued.id.clone().is_none_or(|id| {
-            let lane = self.lanes.entry(id).or_default();
-            lane.push_back(sequence);
-            lane.len() == 1
-        });
-        if is_first {
+        let lane = self.lanes.entry(queued.id.clone()).or_default();
+        lane.push_back(sequence);
+        if lane.len() == 1 {
             self.ready.insert(sequence);
         }
         self.waiting.insert(sequence, Waiting { queued, faults: 0 });
@@ -59,7 +56,7 @@ impl Queue {
 
     /// Removes a write that is done: the next one of its record can be sent.
     pub(super) fn finish(&mut self, sequence: u64) {
-        let Some(id) = self.waiting.remove(&sequence).and_then(|waiting| waiting.queued.id) else { return };
+        let Some(Waiting { queued: Queued { id, .. }, .. }) = self.waiting.remove(&sequence) else { return };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.pop_front();
         match lane.front() {

@@ -145,10 +145,11 @@ async fn send(client: &Client, directory: PathBuf, queued: Queued) -> Outcome {
     };
     let client = client_for(client, &entry);
     let body = entry.body.as_ref().map(|body| body.as_str().to_owned()).unwrap_or_default();
-    let id = entry.id.as_deref().unwrap_or_default();
+    let id = &entry.id;
     let result = match entry.operation {
-        SpooledOperation::Create => client.create_json(body.into_bytes()).await.map(drop),
-        SpooledOperation::Replace => client.replace_json(id, body.into_bytes()).await.map(drop),
+        SpooledOperation::Create | SpooledOperation::Replace => {
+            client.replace_json(id, body.into_bytes()).await.map(drop)
+        }
         SpooledOperation::Update => client.patch_json(id, body, UpdateQuery::new()).await.map(drop),
         SpooledOperation::Upsert => client.patch_json(id, body, UpdateQuery::new().upsert(true)).await.map(drop),
         SpooledOperation::Delete => client.delete_call(id).await,
@@ -160,12 +161,9 @@ async fn send(client: &Client, directory: PathBuf, queued: Queued) -> Outcome {
     }
 }
 
-/// The client with the key, the condition and the handling of a write, and without retries: the spool repeats it.
+/// The client with the condition and the handling of a write, and without retries: the spool repeats it.
 fn client_for(client: &Client, entry: &Entry) -> Client {
     let client = client.with(|mut options| {
-        if let Some(key) = &entry.key {
-            options = options.idempotency_key(key);
-        }
         if let Some(handling) = entry.handling() {
             options = options.handling(handling);
         }
@@ -180,12 +178,12 @@ fn client_for(client: &Client, entry: &Entry) -> Client {
 
 /// Whether a write that failed is stored all the same: its response was lost, or an earlier attempt has written it.
 async fn is_done(client: &Client, entry: &Entry, error: &Error, is_repeat: bool) -> bool {
-    let id = entry.id.as_deref().unwrap_or_default();
     match entry.operation {
         _ if error.was_accepted() => true,
         SpooledOperation::Delete => error.code() == Some(&ProblemCode::CallNotFound),
-        SpooledOperation::Create => is_repeat && error.code() == Some(&ProblemCode::CallDeleted),
-        _ if is_repeat && error.is_precondition_failed() => match client.get_call(id).await {
+        // Nobody else knows the ID.
+        SpooledOperation::Create => is_repeat && error.is_precondition_failed(),
+        _ if is_repeat && error.is_precondition_failed() => match client.get_call(&entry.id).await {
             Ok(stored) => has_written(entry, &stored).unwrap_or(false),
             Err(_) => false,
         },

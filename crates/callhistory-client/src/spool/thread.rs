@@ -58,7 +58,7 @@ impl Worker {
         }
     }
 
-    fn append(&mut self, appends: Vec<(Entry, oneshot::Sender<Result<u64, SpoolError>>)>) {
+    fn append(&mut self, appends: Vec<(Entry, oneshot::Sender<Result<(), SpoolError>>)>) {
         if appends.is_empty() {
             return;
         }
@@ -67,9 +67,7 @@ impl Worker {
         self.publish(|_| {});
         for (result, reply) in results.into_iter().zip(replies) {
             let result = result.map(|queued: Queued| {
-                let sequence = queued.sequence;
                 let _ = self.events.send(SenderEvent::Queued(queued));
-                sequence
             });
             // A program that has stopped waiting has written all the same.
             let _ = reply.send(result);

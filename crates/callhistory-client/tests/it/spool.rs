@@ -13,7 +13,7 @@ use callhistory_client::{
     CallInput, CallPatch, Client, ProblemCode,
     spool::{SpoolError, SpooledOperation, SpoolingWriter},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::server::{Applied, Server};
 use crate::builder;
@@ -76,18 +76,18 @@ async fn writes_are_taken_without_the_service_and_sent_in_their_order() {
     let address = closed_port();
     let url = format!("http://{address}");
     let writer = open(&url, &directory.spool()).await.unwrap();
-    let mut numbers = Vec::new();
     for summary in ["1", "2", "3"] {
         for id in ["a", "b"] {
-            numbers.push(writer.upsert_call(id, &CallPatch::from(call(summary))).await.unwrap());
+            writer.upsert_call(id, &CallPatch::from(call(summary))).await.unwrap();
         }
     }
-    numbers.push(writer.replace_call("a", &call("4")).await.unwrap());
-    numbers.push(writer.delete_call("b").await.unwrap());
-    numbers.push(writer.create_call(&call("new")).await.unwrap());
-    assert_eq!(numbers, (1..=9).collect::<Vec<_>>());
+    writer.replace_call("a", &call("4")).await.unwrap();
+    writer.delete_call("b").await.unwrap();
+    // Its ID is known before the service knows it.
+    let new = writer.create_call(&call("new")).await.unwrap();
+    writer.update_call(&new, &CallPatch::from(call("changed"))).await.unwrap();
     let status = writer.status();
-    assert_eq!((status.queued, status.sent, status.rejected, status.is_connected), (9, 0, 0, false));
+    assert_eq!((status.queued, status.sent, status.rejected, status.is_connected), (10, 0, 0, false));
     assert!(status.bytes > 0 && status.oldest.is_some());
     // After a restart as well.
     writer.close().await;
@@ -95,7 +95,7 @@ async fn writes_are_taken_without_the_service_and_sent_in_their_order() {
     let writer = open(&url, &directory.spool()).await.unwrap();
     flush(&writer).await;
     let status = writer.status();
-    assert_eq!((status.sent, status.rejected, status.oldest, status.is_connected), (9, 0, None, true));
+    assert_eq!((status.sent, status.rejected, status.oldest, status.is_connected), (10, 0, None, true));
     let state = server.state();
     let of = |id: &str| -> Vec<String> {
         let applied = state.applied.iter().filter(|applied| applied.id == id);
@@ -103,7 +103,8 @@ async fn writes_are_taken_without_the_service_and_sent_in_their_order() {
     };
     assert_eq!(of("a"), ["PATCH 1", "PATCH 2", "PATCH 3", "PUT 4"]);
     assert_eq!(of("b"), ["PATCH 1", "PATCH 2", "PATCH 3", "DELETE "]);
-    assert_eq!(of("created-0"), ["POST new"]);
+    assert_eq!(of(&new), ["PUT new", "PATCH changed"]);
+    assert_eq!(new.as_str().len(), 24);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +140,7 @@ async fn what_the_service_refuses_is_kept_with_its_problem_and_blocks_nothing() 
     let rejected = writer.rejected().await.unwrap();
     assert_eq!((rejected[0].sequence, rejected[0].operation), (1, SpooledOperation::Replace));
     assert_eq!(rejected[0].body.as_ref().unwrap().as_str(), r#"{"summary":"refused"}"#);
-    assert_eq!((rejected[0].status, rejected[0].id.as_deref()), (Some(422), Some("bad")));
+    assert_eq!((rejected[0].status, rejected[0].id.as_str()), (Some(422), "bad"));
     assert_eq!(rejected[0].problem.as_ref().unwrap().code, ProblemCode::InvalidRecord);
     writer.close().await;
     // They are not sent again.
@@ -234,7 +235,7 @@ async fn a_torn_end_is_removed_and_damage_is_counted() {
     let server = Server::on(std::net::TcpListener::bind(address).unwrap());
     let writer = open(&url, &directory.spool()).await.unwrap();
     assert_eq!((writer.status().queued, writer.status().damaged), (2, 1));
-    assert_eq!(writer.replace_call("call-4", &call("4")).await.unwrap(), 4);
+    writer.replace_call("call-4", &call("4")).await.unwrap();
     flush(&writer).await;
     let mut stored: Vec<_> = server.state().records.keys().cloned().collect();
     stored.sort();
@@ -272,6 +273,7 @@ async fn a_day_of_outage_loses_nothing_and_asks_once_a_minute() {
     let server = Server::start();
     server.fail("*", 503);
     let writer = open(&server.url, &directory.spool()).await.unwrap();
+    let began = Instant::now();
     for hour in 0..24 {
         for id in ["a", "b", "c"] {
             writer.replace_call(id, &call(hour)).await.unwrap();
@@ -279,13 +281,19 @@ async fn a_day_of_outage_loses_nothing_and_asks_once_a_minute() {
         writer.create_call(&call(format!("new {hour}"))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
-    let requests = server.state().requests;
-    assert!((20..=1500).contains(&requests), "{requests} in a day");
+    let (requests, minutes) = (server.state().requests as u64, began.elapsed().as_secs() / 60);
+    // The clock also runs while a write waits for the disk.
+    assert!(minutes >= 24 * 60 && (20..minutes + 20).contains(&requests), "{requests} requests in {minutes} minutes");
     assert_eq!((writer.status().queued, writer.status().sent, writer.status().rejected), (96, 0, 0));
     server.set(|state| state.statuses.clear());
     pass_time(&writer).await;
     let state = server.state();
-    assert_eq!(state.keys.len(), 24, "each record was created once");
+    let is_fixed = |id: &str| ["a", "b", "c"].contains(&id);
+    assert_eq!(
+        state.applied.iter().filter(|applied| !is_fixed(&applied.id)).count(),
+        24,
+        "each record was created once"
+    );
     for id in ["a", "b", "c"] {
         let mut hours: Vec<u32> = state
             .applied
