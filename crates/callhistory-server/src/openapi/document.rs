@@ -32,7 +32,8 @@ it is.
 Numbers are exact: an amount of `0.10` is returned as `0.10`. Their format is `double`, because generators of clients read `decimal`,
 or no format, as 32 bits in some languages, which damages times and amounts that are read and written back; 64 bits keep
 15 digits. A client that needs each digit maps the format to a decimal type: with openapi-generator,
-`--type-mappings double=BigDecimal` for Java and Kotlin, `--type-mappings double=decimal` for C#.
+`--type-mappings double=BigDecimal --import-mappings BigDecimal=java.math.BigDecimal` for Java,
+`--type-mappings double=java.math.BigDecimal` for Kotlin, `--type-mappings double=decimal` for C#.
 
 ## Strict and lenient writes
 
