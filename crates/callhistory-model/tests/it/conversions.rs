@@ -102,7 +102,7 @@ fn queries_are_made_by_setters_and_are_parameters() {
     let parameters = serde_json::to_value(&query).unwrap();
     assert_eq!(parameters, json!({"agentId": "a&b", "metadata.ticket": "A-1", "sort": "cost"}));
     let query = ListQuery::new().answered(true).currency(OneOf::any(["USD", "EUR"]));
-    assert_eq!(query.to_query(), "answered=true&currency=USD,EUR");
+    assert_eq!(query.to_query(), "answered=true&currency=USD%2CEUR");
     let metrics = MetricsQuery::new().group_by([GroupKey::Hour]).fill(true);
     assert_eq!(metrics.to_query(), "groupBy=hour&fill=true");
 }
