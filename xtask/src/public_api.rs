@@ -135,7 +135,7 @@ fn signature(kind: &str, inner: &Value) -> String {
 /// The parameters of an item with their bounds.
 fn generics(generics: &Value) -> String {
     let params = generics["params"].as_array().into_iter().flatten();
-    // `impl Trait` is shown where it stands.
+    // `impl Trait` is shown as the type of its argument.
     let params = params.filter(|param| param.pointer("/kind/type/is_synthetic") != Some(&Value::Bool(true)));
     let bounds = |kind: &Value| kind.pointer("/type/bounds").map(list_of_bounds).unwrap_or_default();
     let params = params.map(|param| format!("{}{}", text(&param["name"]), bounds(&param["kind"])));

@@ -310,7 +310,7 @@ fn manifests(tree: &Tree) -> Vec<String> {
             let is_itself = |value: &toml::Value| value.get("path").and_then(toml::Value::as_str) == Some(".");
             let others = dependencies(manifest, kind).filter(|(_, value)| !inherits(value) && !is_itself(value));
             for (name, _) in others {
-                faults.push(format!("{path}: {name}: versions stand in the root manifest; write workspace = true"));
+                faults.push(format!("{path}: {name}: versions belong in the root manifest; write workspace = true"));
             }
         }
         let package = manifest.get("package").and_then(|value| value.as_table());
