@@ -159,7 +159,7 @@ fn check_crate(tree: &Tree, root: &str) -> Vec<String> {
         } else {
             name.split('/').map(str::to_owned).collect()
         };
-        let parsed = text.read_once(|text| References(read_references(text, &module)));
+        let parsed = text.read_once(path, |text| References(read_references(text, &module)));
         match &parsed.0 {
             Ok(_) => drop(references.insert(module.clone(), Arc::clone(&parsed))),
             Err(error) => faults.push(format!("{path}: is not Rust: {error}")),

@@ -44,7 +44,7 @@ enum Task {
     },
     /// Check the crates that are published: packages, features, minimum version of Rust, WebAssembly, public API
     Package(package::PackageOptions),
-    /// Take the pictures of docs/images/ anew, from the console with generated calls; needs Node and Chromium
+    /// Take the pictures of docs/images/ again, from the console with generated calls; needs Node and Chromium
     Screenshots,
     /// Fetch the libraries of the console from npm, with their licences and digests
     VendorConsole,

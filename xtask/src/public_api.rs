@@ -6,8 +6,12 @@ use serde_json::Value;
 
 use crate::cargo;
 
-/// Compares the public API of a crate with its `public-api.txt`, or writes it.
-pub(crate) fn check(root: &Path, package: &str, features: &str, write: bool) -> Result<(), String> {
+/// The version of the JSON of rustdoc that this module reads.
+const FORMAT_VERSION: u64 = 57;
+
+/// Compares the public API of a crate with its `public-api.txt`, or writes it. Returns why it cannot: this version of Rust writes
+/// another format.
+pub(crate) fn check(root: &Path, package: &str, features: &str, write: bool) -> Result<Option<String>, String> {
     let mut rustdoc = cargo("rustdoc --locked --quiet --lib");
     rustdoc.args(["-p", package, "--features", features, "--target-dir"]).arg(root.join("target/public-api"));
     // The JSON of rustdoc is unstable; the variable unlocks it in any version.
@@ -19,17 +23,21 @@ pub(crate) fn check(root: &Path, package: &str, features: &str, write: bool) -> 
     let json = root.join("target/public-api/doc").join(format!("{}.json", package.replace('-', "_")));
     let json = fs::read_to_string(&json).map_err(|error| format!("{}: {error}", json.display()))?;
     let document: Value = serde_json::from_str(&json).map_err(|error| format!("the JSON of rustdoc: {error}"))?;
+    if document["format_version"] != FORMAT_VERSION {
+        let found = &document["format_version"];
+        return Ok(Some(format!("rustdoc writes format {found}, and xtask/src/public_api.rs reads {FORMAT_VERSION}")));
+    }
     let found: String = Api::of(&document).into_iter().map(|line| line + "\n").collect();
     let path = root.join("crates").join(package).join("public-api.txt");
     if write {
-        return fs::write(&path, found).map_err(|error| format!("{}: {error}", path.display()));
+        return fs::write(&path, found).map(|()| None).map_err(|error| format!("{}: {error}", path.display()));
     }
     let committed = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let (before, after): (BTreeSet<_>, BTreeSet<_>) = (committed.lines().collect(), found.lines().collect());
     let removed = before.difference(&after).map(|line| format!("- {line}"));
     let differences: Vec<_> = removed.chain(after.difference(&before).map(|line| format!("+ {line}"))).collect();
     if differences.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let advice = "if this is meant, say it in CHANGELOG.md and run: cargo xtask package --only API --write-api";
     Err(format!("{}\n{advice}", differences.join("\n")))
@@ -135,7 +143,7 @@ fn signature(kind: &str, inner: &Value) -> String {
 /// The parameters of an item with their bounds.
 fn generics(generics: &Value) -> String {
     let params = generics["params"].as_array().into_iter().flatten();
-    // `impl Trait` is shown where it stands.
+    // `impl Trait` is shown as the type of its argument.
     let params = params.filter(|param| param.pointer("/kind/type/is_synthetic") != Some(&Value::Bool(true)));
     let bounds = |kind: &Value| kind.pointer("/type/bounds").map(list_of_bounds).unwrap_or_default();
     let params = params.map(|param| format!("{}{}", text(&param["name"]), bounds(&param["kind"])));

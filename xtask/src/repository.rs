@@ -17,7 +17,8 @@ pub type Tree = BTreeMap<String, File>;
 #[derive(Debug, Clone)]
 pub struct File(Arc<(String, Mutex<Facts>)>);
 
-type Facts = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+/// By the path of the file and the type of the result.
+type Facts = HashMap<(String, TypeId), Arc<dyn Any + Send + Sync>>;
 
 impl From<String> for File {
     fn from(text: String) -> Self {
@@ -34,14 +35,15 @@ impl Deref for File {
 }
 
 impl File {
-    /// What `read` makes of the text, which is read once for each type of result.
-    pub(crate) fn read_once<T: Send + Sync + 'static>(&self, read: impl FnOnce(&str) -> T) -> Arc<T> {
+    /// What `read` makes of the text, which is read once for each path and type of result: a copy can have another path.
+    pub(crate) fn read_once<T: Send + Sync + 'static>(&self, path: &str, read: impl FnOnce(&str) -> T) -> Arc<T> {
+        let key = (path.to_owned(), TypeId::of::<T>());
         let mut facts = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = facts.get(&TypeId::of::<T>()).and_then(|fact| Arc::clone(fact).downcast().ok()) {
+        if let Some(known) = facts.get(&key).and_then(|fact| Arc::clone(fact).downcast().ok()) {
             return known;
         }
         let fact = Arc::new(read(self));
-        facts.insert(TypeId::of::<T>(), Arc::clone(&fact) as Arc<dyn Any + Send + Sync>);
+        facts.insert(key, Arc::clone(&fact) as Arc<dyn Any + Send + Sync>);
         fact
     }
 }

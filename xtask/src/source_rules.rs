@@ -39,7 +39,7 @@ pub(crate) fn sql(tree: &Tree) -> Vec<String> {
         if SQL_MODULES.iter().any(|module| inside.starts_with(module)) {
             continue;
         }
-        let found = text.read_once(|text| {
+        let found = text.read_once(path, |text| {
             let mut words = code_lines(inside, text).flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()));
             SqlWord(words.find(|word| SQL_WORDS.contains(word)).map(str::to_owned))
         });
@@ -59,7 +59,8 @@ pub(crate) fn type_names(tree: &Tree) -> Vec<String> {
     let mut definitions: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for (path, text) in sources(tree) {
         let Some((owner, inside)) = source(path) else { continue };
-        for name in &text.read_once(|text| TypeNames(code_lines(inside, text).filter_map(type_name).collect())).0 {
+        for name in &text.read_once(path, |text| TypeNames(code_lines(inside, text).filter_map(type_name).collect())).0
+        {
             definitions.entry((owner, name.clone())).or_default().push(path);
         }
     }

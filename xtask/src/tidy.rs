@@ -100,8 +100,9 @@ pub fn run(root: &Path) -> Result<(), String> {
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<String> {
     let of_files = tree.iter().flat_map(|(path, file)| {
-        let faults = file
-            .read_once(|text| FileFaults([words, old_words, layout, inclusions].map(|rule| rule(path, text)).concat()));
+        let faults = file.read_once(path, |text| {
+            FileFaults([words, old_words, layout, inclusions].map(|rule| rule(path, text)).concat())
+        });
         faults.0.clone()
     });
     let rules = [
@@ -290,7 +291,7 @@ fn members(tree: &Tree) -> impl Iterator<Item = (&String, Arc<Option<Manifest>>)
             let name = table.get("package")?.get("name")?.as_str()?.to_owned();
             Some(Manifest { name, table })
         };
-        (path, file.read_once(read))
+        (path, file.read_once(path, read))
     })
 }
 
@@ -310,7 +311,7 @@ fn manifests(tree: &Tree) -> Vec<String> {
             let is_itself = |value: &toml::Value| value.get("path").and_then(toml::Value::as_str) == Some(".");
             let others = dependencies(manifest, kind).filter(|(_, value)| !inherits(value) && !is_itself(value));
             for (name, _) in others {
-                faults.push(format!("{path}: {name}: versions stand in the root manifest; write workspace = true"));
+                faults.push(format!("{path}: {name}: versions belong in the root manifest; write workspace = true"));
             }
         }
         let package = manifest.get("package").and_then(|value| value.as_table());
@@ -412,11 +413,13 @@ fn async_functions(text: &str) -> BTreeSet<String> {
     functions.collect()
 }
 
+const CONTRACT: &str = "openapi/callhistory.json";
+
 fn operations(tree: &Tree) -> Vec<String> {
-    let Some(contract) = tree.get("openapi/callhistory.json") else {
-        return vec!["openapi/callhistory.json: is missing; run cargo xtask openapi generate".to_owned()];
+    let Some(contract) = tree.get(CONTRACT) else {
+        return vec![format!("{CONTRACT}: is missing; run cargo xtask openapi generate")];
     };
-    let ids = contract.read_once(|text| OperationIds(operation_ids(text)));
+    let ids = contract.read_once(CONTRACT, |text| OperationIds(operation_ids(text)));
     let ids = match &ids.0 {
         Ok(ids) => ids,
         Err(fault) => return vec![fault.clone()],
@@ -431,8 +434,8 @@ fn operations(tree: &Tree) -> Vec<String> {
         for (prefix, visibility, role) in places {
             let [private, public] = ["", "pub "].map(|word| format!("{word}async fn {id}"));
             let mut files = sources(tree).filter(|(path, _)| path.starts_with(prefix));
-            let has_function = files.any(|(_, file)| {
-                let functions = file.read_once(|text| AsyncFunctions(async_functions(text)));
+            let has_function = files.any(|(path, file)| {
+                let functions = file.read_once(path, |text| AsyncFunctions(async_functions(text)));
                 functions.0.contains(&public) || visibility.is_empty() && functions.0.contains(&private)
             });
             if !has_function {

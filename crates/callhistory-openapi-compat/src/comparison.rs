@@ -175,7 +175,13 @@ impl<'a> Comparison<'a> {
 
     /// Judges each member that is not `known`: an annotation or an extension that changed is noted; another one is not understood if
     /// it changed, or refers to something that did. A known member must be of its kind, or the rules cannot compare it.
-    pub(crate) fn only(&mut self, old: &Node<'a>, new: &Node<'a>, known: &[(&str, Kind)], annotations: &[&str]) {
+    pub(crate) fn judge_other_members(
+        &mut self,
+        old: &Node<'a>,
+        new: &Node<'a>,
+        known: &[(&str, Kind)],
+        annotations: &[&str],
+    ) {
         // An absent value has no members.
         let has_members = |node: &Node<'a>| node.value.is_object() || node.value.is_null();
         if !(self.is_same(old, new) || has_members(old) && has_members(new)) {

@@ -6,9 +6,8 @@ use crate::{
     comparison::{ANNOTATIONS, Comparison, Kind, Node},
     finding::Rule,
     schema::compare_schemas,
+    upgrade::METHODS,
 };
-
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl<'a> Comparison<'a> {
     pub(crate) fn documents(&mut self) {
@@ -23,7 +22,7 @@ impl<'a> Comparison<'a> {
             ("servers", Kind::Array),
             ("security", Kind::Array),
         ];
-        self.only(&old, &new, &known, &ANNOTATIONS);
+        self.judge_other_members(&old, &new, &known, &ANNOTATIONS);
         if old.text("openapi") != new.text("openapi") {
             self.find(Rule::AnnotationChanged, &new.or_null("openapi"), "the version of OpenAPI changed");
         }
@@ -56,7 +55,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn server(&mut self, old: &Node<'a>, new: &Node<'a>) {
-        self.only(old, new, &[("url", Kind::Text), ("variables", Kind::Object)], &["name"]);
+        self.judge_other_members(old, new, &[("url", Kind::Text), ("variables", Kind::Object)], &["name"]);
         let url = old.text("url").unwrap_or_default();
         let (before, after) = (old.or_null("variables"), new.or_null("variables"));
         for (name, variable) in before.members() {
@@ -71,7 +70,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn variable(&mut self, old: &Node<'a>, new: &Node<'a>) {
-        self.only(old, new, &[("default", Kind::Text), ("enum", Kind::Texts)], &[]);
+        self.judge_other_members(old, new, &[("default", Kind::Text), ("enum", Kind::Texts)], &[]);
         if old.value.get("default") != new.value.get("default") {
             self.find(Rule::DefaultChanged, new, "the default of the variable changed");
         }
@@ -103,7 +102,7 @@ impl<'a> Comparison<'a> {
             "callbacks",
             "pathItems",
         ];
-        self.only(old, new, &kinds.map(|kind| (kind, Kind::Object)), &[]);
+        self.judge_other_members(old, new, &kinds.map(|kind| (kind, Kind::Object)), &[]);
         let used: BTreeSet<_> = self.seen.iter().map(|(old, new, _)| (old.clone(), new.clone())).collect();
         self.by_name(&old.or_null("schemas"), &new.or_null("schemas"), "schema", |comparison, before, after| {
             if !used.contains(&(before.pointer.clone(), after.pointer.clone())) {
@@ -121,7 +120,7 @@ impl<'a> Comparison<'a> {
         let mut known = METHODS.map(|method| (method, Kind::Object)).to_vec();
         // The other members of a path item that is a reference as well are not resolved.
         known.extend([("parameters", Kind::Array), ("servers", Kind::Array)]);
-        self.only(&old, &new, &known, &ANNOTATIONS);
+        self.judge_other_members(&old, &new, &known, &ANNOTATIONS);
         for method in METHODS {
             match (old.at(method), new.at(method)) {
                 (Some(before), Some(after)) => {

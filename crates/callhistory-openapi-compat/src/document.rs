@@ -103,7 +103,7 @@ impl Document {
         self.value
     }
 
-    /// The version of the API, `info.version`, as it stands in the document.
+    /// The version of the API, `info.version`, as it is written in the document.
     #[must_use]
     pub fn version_text(&self) -> &str {
         self.value["info"]["version"].as_str().unwrap_or_default()

@@ -6,7 +6,7 @@
 //! let old = Document::parse("openapi: 3.1.0\ninfo: {title: Calls, version: 0.1.3}\npaths: {}\n")?;
 //! let report = compare(&old, &old);
 //! assert!(report.is_compatible());
-//! assert_eq!(report.verdict(), "0 breaking, 0 unknown, 0 notes; next version ≥ 0.1.3");
+//! assert_eq!(report.summary(), "0 breaking, 0 unknown, 0 notes; next version ≥ 0.1.3");
 //! # Ok::<(), String>(())
 //! ```
 //!

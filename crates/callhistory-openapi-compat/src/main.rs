@@ -6,13 +6,13 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use callhistory_openapi_compat::{Acceptance, Document, compare};
+use callhistory_openapi_compat::{Acceptance, Document, Report, compare};
 use clap::{Parser, ValueEnum};
 
 /// Says whether a new OpenAPI document serves the callers of an old one
 ///
 /// Reads OpenAPI 3.0 and 3.1 as JSON or YAML. Exit code 0 if NEW is compatible, 1 if there are breaking or unknown findings, 2 if a
-/// document or the accept file cannot be read, or an entry of the accept file fits no finding.
+/// document, the revision or the accept file cannot be read, or an entry of the accept file fits no finding.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -60,65 +60,67 @@ fn run(cli: &Cli) -> Result<bool, String> {
         Acceptance::parse(&text).map_err(|error| describe(path, &error))
     });
     let acceptance = acceptance.transpose()?;
+    let mut reports = Vec::new();
     match (&cli.against, cli.files.as_slice()) {
         (None, [old, new]) => {
             let document = Document::read(old).map_err(|error| describe(old, &error))?;
-            judge(cli, acceptance.as_ref(), (old, &document), new)
+            reports.push((old.clone(), new, compare_file(&document, new)?));
         }
-        (None, files) => Err(format!("two documents are needed, OLD and NEW, and not {}", files.len())),
+        (None, files) => return Err(format!("two documents are needed, OLD and NEW, and not {}", files.len())),
         (Some(revision), files) => {
-            let mut is_compatible = true;
             for new in files {
                 let Some(text) = at_revision(revision, new)? else {
-                    println!("{}: is not in {revision}", new.display());
+                    eprintln!("{}: is not in {revision}", new.display());
                     continue;
                 };
                 let old = PathBuf::from(format!("{revision}:{}", new.display()));
                 let document = Document::parse(&text).map_err(|error| describe(&old, &error))?;
-                is_compatible &= judge(cli, acceptance.as_ref(), (&old, &document), new)?;
+                reports.push((old, new, compare_file(&document, new)?));
             }
-            Ok(is_compatible)
         }
     }
+    if let (Some(acceptance), Some(path)) = (&acceptance, &cli.accept) {
+        reports.iter_mut().for_each(|(_, _, report)| report.accept(acceptance));
+        let all: Vec<&Report> = reports.iter().map(|(_, _, report)| report).collect();
+        acceptance.check_stale(&all).map_err(|error| describe(path, &error))?;
+    }
+    for (old, new, report) in &reports {
+        match cli.format {
+            Format::Text => print!("{}", report.text(old, new)),
+            Format::Json => println!("{}", report.json(old, new)),
+            Format::Github => print!("{}", report.github(old, new)),
+        }
+    }
+    Ok(reports.iter().all(|(_, _, report)| report.is_compatible()))
 }
 
-/// Compares with a new file and prints the report; returns whether it is compatible.
-fn judge(
-    cli: &Cli,
-    acceptance: Option<&Acceptance>,
-    (old, document): (&Path, &Document),
-    new: &Path,
-) -> Result<bool, String> {
-    let mut report = compare(document, &Document::read(new).map_err(|error| describe(new, &error))?);
-    if let (Some(acceptance), Some(path)) = (acceptance, &cli.accept) {
-        report.accept(acceptance).map_err(|error| describe(path, &error))?;
-    }
-    match cli.format {
-        Format::Text => print!("{}", report.text(old, new)),
-        Format::Json => println!("{}", report.json(old, new)),
-        Format::Github => print!("{}", report.github(old, new)),
-    }
-    Ok(report.is_compatible())
+fn compare_file(old: &Document, new: &Path) -> Result<Report, String> {
+    Ok(compare(old, &Document::read(new).map_err(|error| describe(new, &error))?))
 }
 
-/// The text of a file at a revision of git; none if the file is not there.
+/// The text of a file at a revision of git; none if the revision does not have the file.
 fn at_revision(revision: &str, path: &Path) -> Result<Option<String>, String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(folder).args(arguments).output();
-        output.map_err(|error| format!("git: {error}"))
-    };
-    let commit = git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")])?;
-    if !commit.status.success() {
-        return Err(format!("{revision} is not a revision of git"));
-    }
-    let commit = String::from_utf8_lossy(&commit.stdout).trim().to_owned();
-    let shown = git(&["show", &format!("{commit}:./{name}")])?;
-    if !shown.status.success() {
+    let commit = git(folder, &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")])
+        .map_err(|error| format!("{revision} is not a revision of git: {error}"))?;
+    let commit = String::from_utf8_lossy(&commit).trim().to_owned();
+    // Succeeds and prints nothing if the file is not there, so that a failure is never taken for a new file.
+    if git(folder, &["ls-tree", &commit, "--", &format!("./{name}")])?.is_empty() {
         return Ok(None);
     }
-    String::from_utf8(shown.stdout).map(Some).map_err(|_| describe(path, "is not UTF-8"))
+    let text = git(folder, &["show", &format!("{commit}:./{name}")])?;
+    String::from_utf8(text).map(Some).map_err(|_| describe(path, "is not UTF-8"))
+}
+
+/// What git prints in a folder.
+fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output();
+    let output = output.map_err(|error| format!("git: {error}"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(format!("git {}: {}", arguments.first().unwrap_or(&""), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 fn describe(path: &Path, error: &str) -> String {

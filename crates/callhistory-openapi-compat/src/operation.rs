@@ -27,7 +27,7 @@ impl<'a> Comparison<'a> {
             ("servers", Kind::Array),
             ("callbacks", Kind::Object),
         ];
-        self.only(old, new, &known, &ANNOTATIONS);
+        self.judge_other_members(old, new, &known, &ANNOTATIONS);
         for (name, what) in [("operationId", "the operationId"), ("tags", "the tags")] {
             let (before, after) = (old.or_null(name), new.or_null(name));
             if before.value != after.value {
@@ -113,7 +113,7 @@ impl<'a> Comparison<'a> {
             ("style", Kind::Text),
             ("explode", Kind::Flag),
         ];
-        self.only(old, new, &known, &ANNOTATIONS);
+        self.judge_other_members(old, new, &known, &ANNOTATIONS);
         self.required(old, new, !self.is_inverted, "the parameter");
         let style = |node: &Node<'a>| {
             let default = if matches!(location, "query" | "cookie") { "form" } else { "simple" };
@@ -152,7 +152,7 @@ impl<'a> Comparison<'a> {
             return;
         }
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(&old, &new, &[("required", Kind::Flag), ("content", Kind::Object)], &ANNOTATIONS);
+        self.judge_other_members(&old, &new, &[("required", Kind::Flag), ("content", Kind::Object)], &ANNOTATIONS);
         self.required(&old, &new, !self.is_inverted, "the request body");
         self.content(&old.or_null("content"), &new.or_null("content"), !self.is_inverted);
     }
@@ -179,7 +179,7 @@ impl<'a> Comparison<'a> {
         let Some((old, new)) = self.resolve_both(old, new) else { return };
         // Links only say which request could follow.
         let known = [("content", Kind::Object), ("headers", Kind::Object)];
-        self.only(&old, &new, &known, &[&ANNOTATIONS[..], &["links"]].concat());
+        self.judge_other_members(&old, &new, &known, &[&ANNOTATIONS[..], &["links"]].concat());
         self.content(&old.or_null("content"), &new.or_null("content"), self.is_inverted);
         let (old_headers, new_headers) = (old.or_null("headers"), new.or_null("headers"));
         let find = |headers: &Node<'a>, name: &str| {
@@ -203,7 +203,7 @@ impl<'a> Comparison<'a> {
             return;
         }
         let Some((old, new)) = self.resolve_both(old, new) else { return };
-        self.only(
+        self.judge_other_members(
             &old,
             &new,
             &[("required", Kind::Flag), ("schema", Kind::Any), ("content", Kind::Object)],
@@ -220,7 +220,7 @@ impl<'a> Comparison<'a> {
                 continue;
             };
             if !self.is_same(&before, &after) {
-                self.only(&before, &after, &[("schema", Kind::Any)], &ANNOTATIONS);
+                self.judge_other_members(&before, &after, &[("schema", Kind::Any)], &ANNOTATIONS);
                 compare_schemas(self, before.or_null("schema"), after.or_null("schema"), is_input);
             }
         }

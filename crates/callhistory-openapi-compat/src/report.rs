@@ -41,7 +41,7 @@ pub struct Report {
 /// assert!(!report.is_compatible());
 /// assert_eq!(report.findings[0].severity, Severity::Breaking);
 /// assert_eq!(report.findings[0].to_string(), "#/paths/~1calls: removed: the path was removed");
-/// assert_eq!(report.verdict(), "1 breaking, 0 unknown, 0 notes; next version ≥ 2.0.0");
+/// assert_eq!(report.summary(), "1 breaking, 0 unknown, 0 notes; next version ≥ 2.0.0");
 /// # Ok::<(), String>(())
 /// ```
 #[must_use]
@@ -119,6 +119,19 @@ impl Acceptance {
             None => Ok(acceptance),
         }
     }
+
+    /// Checks that each entry fits a finding that one of the reports has accepted.
+    ///
+    /// # Errors
+    ///
+    /// Names each entry that fits none: it no longer says what is accepted.
+    pub fn check_stale(&self, reports: &[&Report]) -> Result<(), String> {
+        let has_finding =
+            |entry: &Entry| reports.iter().flat_map(|report| &report.accepted).any(|(finding, _)| entry.fits(finding));
+        let stale = self.accept.iter().filter(|entry| !has_finding(entry));
+        let stale: Vec<_> = stale.map(|entry| format!("{}: {} fits no finding", entry.pointer, entry.rule)).collect();
+        if stale.is_empty() { Ok(()) } else { Err(stale.join("\n")) }
+    }
 }
 
 impl Entry {
@@ -131,18 +144,8 @@ impl Entry {
 
 impl Report {
     /// Moves findings to [`Report::accepted`]. Notes need no acceptance.
-    ///
-    /// # Errors
-    ///
-    /// Names each entry that fits no breaking or unknown finding: it no longer says what is accepted.
-    pub fn accept(&mut self, acceptance: &Acceptance) -> Result<(), String> {
+    pub fn accept(&mut self, acceptance: &Acceptance) {
         let is_severe = |finding: &Finding| finding.severity != Severity::Note;
-        let has_finding = |entry: &Entry| self.findings.iter().any(|finding| is_severe(finding) && entry.fits(finding));
-        let stale = acceptance.accept.iter().filter(|entry| !has_finding(entry));
-        let stale: Vec<_> = stale.map(|entry| format!("{}: {} fits no finding", entry.pointer, entry.rule)).collect();
-        if !stale.is_empty() {
-            return Err(stale.join("\n"));
-        }
         for finding in std::mem::take(&mut self.findings) {
             let entry = acceptance.accept.iter().find(|entry| is_severe(&finding) && entry.fits(&finding));
             match entry {
@@ -150,7 +153,6 @@ impl Report {
                 None => self.findings.push(finding),
             }
         }
-        Ok(())
     }
 
     /// Whether there are notes at most.
@@ -166,13 +168,15 @@ impl Report {
     }
 
     /// The least version that the new document may have by semantic versioning, where the numbers before the first that is not 0 do
-    /// not count: a break of 0.1.3 needs 0.2.0. Unknown findings count as breaks. None if the old version is no semantic one.
+    /// not count: a break of 0.1.3 needs 0.2.0. Unknown findings count as breaks until they are accepted; a breaking finding is a break
+    /// even then. None if the old version is no semantic one.
     #[must_use]
     pub fn next_version(&self) -> Option<Version> {
         let old = self.old_version.clone()?;
         let adds = |finding: &Finding| matches!(finding.rule, Rule::Added | Rule::InputWidened);
         let (major, minor, patch) = (old.major, old.minor, old.patch);
-        let next = if !self.is_compatible() {
+        let breaks = |(finding, _): &(Finding, String)| finding.severity == Severity::Breaking;
+        let next = if !self.is_compatible() || self.accepted.iter().any(breaks) {
             match (major, minor) {
                 (0, 0) => (0, 0, patch + 1),
                 (0, _) => (0, minor + 1, 0),
@@ -196,7 +200,7 @@ impl Report {
 
     /// One line: the counts and the next version, such as `3 breaking, 2 unknown, 5 notes; next version ≥ 0.2.0`.
     #[must_use]
-    pub fn verdict(&self) -> String {
+    pub fn summary(&self) -> String {
         let [breaking, unknown, notes] =
             [Severity::Breaking, Severity::Unknown, Severity::Note].map(|it| self.count(it));
         let notes = if notes == 1 { "1 note".to_owned() } else { format!("{notes} notes") };
@@ -209,7 +213,7 @@ impl Report {
         format!("{breaking} breaking, {unknown} unknown, {notes}{accepted}; {next}")
     }
 
-    /// The report as lines of text, the verdict last.
+    /// The report as lines of text, the summary last.
     #[must_use]
     pub fn text(&self, old: &Path, new: &Path) -> String {
         let place = |finding: &Finding| place(finding, old, new, ":");
@@ -220,11 +224,11 @@ impl Report {
         for (finding, reason) in &self.accepted {
             lines.push(format!("accepted {} {finding} ({reason})", place(finding)));
         }
-        lines.push(self.verdict());
+        lines.push(self.summary());
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// The report as commands of GitHub Actions, which shows them beside the lines of the files; the verdict is a plain line.
+    /// The report as commands of GitHub Actions, which shows them at the lines of the files; the summary is a plain line.
     #[must_use]
     pub fn github(&self, old: &Path, new: &Path) -> String {
         let mut text = String::new();
@@ -245,7 +249,7 @@ impl Report {
                 finding.rule
             ));
         }
-        text.push_str(&self.verdict());
+        text.push_str(&self.summary());
         text.push('\n');
         text
     }
@@ -274,7 +278,7 @@ impl Report {
             "compatible": self.is_compatible(),
             "counts": counts,
             "nextVersion": self.next_version().map(|version| version.to_string()),
-            "verdict": self.verdict(),
+            "summary": self.summary(),
             "findings": findings.collect::<Vec<_>>(),
             "accepted": accepted.collect::<Vec<_>>(),
         })

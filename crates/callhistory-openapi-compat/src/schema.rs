@@ -96,20 +96,20 @@ struct Pair<'a, 'c> {
 
 impl<'a> Pair<'a, '_> {
     fn compare(&mut self) {
-        if self.booleans() || self.became_choice() {
+        if self.compare_boolean_schemas() || self.became_choice() {
             return;
         }
         let bounds = BOUNDS.map(|(name, ..)| (name, Kind::Number));
-        self.comparison.only(&self.old, &self.new, &[&KNOWN[..], &bounds].concat(), &ANNOTATIONS);
+        self.comparison.judge_other_members(&self.old, &self.new, &[&KNOWN[..], &bounds].concat(), &ANNOTATIONS);
         self.types();
-        self.exact();
+        self.compare_format_and_default();
         self.values();
         self.bounds();
         self.patterns();
         self.members();
         self.positions();
         for name in ["propertyNames", "items"] {
-            self.below(name);
+            self.compare_subschema(name);
         }
         for name in ["anyOf", "oneOf", "allOf"] {
             let list = |node: &Node<'a>| node.or_null(name).items().collect::<Vec<_>>();
@@ -136,7 +136,7 @@ impl<'a> Pair<'a, '_> {
 
     /// Compares schemas that are true, false or absent; returns whether nothing is left to compare. `true` and an absent
     /// schema allow everything.
-    fn booleans(&mut self) -> bool {
+    fn compare_boolean_schemas(&mut self) -> bool {
         for node in [&mut self.old, &mut self.new] {
             if *node.value == true {
                 node.value = &ABSENT;
@@ -180,7 +180,7 @@ impl<'a> Pair<'a, '_> {
         }
     }
 
-    fn exact(&mut self) {
+    fn compare_format_and_default(&mut self) {
         let names = [("format", Rule::FormatChanged), ("default", Rule::DefaultChanged)];
         for (name, rule) in names {
             let (before, after) = self.both(name);
@@ -268,7 +268,7 @@ impl<'a> Pair<'a, '_> {
                 compare_schemas(self.comparison, rest.clone(), added, self.is_input);
             }
         }
-        self.below("additionalProperties");
+        self.compare_subschema("additionalProperties");
     }
 
     /// A property that is only sent in the other direction is not required in this one.
@@ -335,7 +335,7 @@ impl<'a> Pair<'a, '_> {
     }
 
     /// A schema below this one; where there is none, anything is allowed.
-    fn below(&mut self, name: &str) {
+    fn compare_subschema(&mut self, name: &str) {
         let (before, after) = (self.old.or_null(name), self.new.or_null(name));
         if !(before.value.is_null() && after.value.is_null()) {
             let or_here = |node: Node<'a>| Node { pointer: format!("{}/{name}", node.pointer), ..node };

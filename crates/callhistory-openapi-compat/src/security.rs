@@ -46,7 +46,7 @@ impl<'a> Comparison<'a> {
                 self.find(Rule::SecurityChanged, &new, format!("{name:?} of the scheme changed"));
             }
         }
-        self.only(&old, &new, &names.map(|name| (name, Kind::Text)), &["bearerFormat", "deprecated"]);
+        self.judge_other_members(&old, &new, &names.map(|name| (name, Kind::Text)), &["bearerFormat", "deprecated"]);
     }
 }
 

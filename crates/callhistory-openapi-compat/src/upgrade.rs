@@ -1,11 +1,12 @@
 //! OpenAPI 3.0 as 3.1: only what means something else there.
 //!
-//! `nullable` becomes a type, the exclusive bounds become numbers, and what stands beside a reference, which 3.0 ignores, is dropped.
+//! `nullable` becomes a type, the exclusive bounds become numbers, and the other members of a reference, which 3.0 ignores, are dropped.
 //! A `nullable` without a type stays: it means nothing in 3.0, and if it changes the rules do not understand it.
 
 use serde_json::{Map, Value, json};
 
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+/// The members of a path item that are operations.
+pub(crate) const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 pub(crate) fn upgrade(document: &mut Value) {
     each(document, "paths", path_item);

@@ -20,7 +20,7 @@ pub struct Case {
     pub expect: BTreeSet<String>,
     /// The notes in the same form, where the case is about them.
     pub notes: Option<BTreeSet<String>>,
-    /// Why the verdict of redocly differs.
+    /// Why the result of redocly differs.
     pub redocly: Option<String>,
     /// The contract that all cases edit.
     #[serde(skip)]

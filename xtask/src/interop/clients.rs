@@ -39,7 +39,7 @@ fn python(tools: &Tools, server: &Path) -> Result<(), Failure> {
     check.step("tests of the Python client")
 }
 
-/// Writes the files again, and leaves what the tools have installed beside them.
+/// Writes the files again, and leaves what the tools have installed next to them.
 fn copy(root: &Path, folder: &Path) -> Result<(), Failure> {
     let tree = read_tree(root)?;
     let clients = tree.iter().filter(|(path, _)| path.starts_with("clients/"));

@@ -74,7 +74,7 @@ pub(super) fn check(
     }
 }
 
-/// Takes the pictures of `docs/images/` anew, from the console with the calls of a demonstration.
+/// Takes the pictures of `docs/images/` again, from the console with the calls of a demonstration.
 ///
 /// # Errors
 ///

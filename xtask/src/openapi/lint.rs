@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
+use super::samples;
+
 /// A JSON pointer and what is wrong there.
 pub type LintError = (String, String);
 
@@ -188,7 +190,9 @@ impl Rules<'_> {
         if items(&operation["tags"]).count() != 1 || !items(&operation["tags"]).all(described) {
             self.error("/tags", "has no tag that the document describes, or several");
         }
-        self.samples(operation, id);
+        for language in samples::missing(self.contract, &self.place, operation) {
+            self.error("/x-codeSamples", format!("has no sample in {language} that sends its request"));
+        }
         for (index, parameter) in items(&operation["parameters"]).enumerate() {
             self.refers("parameters", parameter, &format!("/parameters/{index}"));
         }
@@ -211,22 +215,6 @@ impl Rules<'_> {
         }
         if let Some(body) = operation.get("requestBody") {
             self.body(body, "/requestBody");
-        }
-    }
-
-    /// Each operation has a sample in each language, which sends its request.
-    fn samples(&mut self, operation: &Value, id: &str) {
-        let path = self.place.split('/').nth(2).unwrap_or_default().replace("~1", "/");
-        let path = path.split('{').next().unwrap_or_default();
-        // In Python, the start of the path is a constant; the SDK has a method.
-        let (constant, method) = (path.replace("/v2/api/call-history", "CALLS}"), format!(".{id}("));
-        let samples = [("Shell", path), ("Rust", &method), ("TypeScript", path), ("Python", &constant)];
-        for (language, part) in samples {
-            let sample = items(&operation["x-codeSamples"]).find(|sample| sample["lang"] == language);
-            let source = sample.and_then(|sample| sample["source"].as_str()).unwrap_or_default();
-            if !source.contains(part) && !source.contains(&format!("{}\"", path)) {
-                self.error("/x-codeSamples", format!("has no sample in {language} that sends its request"));
-            }
         }
     }
 

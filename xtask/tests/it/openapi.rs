@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 use xtask::{
     openapi::generate::{self, Action, Generated, Outcome, Report},
-    openapi::lint::lint,
+    openapi::lint::{lint, operations},
 };
 
 /// The committed files serve as the generated ones: a test of the server asserts that they are equal.
@@ -223,6 +223,28 @@ fn invalid_components() -> Vec<(String, Value, &'static str)> {
         ("/components/schemas/CallCost/default".into(), json!(null), "allows null"),
         ("/components/schemas/FieldError/properties".into(), json!(null), "is an object without properties"),
     ]
+}
+
+/// Gives each operation the samples of another one, for every pair of them.
+#[test]
+fn a_sample_of_another_operation_is_found() {
+    let contract: Value = serde_json::from_str(generated().contract()).unwrap();
+    let places: Vec<String> = operations(&contract).map(|(place, _)| format!("{place}/x-codeSamples")).collect();
+    assert!(places.len() > 10, "{places:?}");
+    for distance in 1..places.len() {
+        let mut swapped = contract.clone();
+        for (at, place) in places.iter().enumerate() {
+            let other = &places[(at + distance) % places.len()];
+            *swapped.pointer_mut(place).unwrap() = contract.pointer(other).unwrap().clone();
+        }
+        let errors = lint(&swapped);
+        for place in &places {
+            for language in ["Shell", "Rust", "TypeScript", "Python"] {
+                let expected = (place.clone(), format!("has no sample in {language} that sends its request"));
+                assert!(errors.contains(&expected), "{expected:?} with a distance of {distance}: {errors:?}");
+            }
+        }
+    }
 }
 
 #[test]

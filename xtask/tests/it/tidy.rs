@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use xtask::{
-    repository::{Tree, read_tree},
+    repository::{File, Tree, read_tree},
     tidy::check,
 };
 
@@ -123,6 +123,16 @@ fn sql_is_in_its_modules_only() {
         )
     };
     assert_eq!(seeded(&format!("{store}/domain/page.rs"), mention), Vec::<String>::new());
+}
+
+#[test]
+fn a_copy_of_a_file_has_the_faults_of_its_own_path() {
+    let mut tree = tree();
+    let file: File = "A line \n".to_owned().into();
+    tree.insert("fuzz/seeds/line.txt".to_owned(), file.clone());
+    assert_eq!(check(&tree), Vec::<String>::new());
+    tree.insert("docs/line.md".to_owned(), file);
+    assert_found(&check(&tree), "docs/line.md:1: has a tab or white space");
 }
 
 #[test]

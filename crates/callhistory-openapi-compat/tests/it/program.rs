@@ -36,7 +36,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_report_is_one_line_for_each_finding_and_a_verdict() {
+fn the_report_is_one_line_for_each_finding_and_a_summary() {
     let folder = folder();
     let text = "breaking old.yaml:8 #/paths/~1calls/post: removed: the operation was removed
 note     new.yaml:9 #/paths/~1calls/put: added: the operation is new
@@ -82,7 +82,7 @@ fn a_finding_is_accepted_with_a_reason_as_long_as_it_is_one() {
     let (code, text) = accept(entry);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("accepted old.yaml:8 #/paths/~1calls/post"), "{text}");
-    assert!(text.ends_with("0 breaking, 0 unknown, 2 notes, 1 accepted; next version ≥ 0.1.4\n"), "{text}");
+    assert!(text.ends_with("0 breaking, 0 unknown, 2 notes, 1 accepted; next version ≥ 0.2.0\n"), "{text}");
     for (wrong, message) in [
         (entry.replace("Never used.", "''"), "has no reason"),
         (entry.replace("post", "delete"), "fits no finding"),
@@ -95,14 +95,41 @@ fn a_finding_is_accepted_with_a_reason_as_long_as_it_is_one() {
     }
 }
 
+/// What git prints in a folder.
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let names = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"];
+    let output = Command::new("git").args(names).args(arguments).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_entry_fits_a_finding_in_one_of_several_files() {
+    let folder = folder();
+    let (path, entry) = (folder.path(), "{rule: removed, reason: Never used., pointer: ");
+    for name in ["one.yaml", "other.yaml"] {
+        fs::write(path.join(name), OLD).unwrap();
+    }
+    git(path, &["init", "--quiet"]);
+    git(path, &["add", "one.yaml", "other.yaml"]);
+    git(path, &["commit", "--quiet", "--message", "test: add documents"]);
+    fs::write(path.join("one.yaml"), OLD.replace("post:", "put:")).unwrap();
+    fs::write(path.join("other.yaml"), OLD.replace("get:", "put:")).unwrap();
+    let accept = |text: &str| {
+        fs::write(path.join("accept.yaml"), text).unwrap();
+        run(path, &["--against", "HEAD", "--accept", "accept.yaml", "one.yaml", "other.yaml"])
+    };
+    let both = format!("accept: [{entry}'#/paths/~1calls/post'}}, {entry}'#/paths/~1calls/get'}}]");
+    let (code, text) = accept(&both);
+    assert!(code == Some(0) && text.matches("1 accepted; next version ≥ 0.2.0").count() == 2, "{text}");
+    let (code, text) = accept(&both.replace("/post", "/delete"));
+    assert!(code == Some(2) && text.contains("#/paths/~1calls/delete: removed fits no finding"), "{text}");
+}
+
 #[test]
 fn a_file_is_compared_with_a_revision_of_git() {
     let folder = folder();
-    let git = |arguments: &[&str]| {
-        let names = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"];
-        let status = Command::new("git").args(names).args(arguments).current_dir(folder.path()).status().unwrap();
-        assert!(status.success(), "{arguments:?}");
-    };
+    let git = |arguments: &[&str]| git(folder.path(), arguments);
     let against_head = || run(folder.path(), &["--against", "HEAD", "old.yaml", "new.yaml"]);
     git(&["init", "--quiet"]);
     assert_eq!(against_head().0, Some(2), "there is no commit");
@@ -111,7 +138,18 @@ fn a_file_is_compared_with_a_revision_of_git() {
     let (code, text) = against_head();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("new.yaml: is not in HEAD\n"), "{text}");
+    let mut json = Command::new(env!("CARGO_BIN_EXE_callhistory-openapi-compat"));
+    json.args(["--against", "HEAD", "--format", "json", "old.yaml", "new.yaml"]).current_dir(folder.path());
+    let output = json.output().unwrap().stdout;
+    let reports: Result<Vec<_>, _> = serde_json::Deserializer::from_slice(&output).into_iter::<Value>().collect();
+    assert_eq!(reports.unwrap().len(), 1, "a new file has no report, and its message is no JSON");
     fs::rename(folder.path().join("new.yaml"), folder.path().join("old.yaml")).unwrap();
     let (code, text) = run(folder.path(), &["--against", "HEAD", "old.yaml"]);
     assert!(code == Some(1) && text.contains("breaking HEAD:old.yaml:8 #/paths/~1calls/post"), "{text}");
+    // A file of the revision that git cannot read is no new file.
+    let object = git(&["rev-parse", "HEAD:old.yaml"]);
+    let (start, rest) = object.trim().split_at(2);
+    fs::remove_file(folder.path().join(".git/objects").join(start).join(rest)).unwrap();
+    let (code, text) = run(folder.path(), &["--against", "HEAD", "old.yaml"]);
+    assert!(code == Some(2) && text.contains("git show: "), "{text}");
 }

@@ -181,7 +181,7 @@ fn what_the_rules_do_not_know_is_unknown_if_it_or_its_target_changed() {
     // Another file is not read.
     let elsewhere = UNIONS.replace("#/components/schemas/Empty", "empty.yaml");
     let report = compare(&parse(&elsewhere), &parse(&elsewhere));
-    assert_eq!(report.verdict(), "0 breaking, 1 unknown, 0 notes; next version ≥ 2.0.0", "{report}");
+    assert_eq!(report.summary(), "0 breaking, 1 unknown, 0 notes; next version ≥ 2.0.0", "{report}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ webhooks:
     let optional = ["breaking #/webhooks/ended/post/requestBody: output-widened"];
     assert_found(webhook, ("        required: true\n", ""), &optional);
     let report = edited(webhook, "  ended:", "  finished:");
-    assert_eq!(report.verdict(), "1 breaking, 0 unknown, 1 note; next version ≥ 0.0.5", "{report}");
+    assert_eq!(report.summary(), "1 breaking, 0 unknown, 1 note; next version ≥ 0.0.5", "{report}");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn the_next_version_follows_from_the_worst_finding() {
     assert_eq!(next("description: All.", "description: Every one."), "1.2.4");
     let dated = NULLABLE.replace("1.2.3", "2026-12-01");
     let report = compare(&parse(&dated), &parse(&dated));
-    assert!(report.next_version().is_none() && report.verdict().ends_with("\"2026-12-01\" is not a semantic one"));
+    assert!(report.next_version().is_none() && report.summary().ends_with("\"2026-12-01\" is not a semantic one"));
 }
 
 #[test]
