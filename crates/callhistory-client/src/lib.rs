@@ -126,12 +126,12 @@ pub use builder::ClientBuilder;
 pub use callhistory_model as model;
 pub use callhistory_model::{
     Amount, AnalysisClause, AnalysisOperator, CallChange, CallChangePage, CallCost, CallFilter, CallId, CallInput,
-    CallMetrics, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction, ExactDecimal,
-    ExportFormat, ExportQuery, FieldError, FieldErrorCode, FieldErrors, FieldWarning, GroupKey, Handling, ImportError,
-    ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, JsonArray, JsonObject, JsonText, ListQuery,
-    MetadataTest, MetadataValue, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem, ProblemCode, Scalar,
-    SearchEvidence, SearchHit, SearchPage, SearchQuery, SearchSort, Seconds, Sort, SortKey, TextPattern, TimeZone,
-    Timestamp, UnixSeconds, WarningCode, WorkspaceId,
+    CallMetrics, CallOutcome, CallPatch, CallRecord, CallStatus, CallType, ChangeType, ChangesQuery, Direction,
+    ExactDecimal, ExportFormat, ExportQuery, FieldError, FieldErrorCode, FieldErrors, FieldWarning, GroupKey, Handling,
+    ImportError, ImportMode, ImportQuery, ImportReport, ImportSource, ImportWarning, JsonArray, JsonObject, JsonText,
+    ListQuery, MAX_JSON_DEPTH, MetadataTest, MetadataValue, MetricsGroup, MetricsQuery, OneOf, OriginalInfo, Problem,
+    ProblemCode, RESERVED_CALL_IDS, Scalar, SearchEvidence, SearchHit, SearchPage, SearchQuery, SearchSort, Seconds,
+    Sort, SortKey, TextPattern, TimeZone, Timestamp, UnixSeconds, WarningCode, WorkspaceId, normalize_enum_value,
 };
 pub use changes::Changes;
 pub use client::Client;

@@ -325,7 +325,7 @@ impl CallRecord {
     }
 
     /// Whether the call was answered: `answeredAt` is known and not before `startTime`, or the outcome is
-    /// [completed](CallOutcome::Completed) or [voicemail](CallOutcome::Voicemail).
+    /// `completed` or `voicemail`.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         let outcome = self.status.as_ref().map(CallStatus::outcome);
