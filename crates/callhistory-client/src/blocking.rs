@@ -70,10 +70,11 @@ impl ClientBuilder {
     ///
     /// Those of [`build`](Self::build), and a thread that cannot be started.
     pub fn build_blocking(self) -> Result<BlockingClient, Error> {
+        let client = self.build()?;
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("callhistory-client").enable_all().build();
-        let runtime = runtime.map_err(Error::setup)?;
-        Ok(BlockingClient { client: self.build()?, runtime: Arc::new(OwnRuntime(Some(runtime))) })
+        let runtime = OwnRuntime(Some(runtime.map_err(Error::setup)?));
+        Ok(BlockingClient { client, runtime: Arc::new(runtime) })
     }
 }
 

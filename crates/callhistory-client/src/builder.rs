@@ -46,8 +46,8 @@ impl Client {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     base_url: Result<Url, String>,
-    workspace: Option<String>,
-    api_key: Option<Result<HeaderValue, &'static str>>,
+    workspace: Option<Result<String, String>>,
+    api_key: Option<Result<HeaderValue, String>>,
     connect_timeout: Duration,
     read_timeout: Duration,
     timeout: Duration,
@@ -92,23 +92,29 @@ impl ClientBuilder {
     /// ```
     #[expect(clippy::disallowed_methods, reason = "reading the environment is what the caller asks for")]
     pub fn from_env() -> Self {
-        let read = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        let mut builder = Self::new(&read("CALLHISTORY_URL").unwrap_or_default());
-        builder.base_url = builder.base_url.map_err(|fault| format!("in CALLHISTORY_URL {fault}"));
+        let read = |name| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            Some(value.into_string().map_err(|_| format!("in {name} is not UTF-8")))
+        };
+        let mut builder = Self::new("");
+        let url = read("CALLHISTORY_URL").unwrap_or_else(|| Ok(String::new()));
+        builder.base_url =
+            url.and_then(|url| parse_base_url(&url).map_err(|fault| format!("in CALLHISTORY_URL {fault}")));
         builder.workspace = read("CALLHISTORY_WORKSPACE");
-        builder.api_key = read("CALLHISTORY_API_KEY").map(|key| parse_key(&key));
+        let key = read("CALLHISTORY_API_KEY");
+        builder.api_key = key.map(|key| parse_key(&key?).map_err(|fault| format!("in CALLHISTORY_API_KEY {fault}")));
         builder
     }
 
     /// The workspace of the records. Required.
     pub fn workspace(mut self, id: impl Into<String>) -> Self {
-        self.workspace = Some(id.into());
+        self.workspace = Some(Ok(id.into()));
         self
     }
 
     /// The API key, sent as `x-api-key`; none by default. Errors and `Debug` texts never contain it.
     pub fn api_key(mut self, key: impl AsRef<str>) -> Self {
-        self.api_key = Some(parse_key(key.as_ref()));
+        self.api_key = Some(parse_key(key.as_ref()).map_err(str::to_owned));
         self
     }
 }
@@ -167,7 +173,8 @@ impl ClientBuilder {
         self
     }
 
-    /// A header of each request. `Debug` texts do not show its value.
+    /// A header of each request; not one that the client sets itself, as in [`RequestOptions::header`]. `Debug` texts do not show
+    /// its value.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if let Ok(headers) = &mut self.headers {
             match parse_header(name, value) {
@@ -236,14 +243,15 @@ impl ClientBuilder {
     /// ```
     pub fn build(self) -> Result<Client, Error> {
         let base_url = self.base_url.as_ref().map_err(|detail| Error::invalid(format!("the base URL {detail}")))?;
-        let workspace = self.workspace.as_deref().ok_or_else(|| Error::invalid("the workspace is missing"))?;
+        let workspace = self.workspace.as_ref().ok_or_else(|| Error::invalid("the workspace is missing"))?;
+        let workspace = workspace.as_ref().map_err(|detail| Error::invalid(format!("the workspace {detail}")))?;
         let workspace = parse_workspace(workspace)?;
         let mut headers = self.headers.clone().map_err(Error::invalid)?;
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
         headers.insert(WORKSPACE_HEADER, workspace);
         let user_agent = HeaderValue::from_str(&self.user_agent);
         headers.insert(USER_AGENT, user_agent.map_err(|_| Error::invalid("the suffix of the user agent is invalid"))?);
-        let options = RequestOptions { headers, ..RequestOptions::default() }.max_retries(self.max_retries);
+        let options = RequestOptions::new(headers).max_retries(self.max_retries);
         if let Some(fault) = options.fault {
             return Err(Error::invalid(fault));
         }
@@ -290,7 +298,7 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("base_url", &self.base_url.as_ref().map(Url::as_str))
-            .field("workspace", &self.workspace)
+            .field("workspace", &self.workspace.as_ref().map(Result::as_ref))
             .finish_non_exhaustive()
     }
 }

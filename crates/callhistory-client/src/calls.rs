@@ -203,7 +203,8 @@ impl Client {
         Ok(Versioned::new(reply.json()?, &reply.headers))
     }
 
-    /// Deletes a record. If a retry does not find the record, an earlier attempt has deleted it: the result is success.
+    /// Deletes a record. If a retry does not find the record, and an earlier attempt may have deleted it because its response was
+    /// lost, the result is success.
     ///
     /// # Errors
     ///
@@ -217,7 +218,7 @@ impl Client {
     /// ```
     pub async fn delete_call(&self, id: &str) -> Result<(), Error> {
         match self.send(&self.conditional("delete_call", Method::DELETE, id)?, ClientBuilder::MAX_RECORD_BYTES).await {
-            Err(error) if !(error.is_not_found() && error.attempts() > 1) => Err(error),
+            Err(error) if !(error.is_not_found() && error.may_repeat()) => Err(error),
             _ => Ok(()),
         }
     }
@@ -225,7 +226,9 @@ impl Client {
     /// A request on one record, under the precondition of this client.
     fn conditional(&self, name: &'static str, method: Method, id: &str) -> Result<Operation, Error> {
         let mut operation = self.operation(name, method, self.call_url(id)?);
-        operation.request.headers_mut().extend(self.options.condition.clone());
+        if let Some((name, value)) = self.options.condition.clone() {
+            operation.request.headers_mut().insert(name, value);
+        }
         Ok(operation)
     }
 

@@ -19,7 +19,7 @@ use crate::{
     stream::{BoxFuture, ItemStream},
     time::sleep,
     trace,
-    transport::backoff,
+    transport::{MAX_RETRY_AFTER, backoff},
 };
 
 /// How long a follower lets the service wait for a change, in seconds: less than the minute after which many proxies end a request.
@@ -57,8 +57,8 @@ impl Client {
     /// once they are processed.
     ///
     /// The stream does not end by itself. After a [transient error](Error::is_retryable) it retries without end: with the backoff of
-    /// the [retries](crate#retries), or after the delay that the service requests. Any other error is an item; polled again, the stream
-    /// then repeats the request.
+    /// the [retries](crate#retries), or after the delay that the service requests, at most 60 s.
+    /// Any other error is an item; polled again, the stream then repeats the request.
     ///
     /// After [`Error::is_cursor_expired`], follow again without a cursor. The feed then has every record that exists, and
     /// no event for what was lost: delete what it does not name up to a page without [`CallChangePage::has_more`].
@@ -217,7 +217,7 @@ impl Follower {
                     if !error.is_retryable() {
                         return Event::Failed(error);
                     }
-                    let delay = self.backoff().saturating_add(error.retry_after().unwrap_or_default());
+                    let delay = delay(self.failures, error.retry_after());
                     trace::retry(&error, delay);
                     self.delay = Some(delay);
                     return Event::Outage(error);
@@ -225,10 +225,24 @@ impl Follower {
             }
         }
     }
+}
 
-    /// The backoff after this number of failures in a row.
-    fn backoff(&self) -> Duration {
-        let index = usize::try_from(self.failures.saturating_sub(1)).unwrap_or(usize::MAX);
-        backoff().with_max_times(MAX_BACKOFF_STEPS).build().nth(index.min(MAX_BACKOFF_STEPS - 1)).unwrap_or_default()
+/// The delay after this number of failures in a row, and `Retry-After`: a wrong one must not stop a follower for good.
+fn delay(failures: u32, asked: Option<Duration>) -> Duration {
+    let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX).min(MAX_BACKOFF_STEPS - 1);
+    let backoff = backoff().with_max_times(MAX_BACKOFF_STEPS).build().nth(index).unwrap_or_default();
+    backoff + asked.unwrap_or_default().min(MAX_RETRY_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_waits_as_asked_but_not_for_ever() {
+        let seconds = Duration::from_secs;
+        assert!(delay(1, None) < seconds(1));
+        assert!(delay(1, Some(seconds(30))) >= seconds(30));
+        assert!(delay(u32::MAX, Some(Duration::MAX)) <= seconds(75));
     }
 }

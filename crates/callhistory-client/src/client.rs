@@ -74,7 +74,9 @@ impl Client {
         let mut request = Request::new(method, url);
         *request.headers_mut() = self.options.headers.clone();
         let key = self.shared.key.read().unwrap_or_else(PoisonError::into_inner).clone();
-        request.headers_mut().extend(key.map(|key| (KEY_HEADER, key)));
+        if let Some(key) = key {
+            request.headers_mut().insert(KEY_HEADER, key);
+        }
         *request.timeout_mut() = Some(self.options.timeout.unwrap_or(self.shared.timeout));
         Operation { name, request, read_timeout: self.options.timeout.unwrap_or(self.shared.read_timeout) }
     }
@@ -126,14 +128,15 @@ impl Client {
     }
 
     /// The same client, with `replace_call`, `update_call`, `upsert_call` and `delete_call` limited to this version of the
-    /// record; otherwise they fail with [`Error::is_precondition_failed`].
+    /// record; otherwise they fail with [`Error::is_precondition_failed`], also a retry whose earlier attempt has succeeded: see the
+    /// [retries](crate#retries).
     #[must_use]
     pub fn if_version(&self, version: &Version) -> Self {
         self.with(|options| RequestOptions { condition: Some((IF_MATCH, version.header())), ..options })
     }
 
     /// The same client, with `replace_call` limited to a record that does not exist; otherwise it fails with
-    /// [`Error::is_precondition_failed`].
+    /// [`Error::is_precondition_failed`], also a retry whose earlier attempt has succeeded: see the [retries](crate#retries).
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {

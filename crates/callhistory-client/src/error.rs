@@ -35,6 +35,8 @@ struct ErrorData {
     kind: ErrorKind,
     head: Option<ResponseHead>,
     attempts: u32,
+    /// An earlier attempt failed, and the service may have completed it.
+    may_repeat: bool,
     report: Option<ImportReport>,
 }
 
@@ -113,6 +115,8 @@ pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) request_id: Option<String>,
     retry_after: Option<Duration>,
+    /// The attempt that got this response.
+    pub(crate) attempts: u32,
 }
 
 impl ResponseHead {
@@ -123,13 +127,14 @@ impl ResponseHead {
             status: response.status(),
             request_id: request_id.filter(|id| id.len() <= MAX_REQUEST_ID_BYTES).map(str::to_owned),
             retry_after: retry::retry_after(headers),
+            attempts: 1,
         }
     }
 }
 
 impl Error {
     fn new(kind: ErrorKind, head: Option<ResponseHead>) -> Self {
-        Self(Box::new(ErrorData { kind, head, attempts: 0, report: None }))
+        Self(Box::new(ErrorData { kind, head, attempts: 0, may_repeat: false, report: None }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -162,12 +167,32 @@ impl Error {
     }
 
     pub(crate) fn unreadable(head: ResponseHead, is_write: bool, error: BodyError) -> Self {
-        Self::new(ErrorKind::Unreadable { is_write, error }, Some(head))
+        let attempts = head.attempts;
+        Self::new(ErrorKind::Unreadable { is_write, error }, Some(head)).after(attempts)
     }
 
     pub(crate) fn after(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
         self
+    }
+
+    pub(crate) fn after_lost(mut self, is_lost: bool) -> Self {
+        self.0.may_repeat = is_lost;
+        self
+    }
+
+    /// Whether the response can be the consequence of an earlier attempt, which succeeded without a response.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.0.may_repeat
+    }
+
+    /// Whether the service may have completed the attempt: not without a connection, or when it was turned away.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_retryable() && !self.is_connect() && !self.has_status(&[425, 429, 503])
+    }
+
+    pub(crate) fn head(&self) -> Option<&ResponseHead> {
+        self.0.head.as_ref()
     }
 
     pub(crate) fn with_report(mut self, report: ImportReport) -> Self {
@@ -209,7 +234,8 @@ impl Error {
     }
 
     /// The record has another version than [`if_version`](crate::Client::if_version) requires, or exists in spite of
-    /// [`if_absent`](crate::Client::if_absent): 412. Read it again, and repeat the change.
+    /// [`if_absent`](crate::Client::if_absent): 412. Read it again, and repeat the change, unless an earlier
+    /// [attempt](Self::attempts) has made it.
     #[must_use]
     pub fn is_precondition_failed(&self) -> bool {
         self.has_status(&[412])

@@ -119,7 +119,8 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// Those of [`calls`](Self::calls), and the first error of the stream: what came before it is written.
+    /// Those of [`calls`](Self::calls), and the first error of the stream: what came before it is written, unless the text of the error says
+    /// why not.
     ///
     /// ```no_run
     /// # async fn example(client: callhistory_client::Client) -> Result<(), callhistory_client::Error> {
@@ -140,10 +141,7 @@ impl Import {
         while let Some(call) = calls.next().await {
             match call {
                 Ok(call) => parts.push(&call).await?,
-                Err(error) => {
-                    let error = Error::invalid_source("the source of the import failed", error);
-                    return Err(parts.fail(error).await);
-                }
+                Err(error) => return Err(parts.fail(error.into()).await),
             }
         }
         parts.finish().await
@@ -214,14 +212,15 @@ impl Parts {
     }
 
     /// Sends what came before an error of the source, and returns that error. An atomic import sends nothing.
-    async fn fail(mut self, error: Error) -> Error {
+    async fn fail(mut self, source: Box<dyn StdError + Send + Sync>) -> Error {
+        let mut message = "the source of the import failed".to_owned();
         if self.records > 0
             && !self.import.query.is_atomic
-            && let Err(error) = self.send().await
+            && let Err(unsent) = self.send().await
         {
-            return error;
+            message = format!("{message}, and the records before were not sent ({unsent})");
         }
-        error.with_report(self.report)
+        Error::invalid_source(&message, source).with_report(self.report)
     }
 }
 

@@ -67,6 +67,10 @@
 //!
 //! A write with a success response that cannot be read is not retried: [`Error::was_accepted`].
 //!
+//! A write with a precondition ([`Client::if_version`], [`Client::if_absent`]) whose first response was lost has changed the version
+//! that its retry requires: the retry fails with [`Error::is_precondition_failed`]. If [`Error::attempts`] is more than 1, read the
+//! record to see whether it is your write.
+//!
 //! # TLS
 //!
 //! | feature | |
@@ -76,14 +80,14 @@
 //! | `rustls-no-provider` | rustls with the provider that the program installs before it builds a client |
 //! | `native-tls` | the TLS library of the platform, unless one of the above is enabled |
 //!
-//! A provider that the program has installed goes before those of the features.
+//! A provider that the program has installed overrides those of the features.
 //! Without these features only `http` works.
 //!
 //! # Other features
 //!
 //! | feature | |
 //! |---|---|
-//! | `tracing` | a span `callhistory` for each operation, with its name, the number of the attempt, the status and the request ID of the last response, and an event for each retry; no key and no content of a record |
+//! | `tracing` | a span `callhistory` for each operation, with its name, the number of the attempt, the status and the request ID of the response of the last attempt, and an event for each retry; no key and no content of a record |
 //! | `blocking` | `ClientBuilder::build_blocking`: a client that blocks the thread, whose streams are iterators |
 //! | `spool` | the module `spool`: writes go to a bounded file first, and survive an outage and a restart |
 //!
@@ -114,7 +118,7 @@ mod search;
 #[cfg(all(feature = "spool", not(target_arch = "wasm32")))]
 pub mod spool;
 mod stream;
-#[cfg(feature = "test-util")]
+#[cfg(all(feature = "test-util", not(target_arch = "wasm32")))]
 pub mod test_util;
 mod time;
 mod tls;

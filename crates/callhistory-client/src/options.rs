@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 /// What [`Client::with`](crate::Client::with) changes: options of the requests of one client.
 ///
 /// An invalid header or key is the error of the next request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "options do nothing without a client"]
 pub struct RequestOptions {
     /// The headers of every request, except the key.
@@ -25,6 +25,19 @@ pub struct RequestOptions {
 impl RequestOptions {
     /// The maximum of [`max_retries`](Self::max_retries).
     pub const MAX_RETRIES: usize = 10;
+
+    // Not `Default`: options without the headers of a client would send requests without a workspace.
+    pub(crate) fn new(headers: HeaderMap) -> Self {
+        Self {
+            headers,
+            timeout: None,
+            max_retries: 0,
+            idempotency_key: None,
+            handling: None,
+            condition: None,
+            fault: None,
+        }
+    }
 
     /// Timeout of one attempt, shorter or longer than the one of the client; it also replaces the timeout between two reads.
     /// An export has only the latter.
@@ -43,6 +56,7 @@ impl RequestOptions {
     }
 
     /// A header of each request, such as `traceparent`. It replaces one of the same name. `Debug` texts do not show its value.
+    /// A header that the client sets itself, such as `Prefer` or `If-Match`, is refused: those have methods of their own.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match parse_header(name, value) {
             Ok((name, value)) => drop(self.headers.insert(name, value)),
@@ -73,9 +87,25 @@ impl RequestOptions {
     }
 }
 
+/// The headers that the client sets, and what to use instead.
+const OWN_HEADERS: [(&str, &str); 9] = [
+    ("accept", "it cannot be changed"),
+    ("content-type", "it cannot be changed"),
+    ("idempotency-key", "use `idempotency_key`"),
+    ("if-match", "use `if_version`"),
+    ("if-none-match", "use `if_absent` or `get_call_if_changed`"),
+    ("prefer", "use `handling`"),
+    ("user-agent", "use `user_agent_suffix`"),
+    ("x-api-key", "use `api_key` or `set_api_key`"),
+    ("x-workspace-id", "use `workspace` or `for_workspace`"),
+];
+
 /// A header with a value that is never printed. The error does not quote the value.
 pub(crate) fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let valid: HeaderName = name.parse().map_err(|_| format!("{name:?} is not a valid header name"))?;
+    if let Some((_, instead)) = OWN_HEADERS.iter().find(|(own, _)| valid == *own) {
+        return Err(format!("the client sets the header {name:?} itself: {instead}"));
+    }
     let mut value = HeaderValue::from_str(value).map_err(|_| format!("the header {name:?} has an invalid value"))?;
     value.set_sensitive(true);
     Ok((valid, value))

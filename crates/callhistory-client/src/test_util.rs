@@ -157,12 +157,17 @@ pub fn lost_connection_error() -> Error {
     Error::transport(failed_read(io::ErrorKind::ConnectionReset)).after(1)
 }
 
-/// The error of a request that was not sent, because there was no connection.
+/// The error of a request that was not sent, because there was no connection. It is made by a real client, which needs a provider
+/// of TLS: with only the feature `rustls-no-provider`, install one first.
 ///
 /// ```
 /// let error = callhistory_client::test_util::connect_error();
 /// assert!(error.is_connect() && error.is_retryable());
 /// ```
+///
+/// # Panics
+///
+/// If there is no provider of TLS.
 #[must_use]
 pub fn connect_error() -> Error {
     Error::transport(failed_connect()).after(1)

@@ -10,23 +10,37 @@ mod enabled {
 
     use super::{Duration, Error, ResponseHead};
 
-    /// Runs an operation in its span.
-    pub(crate) async fn operation<F: Future>(name: &'static str, future: F) -> F::Output {
-        let span =
-            tracing::info_span!("callhistory", operation = name, attempt = Empty, status = Empty, request_id = Empty);
-        future.instrument(span).await
-    }
+    /// The span of an operation. It is held, because the current span is that of the caller if this one is filtered out.
+    pub(crate) struct Span(tracing::Span);
 
-    /// Notes the number of an attempt.
-    pub(crate) fn attempt(number: u32) {
-        tracing::Span::current().record("attempt", number);
-    }
+    impl Span {
+        pub(crate) fn new(name: &'static str) -> Self {
+            Self(tracing::info_span!(
+                "callhistory",
+                operation = name,
+                attempt = Empty,
+                status = Empty,
+                request_id = Empty
+            ))
+        }
 
-    /// Notes the response of an attempt.
-    pub(crate) fn response(head: &ResponseHead) {
-        let span = tracing::Span::current();
-        span.record("status", head.status.as_u16());
-        span.record("request_id", head.request_id.as_deref());
+        /// Runs an operation in its span.
+        pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {
+            future.instrument(self.0.clone()).await
+        }
+
+        /// Notes the number of an attempt.
+        pub(crate) fn attempt(&self, number: u32) {
+            self.0.record("attempt", number);
+        }
+
+        /// Notes the response of the last attempt. Those of earlier ones are not noted, because a field cannot be cleared.
+        pub(crate) fn end(&self, head: Option<&ResponseHead>) {
+            if let Some(head) = head {
+                self.0.record("status", head.status.as_u16());
+                self.0.record("request_id", head.request_id.as_deref());
+            }
+        }
     }
 
     /// Notes that an attempt has failed, and when the next one follows.
@@ -46,13 +60,21 @@ pub(crate) use enabled::*;
 mod disabled {
     use super::{Duration, Error, ResponseHead};
 
-    pub(crate) async fn operation<F: Future>(_: &'static str, future: F) -> F::Output {
-        future.await
+    pub(crate) struct Span;
+
+    impl Span {
+        pub(crate) fn new(_: &'static str) -> Self {
+            Self
+        }
+
+        pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {
+            future.await
+        }
+
+        pub(crate) fn attempt(&self, _: u32) {}
+
+        pub(crate) fn end(&self, _: Option<&ResponseHead>) {}
     }
-
-    pub(crate) fn attempt(_: u32) {}
-
-    pub(crate) fn response(_: &ResponseHead) {}
 
     pub(crate) fn retry(_: &Error, _: Duration) {}
 }

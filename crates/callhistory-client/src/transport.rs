@@ -25,7 +25,7 @@ const MAX_PROBLEM_BYTES: usize = 1024 * 1024;
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A longer `Retry-After` is returned as an error instead of waited for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub(crate) fn encode(call: &CallInput) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(call).map_err(|error| Error::invalid_source("the record cannot be serialized", error))
@@ -45,7 +45,9 @@ impl Operation {
             Handling::Strict => HeaderValue::from_static("handling=strict"),
             Handling::Lenient => HeaderValue::from_static("handling=lenient"),
         });
-        self.request.headers_mut().extend(preference.map(|preference| (PREFER, preference)));
+        if let Some(preference) = preference {
+            self.request.headers_mut().insert(PREFER, preference);
+        }
         self
     }
 
@@ -70,7 +72,19 @@ impl ResponseBody {
     /// Deserializes the body.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let unreadable = |error| Error::unreadable(self.head.clone(), self.is_write, BodyError::Malformed(error));
-        Malformed::check(&self.body).map_err(|error| unreadable(error).after(1))
+        Malformed::check(&self.body).map_err(|error| unreadable(error))
+    }
+}
+
+impl AsMut<ResponseHead> for ResponseBody {
+    fn as_mut(&mut self) -> &mut ResponseHead {
+        &mut self.head
+    }
+}
+
+impl AsMut<ResponseHead> for ResponseParts {
+    fn as_mut(&mut self) -> &mut ResponseHead {
+        &mut self.head
     }
 }
 
@@ -83,7 +97,7 @@ pub(crate) struct ResponseParts {
 
 impl ResponseParts {
     pub(crate) fn unreadable(&self, error: BodyError) -> Error {
-        Error::unreadable(self.head.clone(), false, error).after(1)
+        Error::unreadable(self.head.clone(), false, error)
     }
 
     /// The next part; `None` at the end.
@@ -146,7 +160,7 @@ impl Client {
         self.with_retries(operation.name, || self.send_once(operation, is_success)).await
     }
 
-    async fn with_retries<T, F: Future<Output = Result<T, Error>>>(
+    async fn with_retries<T: AsMut<ResponseHead>, F: Future<Output = Result<T, Error>>>(
         &self,
         name: &'static str,
         attempt: impl Fn() -> F,
@@ -154,23 +168,33 @@ impl Client {
         if let Some(fault) = &self.options.fault {
             return Err(Error::invalid(fault.as_str()));
         }
+        let span = trace::Span::new(name);
         let retries = async {
             let mut delays = backoff().with_max_times(self.options.max_retries).build();
-            let mut attempts = 0;
+            let (mut attempts, mut is_lost) = (0, false);
             loop {
                 attempts += 1;
-                trace::attempt(attempts);
+                span.attempt(attempts);
                 let error = match attempt().await {
-                    Ok(response) => return Ok(response),
-                    Err(error) => error.after(attempts),
+                    Ok(mut response) => {
+                        let head = response.as_mut();
+                        head.attempts = attempts;
+                        span.end(Some(head));
+                        return Ok(response);
+                    }
+                    Err(error) => error.after(attempts).after_lost(is_lost),
                 };
+                is_lost |= error.is_lost();
                 let scheduled = error.is_retryable().then(|| delays.next()).flatten();
-                let Some(delay) = scheduled.and_then(|scheduled| delay(&error, scheduled)) else { return Err(error) };
+                let Some(delay) = scheduled.and_then(|scheduled| delay(&error, scheduled)) else {
+                    span.end(error.head());
+                    return Err(error);
+                };
                 trace::retry(&error, delay);
                 sleep(delay).await;
             }
         };
-        trace::operation(name, retries).await
+        span.run(retries).await
     }
 
     /// One attempt: the response with its body unread, if it is expected.
@@ -184,7 +208,6 @@ impl Client {
         let response = within(*read_timeout, self.shared.http.execute(request)).await;
         let response = response.map_err(|Elapsed| Error::timed_out())?.map_err(Error::transport)?;
         let head = ResponseHead::of(&response);
-        trace::response(&head);
         let (is_expected, is_problem) = (is_expected(&response), has_media_type(&response, "application/problem+json"));
         let parts = ResponseParts { head, response: Some(response), read_timeout: *read_timeout };
         if is_expected {

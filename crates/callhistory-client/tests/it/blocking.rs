@@ -30,6 +30,7 @@ fn a_program_without_a_runtime_calls_the_service() {
 
 #[tokio::test]
 async fn inside_a_runtime_it_is_an_error() {
+    assert!(builder("not a URL").build_blocking().unwrap_err().is_invalid_request());
     let client = builder("http://127.0.0.1:1").build_blocking().unwrap();
     assert!(client.get_call(ID).unwrap_err().is_invalid_request());
     let mut calls = client.stream_calls(ListQuery::default());

@@ -42,6 +42,9 @@ async fn invalid_options_are_errors_without_a_request() {
         client.with(|options| options.header("x-team", "hidden\n")),
         client.with(|options| options.idempotency_key("")),
         client.with(|options| options.max_retries(11)),
+        client.with(|options| options.header("X-Workspace-ID", "hidden")),
+        client.with(|options| options.header("prefer", "hidden")),
+        client.with(|options| options.header("if-match", "hidden")),
     ];
     for call in calls {
         let error = call.get_call(ID).await.unwrap_err();
@@ -50,6 +53,8 @@ async fn invalid_options_are_errors_without_a_request() {
     for builder in [builder(&stub.url).header("", "x"), builder(&stub.url).user_agent_suffix("a\nb")] {
         assert!(builder.build().unwrap_err().is_invalid_request());
     }
+    let own = builder(&stub.url).header("x-api-key", "hidden").build().unwrap_err().to_string();
+    assert!(own.contains("x-api-key") && own.contains("`api_key`") && !own.contains("hidden"), "{own}");
     let secret = builder(&stub.url).header("x-secret", "hidden").proxy("http://user:hidden@proxy");
     let client = secret.clone().build().unwrap().with(|options| options.header("x-other", "hidden"));
     assert!(!format!("{secret:?} {client:?}").contains("hidden"));
@@ -128,27 +133,48 @@ async fn a_record_is_read_into_another_type() {
 
 /// The test starts itself with other variables.
 #[test]
+#[cfg(unix)]
 #[expect(clippy::disallowed_methods, reason = "the test says by a variable which of its two processes this is")]
 fn the_environment_describes_a_client() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
     const NAME: &str = "options::the_environment_describes_a_client";
     if std::env::var("CALLHISTORY_TEST_CHILD").is_ok() {
-        return match ClientBuilder::from_env().api_key("key").build() {
-            Ok(client) => println!("{client:?}"),
-            Err(error) => println!("{error}"),
-        };
+        return tokio::runtime::Runtime::new().unwrap().block_on(async {
+            match ClientBuilder::from_env().build() {
+                Ok(client) => println!("{client:?} {:?}", client.get_call(ID).await.map(|call| call.call.id)),
+                Err(error) => println!("{error}"),
+            }
+        });
     }
-    let run = |variables: &[(&str, &str)]| {
+    let run = |url: &[u8], workspace: &[u8], key: &[u8]| {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", NAME, "--nocapture"]).env("CALLHISTORY_TEST_CHILD", "1");
-        let output = command.envs(variables.iter().copied()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        for (name, value) in [("URL", url), ("WORKSPACE", workspace), ("API_KEY", key)] {
+            command.env(format!("CALLHISTORY_{name}"), OsStr::from_bytes(value));
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
-    let complete = run(&[("CALLHISTORY_URL", "http://127.0.0.1:9"), ("CALLHISTORY_WORKSPACE", "w")]);
-    assert!(complete.contains("http://127.0.0.1:9/v2") && complete.contains("\"w\""), "{complete}");
-    let without_url = run(&[("CALLHISTORY_URL", ""), ("CALLHISTORY_WORKSPACE", "w")]);
-    assert!(without_url.contains("CALLHISTORY_URL"), "{without_url}");
-    let without_workspace = run(&[("CALLHISTORY_URL", "http://127.0.0.1:9"), ("CALLHISTORY_WORKSPACE", "")]);
-    assert!(without_workspace.contains("the workspace is missing"), "{without_workspace}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stub = runtime.block_on(Stub::start([good(), good()]));
+    let (url, bad) = (stub.url.as_bytes(), b"hidden\xff".as_slice());
+    for key in ["key", ""] {
+        let complete = run(url, b"w", key.as_bytes());
+        assert!(complete.contains(&format!("{}/v2", stub.url)) && complete.contains(ID), "{complete}");
+    }
+    let keys: Vec<_> = stub.seen().iter().map(|seen| seen.header("x-api-key").map(str::to_owned)).collect();
+    assert_eq!(keys, [Some("key".to_owned()), None]);
+    for (url, workspace, key, fault) in [
+        (b"".as_slice(), b"w".as_slice(), b"".as_slice(), "CALLHISTORY_URL"),
+        (bad, b"w", b"", "CALLHISTORY_URL is not UTF-8"),
+        (url, b"", b"", "the workspace is missing"),
+        (url, bad, b"", "CALLHISTORY_WORKSPACE is not UTF-8"),
+        (url, b"w", bad, "CALLHISTORY_API_KEY is not UTF-8"),
+        (url, b"w", b"hidden key", "CALLHISTORY_API_KEY has characters"),
+    ] {
+        let output = run(url, workspace, key);
+        assert!(output.contains(fault) && !output.contains("hidden"), "{fault}: {output}");
+    }
 }
 
 #[tokio::test]

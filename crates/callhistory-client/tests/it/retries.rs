@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callhistory_client::model::examples;
+use callhistory_client::{CallFilter, model::examples};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -47,6 +47,17 @@ async fn retries_are_limited_and_back_off() {
     for (wait, least) in waits.iter().zip([100, 200, 400]) {
         assert!(*wait >= Duration::from_millis(least), "{waits:?}");
     }
+}
+
+/// An error that is found after the last attempt counts the attempts as well.
+#[tokio::test]
+async fn a_response_that_cannot_be_read_counts_the_attempts() {
+    let failed = || [Reply::new(503, &[], ""), Reply::new(503, &[], ""), Reply::json(200, "{}\n")];
+    let stub = Stub::start(failed().into_iter().chain(failed())).await;
+    let client = client(&stub.url);
+    assert_eq!(client.get_call(ID).await.unwrap_err().attempts(), 3);
+    let mut export = client.export_calls(CallFilter::default()).await.unwrap();
+    assert_eq!(export.try_next().await.unwrap_err().attempts(), 3);
 }
 
 #[tokio::test]

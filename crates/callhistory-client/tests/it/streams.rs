@@ -128,8 +128,10 @@ async fn a_retried_deletion_that_finds_no_record_succeeds() {
     };
     let stub = Stub::start([Reply::nothing(), gone()]).await;
     client(&stub.url).delete_call(ID).await.unwrap();
-    let stub = Stub::start([gone()]).await;
-    assert!(client(&stub.url).delete_call(ID).await.unwrap_err().is_not_found());
+    for earlier in [Vec::new(), vec![Reply::new(429, &[], "")], vec![Reply::new(503, &[], "")]] {
+        let stub = Stub::start(earlier.into_iter().chain([gone()])).await;
+        assert!(client(&stub.url).delete_call(ID).await.unwrap_err().is_not_found(), "nobody has deleted it");
+    }
     let stub = Stub::start([Reply::new(204, &[], "")]).await;
     client(&stub.url).delete_call(ID).await.unwrap();
     assert_eq!(stub.seen()[0].line, format!("DELETE /v2/api/call-history/{ID}"));
@@ -183,6 +185,11 @@ async fn an_import_from_a_stream_ends_with_the_error_of_its_source() {
     assert_eq!(error.import_report().unwrap().created, 507);
     let counts: Vec<_> = stub.seen().iter().map(|seen| seen.body.lines().count()).collect();
     assert_eq!(counts, [500, 7], "what came before the error is written");
+    let refused = Stub::start([report(500), Reply::new(413, &[], "")]).await;
+    let both =
+        crate::client(&refused.url).import(ImportQuery::default()).stream(rows(Some("the cause"))).await.unwrap_err();
+    assert!(both.to_string().contains("the cause") && both.to_string().contains("413"), "{both}");
+    assert_eq!(both.import_report().unwrap().created, 500);
     // An atomic import writes all or none.
     let atomic = ImportQuery::new().atomic(true);
     assert!(client.import(atomic.clone()).stream(rows(Some("gone"))).await.is_err());
