@@ -5,6 +5,8 @@ import type { CallChangePage, CallOptions, ChangesQuery, FollowOptions } from ".
 const DEFAULT_WAIT = 30;
 const DEFAULT_TIMEOUT = 30_000;
 const MAX_BACKOFF = 15_000;
+/** A longer `Retry-After` is not waited for to its end. */
+const MAX_RETRY_AFTER = 300_000;
 
 /** Follows the changes until the signal is aborted. */
 export async function* followChanges(
@@ -28,7 +30,7 @@ export async function* followChanges(
       if (signal?.aborted) return;
       if (!(error instanceof CallHistoryError && error.isRetryable)) throw error;
       failures += 1;
-      const delay = (error.retryAfter ?? 0) + backoff(failures, MAX_BACKOFF);
+      const delay = Math.min(error.retryAfter ?? 0, MAX_RETRY_AFTER) + backoff(failures, MAX_BACKOFF);
       onOutage?.({ error, failures, delay });
       await sleep(delay, signal).catch(() => undefined);
     }

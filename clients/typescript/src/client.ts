@@ -1,6 +1,6 @@
 import { followChanges } from "./changes.js";
 import { CallHistoryError, invalid } from "./errors.js";
-import { exportCalls, exportCallsAs } from "./export.js";
+import { exportCalls, exportFile } from "./export.js";
 import { importCalls } from "./import.js";
 import { parametersOf, pathOf } from "./query.js";
 import { baseOf, open, parse, send, unreadable } from "./transport.js";
@@ -33,7 +33,6 @@ import type {
   SearchHit,
   SearchPage,
   SearchQuery,
-  UpdateOptions,
   VersionedCall,
   WriteOptions,
   WriteWarning,
@@ -94,9 +93,13 @@ export class Client {
   }
 
   /** Changes members of a record. */
-  async updateCall(id: string, patch: CallPatch, options: UpdateOptions = {}): Promise<WrittenCall> {
-    const { ifMatch, ifNoneMatch, handling, upsert, ...rest } = options;
-    return this.#write("PATCH", pathOf(id), patch, conditions(ifMatch, ifNoneMatch, handling), rest, { upsert });
+  async updateCall(id: string, patch: CallPatch, options: WriteOptions = {}): Promise<WrittenCall> {
+    return this.#patch(id, patch, options, {});
+  }
+
+  /** Changes members of a record, or creates it from the patch if it does not exist. */
+  async upsertCall(id: string, patch: CallPatch, options: WriteOptions = {}): Promise<WrittenCall> {
+    return this.#patch(id, patch, options, { upsert: true });
   }
 
   /** Deletes a record. */
@@ -105,8 +108,8 @@ export class Client {
     try {
       await this.#send({ method: "DELETE", path: pathOf(id), headers: conditions(ifMatch, ifNoneMatch, undefined) }, rest);
     } catch (error) {
-      // An attempt without a response has deleted it.
-      if (!(error instanceof CallHistoryError && error.isNotFound && error.attempts > 1)) throw error;
+      // An attempt before, whose response was lost, has deleted it.
+      if (!(error instanceof CallHistoryError && error.isNotFound && error.isRepeated)) throw error;
     }
   }
 
@@ -124,13 +127,20 @@ export class Client {
   }
 
   /** All records of a list, page by page. */
-  allCalls(query?: Complete<ListQuery>, options?: CallOptions): Records<CallRecord>;
-  allCalls(query: ListQuery, options?: CallOptions): Records<Partial<CallRecord>>;
-  async *allCalls(query: ListQuery = {}, options?: CallOptions): Records<CallRecord> {
+  streamCalls(query?: Complete<ListQuery>, options?: CallOptions): Records<CallRecord>;
+  streamCalls(query: ListQuery, options?: CallOptions): Records<Partial<CallRecord>>;
+  async *streamCalls(query: ListQuery = {}, options?: CallOptions): Records<CallRecord> {
+    for await (const page of this.streamPages(query as Complete<ListQuery>, options)) yield* page.calls;
+  }
+
+  /** All pages of a list. */
+  streamPages(query?: Complete<ListQuery>, options?: CallOptions): Records<CallPage>;
+  streamPages(query: ListQuery, options?: CallOptions): Records<CallPage<Partial<CallRecord>>>;
+  async *streamPages(query: ListQuery = {}, options?: CallOptions): Records<CallPage> {
     let rest: ListQuery | undefined = { limit: 100, ...query };
     while (rest !== undefined) {
       const page: CallPage = await this.listCalls(rest as Complete<ListQuery>, options);
-      yield* page.calls;
+      yield page;
       rest = following(rest, page.next);
     }
   }
@@ -145,9 +155,9 @@ export class Client {
   }
 
   /** All hits of a search, newest first: an order by relevance has only one page. */
-  allHits(query: Complete<SearchQuery>, options?: CallOptions): Records<SearchHit>;
-  allHits(query: SearchQuery, options?: CallOptions): Records<SearchHit<Partial<CallRecord>>>;
-  async *allHits(query: SearchQuery, options?: CallOptions): Records<SearchHit> {
+  streamSearchHits(query: Complete<SearchQuery>, options?: CallOptions): Records<SearchHit>;
+  streamSearchHits(query: SearchQuery, options?: CallOptions): Records<SearchHit<Partial<CallRecord>>>;
+  async *streamSearchHits(query: SearchQuery, options?: CallOptions): Records<SearchHit> {
     let rest: SearchQuery | undefined = { limit: 100, sort: "-startTime", ...query };
     while (rest !== undefined) {
       const page: SearchPage = await this.searchCalls(rest as Complete<SearchQuery>, options);
@@ -214,12 +224,12 @@ export class Client {
   }
 
   /** Exports as a file: a stream of its bytes. A broken connection ends it with an error. */
-  async exportCallsAs(
+  async exportFile(
     format: ExportFormat,
     query: ExportQuery & { bom?: boolean | undefined } = {},
     options?: CallOptions,
   ): Promise<ByteStream> {
-    return exportCallsAs(await this.#openExport(format, query, this.#merge(options ?? {})));
+    return exportFile(await this.#openExport(format, query, this.#merge(options ?? {})));
   }
 
   /** Lists the changes after a cursor: one page. */
@@ -262,6 +272,11 @@ export class Client {
     return open(this.#target, { method: "GET", path: "/export", query: parameters, headers: { accept: "*/*" } }, options);
   }
 
+  #patch(id: string, patch: CallPatch, options: WriteOptions, query: object): Promise<WrittenCall> {
+    const { ifMatch, ifNoneMatch, handling, ...rest } = options;
+    return this.#write("PATCH", pathOf(id), patch, conditions(ifMatch, ifNoneMatch, handling), rest, query);
+  }
+
   async #write(
     method: "PUT" | "POST" | "PATCH",
     path: string,
@@ -291,7 +306,7 @@ export class Client {
 
   #read(incoming: Incoming, isWrite = false): unknown {
     const value = parse(this.#target.json, incoming, isWrite);
-    if (typeof value !== "object" || value === null) throw unreadable(incoming.response, isWrite, "it is not a document");
+    if (typeof value !== "object" || value === null) throw unreadable(incoming, isWrite, "it is not a document");
     return value;
   }
 }

@@ -18,11 +18,16 @@ interface Details {
   problem?: Problem | undefined;
   requestId?: string | undefined;
   retryAfter?: number | undefined;
+  attempts?: number | undefined;
   isWrite?: boolean | undefined;
   cause?: unknown;
 }
 
 const TRANSIENT = [408, 425, 429, 502, 503, 504];
+/** Those of them after which nothing was written. */
+const UNPROCESSED = [408, 425, 429];
+/** Codes of Node for a connection that was not made. */
+const UNCONNECTED = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 
 /** Whether a status is transient. 500 is not: the service returns it where a retry does not help. */
 function isTransient(status: number | undefined): boolean {
@@ -45,9 +50,11 @@ export class CallHistoryError extends Error {
   /** Milliseconds that the service asks to wait (`Retry-After`). */
   readonly retryAfter: number | undefined;
   /** Number of attempts; 0 if nothing was sent. */
-  attempts = 0;
+  attempts: number;
   /** What an import had written before it failed. */
   imported: ImportProgress | undefined;
+  /** @internal Whether the service can have processed an attempt before the last one. */
+  isRepeated = false;
   readonly #isWrite: boolean;
 
   constructor(kind: ErrorKind, message: string, details: Details = {}) {
@@ -57,6 +64,7 @@ export class CallHistoryError extends Error {
     this.problem = details.problem;
     this.requestId = details.requestId;
     this.retryAfter = details.retryAfter;
+    this.attempts = details.attempts ?? 0;
     this.#isWrite = details.isWrite ?? false;
   }
 
@@ -75,12 +83,12 @@ export class CallHistoryError extends Error {
     return this.#has(404);
   }
 
-  /** 409 or 412: the state of the record does not allow the request. */
+  /** 409: the state of the record does not allow the request, whatever its version. */
   get isConflict(): boolean {
-    return this.#has(409, 412);
+    return this.#has(409);
   }
 
-  /** 412: the record is not the version of `ifMatch`, or exists. */
+  /** 412: the record is not the version of `ifMatch`, or exists. Read it again, and repeat the change. */
   get isPreconditionFailed(): boolean {
     return this.#has(412);
   }
@@ -126,6 +134,12 @@ export class CallHistoryError extends Error {
     return this.#isWrite && this.kind !== "status" && this.status !== undefined;
   }
 
+  /** @internal Whether the service can have processed the last attempt. A 503 can follow a write that took effect. */
+  get isMaybeProcessed(): boolean {
+    if (this.kind === "status") return !UNPROCESSED.includes(this.status ?? 0);
+    return !UNCONNECTED.includes(codeOf(this.cause) ?? "");
+  }
+
   #has(...statuses: number[]): boolean {
     return this.kind === "status" && this.status !== undefined && statuses.includes(this.status);
   }
@@ -134,6 +148,15 @@ export class CallHistoryError extends Error {
 /** An error of the caller, before anything is sent. */
 export function invalid(message: string, cause?: unknown): CallHistoryError {
   return new CallHistoryError("invalid", message, { cause });
+}
+
+/** The code of the innermost cause, such as `ECONNREFUSED`, which names no data. */
+export function codeOf(error: unknown): string | undefined {
+  let code: string | undefined;
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && typeof cause.code === "string") code = cause.code;
+  }
+  return code;
 }
 
 /** The error of a response that is no success. */

@@ -1,14 +1,10 @@
 import { CallHistoryError } from "./errors.js";
-import { backoff, sleep, unreadable } from "./transport.js";
+import { backoff, cutOff, sleep, unreadable } from "./transport.js";
+import type { Opened } from "./transport.js";
 import type { ByteStream, CallOptions, CallRecord, ExportQuery, JsonCodec } from "./types.js";
 
 /** The first second after the last time that the service knows. */
 const TIME_END = 9_151_488_000;
-
-interface Opened {
-  response: Response;
-  parts: AsyncGenerator<Uint8Array, void, void>;
-}
 
 /** The records of an export, across broken connections. */
 export async function* exportCalls(
@@ -38,7 +34,7 @@ export async function* exportCalls(
 }
 
 /** The bytes of a file. */
-export function exportCallsAs({ parts }: Opened): ByteStream {
+export function exportFile({ parts }: Opened): ByteStream {
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await parts.next();
@@ -50,25 +46,36 @@ export function exportCallsAs({ parts }: Opened): ByteStream {
     },
   });
   // Safari has no iterator for streams.
-  const iterator = Symbol.asyncIterator in stream ? {} : { [Symbol.asyncIterator]: () => parts };
+  const iterator = Symbol.asyncIterator in stream ? {} : { [Symbol.asyncIterator]: () => iterate(stream) };
   return Object.assign(stream, iterator) as ByteStream;
 }
 
-async function* records({ response, parts }: Opened, json: JsonCodec): AsyncGenerator<CallRecord, void, void> {
+/** The parts of a stream. Breaking the loop cancels it. */
+async function* iterate(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  const reader = stream.getReader();
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+  } finally {
+    await reader.cancel();
+    reader.releaseLock();
+  }
+}
+
+async function* records(opened: Opened, json: JsonCodec): AsyncGenerator<CallRecord, void, void> {
   const decoder = new TextDecoder();
   let rest = "";
-  for await (const part of parts) {
+  for await (const part of opened.parts) {
     const lines = (rest + decoder.decode(part, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
       try {
         yield json.parse(line) as CallRecord;
       } catch (cause) {
-        throw unreadable(response, false, "a line is not valid JSON", cause);
+        throw unreadable(opened, false, "a line is not valid JSON", cause);
       }
     }
   }
-  if (rest !== "") throw new CallHistoryError("network", "the export ends in the middle of a record", { status: response.status });
+  if (rest !== "") throw cutOff(opened);
 }
 
 /** What is needed to go on after the last record of an export, newest first. */

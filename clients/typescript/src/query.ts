@@ -37,7 +37,7 @@ function textOf(name: string, value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** A value of a set that stands for itself. */
+/** Escapes a value, so that the service compares it literally. */
 function literal(value: string): string {
   return value.replace(/[\\,*]|^[! ]/g, "\\$&");
 }

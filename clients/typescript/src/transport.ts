@@ -1,15 +1,18 @@
 // Sends requests with timeouts and retries, and reads responses.
-import { CallHistoryError, invalid, statusError } from "./errors.js";
+import { CallHistoryError, codeOf, invalid, statusError } from "./errors.js";
 import type { CallOptions, JsonCodec, Problem } from "./types.js";
+import { VERSION } from "./version.js";
 
 const BASE_PATH = "/v2/api/call-history";
-const USER_AGENT = "callhistory-typescript/0.1.0";
+const USER_AGENT = `callhistory-typescript/${VERSION}`;
 const DEFAULT_TIMEOUT = 30_000;
 const DEFAULT_RETRIES = 3;
 const MIN_BACKOFF = 100;
 const MAX_BACKOFF = 5_000;
 /** A longer `Retry-After` is returned as an error instead of waited for. */
 const MAX_RETRY_AFTER = 60_000;
+/** A longer timer of JavaScript ends at once. */
+const MAX_TIMER = 2 ** 31 - 1;
 
 /** What a client is connected to. */
 export interface Target {
@@ -30,10 +33,20 @@ export interface Outgoing {
   accepts?: (response: Response) => boolean;
 }
 
-/** A response whose body was read. */
-export interface Incoming {
+/** A response, and the number of attempts that it took. */
+interface Received {
   response: Response;
+  attempts: number;
+}
+
+/** A response whose body was read. */
+export interface Incoming extends Received {
   text: string;
+}
+
+/** A response whose body is being read. */
+export interface Opened extends Received {
+  parts: AsyncGenerator<Uint8Array, void, void>;
 }
 
 /** The base URL of a service, without a slash at its end. */
@@ -68,18 +81,18 @@ export function sleep(milliseconds: number, signal: AbortSignal | undefined): Pr
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", stop);
       resolve();
-    }, milliseconds);
+    }, Math.min(milliseconds, MAX_TIMER));
     signal?.addEventListener("abort", stop, { once: true });
   });
 }
 
 /** Sends a request with retries, and reads its response completely. */
 export function send(target: Target, request: Outgoing, options: CallOptions): Promise<Incoming> {
-  return withRetries(options, async () => {
+  return withRetries(options, async (attempts) => {
     const attempt = new Attempt(target, request, options);
     try {
       const response = await attempt.start();
-      return { response, text: await attempt.during(response, () => response.text()) };
+      return { response, attempts, text: await attempt.during(response, () => response.text()) };
     } finally {
       attempt.end();
     }
@@ -87,16 +100,12 @@ export function send(target: Target, request: Outgoing, options: CallOptions): P
 }
 
 /** Sends a request with retries, and returns the parts of its body. Breaking the loop cancels the response. */
-export async function open(
-  target: Target,
-  request: Outgoing,
-  options: CallOptions,
-): Promise<{ response: Response; parts: AsyncGenerator<Uint8Array, void, void> }> {
-  return withRetries(options, async () => {
+export async function open(target: Target, request: Outgoing, options: CallOptions): Promise<Opened> {
+  return withRetries(options, async (attempts) => {
     const attempt = new Attempt(target, request, options);
     try {
       const response = await attempt.start();
-      return { response, parts: attempt.parts(response) };
+      return { response, attempts, parts: attempt.parts(response, attempts) };
     } catch (error) {
       attempt.end();
       throw error;
@@ -104,14 +113,17 @@ export async function open(
   });
 }
 
-async function withRetries<T>(options: CallOptions, run: () => Promise<T>): Promise<T> {
+async function withRetries<T>(options: CallOptions, run: (attempts: number) => Promise<T>): Promise<T> {
   const retries = options.maxRetries ?? DEFAULT_RETRIES;
+  let isRepeated = false;
   for (let attempts = 1; ; attempts += 1) {
     try {
-      return await run();
+      return await run(attempts);
     } catch (error) {
       if (!(error instanceof CallHistoryError)) throw error;
       error.attempts = attempts;
+      error.isRepeated = isRepeated;
+      isRepeated ||= error.isMaybeProcessed;
       const asked = error.retryAfter ?? 0;
       if (!error.isRetryable || attempts > retries || asked > MAX_RETRY_AFTER) throw error;
       // Added, because the service gave every rejected client the same time.
@@ -121,19 +133,27 @@ async function withRetries<T>(options: CallOptions, run: () => Promise<T>): Prom
 }
 
 /** Parses a body. */
-export function parse(json: JsonCodec, { response, text }: Incoming, isWrite: boolean): unknown {
+export function parse(json: JsonCodec, incoming: Incoming, isWrite: boolean): unknown {
   try {
-    return json.parse(text);
+    return json.parse(incoming.text);
   } catch (cause) {
-    throw unreadable(response, isWrite, "it is not valid JSON", cause);
+    throw unreadable(incoming, isWrite, "it is not valid JSON", cause);
   }
 }
 
 /** The error of a successful response whose body cannot be read. */
-export function unreadable(response: Response, isWrite: boolean, reason: string, cause?: unknown): CallHistoryError {
+export function unreadable(received: Received, isWrite: boolean, reason: string, cause?: unknown): CallHistoryError {
   const message = `the service ${isWrite ? "accepted the write" : "responded"}, but its response cannot be read: ${reason}`;
-  const requestId = response.headers.get("x-request-id") ?? undefined;
-  return new CallHistoryError("unreadable", message, { status: response.status, requestId, isWrite, cause });
+  return new CallHistoryError("unreadable", message, { ...detailsOf(received), isWrite, cause });
+}
+
+/** The error of an export whose last record is cut off. */
+export function cutOff(received: Received): CallHistoryError {
+  return new CallHistoryError("network", "the export ends in the middle of a record", detailsOf(received));
+}
+
+function detailsOf({ response, attempts }: Received): { status: number; requestId: string | undefined; attempts: number } {
+  return { status: response.status, requestId: response.headers.get("x-request-id") ?? undefined, attempts };
 }
 
 /** One attempt, with a timeout that is the same for the head and for each part of the body. */
@@ -189,7 +209,7 @@ class Attempt {
   }
 
   /** Waits for a part of a response, at most until the timeout. */
-  async during<T>(response: Response | undefined, run: () => Promise<T>): Promise<T> {
+  async during<T>(response: Response | undefined, run: () => Promise<T>, attempts = 0): Promise<T> {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#isLate = true;
@@ -200,7 +220,7 @@ class Attempt {
     } catch (cause) {
       this.#options.signal?.throwIfAborted();
       const isWrite = this.#request.method !== "GET";
-      const details = { status: response?.status, isWrite, cause };
+      const details = { ...(response && detailsOf({ response, attempts })), isWrite, cause };
       if (this.#isLate) throw new CallHistoryError("timeout", "the service did not respond in time", details);
       throw new CallHistoryError("network", `the connection to the service failed${reasonOf(cause)}`, details);
     } finally {
@@ -209,11 +229,11 @@ class Attempt {
   }
 
   /** The parts of a body. */
-  async *parts(response: Response): AsyncGenerator<Uint8Array, void, void> {
+  async *parts(response: Response, attempts: number): AsyncGenerator<Uint8Array, void, void> {
     const reader = response.body?.getReader();
     try {
       while (reader !== undefined) {
-        const { done, value } = await this.during(response, () => reader.read());
+        const { done, value } = await this.during(response, () => reader.read(), attempts);
         if (done) return;
         yield value;
       }
@@ -243,13 +263,9 @@ class Attempt {
   }
 }
 
-/** The code of the innermost cause, such as `ECONNREFUSED`, which names no data. */
 function reasonOf(error: unknown): string {
-  let code: unknown;
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && typeof cause.code === "string") code = cause.code;
-  }
-  return code === undefined ? "" : `: ${String(code)}`;
+  const code = codeOf(error);
+  return code === undefined ? "" : `: ${code}`;
 }
 
 export function hasMediaType(response: Response, name: string): boolean {

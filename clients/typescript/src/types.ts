@@ -78,7 +78,7 @@ export type ImportQuery = Query<"import_calls">;
 /** A query without `fields`: its records are complete. */
 export type Complete<Q> = Q & { fields?: undefined };
 
-/** The formats of {@link Client.exportCallsAs}. */
+/** The formats of {@link Client.exportFile}. */
 export type ExportFormat = NonNullable<Parameters<"export_calls">["format"]>;
 
 /** The bytes of a file, as a stream that `for await`, `fs.writeFile` and `new Response(…)` take. */
@@ -165,11 +165,6 @@ export interface WriteOptions extends CallOptions {
   /** Write only if the record is not this version, or does not exist (`*`). */
   ifNoneMatch?: string | undefined;
   handling?: Handling | undefined;
-}
-
-export interface UpdateOptions extends WriteOptions {
-  /** Create the record from the patch if it does not exist. */
-  upsert?: boolean | undefined;
 }
 
 export interface CreateOptions extends CallOptions {

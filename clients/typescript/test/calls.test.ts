@@ -1,22 +1,12 @@
 // The operations, against the server.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CallHistoryError, Client } from "callhistory";
+import { Client } from "callhistory";
 import type { CallInput, CallRecord } from "callhistory";
-import { RealServer } from "./servers.js";
+import { failure, RealServer } from "./servers.js";
 
 const server = await new RealServer().start();
 const client = new Client(server.base, { workspace: "w1" });
-
-/** The error of a call that must fail. */
-async function failure(call: Promise<unknown>): Promise<CallHistoryError> {
-  const error: unknown = await call.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  assert(error instanceof CallHistoryError, String(error));
-  return error;
-}
 
 test("a record is written, read, changed and deleted", async () => {
   const written = await client.replaceCall("a 1+ü".replace(" ", "-"), { status: "completed", cost: { customer_charge: 0.25 } });
@@ -39,14 +29,15 @@ test("versions protect a write and save a read", async () => {
   await client.updateCall("v1", { summary: "Changed." });
   assert.equal((await client.getCallIfChanged("v1", version))?.call.summary, "Changed.");
   const stale = await failure(client.updateCall("v1", { summary: "Lost." }, { ifMatch: version }));
-  assert(stale.isPreconditionFailed && stale.isConflict && stale.code === "precondition_failed");
+  assert(stale.isPreconditionFailed && !stale.isConflict && stale.code === "precondition_failed");
   const exists = await failure(client.replaceCall("v1", {}, { ifNoneMatch: "*" }));
   assert(exists.isPreconditionFailed);
   const late = await client.replaceCall("v2", { status: "completed" });
   const conflict = await failure(client.updateCall("v2", { status: "ringing" }));
   assert(conflict.isConflict && !conflict.isPreconditionFailed && conflict.code === "final_status");
   await client.updateCall("v2", { status: "ringing" }, { ifMatch: late.version });
-  assert((await client.updateCall("v3", { status: "busy" }, { upsert: true })).created);
+  assert((await client.upsertCall("v3", { status: "busy" })).created);
+  assert((await failure(client.updateCall("v4", { status: "busy" }))).isNotFound);
 });
 
 test("a record is created once under a key", async () => {
@@ -84,14 +75,17 @@ test("a list and a search lead through all pages", async () => {
   }));
   await pages.importCalls(calls);
   const ids: string[] = [];
-  for await (const call of pages.allCalls({ limit: 4 })) ids.push(call._id);
+  for await (const call of pages.streamCalls({ limit: 4 })) ids.push(call._id);
   assert.deepEqual(ids, calls.map(({ _id }) => _id).reverse());
+  const sizes: number[] = [];
+  for await (const { calls } of pages.streamPages({ limit: 10 })) sizes.push(calls.length);
+  assert.deepEqual(sizes, [10, 10, 5]);
   const page = await pages.listCalls({ limit: 4, includeTotal: true, status: ["busy"], sort: "startTime", fields: ["_id", "status"] });
   assert(page.total === 12 && page.next !== undefined);
   assert.deepEqual(page.calls[0], { _id: "p1", status: "busy" });
   assert.equal((await pages.listCalls({ limit: 4, status: ["busy"], sort: "startTime", cursor: page.next })).calls[0]?._id, "p9");
   const hits: string[] = [];
-  for await (const { call, evidence } of pages.allHits({ q: "refund", limit: 4 })) {
+  for await (const { call, evidence } of pages.streamSearchHits({ q: "refund", limit: 4 })) {
     assert.equal(evidence[0]?.member, "/agent");
     hits.push(call._id);
   }

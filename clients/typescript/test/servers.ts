@@ -1,4 +1,5 @@
-// The server of this checkout, and a server whose responses a test writes.
+// The server of this checkout, a server whose responses a test writes, and what several tests need.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -10,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after } from "node:test";
+import { CallHistoryError } from "callhistory";
 
 /** A server with a database of its own, which ends with the tests of its file. */
 export class RealServer {
@@ -113,4 +115,14 @@ export function cutOff(text: string, headers: Record<string, string> = {}): Hand
     response.writeHead(200, { "content-type": "application/json", ...headers });
     response.write(text, () => response.destroy());
   };
+}
+
+/** The error of a call that must fail. */
+export async function failure(call: Promise<unknown>): Promise<CallHistoryError> {
+  const error: unknown = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert(error instanceof CallHistoryError, String(error));
+  return error;
 }

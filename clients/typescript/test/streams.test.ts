@@ -52,13 +52,13 @@ test("an export is a stream of records, or a file", async () => {
   const starts = { csv: "_id,", xlsx: "PK", parquet: "PAR1" };
   for (const [format, start] of Object.entries(starts) as ["csv" | "xlsx" | "parquet", string][]) {
     const path = join(folder, `calls.${format}`);
-    await writeFile(path, await client.exportCallsAs(format, { startedBefore: 1_700_000_010, timezone: "Europe/Berlin" }));
+    await writeFile(path, await client.exportFile(format, { startedBefore: 1_700_000_010, timezone: "Europe/Berlin" }));
     const bytes = await readFile(path);
     assert(bytes.toString("latin1").startsWith(start), bytes.toString("latin1", 0, 100));
     if (format === "csv") assert.equal(bytes.toString().trim().split("\r\n").length, 41);
   }
   await rm(folder, { recursive: true });
-  const cancelled = await client.exportCallsAs("csv");
+  const cancelled = await client.exportFile("csv");
   await cancelled.cancel();
 });
 
