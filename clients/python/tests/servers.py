@@ -131,9 +131,9 @@ def problem(status: int, code: str, **headers: str) -> Handler:
     return answer(body, status, content_type="application/problem+json", x_request_id="r1", **headers)
 
 
-def cut_off(text: str) -> Handler:
+def cut_off(text: str, **headers: str) -> Handler:
     """A response that ends in the middle of its body."""
-    return answer(text, content_length=str(len(text) + 50))
+    return answer(text, 200, content_length=str(len(text) + 50), **headers)
 
 
 def dropped(handler: BaseHTTPRequestHandler) -> None:

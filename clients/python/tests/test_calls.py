@@ -62,7 +62,7 @@ def test_versions_protect_a_write_and_save_a_read(server: RealServer, make: Make
     assert changed is not None and changed.call["summary"] == "Changed."
     with pytest.raises(CallHistoryError) as stale:
         client.update_call("v1", {"summary": "Lost."}, if_match=version)
-    assert stale.value.is_precondition_failed and stale.value.is_conflict
+    assert stale.value.is_precondition_failed and not stale.value.is_conflict
     with pytest.raises(CallHistoryError) as exists:
         client.replace_call("v1", {}, if_none_match="*")
     assert exists.value.is_precondition_failed
@@ -70,7 +70,10 @@ def test_versions_protect_a_write_and_save_a_read(server: RealServer, make: Make
     with pytest.raises(CallHistoryError) as late:
         client.update_call("v2", {"status": "ringing"})
     assert late.value.is_conflict and not late.value.is_precondition_failed and late.value.code == "final_status"
-    assert client.update_call("v3", {"status": "busy"}, upsert=True).created
+    assert client.upsert_call("v3", {"status": "busy"}).created
+    with pytest.raises(CallHistoryError) as absent:
+        client.update_call("v4", {"status": "busy"})
+    assert absent.value.is_not_found
 
 
 def test_a_record_is_created_once_under_a_key(server: RealServer, make: Make) -> None:
@@ -111,12 +114,13 @@ def test_a_list_and_a_search_lead_through_all_pages(server: RealServer, make: Ma
     ]
     client.import_calls(calls)
     expected = [call["_id"] for call in reversed(calls)]
-    assert [call["_id"] for call in client.all_calls(limit=4)] == expected
+    assert [call["_id"] for call in client.stream_calls(limit=4)] == expected
+    assert [len(page.calls) for page in client.stream_pages(limit=10)] == [10, 10, 5]
     options: Any = {"limit": 4, "status": ["busy"], "sort": "startTime"}
     page = client.list_calls(**options, include_total=True, fields=["_id", "status"])
     assert page.total == 12 and page.next is not None and dict(page.calls[0]) == {"_id": "p1", "status": "busy"}
     assert client.list_calls(**options, cursor=page.next).calls[0]["_id"] == "p9"
-    hits = list(client.all_hits("refund", limit=4))
+    hits = list(client.stream_search_hits("refund", limit=4))
     assert [hit["call"]["_id"] for hit in hits] == expected and hits[0]["evidence"][0]["member"] == "/agent"
     assert client.search_calls("refund", include_total=True).total == 25
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any, Dict, List
 
+import httpx
 import pytest
 
-from callhistory import CallHistoryError, Outage
+from callhistory import CallHistoryError, Client, Outage, __version__
 
 from .blocking import Make
 from .servers import Stub, answer, cut_off, dropped, nobody, problem
@@ -68,42 +70,65 @@ def test_a_deletion_whose_response_was_lost_is_done(make: Make) -> None:
     with Stub(problem(404, "call_not_found")) as stub, pytest.raises(CallHistoryError) as absent:
         make(stub.base).delete_call("a")
     assert absent.value.is_not_found
+    with Stub(problem(429, "rate_limited"), problem(404, "call_not_found")) as stub:
+        with pytest.raises(CallHistoryError) as limited:
+            make(stub.base).delete_call("a")
+    assert limited.value.is_not_found and limited.value.attempts == 2
+
+
+def test_a_deletion_that_was_not_sent_is_not_done() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        if len(requests) == 1:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(404)
+
+    requests: List[httpx.Request] = []
+    http = httpx.Client(transport=httpx.MockTransport(handle))
+    with Client("http://localhost", workspace="w", http_client=http) as client:
+        with pytest.raises(CallHistoryError) as absent:
+            client.delete_call("a")
+    assert absent.value.is_not_found and len(requests) == 2
 
 
 def test_a_broken_body_is_read_again_and_a_write_is_not_repeated(make: Make) -> None:
     with Stub(cut_off('{"_id":'), answer(CALL)) as stub:
         assert make(stub.base).get_call("a").call["_id"] == "a"
         assert len(stub.requests) == 2
-    with Stub(cut_off('{"_id":')) as stub:
+    with Stub(cut_off('{"_id":', x_request_id="r1")) as stub:
         with pytest.raises(CallHistoryError) as cut:
             make(stub.base).replace_call("a", {})
         assert cut.value.was_accepted and not cut.value.is_retryable
         assert cut.value.status == 200 and len(stub.requests) == 1
+        assert cut.value.request_id == "r1" and cut.value.attempts == 1
     for body in ("<html>", "7"):
         with Stub(answer(body)) as stub, pytest.raises(CallHistoryError) as unreadable:
             make(stub.base).get_call("a")
         assert unreadable.value.kind == "unreadable" and not unreadable.value.is_retryable
+        assert unreadable.value.attempts == 1
 
 
 def test_a_response_that_does_not_arrive_is_a_timeout(make: Make) -> None:
+    done = threading.Event()
+
     def silent(_: object) -> None:
-        time.sleep(1)
+        done.wait(60)
 
     def slow(handler: Any) -> None:
         handler.send_response(200)
-        handler.send_header("content-length", "100")
+        handler.send_header("content-length", "1000000")
         handler.end_headers()
-        for _ in range(20):
-            time.sleep(0.1)
+        while not done.wait(0.1):
             handler.wfile.write(b" ")
             handler.wfile.flush()
 
     for handle in (silent, slow):
         with Stub(handle) as stub:
             with pytest.raises(CallHistoryError) as late:
+                # Whether a request arrives before its timeout is not certain on a busy machine.
                 make(stub.base, timeout=0.3, max_retries=1).get_call("a")
-            error = late.value
-            assert error.is_timeout and error.kind == "timeout" and error.attempts == 2 and len(stub.requests) == 2
+            assert late.value.is_timeout and late.value.kind == "timeout" and late.value.attempts == 2
+    done.set()
 
 
 def test_a_redirect_is_not_followed(make: Make) -> None:
@@ -120,7 +145,7 @@ def test_pages_follow_link_and_the_header_for_the_next_cursor_before_it(make: Ma
     ]
     for headers in heads:
         with Stub(answer([CALL], 200, **headers), answer([{**CALL, "_id": "b"}])) as stub:
-            assert [call["_id"] for call in make(stub.base).all_calls(status="busy")] == ["a", "b"]
+            assert [call["_id"] for call in make(stub.base).stream_calls(status="busy")] == ["a", "b"]
             assert stub.requests[1].path == "/v2/api/call-history?limit=100&status=busy&cursor=c-1"
 
 
@@ -139,9 +164,16 @@ def test_an_export_resumes_in_the_second_of_its_last_record(make: Make) -> None:
         with Stub(cut_off(first + '{"_id":"half'), problem(503, "unavailable"), whole) as stub:
             ids = [call["_id"] for call in make(stub.base).export_calls(**query)]
             assert ids == ["d", "c", "b", "b2", "a"] and parameter in stub.requests[2].path
-    with Stub(cut_off(first), whole) as stub, pytest.raises(CallHistoryError) as cut:
-        list(make(stub.base).export_calls(sort="startTime"))
-    assert cut.value.kind == "network"
+    broken = [
+        (cut_off(first, x_request_id="r1"), "network"),
+        (answer(first + '{"_id"', x_request_id="r1"), "network"),
+        (answer("<html>\n", x_request_id="r1"), "unreadable"),
+    ]
+    for handler, kind in broken:
+        with Stub(handler, whole) as stub, pytest.raises(CallHistoryError) as cut:
+            list(make(stub.base).export_calls(sort="startTime"))
+        error = cut.value
+        assert (error.kind, error.status, error.request_id, error.attempts) == (kind, 200, "r1", 1)
 
 
 def test_an_import_that_fails_says_what_was_written_before(make: Make) -> None:
@@ -176,3 +208,23 @@ def test_the_feed_waits_for_a_limited_service_and_ends_at_other_errors(make: Mak
         with pytest.raises(CallHistoryError) as expired:
             next(pages)
         assert expired.value.is_cursor_expired and not expired.value.is_retryable
+
+
+def test_the_feed_waits_some_minutes_for_a_service_that_asks_for_more(make: Make) -> None:
+    stop = threading.Event()
+    outages: List[Outage] = []
+
+    def on_outage(outage: Outage) -> None:
+        outages.append(outage)
+        threading.Timer(0.1, stop.set).start()
+
+    # More than a thread can wait.
+    with Stub(problem(503, "unavailable", retry_after="99999999999")) as stub:
+        assert list(make(stub.base).follow_changes(stop=stop, on_outage=on_outage)) == []
+        assert len(outages) == 1 and 300 <= outages[0].delay < 400 and len(stub.requests) == 1
+
+
+def test_a_request_names_the_version_of_the_package(make: Make) -> None:
+    with Stub(answer(CALL)) as stub:
+        make(stub.base).get_call("a")
+        assert stub.requests[0].headers["user-agent"] == f"callhistory-python/{__version__}"

@@ -21,8 +21,8 @@ from ._contract import (
 )
 from ._errors import CallHistoryError
 from ._results import CallPage, ImportProgress, Original, Outage, SearchPage, VersionedCall, WrittenCall
+from ._settings import __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "AsyncClient",
     "CallChange",
@@ -49,4 +49,5 @@ __all__ = [
     "SearchPage",
     "VersionedCall",
     "WrittenCall",
+    "__version__",
 ]

@@ -30,15 +30,15 @@ from ._contract import (
     OriginalInfo,
     SearchHit,
 )
-from ._errors import CallHistoryError, invalid, unreadable
+from ._errors import CallHistoryError, invalid
 from ._export import Seen
 from ._import import Batch
 from ._io_async import Records, iterate, sleep, until
 from ._json import dumps, loads
 from ._query import next_cursor, parameters_of, path_of
 from ._results import CallPage, ImportProgress, Original, Outage, SearchPage, VersionedCall, WrittenCall
-from ._settings import Outgoing, Settings, backoff
-from ._transport_async import AsyncTransport, Incoming
+from ._settings import FOLLOW_MAX_BACKOFF, FOLLOW_MAX_RETRY_AFTER, Outgoing, Settings, backoff
+from ._transport_async import AsyncTransport, Incoming, Opened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     )
 
 Handling = Literal["strict", "lenient"]
-
-FOLLOW_MAX_BACKOFF = 15.0
 
 
 class AsyncClient:
@@ -143,14 +141,26 @@ class AsyncClient:
         call_id: str,
         patch: CallPatch,
         *,
-        upsert: bool = False,
         if_match: Optional[str] = None,
         if_none_match: Optional[str] = None,
         handling: Optional[Handling] = None,
     ) -> WrittenCall:
-        """Changes members of a record; ``None`` removes one. ``upsert`` creates the record if it does not exist."""
+        """Changes members of a record; ``None`` removes one."""
         headers = conditions(if_match, if_none_match, handling)
-        return await self._write("PATCH", path_of(call_id), patch, headers, {"upsert": upsert or None})
+        return await self._write("PATCH", path_of(call_id), patch, headers)
+
+    async def upsert_call(
+        self,
+        call_id: str,
+        patch: CallPatch,
+        *,
+        if_match: Optional[str] = None,
+        if_none_match: Optional[str] = None,
+        handling: Optional[Handling] = None,
+    ) -> WrittenCall:
+        """Changes members of a record, or creates it from the patch if it does not exist."""
+        headers = conditions(if_match, if_none_match, handling)
+        return await self._write("PATCH", path_of(call_id), patch, headers, {"upsert": True})
 
     async def delete_call(
         self, call_id: str, *, if_match: Optional[str] = None, if_none_match: Optional[str] = None
@@ -160,28 +170,35 @@ class AsyncClient:
         try:
             await self._transport.send(request)
         except CallHistoryError as error:
-            # An attempt without a response has deleted it.
-            if not (error.is_not_found and error.attempts > 1):
+            # An attempt before, whose response was lost, has deleted it.
+            if not (error.is_not_found and error._is_repeated):
                 raise
 
     async def list_calls(self, **query: Unpack[ListCallsQuery]) -> CallPage:
         """Lists a page of records."""
         return await self._page(query)
 
-    async def all_calls(self, **query: Unpack[ListCallsQuery]) -> AsyncGenerator[CallRecord, None]:
+    async def stream_calls(self, **query: Unpack[ListCallsQuery]) -> AsyncGenerator[CallRecord, None]:
         """All records of a list, page by page."""
+        async for page in self.stream_pages(**query):
+            for call in page.calls:
+                yield call
+
+    async def stream_pages(self, **query: Unpack[ListCallsQuery]) -> AsyncGenerator[CallPage, None]:
+        """All pages of a list."""
         rest: Optional[Dict[str, Any]] = {"limit": 100, **query}
         while rest is not None:
             page = await self._page(rest)
-            for call in page.calls:
-                yield call
+            yield page
             rest = following(rest, page.next)
 
     async def search_calls(self, q: str, **query: Unpack[SearchCallsQuery]) -> SearchPage:
         """Searches for words: a page of hits, each with the texts that match."""
         return await self._search(q, query)
 
-    async def all_hits(self, q: str, **query: Unpack[SearchCallsQuery]) -> AsyncGenerator[SearchHit, None]:
+    async def stream_search_hits(
+        self, q: str, **query: Unpack[SearchCallsQuery]
+    ) -> AsyncGenerator[SearchHit, None]:
         """All hits of a search, newest first: an order by relevance has only one page."""
         rest: Optional[Dict[str, Any]] = {"limit": 100, "sort": "-startTime", **query}
         while rest is not None:
@@ -203,11 +220,11 @@ class AsyncClient:
     async def get_original(self, call_id: str, number: int) -> Original:
         """One of these documents, byte for byte."""
         path = f"{path_of(call_id)}/originals/{number}"
-        response = await self._transport.open(Outgoing("GET", path, headers={"accept": "*/*"}))
+        opened = await self._transport.open(Outgoing("GET", path, headers={"accept": "*/*"}))
         body = bytearray()
-        async for part in self._transport.parts(response):
+        async for part in self._transport.parts(opened):
             body += part
-        return Original(response.headers.get("content-type", ""), bytes(body))
+        return Original(opened.response.headers.get("content-type", ""), bytes(body))
 
     async def import_calls(
         self,
@@ -259,8 +276,9 @@ class AsyncClient:
         seen, breaks = Seen(), 0
         rest: Dict[str, Any] = dict(query)
         while True:
+            opened = await self._open_export("ndjson", rest)
             try:
-                async for call in self._records(rest):
+                async for call in self._records(opened):
                     if seen.is_new(call):
                         breaks = 0
                         yield call
@@ -268,13 +286,13 @@ class AsyncClient:
             except CallHistoryError as error:
                 resumed = seen.rest_of(query)
                 is_last = breaks >= self._transport.settings.max_retries
-                if is_last or resumed is None or error.status is None or not error.is_retryable or error.attempts:
+                if is_last or resumed is None or not error.is_retryable:
                     raise
                 rest = resumed
                 breaks += 1
             await sleep(backoff(breaks))
 
-    async def export_calls_as(
+    async def export_file(
         self, format: Literal["ndjson", "csv", "xlsx", "parquet"], **query: Unpack[ExportCallsQuery]
     ) -> AsyncGenerator[bytes, None]:
         """Exports as a file: its bytes, in parts of any size. A broken connection ends them with an error."""
@@ -311,7 +329,8 @@ class AsyncClient:
                 if not error.is_retryable:
                     raise
                 failures += 1
-                delay = (error.retry_after or 0.0) + backoff(failures, FOLLOW_MAX_BACKOFF)
+                asked = min(error.retry_after or 0.0, FOLLOW_MAX_RETRY_AFTER)
+                delay = asked + backoff(failures, FOLLOW_MAX_BACKOFF)
                 if on_outage is not None:
                     on_outage(Outage(error, failures, delay))
                 await sleep(delay, stop)
@@ -339,24 +358,21 @@ class AsyncClient:
         request = Outgoing("GET", "/changes", parameters_of(query))
         return cast(CallChangePage, (await self._transport.send(request)).document())
 
-    async def _open_export(self, format: str, query: Mapping[str, Any]) -> httpx.Response:
+    async def _open_export(self, format: str, query: Mapping[str, Any]) -> Opened:
         parameters = parameters_of({**query, "format": format})
         return await self._transport.open(Outgoing("GET", "/export", parameters, {"accept": "*/*"}))
 
-    async def _records(self, query: Mapping[str, Any]) -> AsyncGenerator[CallRecord, None]:
-        response = await self._open_export("ndjson", query)
+    async def _records(self, opened: Opened) -> AsyncGenerator[CallRecord, None]:
         rest = b""
-        async for part in self._transport.parts(response):
+        async for part in self._transport.parts(opened):
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 try:
                     yield loads(line.decode())
                 except ValueError as error:
-                    reason = "a line is not valid JSON"
-                    raise unreadable(response.status_code, None, False, reason) from error
+                    raise opened.unreadable("a line is not valid JSON") from error
         if rest:
-            message = "the export ends in the middle of a record"
-            raise CallHistoryError("network", message, status=response.status_code)
+            raise opened.cut_off()
 
     async def _write(
         self,

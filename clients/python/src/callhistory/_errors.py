@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # 500 is not transient: the service returns it where a retry does not help.
 TRANSIENT = frozenset([408, 425, 429, 502, 503, 504])
+# Those of them after which nothing was written. A 503 can follow a write that took effect.
+UNPROCESSED = frozenset([408, 425, 429])
 
 
 class CallHistoryError(Exception):
@@ -31,7 +33,9 @@ class CallHistoryError(Exception):
         problem: Optional[Problem] = None,
         request_id: Optional[str] = None,
         retry_after: Optional[float] = None,
+        attempts: int = 0,
         is_write: bool = False,
+        is_connected: bool = True,
     ) -> None:
         super().__init__(message)
         #: ``invalid`` (refused by the client, nothing was sent), ``network`` (no response, or one that was cut off),
@@ -46,10 +50,13 @@ class CallHistoryError(Exception):
         #: Seconds that the service asks to wait (``Retry-After``).
         self.retry_after = retry_after
         #: Number of attempts; 0 if nothing was sent.
-        self.attempts = 0
+        self.attempts = attempts
         #: What an import had written before it failed.
         self.imported: Optional[ImportProgress] = None
         self._is_write = is_write
+        # Whether the service can have processed the last attempt, and one before it.
+        self._is_maybe_processed = is_connected and not (kind == "status" and status in UNPROCESSED)
+        self._is_repeated = False
 
     @property
     def code(self) -> Optional[str]:
@@ -68,12 +75,12 @@ class CallHistoryError(Exception):
 
     @property
     def is_conflict(self) -> bool:
-        """409 or 412: the state of the record does not allow the request."""
-        return self._has(409, 412)
+        """409: the state of the record does not allow the request, whatever its version."""
+        return self._has(409)
 
     @property
     def is_precondition_failed(self) -> bool:
-        """412: the record is not the version of ``if_match``, or exists."""
+        """412: the record is not the version of ``if_match``, or exists. Read it again, and repeat the change."""
         return self._has(412)
 
     @property
@@ -127,11 +134,15 @@ def invalid(message: str) -> CallHistoryError:
     return CallHistoryError("invalid", message)
 
 
-def unreadable(status: int, request_id: Optional[str], is_write: bool, reason: str) -> CallHistoryError:
+def unreadable(
+    status: int, request_id: Optional[str], attempts: int, is_write: bool, reason: str
+) -> CallHistoryError:
     """The error of a successful response whose body cannot be read."""
     done = "accepted the write" if is_write else "responded"
     message = f"the service {done}, but its response cannot be read: {reason}"
-    return CallHistoryError("unreadable", message, status=status, request_id=request_id, is_write=is_write)
+    return CallHistoryError(
+        "unreadable", message, status=status, request_id=request_id, attempts=attempts, is_write=is_write
+    )
 
 
 def status_error(status: int, headers: Mapping[str, str], problem: Optional[Problem]) -> CallHistoryError:
@@ -159,7 +170,7 @@ def status_error(status: int, headers: Mapping[str, str], problem: Optional[Prob
 def retry_after_of(text: Optional[str], now: datetime) -> Optional[float]:
     """The delay of ``Retry-After``: seconds, or a date."""
     text = "" if text is None else text.strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]+", text):
         return float(text)
     try:
         date = parsedate_to_datetime(text)

@@ -67,5 +67,5 @@ def _text_of(name: str, value: Any) -> str:
 
 
 def _literal(value: str) -> str:
-    """A value of a set that stands for itself."""
+    """Escapes a value, so that the service compares it literally."""
     return re.sub(r"[\\,*]|^[! ]", r"\\\g<0>", value)

@@ -10,12 +10,17 @@ from urllib.parse import urlencode, urlsplit
 
 from ._errors import invalid
 
+# That of the package, too: see pyproject.toml.
+__version__ = "0.1.0"
 BASE_PATH = "/v2/api/call-history"
-USER_AGENT = "callhistory-python/0.1.0"
+USER_AGENT = f"callhistory-python/{__version__}"
 MIN_BACKOFF = 0.1
 MAX_BACKOFF = 5.0
 # A longer Retry-After is returned as an error instead of waited for.
 MAX_RETRY_AFTER = 60.0
+# In following, a longer one is not waited for to its end.
+FOLLOW_MAX_RETRY_AFTER = 300.0
+FOLLOW_MAX_BACKOFF = 15.0
 CONNECT_TIMEOUT = 5.0
 
 

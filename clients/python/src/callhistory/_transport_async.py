@@ -27,6 +27,7 @@ class Incoming:
     status: int
     headers: Mapping[str, str]
     text: str
+    attempts: int
     is_write: bool
 
     @property
@@ -38,10 +39,30 @@ class Incoming:
         try:
             document = loads(self.text)
         except ValueError as error:
-            raise unreadable(self.status, self.request_id, self.is_write, "it is not valid JSON") from error
+            raise self._unreadable("it is not valid JSON") from error
         if not isinstance(document, (dict, list)):
-            raise unreadable(self.status, self.request_id, self.is_write, "it is not a document")
+            raise self._unreadable("it is not a document")
         return document
+
+    def _unreadable(self, reason: str) -> CallHistoryError:
+        return unreadable(self.status, self.request_id, self.attempts, self.is_write, reason)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A response to a read, whose body is being read."""
+
+    response: httpx.Response
+    attempts: int
+
+    def unreadable(self, reason: str) -> CallHistoryError:
+        return unreadable(self.response.status_code, request_id_of(self.response), self.attempts, False, reason)
+
+    def cut_off(self) -> CallHistoryError:
+        """The error of an export whose last record is cut off."""
+        message = "the export ends in the middle of a record"
+        status, request_id = self.response.status_code, request_id_of(self.response)
+        return CallHistoryError("network", message, status=status, request_id=request_id, attempts=self.attempts)
 
 
 class AsyncTransport:
@@ -54,40 +75,42 @@ class AsyncTransport:
     async def send(self, outgoing: Outgoing) -> Incoming:
         """Sends a request with retries, and reads its response completely."""
 
-        async def attempt() -> Incoming:
+        async def attempt(attempts: int) -> Incoming:
             # The timeout of httpx is that between two parts of a response.
             deadline = time.monotonic() + self.settings.timeout
             response = await self._start(outgoing)
             body = bytearray()
-            async for part in self._parts(response, outgoing.is_write):
+            async for part in self._parts(response, outgoing.is_write, attempts):
                 body += part
                 if time.monotonic() > deadline:
-                    raise self._failure(httpx.ReadTimeout(""), response.status_code, outgoing.is_write)
+                    raise self._failure(httpx.ReadTimeout(""), response, outgoing.is_write)
             text = body.decode("utf-8", "replace")
-            return Incoming(response.status_code, response.headers, text, outgoing.is_write)
+            return Incoming(response.status_code, response.headers, text, attempts, outgoing.is_write)
 
         return await self._with_retries(attempt)
 
-    async def open(self, outgoing: Outgoing) -> httpx.Response:
+    async def open(self, outgoing: Outgoing) -> Opened:
         """Sends a request with retries, and returns the response with its body unread."""
 
-        async def attempt() -> httpx.Response:
-            return await self._start(outgoing)
+        async def attempt(attempts: int) -> Opened:
+            return Opened(await self._start(outgoing), attempts)
 
         return await self._with_retries(attempt)
 
-    def parts(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    def parts(self, opened: Opened) -> AsyncGenerator[bytes, None]:
         """The parts of a body of a read; closes the response."""
-        return self._parts(response, False)
+        return self._parts(opened.response, False, opened.attempts)
 
-    async def _with_retries(self, run: Callable[[], Awaitable[T]]) -> T:
-        attempts = 0
+    async def _with_retries(self, run: Callable[[int], Awaitable[T]]) -> T:
+        attempts, is_repeated = 0, False
         while True:
             attempts += 1
             try:
-                return await run()
+                return await run(attempts)
             except CallHistoryError as error:
                 error.attempts = attempts
+                error._is_repeated = is_repeated
+                is_repeated = is_repeated or error._is_maybe_processed
                 asked = error.retry_after or 0.0
                 is_last = attempts > self.settings.max_retries or asked > MAX_RETRY_AFTER
                 if is_last or not error.is_retryable:
@@ -117,12 +140,14 @@ class AsyncTransport:
             return response
         raise status_error(response.status_code, response.headers, await self._problem(response))
 
-    async def _parts(self, response: httpx.Response, is_write: bool) -> AsyncGenerator[bytes, None]:
+    async def _parts(
+        self, response: httpx.Response, is_write: bool, attempts: int
+    ) -> AsyncGenerator[bytes, None]:
         try:
             async for part in response.aiter_bytes():
                 yield part
         except httpx.HTTPError as error:
-            raise self._failure(error, response.status_code, is_write) from error
+            raise self._failure(error, response, is_write, attempts) from error
         finally:
             await response.aclose()
 
@@ -139,12 +164,24 @@ class AsyncTransport:
             await response.aclose()
 
     @staticmethod
-    def _failure(error: Exception, status: Optional[int], is_write: bool) -> CallHistoryError:
+    def _failure(error: Exception, response: Optional[httpx.Response], is_write: bool, attempts: int = 0) -> CallHistoryError:
+        kind, message = "network", f"the connection to the service failed: {type(error).__name__}"
         if isinstance(error, httpx.TimeoutException):
-            message = "the service did not respond in time"
-            return CallHistoryError("timeout", message, status=status, is_write=is_write)
-        message = f"the connection to the service failed: {type(error).__name__}"
-        return CallHistoryError("network", message, status=status, is_write=is_write)
+            kind, message = "timeout", "the service did not respond in time"
+        return CallHistoryError(
+            kind,
+            message,
+            status=None if response is None else response.status_code,
+            request_id=None if response is None else request_id_of(response),
+            attempts=attempts,
+            is_write=is_write,
+            is_connected=not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)),
+        )
+
+
+def request_id_of(response: httpx.Response) -> Optional[str]:
+    request_id: Optional[str] = response.headers.get("x-request-id")
+    return request_id
 
 
 def is_problem(response: httpx.Response) -> bool:
