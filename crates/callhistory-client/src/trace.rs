@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use crate::error::{Error, ResponseHead};
 
+/// The span of an operation. It is held, because the current span is that of the caller if this one is filtered out.
+pub(crate) struct Span(Held);
+
+#[cfg(feature = "tracing")]
+type Held = tracing::Span;
+#[cfg(not(feature = "tracing"))]
+type Held = ();
+
 #[cfg(feature = "tracing")]
 mod enabled {
     use tracing::{Instrument as _, field::Empty};
 
-    use super::{Duration, Error, ResponseHead};
-
-    /// The span of an operation. It is held, because the current span is that of the caller if this one is filtered out.
-    pub(crate) struct Span(tracing::Span);
+    use super::{Duration, Error, ResponseHead, Span};
 
     impl Span {
         pub(crate) fn new(name: &'static str) -> Self {
@@ -58,13 +63,11 @@ pub(crate) use enabled::*;
 
 #[cfg(not(feature = "tracing"))]
 mod disabled {
-    use super::{Duration, Error, ResponseHead};
-
-    pub(crate) struct Span;
+    use super::{Duration, Error, ResponseHead, Span};
 
     impl Span {
         pub(crate) fn new(_: &'static str) -> Self {
-            Self
+            Self(())
         }
 
         pub(crate) async fn run<F: Future>(&self, future: F) -> F::Output {

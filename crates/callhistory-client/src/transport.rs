@@ -72,7 +72,7 @@ impl ResponseBody {
     /// Deserializes the body.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let unreadable = |error| Error::unreadable(self.head.clone(), self.is_write, BodyError::Malformed(error));
-        Malformed::check(&self.body).map_err(|error| unreadable(error))
+        Malformed::check(&self.body).map_err(unreadable)
     }
 }
 
