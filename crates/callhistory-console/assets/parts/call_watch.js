@@ -50,7 +50,7 @@ export class Watch {
       if (isAborted(error)) return;
       // The call was deleted, or the key has ended. Everything else may be better the next time.
       if (error instanceof ApiError && error.status < 500 && error.status !== 429) this.fail(error);
-      else this.wait = Math.max(this.wait, error instanceof ApiError ? error.retryAfter * 1000 : 0);
+      else this.wait = Math.min(Math.max(this.wait, error instanceof ApiError ? error.retryAfter * 1000 : 0), LONGEST);
     } finally {
       this.isAsking = false;
       this.plan(this.wait);
@@ -60,8 +60,10 @@ export class Watch {
   /** @param {string} tag @param {string} text */
   take(tag, text) {
     if (this.signal.aborted) return;
+    const isLive = this.page.take(text);
+    // Only now: a record that cannot be read is asked for again.
     [this.tag, this.wait] = [tag, SHORTEST];
-    if (!this.page.take(text)) this.stop();
+    if (!isLive) this.stop();
   }
 
   /** @param {ApiError} error */
